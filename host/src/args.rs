@@ -1,0 +1,202 @@
+//! The command line: clap types only.
+
+use core::net::{IpAddr, SocketAddr};
+
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
+
+/// The port of the relay, unless told otherwise.
+pub const PORT: u16 = 10888;
+
+/// The most seats that this build has.
+pub const SEATS_MAX: u16 = 4096;
+
+/// UDP chat for a room of machines: no internet, no accounts, no set-up.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  kilochat relay                     run the relay on this machine
+  kilochat chat 192.168.1.5          join it from another one
+  nc -u 192.168.1.5 10888            ... or with netcat: the first line is your name"
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the relay that everybody talks through.
+    Relay(RelayArguments),
+    /// Join a relay and chat.
+    Chat(ChatArguments),
+}
+
+/// `kilochat relay`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  kilochat relay                             everybody on the local networks may join
+  kilochat relay --bind 192.168.1.5          answer on one address only
+  kilochat relay --history 20 --motd 'Lab 3' greet newcomers, show them the last 20 messages
+  kilochat relay --port 0                    take any free port; the first line of output names it
+  KILOCHAT_HISTORY=20 kilochat relay         every option is an environment variable too
+
+Ctrl-C says goodbye to all peers and ends. SIGUSR1 logs statistics.")]
+pub struct RelayArguments {
+    /// Address to listen on; repeat it for several [default: all addresses, IPv6 and IPv4]
+    #[arg(long, value_name = "IP[:PORT]", value_parser = bind_address, env = "KILOCHAT_BIND", value_delimiter = ',')]
+    pub bind: Vec<Bind>,
+
+    /// UDP port to listen on where --bind names none; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = PORT, env = "KILOCHAT_PORT")]
+    pub port: u16,
+
+    /// How many peers can be in the room at once
+    #[arg(long, value_name = "N", default_value_t = SEATS_MAX, env = "KILOCHAT_SEATS",
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(SEATS_MAX)))]
+    pub seats: u16,
+
+    /// How many of the last messages a newcomer is shown
+    #[arg(long, value_name = "N", default_value_t = 10, env = "KILOCHAT_HISTORY")]
+    pub history: u16,
+
+    /// Send every line to its author too
+    #[arg(long, env = "KILOCHAT_ECHO")]
+    pub echo: bool,
+
+    /// Be like the Python server that this grew from: no notices, commands or history
+    #[arg(long, env = "KILOCHAT_CLASSIC")]
+    pub classic: bool,
+
+    /// Also serve peers from outside the local networks (there is no encryption)
+    #[arg(long, env = "KILOCHAT_OPEN")]
+    pub open: bool,
+
+    /// A line that greets each newcomer
+    #[arg(long, value_name = "TEXT", env = "KILOCHAT_MOTD")]
+    pub motd: Option<String>,
+
+    /// Announce who joins, leaves or is renamed while at most N peers are there
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 63,
+        env = "KILOCHAT_ANNOUNCE_UP_TO"
+    )]
+    pub announce_up_to: u16,
+
+    /// Never announce who joins, leaves or is renamed
+    #[arg(long, env = "KILOCHAT_NO_NOTICES")]
+    pub no_notices: bool,
+
+    /// Log warnings and errors only
+    #[arg(long, short, env = "KILOCHAT_QUIET", conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Log every datagram too
+    #[arg(long, short, env = "KILOCHAT_VERBOSE")]
+    pub verbose: bool,
+
+    /// How log lines look on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "KILOCHAT_LOG_FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line to read.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// An address to listen on; the port may be left to `--port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// The local address.
+    pub ip: IpAddr,
+    /// The zone of a link-local IPv6 address, 0 for none.
+    pub scope: u32,
+    /// The port, if one was named.
+    pub port: Option<u16>,
+}
+
+/// `kilochat chat`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  kilochat chat                                   asks for what it needs to know
+  kilochat chat 192.168.1.5 --name Ada            on a terminal
+  uptime | kilochat chat relay.local --name boat  say what a program prints, then leave
+  kilochat chat relay.local --name log --stay --json </dev/null  >> room.jsonl
+
+On a terminal, Ctrl-C clears the line; on an empty one it leaves, like Ctrl-D and /quit.")]
+pub struct ChatArguments {
+    /// Where the relay is: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
+    #[arg(value_name = "HOST[:PORT]", env = "KILOCHAT_HOST")]
+    pub host: Option<String>,
+
+    /// Your name in the room, at most 32 bytes
+    #[arg(long, short, env = "KILOCHAT_NAME")]
+    pub name: Option<String>,
+
+    /// Show the time before each line
+    #[arg(long, env = "KILOCHAT_TIME")]
+    pub time: bool,
+
+    /// Colour the names
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "KILOCHAT_COLOR"
+    )]
+    pub color: ColorChoice,
+
+    /// Print a JSON object for each line (not on a terminal)
+    #[arg(long, env = "KILOCHAT_JSON")]
+    pub json: bool,
+
+    /// Go on listening after the end of the input (not on a terminal)
+    #[arg(long, env = "KILOCHAT_STAY")]
+    pub stay: bool,
+
+    /// The relay is an old one that gives no welcome: do not wait for it
+    #[arg(long, env = "KILOCHAT_CLASSIC")]
+    pub classic: bool,
+}
+
+/// Reads `IP`, `IP:PORT` or `[IP]:PORT`.
+fn bind_address(text: &str) -> Result<Bind, String> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        let scope = match address {
+            SocketAddr::V4(_) => 0,
+            SocketAddr::V6(address) => address.scope_id(),
+        };
+        return Ok(Bind {
+            ip: address.ip(),
+            scope,
+            port: Some(address.port()),
+        });
+    }
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    match bare.parse() {
+        Ok(ip) => Ok(Bind {
+            ip,
+            scope: 0,
+            port: None,
+        }),
+        Err(_) => Err("write an IP address of this machine, like 192.168.1.5, \
+                       192.168.1.5:10888 or [::1]:10888"
+            .into()),
+    }
+}

@@ -1,0 +1,29 @@
+#![forbid(unsafe_code)]
+//! The kilochat relay on UDP sockets and its terminal client.
+
+pub mod args;
+pub mod chat;
+mod error;
+pub mod relay;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use error::Error;
+
+/// Runs the program as the command line says.
+pub fn run() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    let result = match arguments.command {
+        args::Command::Relay(arguments) => relay::run(&arguments),
+        args::Command::Chat(arguments) => chat::run(&arguments),
+    };
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    // Nobody may be left to read it; the exit code says it too.
+    let _ = writeln!(std::io::stderr(), "kilochat: {error}");
+    ExitCode::from(error.exit_code())
+}

@@ -1,0 +1,7 @@
+//! The `kilochat` program: see `kilochat --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kilochat::run()
+}
