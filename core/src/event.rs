@@ -52,6 +52,21 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The seat of the peer that sent the datagram, if it has one now.
+    pub const fn seat(&self) -> Option<Seat> {
+        match *self {
+            Self::Joined { seat, .. }
+            | Self::Said { seat, .. }
+            | Self::Renamed { seat, .. }
+            | Self::Answered { seat }
+            | Self::Keepalive { seat } => Some(seat),
+            Self::Refused { seat, .. } => seat,
+            Self::Left(_) | Self::Helped => None,
+        }
+    }
+}
+
 /// Why a datagram was not accepted. Each is counted: see [`Stats::refused`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
