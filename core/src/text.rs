@@ -99,8 +99,9 @@ pub(crate) fn repaired_name(raw: &str) -> Option<(Name, bool)> {
             break;
         }
     }
-    let kept = name.trim_end().len();
-    name.truncate(kept);
+    while name.ends_with(char::is_whitespace) {
+        name.pop();
+    }
     if name.is_empty() {
         return None;
     }
