@@ -431,8 +431,11 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         *changed = true;
         let large = number.max(SMALL_NUMBERS + 1);
         let mut candidate = name.clone();
-        // one number more than there are peers is enough
-        for number in (2..=SMALL_NUMBERS).chain((large..).take(PEERS)) {
+        let numbers = (2..=SMALL_NUMBERS)
+            .chain(large..=u32::MAX)
+            .chain(SMALL_NUMBERS + 1..large);
+        // a number for each peer is enough
+        for number in numbers.take(PEERS) {
             let mut suffix = String::<11>::new();
             // ten digits at most
             let _ = write!(suffix, "~{number}");

@@ -509,3 +509,29 @@ pub struct PeerInfo<'a> {
     /// How many lines it has not been offered yet, those that it will skip included.
     pub owed: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::collections::BTreeSet;
+    use std::string::String;
+
+    use super::*;
+
+    #[test]
+    fn ids_and_unique_names_go_on_after_the_last_number() {
+        let mut relay = std::boxed::Box::new(Relay::<64, 2048>::new());
+        relay.configure(Config::default());
+        relay.last_id = u32::MAX - 20;
+        for port in 1..=64 {
+            let source = (core::net::Ipv4Addr::LOCALHOST, port).into();
+            relay.handle_datagram(Instant::default(), source, b"Ada", &mut Reply::new());
+        }
+        let names: BTreeSet<String> = relay.peers().map(|peer| peer.name.into()).collect();
+        assert_eq!(names.len(), 64);
+        assert!(names.contains("Ada~9") && names.contains("Ada~4294967295"));
+        assert!(names.contains("Ada~10") && !names.contains("Ada~0"));
+        assert_eq!(relay.last_id, 44);
+    }
+}
