@@ -26,6 +26,14 @@ use kilochat_core::{
     Seat, Stats, Unreachable, clean,
 };
 
+// on Cortex-M3, as the docs of `Relay` say
+#[cfg(target_arch = "arm")]
+const _: () = {
+    assert!(size_of::<Relay<32, 8192>>() == 14160);
+    assert!(size_of::<Relay<64, 65536>>() == 76816);
+    assert!(size_of::<Relay<4096, 1048576>>() == 1729168);
+};
+
 // SAFETY: nothing calls it in a program that links
 unsafe extern "C" {
     safe fn the_core_can_panic() -> !;
@@ -88,37 +96,38 @@ struct Values {
     stats: Stats,
 }
 
-/// Which call.
+/// Which call: each public function of the core, as `tests/calls.rs` checks.
 #[expect(dead_code, reason = "nothing here makes one")]
 enum Call {
     RelayNew,
     RelayDefault,
-    Configure,
-    HandleDatagram,
-    HandleUnreachable,
-    HandleTimeout,
-    PollTimeout,
-    PollFanout,
-    Payload,
-    Next,
-    Refused,
-    CanReceive,
-    Stop,
-    Find,
-    Peer,
-    Peers,
-    PeerCount,
-    Stats,
+    RelayConfigure,
+    RelayHandleDatagram,
+    RelayHandleUnreachable,
+    RelayHandleTimeout,
+    RelayPollTimeout,
+    RelayPollFanout,
+    FanoutPayload,
+    FanoutNext,
+    RelayRefused,
+    RelayCanReceive,
+    RelayStop,
+    RelayFind,
+    RelayPeer,
+    RelayPeers,
+    RelayPeerCount,
+    RelayStats,
     StatsRefused,
+    EventSeat,
     RefusalAsStr,
     DepartureAsStr,
     ConfigDefault,
-    Contains,
+    NetworkContains,
     SeatIndex,
-    FromMillis,
-    AsMillis,
-    Since,
-    After,
+    InstantFromMillis,
+    InstantAsMillis,
+    InstantSince,
+    InstantAfter,
     Clean,
     #[cfg(feature = "planted")]
     Planted,
@@ -148,49 +157,50 @@ impl<const PEERS: usize, const RING: usize> Of<PEERS, RING> {
         match call {
             Call::RelayNew => *relay = Relay::new(),
             Call::RelayDefault => *relay = Relay::default(),
-            Call::Configure => relay.configure(v.config.clone()),
-            Call::HandleDatagram => {
+            Call::RelayConfigure => relay.configure(v.config.clone()),
+            Call::RelayHandleDatagram => {
                 v.event = relay.handle_datagram(v.now, v.address, v.bytes, &mut v.reply);
             }
-            Call::HandleUnreachable => {
+            Call::RelayHandleUnreachable => {
                 v.departed = relay.handle_unreachable(v.now, v.seat, v.unreachable);
             }
-            Call::HandleTimeout => v.departed = relay.handle_timeout(v.now),
-            Call::PollTimeout => v.then = relay.poll_timeout(),
-            Call::PollFanout => {
+            Call::RelayHandleTimeout => v.departed = relay.handle_timeout(v.now),
+            Call::RelayPollTimeout => v.then = relay.poll_timeout(),
+            Call::RelayPollFanout => {
                 if let Some(mut fanout) = relay.poll_fanout(v.now, v.buffer) {
                     v.number = fanout.payload().iter().copied().map(u64::from).sum();
                     v.delivery = fanout.next();
                 }
             }
-            Call::Payload => v.bytes = fanout.payload(),
-            Call::Next => v.delivery = fanout.next(),
-            Call::Refused => {
+            Call::FanoutPayload => v.bytes = fanout.payload(),
+            Call::FanoutNext => v.delivery = fanout.next(),
+            Call::RelayRefused => {
                 if let Some(delivery) = v.delivery {
                     relay.refused(delivery);
                 }
             }
-            Call::CanReceive => v.truth = relay.can_receive(),
-            Call::Stop => relay.stop(v.now),
-            Call::Find => v.found = relay.find(&v.address),
-            Call::Peer => {
+            Call::RelayCanReceive => v.truth = relay.can_receive(),
+            Call::RelayStop => relay.stop(v.now),
+            Call::RelayFind => v.found = relay.find(&v.address),
+            Call::RelayPeer => {
                 if let Some(peer) = relay.peer(v.seat) {
                     v.number = peer.owed;
                 }
             }
-            Call::Peers => v.number = relay.peers().map(|peer| peer.owed).max().unwrap_or(0),
-            Call::PeerCount => v.index = relay.peer_count(),
-            Call::Stats => v.stats = relay.stats().clone(),
+            Call::RelayPeers => v.number = relay.peers().map(|peer| peer.owed).max().unwrap_or(0),
+            Call::RelayPeerCount => v.index = relay.peer_count(),
+            Call::RelayStats => v.stats = relay.stats().clone(),
             Call::StatsRefused => v.number = v.stats.refused(v.refusal),
+            Call::EventSeat => v.found = v.event.seat(),
             Call::RefusalAsStr => v.text = v.refusal.as_str(),
             Call::DepartureAsStr => v.text = v.departure.as_str(),
             Call::ConfigDefault => v.config = Config::default(),
-            Call::Contains => v.truth = v.network.contains(v.ip),
+            Call::NetworkContains => v.truth = v.network.contains(v.ip),
             Call::SeatIndex => v.index = v.seat.index(),
-            Call::FromMillis => v.now = Instant::from_millis(v.number),
-            Call::AsMillis => v.number = v.now.as_millis(),
-            Call::Since => v.duration = v.then.unwrap_or_default().since(v.now),
-            Call::After => v.now = v.now.after(v.duration),
+            Call::InstantFromMillis => v.now = Instant::from_millis(v.number),
+            Call::InstantAsMillis => v.number = v.now.as_millis(),
+            Call::InstantSince => v.duration = v.then.unwrap_or_default().since(v.now),
+            Call::InstantAfter => v.now = v.now.after(v.duration),
             Call::Clean => v.character = clean(v.text).max().unwrap_or(' '),
             // a panic that depends on what the relay has been through
             #[cfg(feature = "planted")]
