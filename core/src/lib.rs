@@ -40,9 +40,9 @@
 //!     }
 //! }
 //! // ... send what is due.
-//! 'fanouts: while let Some(mut fanout) = relay.poll_fanout(now, &mut buffer) {
+//! 'fanouts: while let Some(fanout) = relay.poll_fanout(now, &mut buffer) {
 //!     let payload = fanout.payload();
-//!     while let Some(delivery) = fanout.next() {
+//!     for delivery in fanout {
 //!         if !send(delivery.address, payload) {
 //!             relay.refused(delivery); // the network would block: wait until it does not
 //!             break 'fanouts;
