@@ -154,7 +154,10 @@ fn perform(at: SocketAddr, script: &[(usize, String)], clients: usize) -> Vec<Ve
             joined.push(*client);
         } else if let Some(other) = joined.iter().find(|other| *other != client) {
             // in step, so that no receive buffer runs over
-            assert!(peers[*other].receive(PATIENCE).is_some(), "{text:?} was not relayed");
+            assert!(
+                peers[*other].receive(PATIENCE).is_some(),
+                "{text:?} was not relayed"
+            );
         }
     }
     // one server handles them in order, so that these come last
