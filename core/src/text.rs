@@ -3,8 +3,6 @@
 //! The rules are those of `PROTOCOL.md`, section "Text rules"; both ends of a conversation apply
 //! them, the relay to what comes in and a client to what it is about to print.
 
-use core::str::from_utf8;
-
 use heapless::String;
 
 /// The most bytes that a datagram carries, in either direction (UDP payload).
@@ -121,11 +119,6 @@ pub(crate) fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
         };
         narrow.to_ascii_lowercase()
     })
-}
-
-/// `payload` as text, if it is UTF-8.
-pub(crate) fn utf8(payload: &[u8]) -> Option<&str> {
-    from_utf8(payload).ok()
 }
 
 /// What is shown for a character that is not combining.

@@ -1,0 +1,258 @@
+//! The peer table: a seat for each peer, found by address and by name.
+
+use core::net::{IpAddr, SocketAddr};
+use core::num::{NonZeroU16, NonZeroU32};
+
+use heapless::Vec;
+
+use crate::index::{Index, hash};
+use crate::ring::{Cursor, Entry, Kind};
+use crate::text::{Name, folded};
+use crate::time::Instant;
+
+/// A place in the peer table, kept by a peer from its join until it leaves.
+///
+/// Drivers keep what they know of a peer, such as the local address it writes to, in a table of
+/// their own under [`Seat::index`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Seat(NonZeroU16);
+
+impl Seat {
+    /// The seat's number: 0 to the number of seats less one.
+    pub const fn index(self) -> usize {
+        (self.0.get() - 1) as usize
+    }
+
+    pub(crate) fn from_index(index: usize) -> Option<Self> {
+        let number = u16::try_from(index).ok()?.checked_add(1)?;
+        NonZeroU16::new(number).map(Self)
+    }
+}
+
+/// What the relay knows of one peer.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Marks the peer's lines in the ring; never 0, which is the relay.
+    pub(crate) id: NonZeroU32,
+    pub(crate) address: SocketAddr,
+    pub(crate) name: Name,
+    /// Whether each datagram to the peer ends in `\n`, as its first one did.
+    pub(crate) newline: bool,
+    /// Whether the peer does not want announcements.
+    pub(crate) quiet: bool,
+    /// The next line that the peer may be owed.
+    pub(crate) cursor: Cursor,
+    /// The sequence number behind the peer's last own line.
+    pub(crate) own: u64,
+    /// Lines that were overwritten before the peer had them, and that it has not been told of.
+    pub(crate) missed: u64,
+    /// When the last datagram came from it.
+    pub(crate) heard: Instant,
+    /// When it was last told that a datagram was not text.
+    pub(crate) told: Option<Instant>,
+    pub(crate) suspicion: Suspicion,
+}
+
+impl Peer {
+    /// Whether this line is not for the peer: its own, or one that it does not want.
+    pub(crate) fn skips(&self, entry: &Entry, echo: bool) -> bool {
+        let own = entry.author == self.id.get() && !echo;
+        own || (self.quiet && entry.kind == Kind::Announcement)
+    }
+}
+
+/// Why a peer is thought to be gone; any datagram from it ends the suspicion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Suspicion {
+    /// When the last report that counted came, of any kind.
+    pub(crate) reported: Option<Instant>,
+    /// How many of them said that nobody listens at its port.
+    pub(crate) ports: u8,
+}
+
+/// All peers, at most `SEATS`.
+#[derive(Debug)]
+pub(crate) struct Peers<const SEATS: usize> {
+    by_address: Index<SEATS>,
+    by_name: Index<SEATS>,
+    free: Vec<Seat, SEATS>,
+    slots: Vec<Option<Peer>, SEATS>,
+}
+
+impl<const SEATS: usize> Peers<SEATS> {
+    pub(crate) const fn new() -> Self {
+        const {
+            assert!(SEATS > 0 && SEATS < u16::MAX as usize);
+        }
+        Self {
+            by_address: Index::new(),
+            by_name: Index::new(),
+            free: Vec::new(),
+            slots: Vec::new(),
+        }
+    }
+
+    /// How many seats are taken.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len().min(self.slots.len())
+    }
+
+    pub(crate) fn peer(&self, seat: Seat) -> Option<&Peer> {
+        self.slots.get(seat.index())?.as_ref()
+    }
+
+    pub(crate) fn peer_mut(&mut self, seat: Seat) -> Option<&mut Peer> {
+        self.slots.get_mut(seat.index())?.as_mut()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Seat, &Peer)> {
+        self.slots
+            .iter()
+            .enumerate()
+            .filter_map(|(index, slot)| Some((Seat::from_index(index)?, slot.as_ref()?)))
+    }
+
+    pub(crate) fn find(&self, address: &SocketAddr) -> Option<Seat> {
+        self.by_address
+            .candidates(address_hash(address))
+            .find(|seat| {
+                self.peer(*seat)
+                    .is_some_and(|peer| peer.address == *address)
+            })
+    }
+
+    /// Who has this name, or one that looks the same.
+    pub(crate) fn find_name(&self, name: &str) -> Option<Seat> {
+        self.by_name.candidates(name_hash(name)).find(|seat| {
+            self.peer(*seat)
+                .is_some_and(|peer| folded(&peer.name).eq(folded(name)))
+        })
+    }
+
+    /// Gives `peer` a seat; none if all are taken.
+    pub(crate) fn insert(&mut self, peer: Peer) -> Option<Seat> {
+        let address = address_hash(&peer.address);
+        let name = name_hash(&peer.name);
+        let seat = match self.free.pop() {
+            Some(seat) => {
+                *self.slots.get_mut(seat.index())? = Some(peer);
+                seat
+            }
+            None => {
+                let seat = Seat::from_index(self.slots.len())?;
+                self.slots.push(Some(peer)).ok()?;
+                seat
+            }
+        };
+        self.by_address.insert(address, seat);
+        self.by_name.insert(name, seat);
+        Some(seat)
+    }
+
+    pub(crate) fn remove(&mut self, seat: Seat) -> Option<Peer> {
+        let peer = self.slots.get_mut(seat.index())?.take()?;
+        self.by_address.remove(address_hash(&peer.address), seat);
+        self.by_name.remove(name_hash(&peer.name), seat);
+        // there is room for every seat
+        let _ = self.free.push(seat);
+        Some(peer)
+    }
+
+    /// Renames a peer and returns its old name.
+    pub(crate) fn rename(&mut self, seat: Seat, name: Name) -> Option<Name> {
+        let new = name_hash(&name);
+        let peer = self.slots.get_mut(seat.index())?.as_mut()?;
+        let old = core::mem::replace(&mut peer.name, name);
+        self.by_name.remove(name_hash(&old), seat);
+        self.by_name.insert(new, seat);
+        Some(old)
+    }
+}
+
+fn address_hash(address: &SocketAddr) -> u32 {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => u64::from(u32::from(ip)),
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, e, f, g, h] = ip.segments().map(u64::from);
+            let network = a << 48 | b << 32 | c << 16 | d;
+            let interface = e << 48 | f << 32 | g << 16 | h;
+            u64::from(hash(network)) ^ interface
+        }
+    };
+    hash(ip ^ u64::from(address.port()) << 40)
+}
+
+fn name_hash(name: &str) -> u32 {
+    folded(name).fold(0, |sum, character| {
+        hash(u64::from(sum) << 32 | u64::from(character))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::collections::BTreeMap;
+    use std::format;
+
+    use super::*;
+
+    fn peer(port: u16, name: &str) -> Peer {
+        Peer {
+            id: NonZeroU32::MIN,
+            address: (core::net::Ipv4Addr::LOCALHOST, port).into(),
+            name: name.try_into().unwrap(),
+            newline: false,
+            quiet: false,
+            cursor: Cursor::default(),
+            own: 0,
+            missed: 0,
+            heard: Instant::default(),
+            told: None,
+            suspicion: Suspicion::default(),
+        }
+    }
+
+    #[test]
+    fn names_that_look_alike_are_one() {
+        let mut peers = Peers::<4>::new();
+        let seat = peers.insert(peer(1, "Bob９")).unwrap();
+        for same in ["Bob９", "bob9", "ＢＯＢ９"] {
+            assert_eq!(peers.find_name(same), Some(seat), "{same}");
+        }
+        assert_eq!(peers.find_name("bob"), None);
+        peers.rename(seat, "eve".try_into().unwrap());
+        assert_eq!(
+            (peers.find_name("bob9"), peers.find_name("EVE")),
+            (None, Some(seat))
+        );
+    }
+
+    #[test]
+    fn agrees_with_a_map_under_random_use() {
+        let mut peers = Peers::<7>::new();
+        let mut model = BTreeMap::new();
+        let mut random = 1_u32;
+        for _ in 0..100_000 {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let port = u16::try_from(random >> 28).unwrap();
+            let address = peer(port, "x").address;
+            if let Some(seat) = model.remove(&port) {
+                assert_eq!(peers.find(&address), Some(seat));
+                assert_eq!(peers.remove(seat).unwrap().address, address);
+            } else if let Some(seat) = peers.insert(peer(port, &format!("n{port}"))) {
+                assert!(model.insert(port, seat).is_none());
+                assert_eq!(peers.find_name(&format!("N{port}")), Some(seat));
+            } else {
+                assert_eq!(model.len(), 7);
+            }
+            assert_eq!(peers.len(), model.len());
+            for port in 0..16 {
+                assert_eq!(
+                    peers.find(&peer(port, "x").address),
+                    model.get(&port).copied()
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,539 @@
+//! The plain dialect: what a datagram typed by a person means. See `PROTOCOL.md`.
+
+use core::fmt::{self, Display, Write};
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use crate::config::is_unicast;
+use crate::event::{Departure, Event, Refusal};
+use crate::peers::{Peer, Seat, Suspicion};
+use crate::relay::{Line, Relay, Reply};
+use crate::ring::Kind;
+use crate::text::{
+    DATAGRAM_MAX, NAME_MAX, Name, SEPARATOR, clean, folded, is_blank, repaired_name,
+    whole_characters, without_line_end,
+};
+use crate::time::Instant;
+
+/// The first byte of a datagram that is a frame, not text.
+const FRAME: u8 = 0x01;
+
+/// A peer is told at most once in this time that its datagrams are not text.
+const NOT_UTF8_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The most names in a welcome.
+const WELCOME_NAMES: usize = 16;
+
+/// So many numbers are tried one after the other to tell equal names apart; then it is any.
+const SMALL_NUMBERS: u32 = 9;
+
+/// Room for what follows the names in a list of them: `, ... and 65534 more; /who PREFIX lists
+/// those that begin so` and a line end.
+const LIST_END: usize = 64;
+
+const TOO_LONG: &str = "* not sent: longer than 1024 bytes";
+
+const HELP: &str = "* /who [PREFIX] lists who is here; /nick NAME renames you; /quiet on|off hides \
+                    or shows who comes and goes; /quit leaves; //TEXT says /TEXT; anything else \
+                    is said to all";
+
+impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
+    pub(crate) fn handle_stranger(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        payload: &[u8],
+        reply: &mut Reply,
+    ) -> Event {
+        let refused = |why| Event::Refused { seat: None, why };
+        if !is_unicast(source.ip()) || source.port() == 0 {
+            return refused(Refusal::Source);
+        }
+        if !self.config.open && !self.config.is_local(source.ip()) {
+            return refused(Refusal::Foreign);
+        }
+        let (bytes, newline) = without_line_end(payload);
+        let text = match checked(payload, bytes) {
+            Ok(text) => text,
+            Err(why) => {
+                if why == Refusal::TooLong && self.may_answer(payload) {
+                    answer(reply, newline, format_args!("{TOO_LONG}"));
+                }
+                return refused(why);
+            }
+        };
+        if is_blank(text) {
+            return refused(Refusal::Blank);
+        }
+        let Some(command) = Command::of(text.trim_start()).filter(|_| !self.config.classic) else {
+            return self.join(now, source, text, newline, reply);
+        };
+        match command {
+            Command::Nick(name) if !is_blank(name) => self.join(now, source, name, newline, reply),
+            Command::Help => {
+                answer(
+                    reply,
+                    newline,
+                    format_args!("{HELP}; first of all, say your name"),
+                );
+                Event::Helped
+            }
+            Command::Nick(_)
+            | Command::Who(_)
+            | Command::Quit
+            | Command::Quiet(_)
+            | Command::Say(_)
+            | Command::Unknown(_) => {
+                answer(reply, newline, format_args!("* say your name first"));
+                refused(Refusal::Nameless)
+            }
+        }
+    }
+
+    pub(crate) fn handle_peer(
+        &mut self,
+        now: Instant,
+        seat: Seat,
+        payload: &[u8],
+        reply: &mut Reply,
+    ) -> Event {
+        let newline = self.peers.peer_mut(seat).is_some_and(|peer| {
+            peer.heard = now;
+            peer.suspicion = Suspicion::default();
+            peer.newline
+        });
+        let (bytes, _) = without_line_end(payload);
+        let text = match checked(payload, bytes) {
+            Ok(text) => text,
+            Err(why) => {
+                if self.may_answer(payload) {
+                    self.refuse(now, seat, why, newline, reply);
+                }
+                return Event::Refused {
+                    seat: Some(seat),
+                    why,
+                };
+            }
+        };
+        if self.config.classic {
+            return self.say(now, seat, text);
+        }
+        if is_blank(text) {
+            return Event::Keepalive { seat };
+        }
+        match Command::of(text) {
+            None => self.say(now, seat, text),
+            Some(Command::Say(text)) => self.say(now, seat, text),
+            Some(command) => self.obey(now, seat, command, newline, reply),
+        }
+    }
+
+    /// Whether a refusal may be told: the sender is not another relay that repeats its notices.
+    fn may_answer(&self, payload: &[u8]) -> bool {
+        !self.config.classic && !payload.starts_with(b"* ")
+    }
+
+    /// Tells a peer that its datagram was not accepted, where that helps and not too often.
+    fn refuse(&mut self, now: Instant, seat: Seat, why: Refusal, newline: bool, reply: &mut Reply) {
+        if why == Refusal::TooLong {
+            answer(reply, newline, format_args!("{TOO_LONG}"));
+        }
+        if why == Refusal::NotUtf8
+            && let Some(peer) = self.peers.peer_mut(seat)
+            && peer
+                .told
+                .is_none_or(|told| now.since(told) >= NOT_UTF8_INTERVAL)
+        {
+            peer.told = Some(now);
+            answer(reply, newline, format_args!("* not sent: not UTF-8 text"));
+        }
+    }
+
+    /// Appends what a peer says: one line, or two with the same name if it is too long for one.
+    fn say(&mut self, now: Instant, seat: Seat, text: &str) -> Event {
+        let mut line = Line::new();
+        if let Some(peer) = self.peers.peer(seat) {
+            // a name and a separator fit
+            let _ = write!(line, "{}{SEPARATOR}", peer.name);
+        }
+        let prefix = line.len();
+        let name = prefix.saturating_sub(SEPARATOR.len());
+        let mut lines = 1;
+        for character in clean(text) {
+            if line.push(character).is_ok() {
+                continue;
+            }
+            self.append(now, Some(seat), Kind::Message, name, &line);
+            lines += 1;
+            line.truncate(prefix);
+            // what did not fit behind a text fits behind the prefix
+            let _ = line.push(character);
+        }
+        self.append(now, Some(seat), Kind::Message, name, &line);
+        Event::Said { seat, lines }
+    }
+
+    fn obey(
+        &mut self,
+        now: Instant,
+        seat: Seat,
+        command: Command<'_>,
+        newline: bool,
+        reply: &mut Reply,
+    ) -> Event {
+        match command {
+            Command::Nick(name) => return self.rename(now, seat, name, newline, reply),
+            Command::Quit => {
+                if let Some(departed) = self.leave(now, seat, Departure::Quit) {
+                    answer(reply, newline, format_args!("* bye"));
+                    return Event::Left(departed);
+                }
+            }
+            Command::Who(prefix) => self.who(prefix, newline, reply),
+            Command::Quiet(wanted) => {
+                let quiet = self.set_quiet(seat, wanted);
+                let state = if quiet {
+                    "on: you are not told"
+                } else {
+                    "off: you are told"
+                };
+                answer(
+                    reply,
+                    newline,
+                    format_args!("* quiet is {state} who joins, leaves or is renamed"),
+                );
+            }
+            Command::Help => answer(reply, newline, format_args!("{HELP}")),
+            Command::Say(word) | Command::Unknown(word) => answer(
+                reply,
+                newline,
+                format_args!(
+                    "* no command /{word}; //{word} says it as text; /help lists commands",
+                    word = Clean(whole_characters(word, NAME_MAX))
+                ),
+            ),
+        }
+        Event::Answered { seat }
+    }
+
+    fn join(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        raw: &str,
+        newline: bool,
+        reply: &mut Reply,
+    ) -> Event {
+        let refused = |why| Event::Refused { seat: None, why };
+        let Some((name, mut changed)) = repaired_name(raw) else {
+            return refused(Refusal::Blank);
+        };
+        let displaced = match self.predecessor(source, &name) {
+            Some(seat) => self.leave(now, seat, Departure::Restarted),
+            None if self.peers.len() < self.seats() => None,
+            None => {
+                let Some(seat) = self.longest_silent(now) else {
+                    if !self.config.classic {
+                        let seats = self.seats();
+                        answer(
+                            reply,
+                            newline,
+                            format_args!("* full: {seats} of {seats} seats taken"),
+                        );
+                    }
+                    return refused(Refusal::Full);
+                };
+                self.leave(now, seat, Departure::Displaced)
+            }
+        };
+        let id = self.next_id();
+        let name = if self.config.classic {
+            name
+        } else {
+            self.unique(name, None, id.get(), &mut changed)
+        };
+        let before = self.ring.head();
+        let mut line = Line::new();
+        // a name and a word fit
+        let _ = write!(line, "* {name} joined");
+        self.announce(now, self.peers.len() + 1, None, &line);
+        let history = before.sequence.saturating_sub(self.history.0.sequence);
+        let peer = Peer {
+            id,
+            address: source,
+            name,
+            newline,
+            quiet: false,
+            cursor: if history > 0 {
+                self.history.0
+            } else {
+                self.ring.head()
+            },
+            own: 0,
+            missed: 0,
+            heard: now,
+            told: None,
+            suspicion: Suspicion::default(),
+        };
+        let Some(seat) = self.peers.insert(peer) else {
+            return refused(Refusal::Full);
+        };
+        self.settle(seat);
+        self.stats.joined += 1;
+        if !self.config.classic {
+            self.welcome(seat, changed, history, reply);
+        }
+        Event::Joined { seat, displaced }
+    }
+
+    /// The seat of a peer with this name at the same host that seems to be gone: the client was
+    /// restarted.
+    fn predecessor(&self, source: SocketAddr, name: &str) -> Option<Seat> {
+        let seat = self
+            .peers
+            .find_name(name)
+            .filter(|_| !self.config.classic)?;
+        let peer = self.peers.peer(seat)?;
+        let is_same = peer.suspicion.reported.is_some() && peer.address.ip() == source.ip();
+        is_same.then_some(seat)
+    }
+
+    /// The peer that has been silent for longest, if that is long enough to take its seat.
+    fn longest_silent(&mut self, now: Instant) -> Option<Seat> {
+        if now <= self.full_until {
+            return None;
+        }
+        let (seat, peer) = self.peers.iter().min_by_key(|(_, peer)| peer.heard)?;
+        let heard = peer.heard;
+        if now.since(heard) > self.config.idle {
+            return Some(seat);
+        }
+        self.full_until = heard.after(self.config.idle);
+        None
+    }
+
+    fn welcome(&self, seat: Seat, changed: bool, history: u64, reply: &mut Reply) {
+        let Some(peer) = self.peers.peer(seat) else {
+            return;
+        };
+        let everybody = self.peers.len();
+        // the parts are limited so that all of them fit
+        let _ = write!(reply, "* welcome {}: {everybody} here (", peer.name);
+        let listed = self.list_names("", WELCOME_NAMES, reply);
+        if listed < everybody {
+            let _ = write!(reply, ", ... and {} more", everybody - listed);
+        }
+        let _ = reply.write_char(')');
+        if !self.config.motd.is_empty() {
+            let _ = write!(reply, "; {}", Clean(&self.config.motd));
+        }
+        let _ = reply.write_str("; /help lists commands");
+        if changed || peer.name.contains(' ') {
+            let _ = reply.write_str(" (not your name? /nick NAME, then say it again)");
+        }
+        match history {
+            0 => {}
+            1 => drop(reply.write_str("; the last line:")),
+            lines => drop(write!(reply, "; the last {lines} lines:")),
+        }
+        end(reply, peer.newline);
+    }
+
+    fn who(&self, prefix: &str, newline: bool, reply: &mut Reply) {
+        let prefix = whole_characters(prefix, NAME_MAX);
+        let matching = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| begins_with(&peer.name, prefix))
+            .count();
+        let shown = Clean(prefix);
+        let _ = match (matching, prefix) {
+            (0, _) => write!(reply, "* nobody's name begins with {shown}"),
+            (_, "") => write!(reply, "* {matching} here: "),
+            (1, _) => write!(reply, "* 1 begins with {shown}: "),
+            _ => write!(reply, "* {matching} begin with {shown}: "),
+        };
+        let listed = self.list_names(prefix, usize::MAX, reply);
+        if listed < matching {
+            let more = matching - listed;
+            let _ = write!(
+                reply,
+                ", ... and {more} more; /who PREFIX lists those that begin so"
+            );
+        }
+        end(reply, newline);
+    }
+
+    /// Writes the names that begin with `prefix`, at most `most` and as many as fit; returns how many.
+    fn list_names(&self, prefix: &str, most: usize, reply: &mut Reply) -> usize {
+        let mut listed = 0;
+        for (_, peer) in self
+            .peers
+            .iter()
+            .filter(|(_, peer)| begins_with(&peer.name, prefix))
+        {
+            let comma = if listed == 0 { "" } else { ", " };
+            let length = reply.len() + comma.len() + peer.name.len();
+            if listed == most || length + LIST_END > DATAGRAM_MAX {
+                break;
+            }
+            let _ = write!(reply, "{comma}{}", peer.name);
+            listed += 1;
+        }
+        listed
+    }
+
+    fn rename(
+        &mut self,
+        now: Instant,
+        seat: Seat,
+        raw: &str,
+        newline: bool,
+        reply: &mut Reply,
+    ) -> Event {
+        let Some((name, mut changed)) = repaired_name(raw) else {
+            answer(reply, newline, format_args!("* /nick NAME needs a name"));
+            return Event::Answered { seat };
+        };
+        let id = self.peers.peer(seat).map_or(0, |peer| peer.id.get());
+        let name = self.unique(name, Some(seat), id, &mut changed);
+        if self.peers.peer(seat).is_some_and(|peer| peer.name == name) {
+            answer(reply, newline, format_args!("* you are {name} already"));
+            return Event::Answered { seat };
+        }
+        let Some(from) = self.peers.rename(seat, name.clone()) else {
+            return Event::Answered { seat };
+        };
+        answer(reply, newline, format_args!("* you are now {name}"));
+        let mut line = Line::new();
+        // two names and a few words fit
+        let _ = write!(line, "* {from} is now {name}");
+        self.announce(now, self.peers.len(), Some(seat), &line);
+        Event::Renamed { seat, from }
+    }
+
+    /// `name`, or with `~2`, `~3` and so on the first that nobody but `own` has.
+    ///
+    /// Where the small numbers are taken the search goes on at `number`, which is different for
+    /// each join: a room full of equal names costs no more than a room of different ones.
+    fn unique(&self, name: Name, own: Option<Seat>, number: u32, changed: &mut bool) -> Name {
+        let is_taken = |name: &str| {
+            self.peers
+                .find_name(name)
+                .is_some_and(|seat| Some(seat) != own)
+        };
+        if !is_taken(&name) {
+            return name;
+        }
+        *changed = true;
+        let large = number.max(SMALL_NUMBERS + 1);
+        let mut candidate = name.clone();
+        // one number more than there are peers is enough
+        for number in (2..=SMALL_NUMBERS).chain((large..).take(PEERS)) {
+            let mut suffix = heapless::String::<11>::new();
+            // ten digits at most
+            let _ = write!(suffix, "~{number}");
+            candidate.clear();
+            let kept = whole_characters(&name, NAME_MAX - suffix.len());
+            let _ = candidate
+                .push_str(kept)
+                .and_then(|()| candidate.push_str(&suffix));
+            if !is_taken(&candidate) {
+                break;
+            }
+        }
+        candidate
+    }
+
+    /// Sets, or with none asks, whether a peer is spared announcements.
+    fn set_quiet(&mut self, seat: Seat, wanted: Option<bool>) -> bool {
+        let Some(peer) = self.peers.peer_mut(seat) else {
+            return false;
+        };
+        let before = peer.quiet;
+        let quiet = wanted.unwrap_or(before);
+        peer.quiet = quiet;
+        self.quiet = self.quiet + u16::from(quiet) - u16::from(before);
+        if quiet && !before {
+            self.queue_again(seat);
+        }
+        quiet
+    }
+}
+
+/// What a text that begins with `/` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command<'a> {
+    Who(&'a str),
+    Nick(&'a str),
+    Quit,
+    Help,
+    Quiet(Option<bool>),
+    /// Not a command: the text without one of two slashes.
+    Say(&'a str),
+    Unknown(&'a str),
+}
+
+impl<'a> Command<'a> {
+    fn of(text: &'a str) -> Option<Self> {
+        let command = text.strip_prefix('/')?;
+        if command.starts_with('/') {
+            return Some(Self::Say(command));
+        }
+        let command = command.trim_end();
+        let (word, argument) = command
+            .split_once(char::is_whitespace)
+            .unwrap_or((command, ""));
+        let argument = argument.trim();
+        let known = match (word, argument) {
+            ("who", prefix) => Self::Who(prefix),
+            ("nick", name) => Self::Nick(name),
+            ("quit", "") => Self::Quit,
+            ("help", "") => Self::Help,
+            ("quiet", "") => Self::Quiet(None),
+            ("quiet", "on") => Self::Quiet(Some(true)),
+            ("quiet", "off") => Self::Quiet(Some(false)),
+            _ => Self::Unknown(word),
+        };
+        Some(known)
+    }
+}
+
+/// The text of a datagram, or why it has none. `bytes` is `payload` without its line end.
+fn checked<'a>(payload: &[u8], bytes: &'a [u8]) -> Result<&'a str, Refusal> {
+    if payload.len() > DATAGRAM_MAX {
+        return Err(Refusal::TooLong);
+    }
+    if payload.first() == Some(&FRAME) {
+        return Err(Refusal::Frame);
+    }
+    core::str::from_utf8(bytes).map_err(|_| Refusal::NotUtf8)
+}
+
+/// Writes a reply, which must fit.
+fn answer(reply: &mut Reply, newline: bool, text: fmt::Arguments<'_>) {
+    let _ = reply.write_fmt(text);
+    end(reply, newline);
+}
+
+/// Ends a reply as its reader's lines end.
+fn end(reply: &mut Reply, newline: bool) {
+    if newline {
+        let _ = reply.push(b'\n');
+    }
+}
+
+/// Whether a name begins with `prefix`, as names are compared.
+fn begins_with(name: &str, prefix: &str) -> bool {
+    let mut name = folded(name);
+    folded(prefix).all(|character| name.next() == Some(character))
+}
+
+/// Shows a text as [`clean`] leaves it.
+struct Clean<'a>(&'a str);
+
+impl Display for Clean<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        clean(self.0).try_for_each(|character| formatter.write_char(character))
+    }
+}

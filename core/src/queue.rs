@@ -1,0 +1,159 @@
+//! Who has everything, and who is owed something: two lists through one array of links.
+
+use crate::Seat;
+
+/// Which list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum List {
+    /// Peers that have every line.
+    Idle,
+    /// Peers that are owed something, in the order in which they are served.
+    Due,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Links {
+    previous: Option<Seat>,
+    next: Option<Seat>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    front: Option<Seat>,
+    back: Option<Seat>,
+}
+
+/// Two doubly linked lists; a seat is in at most one of them.
+#[derive(Debug)]
+pub(crate) struct Queue<const SEATS: usize> {
+    links: [Links; SEATS],
+    idle: Ends,
+    due: Ends,
+}
+
+impl<const SEATS: usize> Queue<SEATS> {
+    pub(crate) const fn new() -> Self {
+        const NOBODY: Ends = Ends {
+            front: None,
+            back: None,
+        };
+        Self {
+            links: [Links {
+                previous: None,
+                next: None,
+            }; SEATS],
+            idle: NOBODY,
+            due: NOBODY,
+        }
+    }
+
+    pub(crate) fn front(&self, list: List) -> Option<Seat> {
+        match list {
+            List::Idle => self.idle.front,
+            List::Due => self.due.front,
+        }
+    }
+
+    /// The seat behind `seat` in its list.
+    pub(crate) fn next(&self, seat: Seat) -> Option<Seat> {
+        self.links.get(seat.index())?.next
+    }
+
+    /// The seats of a list, front first.
+    pub(crate) fn iter(&self, list: List) -> impl Iterator<Item = Seat> + '_ {
+        core::iter::successors(self.front(list), |seat| self.next(*seat))
+    }
+
+    pub(crate) fn push_back(&mut self, list: List, seat: Seat) {
+        let back = self.ends(list).back.replace(seat);
+        self.set(
+            seat,
+            Links {
+                previous: back,
+                next: None,
+            },
+        );
+        match back {
+            Some(back) => self.set_next(back, Some(seat)),
+            None => self.ends(list).front = Some(seat),
+        }
+    }
+
+    pub(crate) fn push_front(&mut self, list: List, seat: Seat) {
+        let front = self.ends(list).front.replace(seat);
+        self.set(
+            seat,
+            Links {
+                previous: None,
+                next: front,
+            },
+        );
+        match front {
+            Some(front) => self.set_previous(front, Some(seat)),
+            None => self.ends(list).back = Some(seat),
+        }
+    }
+
+    /// Takes `seat` out of `list`, in which it must be.
+    pub(crate) fn unlink(&mut self, list: List, seat: Seat) {
+        let Some(&Links { previous, next }) = self.links.get(seat.index()) else {
+            return;
+        };
+        match previous {
+            Some(previous) => self.set_next(previous, next),
+            None => self.ends(list).front = next,
+        }
+        match next {
+            Some(next) => self.set_previous(next, previous),
+            None => self.ends(list).back = previous,
+        }
+    }
+
+    /// Puts all idle seats behind those that are due, in constant time.
+    pub(crate) fn all_due(&mut self) {
+        let Ends {
+            front: Some(front),
+            back,
+        } = self.idle
+        else {
+            return;
+        };
+        self.idle = Ends {
+            front: None,
+            back: None,
+        };
+        match self.due.back {
+            Some(due) => {
+                self.set_next(due, Some(front));
+                self.set_previous(front, Some(due));
+            }
+            None => self.due.front = Some(front),
+        }
+        self.due.back = back;
+    }
+
+    fn ends(&mut self, list: List) -> &mut Ends {
+        match list {
+            List::Idle => &mut self.idle,
+            List::Due => &mut self.due,
+        }
+    }
+
+    fn set(&mut self, seat: Seat, to: Links) {
+        if let Some(links) = self.links.get_mut(seat.index()) {
+            *links = to;
+        }
+    }
+
+    fn set_next(&mut self, seat: Seat, next: Option<Seat>) {
+        if let Some(links) = self.links.get_mut(seat.index()) {
+            links.next = next;
+        }
+    }
+
+    fn set_previous(&mut self, seat: Seat, previous: Option<Seat>) {
+        if let Some(links) = self.links.get_mut(seat.index()) {
+            links.previous = previous;
+        }
+    }
+}

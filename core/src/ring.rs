@@ -1,0 +1,279 @@
+//! The message ring: the last lines, in a fixed number of bytes.
+//!
+//! A line is stored behind a header of [`HEADER`] bytes, big-endian: `length u16` of what follows
+//! it, `author u32`, `at u32` (seconds), `flags u8`, `name length u8`. Positions count all bytes
+//! ever appended, so that a position is compared without knowing where the ring wraps.
+
+use crate::text::LINE_MAX;
+
+/// Bytes of an entry's header.
+const HEADER: usize = 12;
+
+/// Bytes of the header that its length field does not count: the field itself.
+const LENGTH_FIELD: usize = 2;
+
+/// The most bytes that one message takes: two lines of [`LINE_MAX`].
+pub(crate) const MESSAGE_MAX: u64 = 2 * (HEADER + LINE_MAX) as u64;
+
+/// The place of a line in the ring, or of the next line to come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// How many lines came before.
+    pub(crate) sequence: u64,
+    /// How many bytes came before.
+    pub(crate) offset: u64,
+}
+
+/// What kind of line it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// What a peer said.
+    Message,
+    /// A notice about who comes and goes, which a peer may not want to see.
+    Announcement,
+    /// A notice for everybody.
+    Notice,
+}
+
+impl Kind {
+    const fn flags(self) -> u8 {
+        match self {
+            Self::Message => 0,
+            Self::Announcement => 1,
+            Self::Notice => 2,
+        }
+    }
+
+    const fn from_flags(flags: u8) -> Self {
+        match flags {
+            0 => Self::Message,
+            1 => Self::Announcement,
+            _ => Self::Notice,
+        }
+    }
+}
+
+/// A line's header, and where its text lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// Who said it: an id that no other peer has while the line is in the ring; 0 is the relay.
+    pub(crate) author: u32,
+    pub(crate) kind: Kind,
+    /// Bytes of the line.
+    pub(crate) length: usize,
+    /// The line behind this one.
+    pub(crate) next: Cursor,
+    offset: u64,
+}
+
+/// The last lines, in `BYTES` bytes, a power of two.
+#[derive(Debug)]
+pub(crate) struct Ring<const BYTES: usize> {
+    tail: Cursor,
+    head: Cursor,
+    bytes: [u8; BYTES],
+}
+
+impl<const BYTES: usize> Ring<BYTES> {
+    /// An empty ring, all zero bits.
+    pub(crate) const fn new() -> Self {
+        const {
+            assert!(BYTES.is_power_of_two() && BYTES as u64 >= MESSAGE_MAX);
+        }
+        Self {
+            tail: Cursor {
+                sequence: 0,
+                offset: 0,
+            },
+            head: Cursor {
+                sequence: 0,
+                offset: 0,
+            },
+            bytes: [0; BYTES],
+        }
+    }
+
+    /// The oldest line that is still there, or the head if there is none.
+    pub(crate) const fn tail(&self) -> Cursor {
+        self.tail
+    }
+
+    /// Where the next line will be.
+    pub(crate) const fn head(&self) -> Cursor {
+        self.head
+    }
+
+    /// The offset below which lines may be overwritten by one more message.
+    pub(crate) const fn endangered(&self) -> u64 {
+        (self.head.offset + MESSAGE_MAX).saturating_sub(BYTES as u64)
+    }
+
+    /// Takes the oldest line away and returns it, if a line of `length` bytes needs its room.
+    pub(crate) fn evict_for(&mut self, length: usize) -> Option<Entry> {
+        let end = self.head.offset + (HEADER + length.min(LINE_MAX)) as u64;
+        if end.saturating_sub(self.tail.offset) <= BYTES as u64 {
+            return None;
+        }
+        let oldest = self.entry(self.tail)?;
+        self.tail = oldest.next;
+        Some(oldest)
+    }
+
+    /// Appends a line of at most [`LINE_MAX`] bytes, overwriting the oldest ones.
+    ///
+    /// `name` is the number of its bytes that are the author's name.
+    pub(crate) fn append(&mut self, author: u32, at: u32, kind: Kind, name: usize, line: &[u8]) {
+        let line = line.get(..LINE_MAX).unwrap_or(line);
+        let size = (HEADER + line.len()) as u64;
+        while self.evict_for(line.len()).is_some() {}
+        let length = u16::try_from(HEADER - LENGTH_FIELD + line.len()).unwrap_or(u16::MAX);
+        let mut header = [0; HEADER];
+        let (fields, flags) = header.split_at_mut(10);
+        let values = length
+            .to_be_bytes()
+            .into_iter()
+            .chain(author.to_be_bytes())
+            .chain(at.to_be_bytes());
+        fields
+            .iter_mut()
+            .zip(values)
+            .for_each(|(field, value)| *field = value);
+        let values = [kind.flags(), u8::try_from(name).unwrap_or(u8::MAX)];
+        flags
+            .iter_mut()
+            .zip(values)
+            .for_each(|(field, value)| *field = value);
+        self.write(self.head.offset, &header);
+        self.write(self.head.offset + HEADER as u64, line);
+        self.head = Cursor {
+            sequence: self.head.sequence + 1,
+            offset: self.head.offset + size,
+        };
+    }
+
+    /// The line at `cursor`, unless that is the head. It must not be older than the tail.
+    pub(crate) fn entry(&self, cursor: Cursor) -> Option<Entry> {
+        if cursor.offset >= self.head.offset {
+            return None;
+        }
+        let mut header = [0; HEADER];
+        self.read(cursor.offset, &mut header);
+        let [high, low, a, b, c, d, _, _, _, _, flags, _] = header;
+        let length = usize::from(u16::from_be_bytes([high, low])) + LENGTH_FIELD;
+        Some(Entry {
+            author: u32::from_be_bytes([a, b, c, d]),
+            kind: Kind::from_flags(flags),
+            length: length.saturating_sub(HEADER),
+            next: Cursor {
+                sequence: cursor.sequence + 1,
+                offset: cursor.offset + length as u64,
+            },
+            offset: cursor.offset + HEADER as u64,
+        })
+    }
+
+    /// Copies the text of `entry` to the start of `line`, as far as it fits.
+    pub(crate) fn read_line(&self, entry: &Entry, line: &mut [u8]) {
+        if let Some(line) = line.get_mut(..entry.length) {
+            self.read(entry.offset, line);
+        }
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) {
+        let at = Self::index(offset);
+        let (start, end) = data.split_at(data.len().min(BYTES - at));
+        copy(self.bytes.get_mut(at..).unwrap_or_default(), start);
+        copy(&mut self.bytes, end);
+    }
+
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        let at = Self::index(offset);
+        let (start, end) = data.split_at_mut(data.len().min(BYTES - at));
+        copy(start, self.bytes.get(at..).unwrap_or_default());
+        copy(end, &self.bytes);
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "less than BYTES, which is a usize"
+    )]
+    const fn index(offset: u64) -> usize {
+        (offset % BYTES as u64) as usize
+    }
+}
+
+/// Copies as many bytes as both have.
+fn copy(to: &mut [u8], from: &[u8]) {
+    let length = to.len().min(from.len());
+    if let (Some(to), Some(from)) = (to.get_mut(..length), from.get(..length)) {
+        to.copy_from_slice(from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn lines<const BYTES: usize>(ring: &Ring<BYTES>) -> Vec<Vec<u8>> {
+        let mut lines = Vec::new();
+        let mut cursor = ring.tail();
+        while let Some(entry) = ring.entry(cursor) {
+            let mut line = vec![0; entry.length];
+            ring.read_line(&entry, &mut line);
+            lines.push(line);
+            cursor = entry.next;
+        }
+        assert_eq!(cursor, ring.head());
+        lines
+    }
+
+    #[test]
+    fn holds_what_fits_exactly_and_not_a_byte_more() {
+        let mut ring = Ring::<2048>::new();
+        // 4 entries of 512 bytes fill it
+        for digit in *b"0123" {
+            ring.append(1, 0, Kind::Message, 0, &[digit; 500]);
+        }
+        assert_eq!(
+            lines(&ring),
+            [[b'0'; 500], [b'1'; 500], [b'2'; 500], [b'3'; 500]]
+        );
+        ring.append(1, 0, Kind::Message, 0, b"");
+        assert_eq!(ring.tail().sequence, 1);
+        assert_eq!(lines(&ring).len(), 4);
+    }
+
+    #[test]
+    fn every_position_of_the_wrap_gives_the_same_line() {
+        let mut ring = Ring::<2048>::new();
+        let line: Vec<u8> = (0..255).cycle().take(LINE_MAX).collect();
+        for length in (0..5000).map(|turn| turn % (LINE_MAX + 1)) {
+            ring.append(7, 9, Kind::Announcement, 3, &line[..length]);
+            let stored = lines(&ring);
+            assert_eq!(stored.last().unwrap(), &line[..length]);
+            assert!(stored.iter().all(|stored| stored == &line[..stored.len()]));
+            assert!(ring.head().offset - ring.tail().offset <= 2048);
+        }
+    }
+
+    #[test]
+    fn an_entry_tells_its_author_and_kind() {
+        let mut ring = Ring::<2048>::new();
+        for (author, kind) in [
+            (1, Kind::Message),
+            (u32::MAX, Kind::Announcement),
+            (0, Kind::Notice),
+        ] {
+            let cursor = ring.head();
+            ring.append(author, u32::MAX, kind, 32, b"x");
+            let entry = ring.entry(cursor).unwrap();
+            assert_eq!((entry.author, entry.kind, entry.length), (author, kind, 1));
+        }
+        assert!(ring.entry(ring.head()).is_none());
+    }
+}

@@ -1,0 +1,40 @@
+//! Time as the relay knows it: what the driver says.
+
+use core::time::Duration;
+
+/// A moment, in milliseconds since an arbitrary start that the driver chooses once.
+///
+/// Time that stands still or goes back is harmless: what is not in the past yet simply waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant {
+    millis: u64,
+}
+
+impl Instant {
+    /// The moment `millis` milliseconds after the start.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self { millis }
+    }
+
+    /// Milliseconds since the start.
+    pub const fn as_millis(self) -> u64 {
+        self.millis
+    }
+
+    /// The time since `earlier`, none if that is not earlier.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.millis.saturating_sub(earlier.millis))
+    }
+
+    /// The moment `duration` later; the end of time if there is no such moment.
+    #[must_use]
+    pub fn after(self, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self::from_millis(self.millis.saturating_add(millis))
+    }
+
+    /// Whole seconds since the start, as they fit into a line's time stamp.
+    pub(crate) fn as_seconds(self) -> u32 {
+        u32::try_from(self.millis / 1000).unwrap_or(u32::MAX)
+    }
+}

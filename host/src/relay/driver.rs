@@ -1,0 +1,491 @@
+//! The loop between sockets and relay.
+//!
+//! It blocks until something arrives, takes what else has arrived, then sends what became due: a
+//! lone line goes out at once, and under load lines share datagrams without a timer.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+
+use kilochat_core::{DATAGRAM_MAX, Delivery, Event, Instant, Relay, Reply, Unreachable};
+use mio::{Events, Interest, Poll, Token, Waker};
+use static_cell::ConstStaticCell;
+
+use super::journal::{Journal, Record};
+use super::transport::{Route, Transport};
+use super::{config, sockets};
+use crate::Error;
+use crate::args::{RelayArguments, SEATS_MAX};
+
+/// Bytes of lines that the relay keeps.
+const RING: usize = 1 << 20;
+
+type HostRelay = Relay<{ SEATS_MAX as usize }, RING>;
+
+/// Static, so that it is never on a stack and takes memory only where it is used.
+static RELAY: ConstStaticCell<HostRelay> = ConstStaticCell::new(Relay::new());
+
+/// The most datagrams that are taken from a socket before what they made due is sent.
+const BATCH: usize = 64;
+
+/// The most reports of unreachable destinations between two looks at them.
+const REPORTS: usize = 64;
+
+/// How often a datagram is tried again whose sending failed with another one's error.
+const TRIES: usize = 8;
+
+/// How long a stopping relay tries to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long to wait for a network that took nothing.
+const BLOCKED: Duration = Duration::from_millis(10);
+
+/// At most once in this time a loss in the kernel is logged.
+const LOSS_INTERVAL: Duration = Duration::from_secs(60);
+
+const WAKE: Token = Token(usize::MAX);
+
+/// A datagram that arrived.
+#[derive(Debug)]
+pub(super) struct Received<Route> {
+    /// Bytes of payload in the buffer; one that did not fit is as long as the buffer.
+    pub(super) length: usize,
+    pub(super) source: SocketAddr,
+    /// How to answer it.
+    pub(super) route: Route,
+}
+
+/// A relay on its sockets.
+#[derive(Debug)]
+pub struct Server {
+    relay: &'static mut HostRelay,
+    network: Network,
+    poll: Poll,
+    events: Events,
+    signals: Arc<Signals>,
+    waker: Arc<Waker>,
+    journal: Journal,
+    start: std::time::Instant,
+    now: Instant,
+    /// When a loss in the kernel may be logged again, and what it was when last logged.
+    loss: (Instant, u64),
+}
+
+/// Tells a running [`Server`] what to do, from any thread.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    signals: Arc<Signals>,
+    waker: Arc<Waker>,
+}
+
+#[derive(Debug, Default)]
+struct Signals {
+    stop: AtomicBool,
+    report: AtomicBool,
+}
+
+/// What the sockets have counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counters {
+    /// Datagrams that could not be sent to their destination.
+    pub(super) send_errors: u64,
+    /// Datagrams sent again because the first try failed with another one's error.
+    pub(super) resent: u64,
+    /// Replies that were not sent because the network took nothing.
+    pub(super) replies_lost: u64,
+    /// Errors while receiving.
+    pub(super) receive_errors: u64,
+    /// Reports of unreachable destinations that there was no room for.
+    pub(super) reports_lost: u64,
+    /// Datagrams that the kernel dropped before they could be read.
+    pub(super) kernel_dropped: u64,
+}
+
+impl Stopper {
+    /// Lets the relay say goodbye and end; returns whether it was told so before.
+    pub fn stop(&self) -> bool {
+        let before = self.signals.stop.swap(true, Ordering::Relaxed);
+        self.wake();
+        before
+    }
+
+    /// Lets the relay log its statistics.
+    pub fn report(&self) {
+        self.signals.report.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // it fails only when the relay has ended
+        let _ = self.waker.wake();
+    }
+}
+
+impl Server {
+    /// Opens the sockets; there is one relay in a process.
+    ///
+    /// # Errors
+    ///
+    /// When an option cannot be, or a socket cannot be had.
+    pub fn bind(arguments: &RelayArguments) -> Result<Self, Error> {
+        let config = config(arguments)?;
+        let sockets = sockets::open(arguments)?;
+        let buffers: Vec<usize> = sockets.iter().map(sockets::receive_buffer).collect();
+        let failed = |error: io::Error| Error::Failure(format!("cannot set up sockets: {error}"));
+        let poll = Poll::new().map_err(failed)?;
+        let network = Network::new(sockets, &poll).map_err(failed)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE).map_err(failed)?);
+        let Some(relay) = RELAY.try_take() else {
+            return Err(Error::Failure("this process has a relay already".into()));
+        };
+        relay.configure(config);
+        let mut journal = Journal::start(arguments)?;
+        for (transport, receive_buffer) in network.transports.iter().zip(buffers) {
+            let address = transport.socket.local_addr().map_err(failed)?;
+            journal.write(|| Record::Listening {
+                address,
+                receive_buffer,
+            });
+        }
+        Ok(Self {
+            relay,
+            network,
+            poll,
+            events: Events::with_capacity(64),
+            signals: Arc::default(),
+            waker,
+            journal,
+            start: std::time::Instant::now(),
+            now: Instant::default(),
+            loss: (Instant::default(), 0),
+        })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let sockets = self.network.transports.iter();
+        sockets
+            .filter_map(|transport| transport.socket.local_addr().ok())
+            .collect()
+    }
+
+    /// What ends it or asks it for a report.
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            signals: Arc::clone(&self.signals),
+            waker: Arc::clone(&self.waker),
+        }
+    }
+
+    /// Relays until it is told to stop, then says goodbye. It allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the system no longer tells what happens on the sockets.
+    pub fn run(&mut self) -> Result<(), Error> {
+        while !self.signals.stop.load(Ordering::Relaxed) {
+            self.tick();
+            self.receive();
+            let is_flushed = self.send();
+            while let Some(departed) = self.relay.handle_timeout(self.now) {
+                self.journal.write(|| Record::Departed(departed));
+            }
+            self.report();
+            if !self.network.readable.contains(&true) || !self.relay.can_receive() {
+                self.wait(is_flushed)?;
+            }
+        }
+        self.say_goodbye()
+    }
+
+    fn tick(&mut self) {
+        let millis = self.start.elapsed().as_millis();
+        self.now = Instant::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+    }
+
+    /// Takes what has arrived, as far as the relay has room for it.
+    fn receive(&mut self) {
+        let mut buffer = [0; 2 * DATAGRAM_MAX];
+        for index in 0..self.network.transports.len() {
+            for _ in 0..BATCH {
+                if !self.network.readable[index] || !self.relay.can_receive() {
+                    break;
+                }
+                if let Some(received) = self.network.receive(index, &mut buffer) {
+                    self.handle(index, &received, &buffer[..received.length]);
+                }
+            }
+        }
+        self.handle_reports();
+        self.note_loss();
+    }
+
+    fn handle(&mut self, socket: usize, received: &Received<Route>, payload: &[u8]) {
+        let mut reply = Reply::new();
+        let event = self
+            .relay
+            .handle_datagram(self.now, received.source, payload, &mut reply);
+        if let Event::Joined {
+            displaced: Some(departed),
+            ..
+        } = &event
+            && !departed.farewell.is_empty()
+        {
+            let (address, seat) = (departed.address, departed.seat.index());
+            self.network.answer(
+                departed.farewell.as_bytes(),
+                address,
+                self.network.routes[seat],
+            );
+        }
+        if let Some(seat) = event.seat() {
+            self.network.routes[seat.index()] = (socket, received.route);
+        }
+        if !reply.is_empty() {
+            self.network
+                .answer(&reply, received.source, (socket, received.route));
+        }
+        let relay = &*self.relay;
+        self.journal
+            .write_event(received.source, event, |seat| relay.peer(seat));
+    }
+
+    /// Sends what is due; returns false if the network would block.
+    fn send(&mut self) -> bool {
+        let mut buffer = [0; DATAGRAM_MAX];
+        while let Some(fanout) = self.relay.poll_fanout(self.now, &mut buffer) {
+            let payload = fanout.payload();
+            for delivery in fanout {
+                if !self.network.deliver(payload, &delivery) {
+                    self.relay.refused(delivery);
+                    return false;
+                }
+            }
+            self.handle_reports();
+        }
+        true
+    }
+
+    /// Tells the relay whom the network cannot reach.
+    fn handle_reports(&mut self) {
+        while let Some((address, why)) = self.network.reports.pop() {
+            if let Some(seat) = self.relay.find(&address)
+                && let Some(departed) = self.relay.handle_unreachable(self.now, seat, why)
+            {
+                self.journal.write(|| Record::Departed(departed));
+            }
+        }
+    }
+
+    /// Warns, now and then, of datagrams that the kernel dropped.
+    fn note_loss(&mut self) {
+        let (next, logged) = self.loss;
+        let dropped = self.network.kernel_dropped();
+        if dropped > logged && self.now >= next {
+            self.loss = (self.now.after(LOSS_INTERVAL), dropped);
+            self.journal.write(|| Record::KernelDropped {
+                now: dropped - logged,
+                total: dropped,
+            });
+        }
+    }
+
+    /// Logs statistics if somebody asked for them.
+    fn report(&mut self) {
+        if self.signals.report.swap(false, Ordering::Relaxed) {
+            let mut counters = self.network.counters;
+            counters.kernel_dropped = self.network.kernel_dropped();
+            let (peers, stats) = (self.relay.peer_count(), self.relay.stats());
+            self.journal.write(|| Record::Stats {
+                peers,
+                relay: stats.clone(),
+                counters,
+            });
+        }
+    }
+
+    /// Blocks until something arrives, is due or, if `is_flushed` is false, can be sent.
+    fn wait(&mut self, is_flushed: bool) -> Result<(), Error> {
+        let until = self.relay.poll_timeout().map(|then| then.since(self.now));
+        let timeout = if is_flushed {
+            until
+        } else {
+            Some(until.unwrap_or(BLOCKED).min(BLOCKED))
+        };
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(Error::Failure(format!(
+                    "cannot wait for the sockets: {error}"
+                )));
+            }
+            _ => {}
+        }
+        for event in &self.events {
+            if let Some(readable) = self.network.readable.get_mut(event.token().0) {
+                *readable = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn say_goodbye(&mut self) -> Result<(), Error> {
+        self.tick();
+        let deadline = self.now.after(GOODBYE);
+        self.relay.stop(self.now);
+        while !self.send() && self.now < deadline {
+            self.wait(false)?;
+            self.tick();
+        }
+        self.signals.report.store(true, Ordering::Relaxed);
+        self.report();
+        self.journal.close();
+        Ok(())
+    }
+}
+
+/// The sockets, and what is known of the ways to the peers.
+#[derive(Debug)]
+struct Network {
+    transports: Vec<Transport>,
+    /// Whether a socket may have something to read.
+    readable: Vec<bool>,
+    /// By seat: through which socket, and from which address, its peer is answered.
+    routes: Vec<(usize, Route)>,
+    reports: Vec<(SocketAddr, Unreachable)>,
+    counters: Counters,
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Sent,
+    WouldBlock,
+    Failed,
+}
+
+impl Network {
+    fn new(sockets: Vec<mio::net::UdpSocket>, poll: &Poll) -> io::Result<Self> {
+        let mut transports = Vec::with_capacity(sockets.len());
+        for (index, mut socket) in sockets.into_iter().enumerate() {
+            poll.registry()
+                .register(&mut socket, Token(index), Interest::READABLE)?;
+            transports.push(Transport::new(socket)?);
+        }
+        Ok(Self {
+            readable: vec![true; transports.len()],
+            transports,
+            routes: vec![Default::default(); usize::from(SEATS_MAX)],
+            reports: Vec::with_capacity(REPORTS),
+            counters: Counters::default(),
+        })
+    }
+
+    fn receive(&mut self, index: usize, buffer: &mut [u8]) -> Option<Received<Route>> {
+        match self.transports[index].receive(buffer) {
+            Ok(received) => return Some(received),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable[index] = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) if self.collect_reports(index) => {}
+            Err(_) => {
+                self.counters.receive_errors += 1;
+                // an error that stays must not take the processor
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        None
+    }
+
+    /// Sends a delivery; false means that the network would block.
+    fn deliver(&mut self, payload: &[u8], delivery: &Delivery) -> bool {
+        let route = self.routes[delivery.seat.index()];
+        self.send(payload, delivery.address, route) != Outcome::WouldBlock
+    }
+
+    /// Sends what is sent now or never.
+    fn answer(&mut self, payload: &[u8], to: SocketAddr, route: (usize, Route)) {
+        let lost = self.send(payload, to, route) == Outcome::WouldBlock;
+        self.counters.replies_lost += u64::from(lost);
+    }
+
+    fn send(&mut self, payload: &[u8], to: SocketAddr, (index, route): (usize, Route)) -> Outcome {
+        for _ in 0..TRIES {
+            let Err(error) = self.transports[index].send(payload, to, &route) else {
+                return Outcome::Sent;
+            };
+            if error.kind() == io::ErrorKind::WouldBlock {
+                return Outcome::WouldBlock;
+            }
+            if error.kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            if !self.collect_reports(index) {
+                self.push_report(to, Unreachable::Path);
+                break;
+            }
+            // it was the error of an earlier datagram, and this one was not sent
+            self.counters.resent += 1;
+        }
+        self.counters.send_errors += 1;
+        Outcome::Failed
+    }
+
+    /// Reads the reports that have come in; returns whether there were any.
+    fn collect_reports(&mut self, index: usize) -> bool {
+        let mut some = false;
+        while let Some((address, why)) = self.transports[index].next_unreachable() {
+            self.push_report(address, why);
+            some = true;
+        }
+        some
+    }
+
+    fn push_report(&mut self, address: SocketAddr, why: Unreachable) {
+        if self.reports.len() < REPORTS {
+            self.reports.push((address, why));
+        } else {
+            self.counters.reports_lost += 1;
+        }
+    }
+
+    fn kernel_dropped(&self) -> u64 {
+        self.transports.iter().map(Transport::dropped).sum()
+    }
+}
+
+/// An address without the IPv6 form of an IPv4 one, and without a flow label.
+pub(super) fn folded(address: SocketAddr) -> SocketAddr {
+    match (address, address.ip().to_canonical()) {
+        (_, IpAddr::V4(ip)) => (ip, address.port()).into(),
+        (SocketAddr::V6(v6), IpAddr::V6(ip)) => {
+            SocketAddrV6::new(ip, v6.port(), 0, v6.scope_id()).into()
+        }
+        (SocketAddr::V4(_), IpAddr::V6(_)) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
+/// An address as a socket of either family takes it.
+pub(super) fn mapped(address: SocketAddr, to_v6: bool) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if to_v6 => (ip.to_ipv6_mapped(), address.port()).into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_mapped_addresses_and_keeps_zones() {
+        for (from, to) in [
+            ("[::ffff:192.0.2.1]:5", "192.0.2.1:5"),
+            ("192.0.2.1:5", "192.0.2.1:5"),
+            ("[fe80::1%3]:5", "[fe80::1%3]:5"),
+            ("[::1]:5", "[::1]:5"),
+        ] {
+            assert_eq!(folded(from.parse().unwrap()), to.parse().unwrap(), "{from}");
+        }
+    }
+}

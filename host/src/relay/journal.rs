@@ -1,0 +1,262 @@
+//! Logging that cannot hold up the relay: records go through a bounded queue to a thread that
+//! writes them. What does not fit is counted and said.
+
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use kilochat_core::{Departed, Event, Name, PeerInfo, Refusal, Seat, Stats};
+use tracing::{Level, debug, info, warn};
+
+use super::driver::Counters;
+use crate::Error;
+use crate::args::{LogFormat, RelayArguments};
+
+/// The most records that wait to be written.
+const QUEUE: usize = 1024;
+
+/// How long the end of the program waits for the last records to be written.
+const CLOSE: Duration = Duration::from_secs(1);
+
+/// Something to log. It owns no heap memory.
+#[derive(Debug)]
+pub(super) enum Record {
+    /// A socket is open.
+    Listening {
+        address: SocketAddr,
+        receive_buffer: usize,
+    },
+    /// A datagram came; `name` is its sender's.
+    Event {
+        source: SocketAddr,
+        name: Name,
+        event: Event,
+    },
+    /// A peer is gone.
+    Departed(Departed),
+    /// The kernel dropped datagrams.
+    KernelDropped { now: u64, total: u64 },
+    /// Somebody asked for statistics.
+    Stats {
+        peers: usize,
+        relay: Stats,
+        counters: Counters,
+    },
+}
+
+/// The relay's end of the queue.
+#[derive(Debug)]
+pub(super) struct Journal {
+    queue: Option<SyncSender<Record>>,
+    level: Level,
+    lost: Arc<AtomicU64>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Journal {
+    /// Starts to log to standard error, as the command line says.
+    ///
+    /// # Errors
+    ///
+    /// When there can be no more threads.
+    pub(super) fn start(arguments: &RelayArguments) -> Result<Self, Error> {
+        let level = match (arguments.quiet, arguments.verbose) {
+            (true, _) => Level::WARN,
+            (false, true) => Level::DEBUG,
+            (false, false) => Level::INFO,
+        };
+        let builder = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_target(false)
+            .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .log_internal_errors(false)
+            .with_writer(io::stderr);
+        // a program that has its own subscriber keeps it
+        let _ = match arguments.log_format {
+            LogFormat::Text => builder.try_init(),
+            LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        };
+        let (queue, records) = sync_channel(QUEUE);
+        let lost = Arc::<AtomicU64>::default();
+        let lost_too = Arc::clone(&lost);
+        let writer = std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_all(&records, &lost_too))
+            .map_err(|error| Error::Failure(format!("cannot start a thread: {error}")))?;
+        Ok(Self {
+            queue: Some(queue),
+            level,
+            lost,
+            writer: Some(writer),
+        })
+    }
+
+    /// Logs a record that is always worth it.
+    pub(super) fn write(&mut self, record: impl FnOnce() -> Record) {
+        if let Some(queue) = &self.queue
+            && queue.try_send(record()).is_err()
+        {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Logs what a datagram was, if the level of detail asks for it.
+    pub(super) fn write_event<'a>(
+        &mut self,
+        source: SocketAddr,
+        event: Event,
+        peer: impl FnOnce(Seat) -> Option<PeerInfo<'a>>,
+    ) {
+        if level(&event) <= self.level {
+            let name = event
+                .seat()
+                .and_then(peer)
+                .map(|peer| peer.name)
+                .unwrap_or_default();
+            let name = Name::try_from(name).unwrap_or_default();
+            self.write(|| Record::Event {
+                source,
+                name,
+                event,
+            });
+        }
+    }
+
+    /// Waits for what was logged to be written, but not for long: nobody may be reading.
+    pub(super) fn close(&mut self) {
+        self.queue = None;
+        let start = std::time::Instant::now();
+        while self
+            .writer
+            .as_ref()
+            .is_some_and(|writer| !writer.is_finished())
+            && start.elapsed() < CLOSE
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// At which level of detail an event is logged.
+fn level(event: &Event) -> Level {
+    match event {
+        Event::Joined { .. } | Event::Left(_) | Event::Renamed { .. } | Event::Refused { .. } => {
+            Level::INFO
+        }
+        Event::Said { .. } | Event::Answered { .. } | Event::Helped | Event::Keepalive { .. } => {
+            Level::DEBUG
+        }
+    }
+}
+
+fn write_all(records: &Receiver<Record>, lost: &AtomicU64) {
+    for record in records {
+        write(record);
+        let lost = lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            warn!(
+                lost,
+                "log lines were lost: they came faster than they could be written"
+            );
+        }
+    }
+}
+
+fn write(record: Record) {
+    match record {
+        Record::Listening {
+            address,
+            receive_buffer,
+        } => {
+            info!(%address, receive_buffer, "listening");
+        }
+        Record::Event {
+            source,
+            name,
+            event,
+        } => write_event(source, &name, event),
+        Record::Departed(departed) => write_departed(&departed),
+        Record::KernelDropped { now, total } => warn!(
+            dropped = now,
+            total,
+            "the kernel dropped datagrams that came faster than they could be read; a larger \
+             receive buffer may help: sysctl net.core.rmem_max"
+        ),
+        Record::Stats {
+            peers,
+            relay,
+            counters,
+        } => write_stats(peers, &relay, &counters),
+    }
+}
+
+fn write_event(source: SocketAddr, name: &Name, event: Event) {
+    match event {
+        Event::Joined { displaced, .. } => {
+            if let Some(departed) = displaced {
+                write_departed(&departed);
+            }
+            info!(%name, address = %source, "joined");
+        }
+        Event::Left(departed) => write_departed(&departed),
+        Event::Renamed { from, .. } => info!(%name, %from, "renamed"),
+        Event::Refused { seat: Some(_), why } => {
+            info!(%name, address = %source, why = why.as_str(), "refused");
+        }
+        Event::Refused { seat: None, why } => {
+            info!(address = %source, why = why.as_str(), "refused");
+        }
+        Event::Said { lines, .. } => debug!(%name, lines, "said"),
+        Event::Answered { .. } => debug!(%name, "answered"),
+        Event::Helped => debug!(address = %source, "helped"),
+        Event::Keepalive { .. } => debug!(%name, "keepalive"),
+    }
+}
+
+fn write_departed(departed: &Departed) {
+    let Departed {
+        name, address, why, ..
+    } = departed;
+    info!(%name, %address, why = why.as_str(), "left");
+}
+
+fn write_stats(peers: usize, relay: &Stats, counters: &Counters) {
+    info!(
+        peers,
+        datagrams = relay.datagrams,
+        messages = relay.messages,
+        lines = relay.lines,
+        deliveries = relay.deliveries,
+        coalesced = relay.coalesced,
+        deferred = relay.deferred,
+        missed = relay.missed,
+        joined = relay.joined,
+        left = relay.left,
+        displaced = relay.displaced,
+        restarted = relay.restarted,
+        renamed = relay.renamed,
+        answered = relay.answered,
+        keepalives = relay.keepalives,
+        unreachable = relay.unreachable,
+        untold = relay.untold,
+        refused_frame = relay.refused(Refusal::Frame),
+        refused_too_long = relay.refused(Refusal::TooLong),
+        refused_not_utf8 = relay.refused(Refusal::NotUtf8),
+        refused_blank = relay.refused(Refusal::Blank),
+        refused_nameless = relay.refused(Refusal::Nameless),
+        refused_source = relay.refused(Refusal::Source),
+        refused_foreign = relay.refused(Refusal::Foreign),
+        refused_full = relay.refused(Refusal::Full),
+        send_errors = counters.send_errors,
+        resent = counters.resent,
+        replies_lost = counters.replies_lost,
+        receive_errors = counters.receive_errors,
+        reports_lost = counters.reports_lost,
+        kernel_dropped = counters.kernel_dropped,
+        "statistics"
+    );
+}

@@ -1,0 +1,196 @@
+//! The transport with what Linux adds: each peer is answered from the very address and interface
+//! that it wrote to (`IP_PKTINFO`, ip(7); `IPV6_PKTINFO`, RFC 3542 section 6), ICMP errors name
+//! their destination (`IP_RECVERR`), and the kernel tells what it dropped (`SO_RXQ_OVFL`).
+
+use core::mem::size_of;
+use core::net::{Ipv4Addr, SocketAddr};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::AsRawFd;
+
+use kilochat_core::Unreachable;
+use mio::net::UdpSocket;
+use nix::libc;
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
+};
+use socket2::{MsgHdr, SockAddr, SockRef};
+
+use super::driver::{Received, folded, mapped};
+
+/// Bytes for all control messages that a datagram or an error may come with.
+const CONTROL: usize = 512;
+
+/// From where a peer is answered: a control message for `sendmsg(2)`, empty to let the system
+/// choose.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    control: [u8; 40],
+    length: u8,
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub(super) struct Transport {
+    pub(super) socket: UdpSocket,
+    is_v6: bool,
+    control: Vec<u8>,
+    dropped: u64,
+}
+
+impl Transport {
+    /// # Errors
+    ///
+    /// When the kernel does not know one of the options.
+    pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+        let address = socket.local_addr()?;
+        setsockopt(&socket, sockopt::RxqOvfl, &1)?;
+        setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+        if address.is_ipv6() {
+            setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
+        }
+        if address.ip().is_unspecified() {
+            if address.is_ipv6() {
+                setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+            } else {
+                setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+            }
+        }
+        Ok(Self {
+            socket,
+            is_v6: address.is_ipv6(),
+            control: vec![0; CONTROL],
+            dropped: 0,
+        })
+    }
+
+    /// # Errors
+    ///
+    /// `WouldBlock` when nothing has arrived; anything else may be tried again.
+    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received<Route>> {
+        let mut parts = [IoSliceMut::new(buffer)];
+        let message = recvmsg::<SockaddrStorage>(
+            self.socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut self.control),
+            MsgFlags::MSG_DONTWAIT,
+        )?;
+        let mut route = Route::default();
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::Ipv6PacketInfo(info) = control {
+                route = Route::from_v6(info.ipi6_addr.s6_addr, info.ipi6_ifindex);
+            } else if let ControlMessageOwned::Ipv4PacketInfo(info) = control {
+                route = Route::from_v4(info.ipi_spec_dst.s_addr, info.ipi_ifindex);
+            } else if let ControlMessageOwned::RxqOvfl(dropped) = control {
+                // the kernel counts in 32 bits
+                let before = self.dropped & u64::from(u32::MAX);
+                let now = u64::from(dropped);
+                self.dropped += now.wrapping_sub(before) & u64::from(u32::MAX);
+            }
+        }
+        let source = message
+            .address
+            .as_ref()
+            .and_then(address)
+            .ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Received {
+            length: message.bytes,
+            source: folded(source),
+            route,
+        })
+    }
+
+    /// # Errors
+    ///
+    /// `WouldBlock` when the network takes nothing now; anything else concerns this destination
+    /// or, where [`next_unreachable`](Self::next_unreachable) names one, another.
+    pub(super) fn send(&self, payload: &[u8], to: SocketAddr, route: &Route) -> io::Result<()> {
+        let to = SockAddr::from(mapped(to, self.is_v6));
+        let parts = [IoSlice::new(payload)];
+        let mut message = MsgHdr::new().with_addr(&to).with_buffers(&parts);
+        if route.length > 0 {
+            message = message.with_control(&route.control[..usize::from(route.length)]);
+        }
+        SockRef::from(&self.socket)
+            .sendmsg(&message, libc::MSG_DONTWAIT)
+            .map(drop)
+    }
+
+    /// Whom the network has reported as unreachable since the last call; reading a report clears
+    /// the error that the socket would have failed with.
+    pub(super) fn next_unreachable(&mut self) -> Option<(SocketAddr, Unreachable)> {
+        let message = recvmsg::<SockaddrStorage>(
+            self.socket.as_raw_fd(),
+            &mut [],
+            Some(&mut self.control),
+            MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT,
+        )
+        .ok()?;
+        let mut why = Unreachable::Path;
+        for control in message.cmsgs().ok()? {
+            if let ControlMessageOwned::Ipv4RecvErr(error, _)
+            | ControlMessageOwned::Ipv6RecvErr(error, _) = control
+                && i32::try_from(error.ee_errno) == Ok(libc::ECONNREFUSED)
+            {
+                why = Unreachable::Port;
+            }
+        }
+        let culprit = message.address.as_ref().and_then(address);
+        // without an address it is nobody's: one that no peer has
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Some((culprit.map_or(nobody, folded), why))
+    }
+
+    /// How many datagrams the kernel dropped before they could be read, as far as it has said.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Self {
+            control: [0; 40],
+            length: 0,
+        }
+    }
+}
+
+impl Route {
+    fn from_v6(address: [u8; 16], interface: u32) -> Self {
+        let mut info = [0; 20];
+        info[..16].copy_from_slice(&address);
+        info[16..].copy_from_slice(&interface.to_ne_bytes());
+        Self::from_control(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info)
+    }
+
+    fn from_v4(address: u32, interface: i32) -> Self {
+        let mut info = [0; 12];
+        info[..4].copy_from_slice(&interface.to_ne_bytes());
+        info[4..8].copy_from_slice(&address.to_ne_bytes());
+        Self::from_control(libc::IPPROTO_IP, libc::IP_PKTINFO, &info)
+    }
+
+    /// A control message as cmsg(3) lays it out; the kernel copies it, so it may lie anywhere.
+    fn from_control(level: i32, kind: i32, data: &[u8]) -> Self {
+        const HEADER: usize = size_of::<libc::cmsghdr>();
+        let mut route = Self::default();
+        let length = HEADER + data.len();
+        route.control[..size_of::<usize>()].copy_from_slice(&length.to_ne_bytes());
+        route.control[HEADER - 8..HEADER - 4].copy_from_slice(&level.to_ne_bytes());
+        route.control[HEADER - 4..HEADER].copy_from_slice(&kind.to_ne_bytes());
+        route.control[HEADER..length].copy_from_slice(data);
+        let space = length.next_multiple_of(size_of::<usize>());
+        route.length = u8::try_from(space).unwrap_or_default();
+        route
+    }
+}
+
+fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = storage
+        .as_sockaddr_in()
+        .map(|v4| SocketAddr::from((v4.ip(), v4.port())));
+    v4.or_else(|| {
+        let v6 = storage.as_sockaddr_in6()?;
+        Some(core::net::SocketAddrV6::new(v6.ip(), v6.port(), 0, v6.scope_id()).into())
+    })
+}

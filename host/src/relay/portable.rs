@@ -1,0 +1,100 @@
+//! The transport with what the standard library's sockets can do, on any system.
+//!
+//! The system chooses the source address of what is sent, which is the wrong one where a machine
+//! has several and peers insist on theirs; bind to one address with `--bind` then.
+
+use core::net::SocketAddr;
+use std::io;
+
+use kilochat_core::Unreachable;
+use mio::net::UdpSocket;
+
+use super::driver::{Received, folded, mapped};
+
+/// From where a peer is answered: the system knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Route;
+
+/// A bound socket.
+#[derive(Debug)]
+pub(super) struct Transport {
+    pub(super) socket: UdpSocket,
+    is_v6: bool,
+}
+
+impl Transport {
+    /// # Errors
+    ///
+    /// When the socket has no address.
+    pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+        let is_v6 = socket.local_addr()?.is_ipv6();
+        Ok(Self { socket, is_v6 })
+    }
+
+    /// # Errors
+    ///
+    /// `WouldBlock` when nothing has arrived; anything else may be tried again.
+    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received<Route>> {
+        let (length, source) = self.socket.recv_from(buffer)?;
+        Ok(Received {
+            length,
+            source: folded(source),
+            route: Route,
+        })
+    }
+
+    /// # Errors
+    ///
+    /// `WouldBlock` when the network takes nothing now; anything else concerns this destination
+    /// or, where [`next_unreachable`](Self::next_unreachable) names one, another.
+    pub(super) fn send(&self, payload: &[u8], to: SocketAddr, _route: &Route) -> io::Result<()> {
+        self.socket
+            .send_to(payload, mapped(to, self.is_v6))
+            .map(drop)
+    }
+
+    /// Whom the network has reported as unreachable: here it does not say.
+    pub(super) fn next_unreachable(&mut self) -> Option<(SocketAddr, Unreachable)> {
+        None
+    }
+
+    /// How many datagrams the system dropped before they could be read: here it does not say.
+    pub(super) fn dropped(&self) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_reach_a_dual_stack_socket_and_are_answered() {
+        let Ok(socket) = UdpSocket::bind("[::]:0".parse().unwrap()) else {
+            panic!("this machine has no IPv6");
+        };
+        let mut transport = Transport::new(socket).unwrap();
+        let port = transport.socket.local_addr().unwrap().port();
+        for local in ["127.0.0.1", "::1"] {
+            let client = std::net::UdpSocket::bind((local, 0)).unwrap();
+            client.connect((local, port)).unwrap();
+            client.send(b"hello").unwrap();
+            let mut buffer = [0; 16];
+            let received = loop {
+                match transport.receive(&mut buffer) {
+                    Ok(received) => break received,
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+            };
+            assert_eq!(received.source, client.local_addr().unwrap());
+            transport
+                .send(&buffer[..received.length], received.source, &received.route)
+                .unwrap();
+            assert_eq!(client.recv(&mut buffer).unwrap(), 5);
+        }
+        assert_eq!(
+            (transport.next_unreachable(), transport.dropped()),
+            (None, 0)
+        );
+    }
+}

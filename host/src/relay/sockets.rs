@@ -1,0 +1,97 @@
+//! Opens the sockets that the command line asks for.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::io;
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+
+use crate::Error;
+use crate::args::{Bind, PORT, RelayArguments};
+
+/// Bytes of receive buffer that are asked for; the system may grant less.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// Opens all sockets, each bound and not blocking.
+///
+/// # Errors
+///
+/// When one of them cannot be had, with what to do about it.
+pub(super) fn open(arguments: &RelayArguments) -> Result<Vec<mio::net::UdpSocket>, Error> {
+    let port = arguments.port;
+    if arguments.bind.is_empty() {
+        let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        let socket = match bound(everywhere, false) {
+            Err(error) if no_such_family(&error) => {
+                let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+                bound(everywhere, false).map_err(|error| explained(everywhere, &error))?
+            }
+            other => other.map_err(|error| explained(everywhere, &error))?,
+        };
+        return Ok(vec![socket]);
+    }
+    let several = arguments.bind.len() > 1;
+    let open_one = |bind: &Bind| {
+        let address = match bind.ip {
+            IpAddr::V4(ip) => (ip, bind.port.unwrap_or(port)).into(),
+            IpAddr::V6(ip) => {
+                SocketAddrV6::new(ip, bind.port.unwrap_or(port), 0, bind.scope).into()
+            }
+        };
+        bound(address, several).map_err(|error| explained(address, &error))
+    };
+    arguments.bind.iter().map(open_one).collect()
+}
+
+fn bound(address: SocketAddr, only_v6: bool) -> io::Result<mio::net::UdpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    // less than asked for is no error; what was granted is logged
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    #[cfg(target_os = "linux")]
+    if socket.recv_buffer_size()? < RECEIVE_BUFFER {
+        use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+        // only root may
+        let _ = setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER);
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(mio::net::UdpSocket::from_std(socket.into()))
+}
+
+/// How many bytes of receive buffer a socket has.
+pub(super) fn receive_buffer(socket: &mio::net::UdpSocket) -> usize {
+    SockRef::from(socket).recv_buffer_size().unwrap_or_default()
+}
+
+/// Whether the machine has no IPv6, or has it switched off.
+fn no_such_family(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.kind() == io::ErrorKind::Unsupported
+        || cfg!(target_os = "linux") && error.raw_os_error() == Some(97) // EAFNOSUPPORT
+}
+
+fn explained(address: SocketAddr, error: &io::Error) -> Error {
+    let port = address.port();
+    let hint = if error.kind() == io::ErrorKind::AddrInUse {
+        format!(
+            "the port is taken; stop the program that has it (ss -lunp shows it) or choose \
+             another with --port, for example --port {}",
+            port.checked_add(1).unwrap_or(PORT)
+        )
+    } else if error.kind() == io::ErrorKind::AddrNotAvailable {
+        "this machine has no such address; `ip address` (Windows: ipconfig) lists those that it \
+         has, and without --bind it listens on all of them"
+            .into()
+    } else if error.kind() == io::ErrorKind::PermissionDenied && port < 1024 {
+        "ports below 1024 need root; choose another with --port".into()
+    } else {
+        error.to_string()
+    };
+    Error::Failure(format!("cannot listen on {address}: {hint}"))
+}
