@@ -209,13 +209,19 @@ impl Conversation {
 
     fn handle_error(&mut self, error: &io::Error) {
         let address = self.link.address;
-        let why = match error.kind() {
-            // Windows calls it a reset
-            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => {
-                format!("connection refused: nobody listens at {address}")
-            }
-            ErrorKind::Interrupted | ErrorKind::WouldBlock => return,
-            _ => format!("cannot reach {address}: {error}"),
+        let kind = error.kind();
+        if matches!(kind, ErrorKind::Interrupted | ErrorKind::WouldBlock) {
+            return;
+        }
+        // Windows calls it a reset
+        let is_refused = matches!(
+            kind,
+            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
+        );
+        let why = if is_refused {
+            format!("connection refused: nobody listens at {address}")
+        } else {
+            format!("cannot reach {address}: {error}")
         };
         self.session.handle_refused(Instant::now(), &why);
     }

@@ -1,5 +1,6 @@
 //! The line mode: for pipes, files and scripts.
 
+use core::mem::take;
 use core::str::from_utf8;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -100,7 +101,7 @@ fn read(input: &mut impl BufRead, permitted: &Receiver<()>, sender: &Sender<Even
                 if let Some(error) = error {
                     let _ = sender.send(Event::Status(format!("standard input: {error}")));
                 }
-                (std::mem::take(&mut rest), true)
+                (take(&mut rest), true)
             }
         };
         if !is_told && from_utf8(&line).is_err() {
@@ -137,7 +138,7 @@ fn next_line(input: &mut impl BufRead, rest: &mut Vec<u8>) -> Result<Vec<u8>, Op
     if read == 0 {
         return Err(None);
     }
-    let mut line = std::mem::take(rest);
+    let mut line = take(rest);
     if line.ends_with(b"\n") {
         line.pop();
         if line.ends_with(b"\r") {

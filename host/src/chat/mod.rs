@@ -2,6 +2,7 @@
 
 mod conversation;
 mod lines;
+mod outbox;
 mod output;
 mod pace;
 mod session;

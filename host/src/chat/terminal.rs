@@ -1,10 +1,10 @@
 //! The line editor: what arrives is printed above what is being typed.
 
+use core::time::Duration;
 use std::io::{self, Write};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use jiff::Zoned;
 use rustyline::completion::Completer;
