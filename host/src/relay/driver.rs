@@ -144,7 +144,7 @@ impl Server {
         let mut journal = Journal::start(arguments)?;
         for (transport, receive_buffer) in network.transports.iter().zip(buffers) {
             let address = transport.socket.local_addr().map_err(failed)?;
-            journal.write(|| Record::Listening {
+            journal.write(Record::Listening {
                 address,
                 receive_buffer,
             });
@@ -190,9 +190,11 @@ impl Server {
             self.receive();
             let is_flushed = self.send();
             while let Some(departed) = self.relay.handle_timeout(self.now) {
-                self.journal.write(|| Record::Departed(departed));
+                self.journal.write(Record::Departed(departed));
             }
-            self.report();
+            if self.signals.report.swap(false, Ordering::Relaxed) {
+                self.report(true);
+            }
             if !self.network.readable.contains(&true) || !self.relay.can_receive() {
                 self.wait(is_flushed)?;
             }
@@ -274,7 +276,7 @@ impl Server {
             if let Some(seat) = self.relay.find(&address)
                 && let Some(departed) = self.relay.handle_unreachable(self.now, seat, why)
             {
-                self.journal.write(|| Record::Departed(departed));
+                self.journal.write(Record::Departed(departed));
             }
         }
     }
@@ -285,25 +287,24 @@ impl Server {
         let dropped = self.network.kernel_dropped();
         if dropped > logged && self.now >= next {
             self.loss = (self.now.after(LOSS_INTERVAL), dropped);
-            self.journal.write(|| Record::KernelDropped {
+            self.journal.write(Record::KernelDropped {
                 now: dropped - logged,
                 total: dropped,
             });
         }
     }
 
-    /// Logs statistics if somebody asked for them.
-    fn report(&mut self) {
-        if self.signals.report.swap(false, Ordering::Relaxed) {
-            let mut counters = self.network.counters;
-            counters.kernel_dropped = self.network.kernel_dropped();
-            let (peers, stats) = (self.relay.peer_count(), self.relay.stats());
-            self.journal.write(|| Record::Stats {
-                peers,
-                relay: stats.clone(),
-                counters,
-            });
-        }
+    /// Logs statistics; `asked` tells whether somebody wants them now.
+    fn report(&mut self, asked: bool) {
+        let mut counters = self.network.counters;
+        counters.kernel_dropped = self.network.kernel_dropped();
+        let (peers, relay) = (self.relay.peer_count(), self.relay.stats().clone());
+        self.journal.write(Record::Stats {
+            asked,
+            peers,
+            relay,
+            counters,
+        });
     }
 
     /// Blocks until something arrives, is due or, if `is_flushed` is false, can be sent.
@@ -338,8 +339,7 @@ impl Server {
             self.wait(false)?;
             self.tick();
         }
-        self.signals.report.store(true, Ordering::Relaxed);
-        self.report();
+        self.report(false);
         self.journal.close();
         Ok(())
     }

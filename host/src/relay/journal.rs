@@ -40,8 +40,9 @@ pub(super) enum Record {
     Departed(Departed),
     /// The kernel dropped datagrams.
     KernelDropped { now: u64, total: u64 },
-    /// Somebody asked for statistics.
+    /// Statistics, because somebody asked or because the relay ends.
     Stats {
+        asked: bool,
         peers: usize,
         relay: Stats,
         counters: Counters,
@@ -70,7 +71,7 @@ impl Journal {
             (false, false) => Level::INFO,
         };
         let builder = tracing_subscriber::fmt()
-            .with_max_level(level)
+            .with_max_level(level.max(Level::INFO)) // records are filtered before
             .with_target(false)
             .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
             .log_internal_errors(false)
@@ -95,16 +96,19 @@ impl Journal {
         })
     }
 
-    /// Logs a record that is always worth it.
-    pub(super) fn write(&mut self, record: impl FnOnce() -> Record) {
+    /// Logs a record, if the level of detail asks for it.
+    pub(super) fn write(&mut self, record: Record) {
+        if record.level() > self.level {
+            return;
+        }
         if let Some(queue) = &self.queue
-            && queue.try_send(record()).is_err()
+            && queue.try_send(record).is_err()
         {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Logs what a datagram was, if the level of detail asks for it.
+    /// Logs what a datagram was; `peer` finds its sender.
     pub(super) fn write_event<'a>(
         &mut self,
         source: SocketAddr,
@@ -118,7 +122,7 @@ impl Journal {
                 .map(|peer| peer.name)
                 .unwrap_or_default();
             let name = Name::try_from(name).unwrap_or_default();
-            self.write(|| Record::Event {
+            self.write(Record::Event {
                 source,
                 name,
                 event,
@@ -137,6 +141,18 @@ impl Journal {
             && start.elapsed() < CLOSE
         {
             std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Record {
+    fn level(&self) -> Level {
+        match self {
+            Self::Event { event, .. } => level(event),
+            Self::Listening { .. } | Self::Departed(_) => Level::INFO,
+            Self::KernelDropped { .. } => Level::WARN,
+            Self::Stats { asked: true, .. } => Level::ERROR,
+            Self::Stats { asked: false, .. } => Level::INFO,
         }
     }
 }
@@ -190,6 +206,7 @@ fn write(record: Record) {
             peers,
             relay,
             counters,
+            ..
         } => write_stats(peers, &relay, &counters),
     }
 }

@@ -1,0 +1,182 @@
+//! The relay under more than it was made for: hostile datagrams, a full room.
+#![cfg(target_os = "linux")]
+#![allow(clippy::print_stdout, reason = "a measurement")]
+
+use core::time::Duration;
+use std::net::UdpSocket;
+use std::time::Instant;
+
+use fastrand::Rng;
+use kilochat_tests::{PlainPeer, RelayProgram, allow_many_sockets};
+use nix::sys::signal::Signal;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
+const HOSTILE: u64 = 100_000;
+
+/// A datagram that somebody might send who means no good, or does not know better.
+fn hostile(random: &mut Rng) -> Vec<u8> {
+    let texts = [
+        "* Ada left (quit)",
+        "Ada : I am Ada",
+        "\x1b]0;owned\x07\x1b[2J\x1b[31m",
+        "/nick Ada",
+        "/nick * Ada",
+        "/nick \u{202E}adA",
+        "a\r\nAda : forged\nBob : forged",
+        "\u{2028}Ada : forged\u{85}Bob : forged",
+        "/who",
+        "/quit",
+        "/quiet on",
+        "/help",
+        "//",
+        "\0",
+        "* welcome",
+        "Ada",
+        "Ada\u{200B}",
+        "zalgo\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}",
+    ];
+    match random.u8(..8) {
+        0 => (0..random.usize(..64)).map(|_| random.u8(..)).collect(),
+        1 => (0..random.usize(..32)).map(|_| random.u8(..32)).collect(),
+        2 => [random.u8(..), random.u8(..), random.u8(..)].repeat(random.usize(300..500)),
+        3 => "长".repeat(random.usize(300..345)).into_bytes(),
+        4 => {
+            let mut text = random.choice(texts).unwrap_or_default().as_bytes().to_vec();
+            let at = random.usize(..text.len());
+            text[at] ^= 1 << random.u8(..8);
+            text
+        }
+        5 => b"\x01H KC1 00000000".to_vec(),
+        _ => random.choice(texts).unwrap_or_default().as_bytes().to_vec(),
+    }
+}
+
+/// A socket that talks to the relay and never reads.
+fn deaf(relay: &RelayProgram) -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.connect(relay.at("127.0.0.1")).expect("loopback");
+    socket
+}
+
+/// Checks every datagram that a peer got, and returns what `author` said.
+fn checked(peer: &PlainPeer, author: &str) -> Vec<String> {
+    for datagram in &peer.received {
+        assert!(datagram.len() <= 1024);
+        let text = core::str::from_utf8(datagram).expect("UTF-8");
+        for line in text.split('\n') {
+            assert!(
+                !line.is_empty() && !line.chars().any(char::is_control),
+                "{line:?}"
+            );
+        }
+    }
+    let prefix = format!("{author} : ");
+    let lines = peer.lines().into_iter();
+    lines
+        .filter_map(|line| line.strip_prefix(&prefix).map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn honest_peers_hear_each_other_whatever_the_others_send() {
+    allow_many_sockets();
+    let mut relay = RelayProgram::start(PROGRAM, &["--quiet", "--announce-up-to", "4096"]);
+    let mut ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
+    let mut bob = PlainPeer::join(relay.at("127.0.0.1"), "Bob");
+    let mut random = Rng::with_seed(4);
+    let mut others: Vec<UdpSocket> = (0..200).map(|_| deaf(&relay)).collect();
+    let mut numbers = Vec::new();
+    for sent in 0..HOSTILE {
+        let index = random.usize(..others.len());
+        // the report of a port that was closed belongs to an earlier datagram
+        let payload = hostile(&mut random);
+        let _ = others[index]
+            .send(&payload)
+            .or_else(|_| others[index].send(&payload));
+        if sent % 64 == 0 {
+            let number = (sent / 64).to_string();
+            ada.say(&number);
+            bob.say(&number);
+            numbers.push(number);
+            // the relay has at most this batch to read, so the kernel drops nothing
+            ada.synchronize();
+            bob.synchronize();
+        }
+        if sent % 500 == 0 {
+            others[index] = deaf(&relay);
+        }
+    }
+    ada.synchronize();
+    bob.synchronize();
+    assert_eq!(checked(&bob, "Ada"), numbers);
+    assert_eq!(checked(&ada, "Bob"), numbers);
+    let counts = relay.statistics();
+    assert_eq!(
+        (counts["kernel_dropped"], counts["missed"]),
+        (0, 0),
+        "{counts:?}"
+    );
+    assert!(counts["datagrams"] > HOSTILE, "{counts:?}");
+    for refusal in ["too_long", "not_utf8", "frame", "blank", "nameless"] {
+        assert!(
+            counts[&format!("refused_{refusal}")] > 0,
+            "{refusal}: {counts:?}"
+        );
+    }
+}
+
+#[test]
+fn a_flood_is_survived_and_what_the_kernel_dropped_is_stated() {
+    let mut relay = RelayProgram::start(PROGRAM, &["--quiet"]);
+    let ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
+    let mut bob = PlainPeer::join(relay.at("127.0.0.1"), "Bob");
+    let others: Vec<UdpSocket> = (0..16).map(|_| deaf(&relay)).collect();
+    let mut random = Rng::with_seed(5);
+    let mut sent = 2;
+    for number in 0..HOSTILE {
+        // for a while the relay gets no processor at all
+        if number == HOSTILE / 2 {
+            relay.signal(Signal::SIGSTOP);
+        }
+        let other = random.choice(&others).expect("there are some");
+        sent += u64::from(other.send(&hostile(&mut random)).is_ok());
+    }
+    relay.signal(Signal::SIGCONT);
+    std::thread::sleep(Duration::from_secs(1));
+    let start = Instant::now();
+    ada.say("still there?");
+    bob.wait_for(|line| line == "Ada : still there?");
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
+    let counts = relay.statistics();
+    assert!(counts["kernel_dropped"] > 0, "{counts:?}");
+    assert_eq!(
+        counts["datagrams"] + counts["kernel_dropped"],
+        sent + 1,
+        "{counts:?}"
+    );
+    checked(&bob, "Ada");
+}
+
+#[test]
+fn a_room_of_4096_is_full_and_small() {
+    allow_many_sockets();
+    let mut relay = RelayProgram::start(PROGRAM, &["--quiet"]);
+    let mut peers: Vec<PlainPeer> = (0..4096)
+        .map(|number| PlainPeer::join(relay.at("127.0.0.1"), &format!("peer {number}")))
+        .collect();
+    let mut late = PlainPeer::new(relay.at("127.0.0.1"));
+    late.say("late");
+    late.wait_for(|line| line == "* full: 4096 of 4096 seats taken");
+    peers[0].say("hello, all");
+    for peer in &mut peers[1..] {
+        peer.wait_for(|line| line == "peer 0 : hello, all");
+    }
+    let peak = relay.proc_status("VmHWM");
+    println!("peak resident memory with 4096 peers: {peak} KiB");
+    assert!(peak < 8 * 1024, "{peak} KiB");
+    assert_eq!(relay.statistics()["peers"], 4096);
+}

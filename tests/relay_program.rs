@@ -1,0 +1,459 @@
+//! The relay as a person starts, uses and stops it: a real process on real sockets.
+#![cfg(unix)]
+
+use core::time::Duration;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+use kilochat_tests::{PlainPeer, RelayProgram};
+use nix::sys::signal::Signal;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
+
+/// Runs the program to its end.
+fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("it starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+#[test]
+fn peers_of_both_families_share_a_room() {
+    let relay = RelayProgram::start(PROGRAM, &[]);
+    let mut ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
+    let mut bob = PlainPeer::join(relay.at("::1"), "Bob\n");
+    ada.wait_for(|line| line == "* Bob joined");
+    ada.say("你好");
+    bob.wait_for(|line| line == "Ada : 你好");
+    assert!(
+        bob.received
+            .iter()
+            .all(|datagram| datagram.ends_with(b"\n"))
+    );
+    bob.say("hi\n");
+    ada.wait_for(|line| line == "Bob : hi");
+    assert!(
+        ada.received
+            .iter()
+            .all(|datagram| !datagram.ends_with(b"\n"))
+    );
+}
+
+#[test]
+fn each_peer_is_answered_from_the_address_it_wrote_to() {
+    let relay = RelayProgram::start(PROGRAM, &[]);
+    // a connected socket receives from that address alone
+    let mut peers: Vec<PlainPeer> = ["127.0.0.1", "127.0.0.2", "127.9.9.9", "::1"]
+        .into_iter()
+        .map(|ip| PlainPeer::join(relay.at(ip), ip.trim_start_matches(':')))
+        .collect();
+    peers[0].say("hello");
+    for peer in &mut peers[1..] {
+        peer.wait_for(|line| line == "127.0.0.1 : hello");
+    }
+}
+
+#[test]
+fn several_addresses_are_one_room() {
+    let arguments = ["--bind", "127.0.0.1:0", "--bind", "[::1]:0"];
+    let mut command = Command::new(PROGRAM);
+    command
+        .arg("relay")
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut address = || {
+        let line = lines.next().expect("a line").expect("text");
+        line.strip_prefix("listening on ")
+            .expect("an address")
+            .parse()
+            .expect("an address")
+    };
+    let mut ada = PlainPeer::join(address(), "Ada");
+    let mut bob = PlainPeer::join(address(), "Bob");
+    ada.say("one room");
+    bob.wait_for(|line| line == "Ada : one room");
+    bob.say("it is");
+    ada.wait_for(|line| line == "Bob : it is");
+    child.kill().expect("it runs");
+    child.wait().expect("it was started");
+}
+
+#[test]
+fn the_first_lines_tell_how_to_join() {
+    let mut child = Command::new(PROGRAM)
+        .args(["relay", "--bind", "127.0.0.1:0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut line = || lines.next().expect("a line").expect("text");
+    let first = line();
+    let address = first
+        .strip_prefix("listening on ")
+        .expect("an address")
+        .to_owned();
+    assert!(line().starts_with("only this machine"));
+    assert_eq!(line(), format!("    kilochat chat {address}"));
+    assert!(line().starts_with(&format!(
+        "    nc -u 127.0.0.1 {}",
+        &address["127.0.0.1:".len()..]
+    )));
+    child.kill().expect("it runs");
+    child.wait().expect("it was started");
+}
+
+#[test]
+fn both_signals_to_end_say_goodbye_and_exit_0() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut relay = RelayProgram::start(PROGRAM, &[]);
+        let mut ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
+        let start = Instant::now();
+        relay.signal(signal);
+        ada.wait_for(|line| line == "* relay is stopping");
+        assert_eq!(relay.wait().code(), Some(0));
+        assert!(
+            start.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+}
+
+#[test]
+fn a_classic_relay_ends_without_a_word() {
+    let mut relay = RelayProgram::start(PROGRAM, &["--classic"]);
+    let mut ada = PlainPeer::new(relay.at("127.0.0.1"));
+    ada.say("Ada");
+    let bob = PlainPeer::new(relay.at("127.0.0.1"));
+    bob.say("Bob");
+    bob.say("last words");
+    ada.wait_for(|line| line == "Bob : last words");
+    relay.signal(Signal::SIGTERM);
+    assert_eq!(relay.wait().code(), Some(0));
+    assert_eq!(ada.receive(Duration::from_millis(100)), None);
+}
+
+#[test]
+fn a_port_in_use_is_told_with_what_to_do() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let output = run(&["relay", "--bind", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(
+        stderr.contains(&address) && stderr.contains("--port"),
+        "{stderr}"
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn an_address_of_another_machine_is_told() {
+    let output = run(&["relay", "--bind", "192.0.2.99:0"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("no such address"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn what_cannot_be_asked_for_exits_2() {
+    let long = "x".repeat(161);
+    for arguments in [
+        &["relay", "--bind", "nonsense"][..],
+        &["relay", "--seats", "0"],
+        &["relay", "--seats", "4097"],
+        &["relay", "--port", "65536"],
+        &["relay", "--motd", &long],
+        &["relay", "--no-such-option"],
+        &["no-such-command"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn options_are_environment_variables_too() {
+    let relay = RelayProgram::spawn(
+        Command::new(PROGRAM)
+            .arg("relay")
+            .env("KILOCHAT_BIND", "127.0.0.1:0")
+            .env("KILOCHAT_MOTD", "mind the gap")
+            .env("KILOCHAT_SEATS", "1")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    );
+    let mut ada = PlainPeer::new(relay.address);
+    ada.say("Ada");
+    ada.wait_for(|line| line.contains("; mind the gap; "));
+    let mut bob = PlainPeer::new(relay.address);
+    bob.say("Bob");
+    bob.wait_for(|line| line == "* full: 1 of 1 seats taken");
+}
+
+#[test]
+fn help_teaches_with_examples() {
+    for (arguments, wanted) in [
+        (&["--help"][..], "nc -u"),
+        (&["relay", "--help"], "Examples:"),
+        (&["chat", "--help"], "Examples:"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stdout).contains(wanted), "{arguments:?}");
+    }
+}
+
+#[test]
+fn it_relays_with_nobody_to_log_to() {
+    let mut child = Command::new("sh")
+        .args([
+            "-c",
+            "exec \"$0\" relay --bind 127.0.0.1:0 --verbose 2>&-",
+            PROGRAM,
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("text");
+    drop(stdout);
+    let address = line["listening on ".len()..]
+        .trim()
+        .parse()
+        .expect("an address");
+    let mut ada = PlainPeer::join(address, "Ada");
+    let mut bob = PlainPeer::join(address, "Bob");
+    bob.say("anybody?");
+    ada.wait_for(|line| line == "Bob : anybody?");
+    bob.synchronize();
+    child.kill().expect("it still runs");
+    child.wait().expect("it was started");
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() {
+    // the pipe is never read: after 64 KiB the writer blocks
+    let mut child = Command::new(PROGRAM)
+        .args(["relay", "--bind", "127.0.0.1:0", "--verbose"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut line = String::new();
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    stdout.read_line(&mut line).expect("text");
+    let address = line["listening on ".len()..]
+        .trim()
+        .parse()
+        .expect("an address");
+    let mut ada = PlainPeer::join(address, "Ada");
+    let bob = PlainPeer::join(address, "Bob");
+    for number in 0..5000 {
+        bob.say(format!("{number}"));
+        ada.wait_for(|line| line == format!("Bob : {number}"));
+    }
+    let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("an id"));
+    nix::sys::signal::kill(id, Signal::SIGTERM).expect("it runs");
+    assert_eq!(child.wait().expect("it was started").code(), Some(0));
+    let mut log = Vec::new();
+    child
+        .stderr
+        .take()
+        .expect("piped")
+        .read_to_end(&mut log)
+        .expect("a pipe");
+    assert!(
+        log.len() < 1 << 20,
+        "the log was not blocked: {} bytes",
+        log.len()
+    );
+}
+
+#[test]
+fn a_peer_that_vanishes_harms_nobody_and_is_missed() {
+    let mut relay = RelayProgram::start(PROGRAM, &[]);
+    let ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
+    let mut bob = PlainPeer::join(relay.at("127.0.0.1"), "Bob");
+    drop(PlainPeer::join(relay.at("127.0.0.1"), "Cyd"));
+    drop(PlainPeer::join(relay.at("::1"), "Dan"));
+    let start = Instant::now();
+    let mut said = 0;
+    let mut left = 0;
+    while left < 2 {
+        assert!(start.elapsed() < Duration::from_secs(40), "they never left");
+        ada.say(format!("{said}"));
+        let line = bob.wait_for(|line| line.starts_with("Ada : ") || line.contains(" left "));
+        assert!(
+            line == format!("Ada : {said}") || line.ends_with(" left (unreachable)"),
+            "{line}"
+        );
+        said += 1;
+        let lines = bob.lines();
+        left = lines
+            .iter()
+            .filter(|line| line.ends_with(" left (unreachable)"))
+            .count();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(
+        start.elapsed() >= Duration::from_secs(19),
+        "three reports, 10 s apart"
+    );
+    bob.synchronize();
+    let heard: Vec<String> = bob
+        .lines()
+        .into_iter()
+        .filter(|line| line.starts_with("Ada"))
+        .collect();
+    let expected: Vec<String> = (0..said).map(|number| format!("Ada : {number}")).collect();
+    assert_eq!(heard, expected);
+    let counts = relay.statistics();
+    assert_eq!(
+        (counts["left"], counts["peers"], counts["missed"]),
+        (2, 2, 0)
+    );
+    assert!(
+        counts["unreachable"] >= 6 && counts["resent"] > 0,
+        "{counts:?}"
+    );
+}
+
+/// Runs this test again in a network namespace of its own, after `setup`; false outside of it.
+fn is_in_namespace(test: &str, setup: &str) -> bool {
+    if std::env::var_os("KILOCHAT_NAMESPACE").is_some() {
+        return true;
+    }
+    let script = format!(
+        "set -e; ip link set lo up; {setup}; exec \"$0\" --exact {test} --include-ignored --nocapture"
+    );
+    let test_program = std::env::current_exe().expect("Linux");
+    let within = |flags| {
+        let mut unshare = Command::new("unshare");
+        unshare
+            .args([flags, "sh", "-c", &script])
+            .arg(&test_program);
+        unshare
+            .env("KILOCHAT_NAMESPACE", "1")
+            .output()
+            .expect(NAMESPACES)
+    };
+    let mut output = within("-Urn");
+    if text(&output.stderr).contains("unshare") {
+        output = within("-n");
+    }
+    assert!(
+        output.status.success(),
+        "{NAMESPACES}\n{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    false
+}
+
+const NAMESPACES: &str = "needs network namespaces, as root or by user namespaces: \
+                          apt-get install util-linux iproute2";
+
+#[test]
+#[ignore = "needs network namespaces, as root or by user namespaces: apt-get install util-linux iproute2"]
+fn peers_of_a_second_address_are_answered_from_it() {
+    let setup = "ip address add fd00:77::1/128 dev lo; ip address add fd00:77::2/128 dev lo; \
+                 ip address add 10.77.0.1/32 dev lo; ip address add 10.77.0.2/32 dev lo";
+    if !is_in_namespace("peers_of_a_second_address_are_answered_from_it", setup) {
+        return;
+    }
+    let relay = RelayProgram::start(PROGRAM, &[]);
+    let addresses = ["fd00:77::1", "fd00:77::2", "10.77.0.1", "10.77.0.2", "::1"];
+    let mut peers: Vec<PlainPeer> = (0..)
+        .zip(addresses)
+        .map(|(number, ip)| PlainPeer::join(relay.at(ip), &format!("peer {number}")))
+        .collect();
+    peers[0].say("hello");
+    for peer in &mut peers[1..] {
+        peer.wait_for(|line| line == "peer 0 : hello");
+    }
+}
+
+#[test]
+#[ignore = "needs network namespaces, as root or by user namespaces: apt-get install util-linux iproute2"]
+fn strangers_from_outside_are_refused_unless_the_relay_is_open() {
+    // addresses for documentation (RFC 5737) that no interface has, and yet can be had
+    let setup = "ip route add local 198.51.100.0/24 dev lo";
+    if !is_in_namespace(
+        "strangers_from_outside_are_refused_unless_the_relay_is_open",
+        setup,
+    ) {
+        return;
+    }
+    for (flags, is_answered) in [(&[][..], false), (&["--open"][..], true)] {
+        let mut relay = RelayProgram::start(PROGRAM, flags);
+        let foreign = std::net::UdpSocket::bind("198.51.100.7:0").expect("it is local here");
+        foreign
+            .connect(relay.at("198.51.100.1"))
+            .expect("it is local here");
+        foreign
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .expect("not zero");
+        foreign.send(b"mallory").expect("it is local here");
+        let mut ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
+        assert_eq!(foreign.recv(&mut [0; 1024]).is_ok(), is_answered);
+        ada.synchronize();
+        let counts = relay.statistics();
+        assert_eq!(
+            counts["refused_foreign"],
+            u64::from(!is_answered),
+            "{counts:?}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs OpenBSD netcat: apt-get install netcat-openbsd"]
+fn netcat_chats_on_any_loopback_address() {
+    let relay = RelayProgram::start(PROGRAM, &[]);
+    let mut ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
+    let mut netcat = Command::new("nc")
+        .args(["-u", "127.0.0.2", &relay.address.port().to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("needs OpenBSD netcat: apt-get install netcat-openbsd");
+    let mut input = netcat.stdin.take().expect("piped");
+    let mut output = BufReader::new(netcat.stdout.take().expect("piped")).lines();
+    let mut read = || output.next().expect("a line").expect("text");
+    input.write_all("小明\n".as_bytes()).expect("netcat reads");
+    ada.wait_for(|line| line == "* 小明 joined");
+    assert_eq!(
+        read(),
+        "* welcome 小明: 2 here (Ada, 小明); /help lists commands"
+    );
+    input
+        .write_all("大家好\n".as_bytes())
+        .expect("netcat reads");
+    ada.wait_for(|line| line == "小明 : 大家好");
+    ada.say("one");
+    assert_eq!(read(), "Ada : one");
+    ada.say("two");
+    assert_eq!(read(), "Ada : two");
+    input.write_all(b"/who\n").expect("netcat reads");
+    assert_eq!(read(), "* 2 here: Ada, 小明");
+    netcat.kill().expect("it runs");
+    netcat.wait().expect("it was started");
+}

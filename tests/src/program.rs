@@ -1,0 +1,268 @@
+//! A real relay as a process, and plain UDP peers that talk to it.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::UdpSocket;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Instant;
+
+/// How long a test waits for what must happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running `kilochat relay`, ended when dropped.
+#[derive(Debug)]
+pub struct RelayProgram {
+    child: Child,
+    /// Where it listens first.
+    pub address: SocketAddr,
+    log: Receiver<String>,
+    logged: Vec<String>,
+}
+
+impl RelayProgram {
+    /// Starts `program relay` with `arguments`; `--port 0` unless they name an address.
+    pub fn start(program: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command
+            .args(["relay", "--log-format", "json"])
+            .args(arguments);
+        if !arguments
+            .iter()
+            .any(|argument| ["--bind", "--port"].contains(argument))
+        {
+            command.args(["--port", "0"]);
+        }
+        Self::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+    }
+
+    /// Starts a relay as `command` says and waits until it listens.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the relay starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("the relay prints UTF-8");
+        let log = lines_of(child.stderr.take().map(|stderr| Box::new(stderr) as _));
+        let Some(address) = line.strip_prefix("listening on ") else {
+            panic!("no relay: {line:?} {:?}", log.iter().collect::<Vec<_>>());
+        };
+        let address = address.trim().parse().expect("an address");
+        Self {
+            child,
+            address,
+            log,
+            logged: Vec::new(),
+        }
+    }
+
+    /// The address of this relay for a peer that goes to `ip`.
+    pub fn at(&self, ip: &str) -> SocketAddr {
+        (
+            ip.parse::<IpAddr>().expect("an IP address"),
+            self.address.port(),
+        )
+            .into()
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal to the relay.
+    #[cfg(unix)]
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let id = nix::unistd::Pid::from_raw(i32::try_from(self.id()).expect("a process id"));
+        nix::sys::signal::kill(id, signal).expect("the relay runs");
+    }
+
+    /// Waits for the next line of the log that `wanted` accepts, and returns it.
+    pub fn wait_for_log(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.log.recv_timeout(left) {
+                Ok(line) if wanted(&line) => return line,
+                Ok(line) => self.logged.push(line),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("not logged; what was: {:#?}", self.logged)
+                }
+            }
+        }
+    }
+
+    /// The relay's counters.
+    #[cfg(unix)]
+    pub fn statistics(&mut self) -> BTreeMap<String, u64> {
+        self.signal(nix::sys::signal::Signal::SIGUSR1);
+        let line = self.wait_for_log(|line| line.contains("\"statistics\""));
+        let fields: BTreeMap<String, serde_json::Value> =
+            serde_json::from_str(&line).expect("a JSON object");
+        let counts = fields.into_iter();
+        counts
+            .filter_map(|(name, value)| Some((name, value.as_u64()?)))
+            .collect()
+    }
+
+    /// A number from `/proc/ID/status`, in the unit that stands there.
+    pub fn proc_status(&self, field: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.id());
+        let status = std::fs::read_to_string(path).expect("Linux");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .expect("the field");
+        let number = line
+            .trim_start_matches(':')
+            .split_whitespace()
+            .next()
+            .expect("a value");
+        number.parse().expect("a number")
+    }
+
+    /// Waits for the end of the relay.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("it was started")
+    }
+
+    /// Ends the relay as a power cut does.
+    pub fn kill(&mut self) {
+        // it may have ended
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for RelayProgram {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Reads lines on a thread of its own until the end.
+fn lines_of(from: Option<Box<dyn Read + Send>>) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    if let Some(from) = from {
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    receiver
+}
+
+/// A peer that speaks plain text, as any program with a UDP socket can.
+#[derive(Debug)]
+pub struct PlainPeer {
+    socket: UdpSocket,
+    /// Every datagram received so far.
+    pub received: Vec<Vec<u8>>,
+}
+
+impl PlainPeer {
+    /// A peer that has not said its name yet.
+    pub fn new(relay: SocketAddr) -> Self {
+        let any = if relay.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        };
+        let socket = UdpSocket::bind(any).expect("a free port");
+        socket.connect(relay).expect("a local address");
+        Self {
+            socket,
+            received: Vec::new(),
+        }
+    }
+
+    /// A peer that has been welcomed as `name`.
+    pub fn join(relay: SocketAddr, name: &str) -> Self {
+        let mut peer = Self::new(relay);
+        peer.say(name);
+        let welcome = format!("* welcome {}: ", name.trim_end());
+        peer.wait_for(|line| line.starts_with(&welcome));
+        peer
+    }
+
+    /// The address that the relay sees.
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().expect("it is bound")
+    }
+
+    /// Sends a datagram.
+    pub fn say(&self, payload: impl AsRef<[u8]>) {
+        let payload = payload.as_ref();
+        // a report of a relay that is gone belongs to an earlier datagram: this one was not sent
+        let sent = self
+            .socket
+            .send(payload)
+            .or_else(|_| self.socket.send(payload));
+        assert_eq!(sent.expect("loopback takes it"), payload.len());
+    }
+
+    /// The next datagram, if one comes in time.
+    pub fn receive(&mut self, timeout: Duration) -> Option<&[u8]> {
+        let timeout = timeout.max(Duration::from_millis(1));
+        self.socket
+            .set_read_timeout(Some(timeout))
+            .expect("not zero");
+        let mut buffer = [0; 2048];
+        let length = self.socket.recv(&mut buffer).ok()?;
+        self.received.push(buffer[..length].to_vec());
+        self.received.last().map(Vec::as_slice)
+    }
+
+    /// Receives until a line comes that `wanted` accepts, and returns it.
+    pub fn wait_for(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Some(datagram) = self.receive(left) else {
+                let received = self
+                    .received
+                    .iter()
+                    .map(|datagram| datagram.escape_ascii().to_string());
+                panic!(
+                    "it did not come; what came: {:#?}",
+                    received.collect::<Vec<_>>()
+                );
+            };
+            let text = core::str::from_utf8(datagram).expect("the relay sends text");
+            if let Some(line) = text.lines().find(|line| wanted(line)) {
+                return line.to_owned();
+            }
+        }
+    }
+
+    /// Says something that the relay answers, and receives until the answer comes: then the relay
+    /// has handled everything that was sent before, and this peer has read what that gave it.
+    pub fn synchronize(&mut self) {
+        self.say("/who \u{3}sync");
+        self.wait_for(|line| line == "* nobody's name begins with ?sync");
+    }
+
+    /// All lines received so far.
+    pub fn lines(&self) -> Vec<String> {
+        let datagrams = self.received.iter();
+        let texts = datagrams.map(|datagram| String::from_utf8(datagram.clone()).expect("text"));
+        texts
+            .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect()
+    }
+}
+
+/// Lets this process have as many open files as it may; a test with thousands of sockets needs it.
+#[cfg(unix)]
+pub fn allow_many_sockets() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the soft limit may be raised");
+}
