@@ -1,6 +1,7 @@
 //! The chat client on a terminal, and the whole screen as a person sees it.
 #![cfg(unix)]
 
+use core::num::NonZero;
 use core::time::Duration;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
@@ -10,6 +11,7 @@ use kilochat_tests::{PATIENCE, ScriptedRelay};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
+const ROWS: u16 = 16;
 
 /// A program on a terminal of its own.
 struct Terminal {
@@ -22,7 +24,7 @@ struct Terminal {
 impl Terminal {
     fn start(columns: u16, command: &[&str]) -> Self {
         let size = PtySize {
-            rows: 16,
+            rows: ROWS,
             cols: columns,
             ..PtySize::default()
         };
@@ -34,7 +36,11 @@ impl Terminal {
         builder.env("NO_COLOR", "1");
         let child = pair.slave.spawn_command(builder).expect("it starts");
         drop(pair.slave);
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(16, columns, 0)));
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(
+            NonZero::new(ROWS).expect("not zero"),
+            NonZero::new(columns).expect("not zero"),
+            0,
+        )));
         let mut output = pair.master.try_clone_reader().expect("a terminal");
         let shared = screen.clone();
         std::thread::spawn(move || {
@@ -67,7 +73,7 @@ impl Terminal {
         let (_, columns) = parser.screen().size();
         let mut rows: Vec<String> = parser
             .screen()
-            .rows(0, columns)
+            .rows(0, columns.get())
             .map(|row| row.trim_end().to_owned())
             .collect();
         while rows.last().is_some_and(String::is_empty) {
@@ -266,6 +272,23 @@ fn lines_entered_under_fire_keep_their_order() {
 }
 
 #[test]
+fn what_is_typed_or_pasted_ahead_is_said() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let mut terminal = Terminal::chat(80, &relay);
+    relay.welcome("Ada");
+    let lines: Vec<String> = (0..40).map(|number| format!("第 {number} 行")).collect();
+    terminal.press(&(lines.join("\r") + "\r"));
+    for line in &lines {
+        relay.expect(line);
+    }
+    // a terminal marks what is pasted
+    terminal.press("\x1b[200~one\ntwo\nthree\x1b[201~\r");
+    for line in ["one", "two", "three"] {
+        relay.expect(line);
+    }
+}
+
+#[test]
 fn it_asks_for_what_is_missing() {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let mut terminal = Terminal::start(80, &[PROGRAM, "chat"]);
@@ -362,12 +385,10 @@ fn a_full_relay_ends_it_and_the_terminal_is_as_before() {
 fn a_signal_ends_it_and_the_terminal_is_as_before() {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let script = format!(
-        "{PROGRAM} chat {} --name Ada & echo $! >/dev/null; wait $!; stty -a | grep -o '[-]*icanon'",
+        "{PROGRAM} chat {} --name Ada; echo code $?; stty -a | grep -o '[-]*icanon'",
         relay.address()
     );
-    // in the background it may not read; so the foreground is asked to end by its own id
-    let script = script.replace(" & echo $! >/dev/null; wait $!", "; echo code $?");
-    let mut terminal = Terminal::start(80, &["sh", "-c", &script]);
+    let terminal = Terminal::start(80, &["sh", "-c", &script]);
     relay.welcome("Ada");
     terminal.wait_for("welcome");
     let shell = terminal.child.process_id().expect("it runs");
@@ -384,5 +405,4 @@ fn a_signal_ends_it_and_the_terminal_is_as_before() {
     terminal.wait_for("code 0");
     terminal.wait_for("icanon");
     assert_eq!(terminal.rows().last().map(String::as_str), Some("icanon"));
-    terminal.press("");
 }
