@@ -1,7 +1,9 @@
 //! The simulator and its oracle.
 
+mod chat;
 mod program;
 
+pub use chat::{ChatEnd, ChatProgram, ScriptedRelay};
 #[cfg(unix)]
 pub use program::allow_many_sockets;
 pub use program::{PATIENCE, PlainPeer, RelayProgram};

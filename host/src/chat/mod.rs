@@ -1,13 +1,116 @@
 //! The chat client: a line editor on a terminal, lines on a pipe.
 
+mod conversation;
+mod lines;
+mod outbox;
+mod output;
+mod pace;
+mod session;
+mod signals;
+mod terminal;
+mod wire;
+
+use core::net::SocketAddr;
+use std::io::{IsTerminal, stdin, stdout};
+use std::net::ToSocketAddrs;
+use std::time::Instant;
+
+use kilochat_core::NAME_MAX;
+
+use self::conversation::Conversation;
+use self::output::Format;
+use self::session::{Session, Speaker};
+use self::terminal::Terminal;
 use crate::Error;
-use crate::args::ChatArguments;
+use crate::args::{ChatArguments, PORT};
 
 /// Joins a relay and chats until the person, or the end of the input, says to leave.
 ///
 /// # Errors
 ///
 /// When the relay cannot be reached, or what is needed to reach it was not said.
-pub fn run(_arguments: &ChatArguments) -> Result<(), Error> {
-    Err(Error::Failure("not built yet".into()))
+pub fn run(arguments: &ChatArguments) -> Result<(), Error> {
+    let format = Format {
+        colour: output::is_coloured(arguments.color),
+        time: arguments.time,
+    };
+    // a terminal without cursor movement is as good as a pipe
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    if stdin().is_terminal() && stdout().is_terminal() && !arguments.json && !is_dumb {
+        return on_terminal(arguments, format);
+    }
+    let Some(host) = &arguments.host else {
+        return Err(Error::Usage(
+            "say where the relay is: kilochat chat HOST[:PORT] --name NAME".into(),
+        ));
+    };
+    let Some(name) = &arguments.name else {
+        return Err(Error::Usage(
+            "say who you are: kilochat chat HOST[:PORT] --name NAME".into(),
+        ));
+    };
+    let mut conversation = conversation(arguments, Speaker::Program, host, name)?;
+    let options = lines::Options {
+        format,
+        json: arguments.json,
+        stay: arguments.stay,
+    };
+    lines::run(&mut conversation, options)
+}
+
+fn on_terminal(arguments: &ChatArguments, format: Format) -> Result<(), Error> {
+    let mut terminal = Terminal::new()?;
+    let host = match &arguments.host {
+        Some(host) => Some(host.clone()),
+        None => terminal.ask("IP address or name of the relay", "127.0.0.1")?,
+    };
+    let Some(host) = host else { return Ok(()) };
+    let name = match &arguments.name {
+        Some(name) => Some(name.clone()),
+        None => terminal.ask("Your nickname", &user())?,
+    };
+    let Some(name) = name else { return Ok(()) };
+    let mut conversation = conversation(arguments, Speaker::Person, &host, &name)?;
+    terminal.run(&mut conversation, format)
+}
+
+/// Finds the relay and prepares to join it.
+fn conversation(
+    arguments: &ChatArguments,
+    speaker: Speaker,
+    host: &str,
+    raw: &str,
+) -> Result<Conversation, Error> {
+    let name = wire::name(raw);
+    if name.is_empty() {
+        return Err(Error::Usage(
+            "a name needs a character that can be seen".into(),
+        ));
+    }
+    let (host, port) = wire::host_and_port(host, PORT).map_err(Error::Usage)?;
+    let addresses = resolve(&host, port)?;
+    let mut session = Session::new(Instant::now(), name.clone(), speaker, arguments.classic);
+    if raw.trim().len() > NAME_MAX {
+        session.status(format!("the name is cut to {NAME_MAX} bytes: {name}"));
+    }
+    Conversation::new(session, addresses)
+}
+
+fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+    let addresses: Vec<SocketAddr> = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| Error::Failure(format!("cannot find {host}: {error}")))?
+        .collect();
+    if addresses.is_empty() {
+        return Err(Error::Failure(format!("{host} has no address")));
+    }
+    Ok(addresses)
+}
+
+/// The name of the person at the keyboard, as the system knows it.
+fn user() -> String {
+    ["USER", "USERNAME", "LOGNAME"]
+        .into_iter()
+        .find_map(|variable| std::env::var(variable).ok())
+        .unwrap_or_default()
 }

@@ -1,0 +1,192 @@
+//! The line mode: for pipes, files and scripts.
+
+use core::mem::take;
+use core::str::from_utf8;
+use std::io::{self, BufRead, Read, Write};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use jiff::{Timestamp, Zoned};
+
+use super::conversation::{Conversation, Event, Output};
+use super::output::{Format, Kind, Shown};
+use crate::Error;
+
+/// A line of input that is longer is said in parts.
+const INPUT_LINE_MAX: u64 = 64 * 1024;
+
+/// How the lines are to be written, and when to end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    /// Colour and time.
+    pub(super) format: Format,
+    /// JSON objects instead.
+    pub(super) json: bool,
+    /// Whether to go on after the end of the input.
+    pub(super) stay: bool,
+}
+
+/// Says the lines of standard input and writes what arrives to standard output.
+///
+/// # Errors
+///
+/// When the session fails.
+pub(super) fn run(conversation: &mut Conversation, options: Options) -> Result<(), Error> {
+    let (permits, permitted) = channel();
+    conversation.set_permits(permits);
+    let sender = conversation.sender();
+    thread::spawn(move || read(&mut io::stdin().lock(), &permitted, &sender, options.stay));
+    super::signals::watch(conversation.sender(), super::signals::Place::Pipe)?;
+    #[cfg(unix)]
+    watch_output(conversation.sender());
+    conversation.run(&mut Lines { options })
+}
+
+struct Lines {
+    options: Options,
+}
+
+impl Output for Lines {
+    fn show(&mut self, lines: &[Shown]) -> io::Result<()> {
+        let (mut shown, mut told) = (String::new(), String::new());
+        let now = Timestamp::now();
+        let local = Zoned::now();
+        for line in lines {
+            if self.options.json {
+                line.write_json(now, &mut shown);
+            } else if line.kind == Kind::Status {
+                told.push_str(&format!("kilochat: {}\n", line.text));
+            } else {
+                line.write_text(self.options.format, &local, &mut shown);
+            }
+        }
+        // nobody may be left to read it
+        let _ = io::stderr().write_all(told.as_bytes());
+        let mut out = io::stdout().lock();
+        out.write_all(shown.as_bytes())?;
+        out.flush()
+    }
+}
+
+/// Reports that nobody reads the output any more, without waiting for something to write.
+#[cfg(unix)]
+fn watch_output(sender: Sender<Event>) {
+    use nix::errno::Errno;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+
+    thread::spawn(move || {
+        let out = io::stdout();
+        let mut descriptors = [PollFd::new(out.as_fd(), PollFlags::empty())];
+        while poll(&mut descriptors, PollTimeout::NONE) == Err(Errno::EINTR) {}
+        let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+        if descriptors[0]
+            .revents()
+            .is_some_and(|events| events.intersects(gone))
+        {
+            // the main loop may be gone too
+            let _ = sender.send(Event::Leave);
+        }
+    });
+}
+
+/// Reads lines, as many as are permitted, until the end of `input`.
+fn read(input: &mut impl BufRead, permitted: &Receiver<()>, sender: &Sender<Event>, stay: bool) {
+    let mut rest = Vec::new();
+    let mut is_told = false;
+    while permitted.recv().is_ok() {
+        let (line, is_end) = match next_line(input, &mut rest) {
+            Ok(line) => (line, false),
+            Err(error) => {
+                if let Some(error) = error {
+                    let _ = sender.send(Event::Status(format!("standard input: {error}")));
+                }
+                (take(&mut rest), true)
+            }
+        };
+        if !is_told && from_utf8(&line).is_err() {
+            is_told = true;
+            let text = "the input is not UTF-8; what is not is sent as U+FFFD";
+            let _ = sender.send(Event::Status(text.into()));
+        }
+        let text = String::from_utf8_lossy(&line).into_owned();
+        if (!is_end || !text.is_empty()) && sender.send(Event::Line(text)).is_err() {
+            return;
+        }
+        if is_end {
+            if !stay {
+                let _ = sender.send(Event::EndOfInput);
+            }
+            return;
+        }
+    }
+}
+
+/// The next line without its end; `rest` keeps what was read of a character.
+///
+/// # Errors
+///
+/// At the end of the input, with the error that made it end, if it was one.
+fn next_line(input: &mut impl BufRead, rest: &mut Vec<u8>) -> Result<Vec<u8>, Option<io::Error>> {
+    let read = loop {
+        match input.take(INPUT_LINE_MAX).read_until(b'\n', rest) {
+            Ok(read) => break read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Some(error)),
+        }
+    };
+    if read == 0 {
+        return Err(None);
+    }
+    let mut line = take(rest);
+    if line.ends_with(b"\n") {
+        line.pop();
+        if line.ends_with(b"\r") {
+            line.pop();
+        }
+    } else if let Err(error) = from_utf8(&line)
+        && error.error_len().is_none()
+    {
+        *rest = line.split_off(error.valid_up_to());
+    }
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(mut input: &[u8]) -> Vec<Vec<u8>> {
+        let mut rest = Vec::new();
+        let mut lines = Vec::new();
+        while let Ok(line) = next_line(&mut input, &mut rest) {
+            lines.push(line);
+        }
+        lines.push(rest);
+        lines
+    }
+
+    #[test]
+    fn line_ends_of_both_kinds_are_dropped() {
+        assert_eq!(lines(b"a\nb\r\n\nc"), [&b"a"[..], b"b", b"", b"c", b""]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut_between_characters() {
+        for shift in 0..3 {
+            let text = "x".repeat(shift) + &"小".repeat(50_000) + "\n";
+            let lines = lines(text.as_bytes());
+            assert!(lines.len() >= 3);
+            let whole: String = lines
+                .iter()
+                .map(|line| from_utf8(line).expect("whole characters"))
+                .collect();
+            assert_eq!(whole, text.trim_end());
+        }
+    }
+
+    #[test]
+    fn a_cut_character_at_the_end_of_the_input_is_kept() {
+        assert_eq!(lines(b"a\n\xE5\xB0"), [&b"a"[..], b"", b"\xE5\xB0"]);
+    }
+}

@@ -1,0 +1,309 @@
+//! The lines that are to be said: those that wait, and those that may have to be said again.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use kilochat_core::DATAGRAM_MAX;
+
+use super::pace::Pace;
+use super::wire;
+
+/// A refusal, or a restart, may be about the lines of so short a time before it.
+const IN_FLIGHT: Duration = Duration::from_millis(50);
+
+/// The lines of this time can be what an unexpected welcome is about.
+const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// The most lines that are remembered.
+const REMEMBERED_MAX: usize = 256;
+
+/// A line that is to be said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// As a person typed it: where there are commands, `/` starts one.
+    Typed(String),
+    /// A message, whatever it starts with.
+    Said(String),
+}
+
+/// What comes out of the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// A datagram to send.
+    Payload(String),
+    /// A command that no datagram can carry; it is dropped.
+    TooLong,
+    /// Nothing, now.
+    Nothing,
+}
+
+/// Lines on their way to the relay, in order.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    queue: VecDeque<Line>,
+    sent: VecDeque<Sent>,
+    /// How fast they go.
+    pub(super) pace: Pace,
+}
+
+#[derive(Clone, Debug)]
+struct Sent {
+    at: Instant,
+    line: Line,
+}
+
+impl Outbox {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            sent: VecDeque::new(),
+            pace: Pace::new(now),
+        }
+    }
+
+    /// How many lines wait.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether no line waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether nothing was sent lately.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.sent.is_empty()
+    }
+
+    /// Adds a line behind the others.
+    pub(super) fn push(&mut self, line: Line) {
+        self.queue.push_back(line);
+    }
+
+    /// When the next line may go; `None` if there is none, or an answer must come first.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        self.pace.next_line_at()
+    }
+
+    /// Takes the next line, or as much of it as fits in one line of the room behind `name`.
+    pub(super) fn next(&mut self, now: Instant, name: &str, has_commands: bool) -> Next {
+        if !self.pace.allows(now) {
+            return Next::Nothing;
+        }
+        while let Some(line) = self.queue.pop_front() {
+            let text = match line {
+                Line::Said(text) => text,
+                Line::Typed(text) if !has_commands => text,
+                Line::Typed(text) => match text.strip_prefix('/') {
+                    Some(rest) if rest.starts_with('/') => rest.into(),
+                    Some(_) => return self.next_command(now, text),
+                    None => text,
+                },
+            };
+            let (piece, rest) = wire::split(&text, name);
+            if !rest.is_empty() {
+                self.queue.push_front(Line::Said(rest.into()));
+            }
+            if wire::is_blank(piece) {
+                continue;
+            }
+            self.remember(now, Line::Said(piece.into()));
+            return Next::Payload(if has_commands {
+                wire::literal(piece)
+            } else {
+                piece.into()
+            });
+        }
+        Next::Nothing
+    }
+
+    /// Forgets what was sent too long ago to matter.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(first) = self.sent.front()
+            && (self.sent.len() > REMEMBERED_MAX || now > first.at + REMEMBERED)
+        {
+            self.sent.pop_front();
+        }
+    }
+
+    /// The relay answered `/nick` with the own name; says whether that was the answer to a question.
+    pub(super) fn handle_answer(&mut self) -> bool {
+        let Some(asked) = self.pace.handle_answer() else {
+            return false;
+        };
+        // the relay reads in order: what was sent before has arrived
+        self.sent.retain(|sent| sent.at > asked);
+        true
+    }
+
+    /// The relay answered a `/nick` that was typed: it, and what was sent before, has arrived.
+    pub(super) fn handle_renamed(&mut self) {
+        let is_nick =
+            |sent: &Sent| matches!(&sent.line, Line::Typed(text) if text.starts_with("/nick "));
+        if let Some(index) = self.sent.iter().position(is_nick) {
+            self.sent.drain(..=index);
+        }
+    }
+
+    /// Queues again what may not have arrived before the relay went.
+    pub(super) fn queue_recent(&mut self, now: Instant) {
+        self.queue_since(now, IN_FLIGHT);
+    }
+
+    /// Queues again all that is remembered.
+    pub(super) fn queue_all(&mut self, now: Instant) {
+        self.queue_since(now, Duration::MAX);
+    }
+
+    /// Queues again the last line, whenever it was sent.
+    pub(super) fn queue_last(&mut self) {
+        if let Some(Sent { line, .. }) = self.sent.pop_back() {
+            self.queue.push_front(line);
+        }
+    }
+
+    /// Queues again the line of which a relay made `name`, and what was sent just before it.
+    pub(super) fn queue_mistaken(&mut self, name: &str) {
+        let made =
+            |sent: &Sent| matches!(&sent.line, Line::Said(text) if wire::is_made_of(name, text));
+        let Some(index) = self
+            .sent
+            .iter()
+            .position(made)
+            .or(self.sent.len().checked_sub(1))
+        else {
+            return;
+        };
+        let after = self.sent.split_off(index + 1);
+        if let Some(at) = self.sent.back().map(|sent| sent.at) {
+            self.queue_since(at, IN_FLIGHT);
+        }
+        self.sent = after;
+    }
+
+    /// Whether a `/nick` that was sent lately asked for `name`.
+    pub(super) fn has_renamed(&self, name: &str) -> bool {
+        self.sent.iter().any(|sent| {
+            matches!(&sent.line, Line::Typed(text) if text
+                .strip_prefix("/nick ")
+                .is_some_and(|asked| wire::is_made_of(name, asked)))
+        })
+    }
+
+    fn next_command(&mut self, now: Instant, text: String) -> Next {
+        if text.len() > DATAGRAM_MAX {
+            return Next::TooLong;
+        }
+        self.remember(now, Line::Typed(text.clone()));
+        Next::Payload(text)
+    }
+
+    fn remember(&mut self, now: Instant, line: Line) {
+        self.sent.push_back(Sent { at: now, line });
+        self.pace.handle_sent(now);
+    }
+
+    /// Queues again what was sent up to `age` before `now`, or before the question that is open.
+    fn queue_since(&mut self, now: Instant, age: Duration) {
+        let until = self.pace.asked_at().map_or(now, |asked| asked.min(now));
+        while let Some(last) = self.sent.back()
+            && until.saturating_duration_since(last.at) <= age
+            && let Some(sent) = self.sent.pop_back()
+        {
+            self.queue.push_front(sent.line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(outbox: &mut Outbox, name: &str, has_commands: bool) -> Vec<String> {
+        let mut now = Instant::now();
+        let mut payloads = Vec::new();
+        while !outbox.is_empty() {
+            now += Duration::from_secs(1);
+            outbox.pace.reset(now);
+            if let Next::Payload(payload) = outbox.next(now, name, has_commands) {
+                payloads.push(payload);
+            }
+        }
+        payloads
+    }
+
+    fn sent(line: Line, has_commands: bool) -> Vec<String> {
+        let mut outbox = Outbox::new(Instant::now());
+        outbox.push(line);
+        drain(&mut outbox, "Ada", has_commands)
+    }
+
+    #[test]
+    fn a_slash_means_what_its_author_meant() {
+        let typed = |text: &str, commands| sent(Line::Typed(text.into()), commands);
+        let said = |text: &str, commands| sent(Line::Said(text.into()), commands);
+        assert_eq!(typed("/who", true), ["/who"]);
+        assert_eq!(typed("//who", true), ["//who"]);
+        assert_eq!(typed("///who", true), ["///who"]);
+        assert_eq!(typed("/who", false), ["/who"]);
+        assert_eq!(typed("//who", false), ["//who"]);
+        assert_eq!(said("/who", true), ["//who"]);
+        assert_eq!(said("//who", true), ["///who"]);
+        assert_eq!(said("/who", false), ["/who"]);
+    }
+
+    #[test]
+    fn a_piece_that_starts_with_a_slash_is_no_command() {
+        let text = "x".repeat(954) + "/quit";
+        assert_eq!(
+            sent(Line::Typed(text.clone()), true),
+            [&"x".repeat(954), "//quit"]
+        );
+        assert_eq!(sent(Line::Typed(text), false), [&"x".repeat(954), "/quit"]);
+    }
+
+    #[test]
+    fn a_long_command_is_never_cut() {
+        let command = "/".to_owned() + &"x".repeat(1023);
+        assert_eq!(sent(Line::Typed(command.clone()), true), [command.clone()]);
+        assert!(sent(Line::Typed(command + "x"), true).is_empty());
+        let literal = "//".to_owned() + &"x".repeat(2000);
+        let pieces = sent(Line::Typed(literal), true);
+        assert_eq!(pieces[0], "//".to_owned() + &"x".repeat(953));
+        assert_eq!(pieces.concat().len(), 2002);
+    }
+
+    #[test]
+    fn chinese_and_emoji_arrive_whole_whatever_the_cut_falls_on() {
+        for shift in 0..5 {
+            let text = "x".repeat(shift) + &"小😀".repeat(400);
+            let pieces = sent(Line::Said(text.clone()), true);
+            assert!(
+                pieces
+                    .iter()
+                    .all(|piece| "Ada : ".len() + piece.len() <= 960)
+            );
+            assert_eq!(pieces.concat(), text);
+        }
+    }
+
+    #[test]
+    fn only_what_may_be_lost_is_said_again() {
+        let start = Instant::now();
+        let mut outbox = Outbox::new(start);
+        for text in ["old", "new", "newer"] {
+            outbox.push(Line::Said(text.into()));
+        }
+        let _ = outbox.next(start, "Ada", true);
+        let later = start + Duration::from_secs(1);
+        let _ = outbox.next(later, "Ada", true);
+        let _ = outbox.next(later + Duration::from_millis(20), "Ada", true);
+        outbox.queue_recent(later + Duration::from_millis(40));
+        assert_eq!(drain(&mut outbox, "Ada", true), ["new", "newer"]);
+    }
+}

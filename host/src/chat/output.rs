@@ -1,0 +1,194 @@
+//! How a line looks: plain, coloured, or as a JSON object.
+
+use anstyle::{AnsiColor, Style};
+use clap::ColorChoice;
+use jiff::{Timestamp, Unit, Zoned};
+use kilochat_core::SEPARATOR;
+
+/// Where a line comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Said by somebody now.
+    Message,
+    /// Said before this client came.
+    History,
+    /// Said by the relay.
+    Notice,
+    /// Said by this client.
+    Status,
+}
+
+/// A line to show; its text is clean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// Where it comes from.
+    pub(super) kind: Kind,
+    /// Who said it, if it was somebody in the room.
+    pub(super) name: Option<String>,
+    /// What was said.
+    pub(super) text: String,
+}
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Format {
+    /// Names in colour, the rest dimmed.
+    pub(super) colour: bool,
+    /// The local time before each line.
+    pub(super) time: bool,
+}
+
+/// The colours that names take; those that are hard to read on black or on white are not among them.
+const COLOURS: [AnsiColor; 10] = [
+    AnsiColor::Red,
+    AnsiColor::Green,
+    AnsiColor::Yellow,
+    AnsiColor::Magenta,
+    AnsiColor::Cyan,
+    AnsiColor::BrightRed,
+    AnsiColor::BrightGreen,
+    AnsiColor::BrightBlue,
+    AnsiColor::BrightMagenta,
+    AnsiColor::BrightCyan,
+];
+
+/// Whether standard output shows colours, by the option and by `NO_COLOR` and its kin.
+pub(super) fn is_coloured(choice: ColorChoice) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never
+        }
+    }
+}
+
+impl Shown {
+    /// A line that this client says.
+    pub(super) fn status(text: impl Into<String>) -> Self {
+        Self {
+            kind: Kind::Status,
+            name: None,
+            text: text.into(),
+        }
+    }
+
+    /// Appends the line as a person reads it, with a line end.
+    pub(super) fn write_text(&self, format: Format, now: &Zoned, out: &mut String) {
+        if format.time {
+            out.push_str(&now.strftime("%H:%M:%S ").to_string());
+        }
+        let text = self.text.as_str();
+        let (mark, name) = match (self.kind, &self.name) {
+            (Kind::Notice, _) => ("* ", None),
+            (Kind::Status, _) => ("-- ", None),
+            (Kind::History, None) => ("* ", None),
+            (Kind::Message, None) => ("", None),
+            (Kind::Message | Kind::History, Some(name)) => ("", Some(name)),
+        };
+        let plain = match self.kind {
+            Kind::Message => Style::new(),
+            Kind::History | Kind::Notice | Kind::Status => Style::new().dimmed(),
+        };
+        let plain = if format.colour { plain } else { Style::new() };
+        if let Some(name) = name {
+            let style = if format.colour {
+                name_style(name)
+            } else {
+                Style::new()
+            };
+            out.push_str(&format!("{style}{name}{style:#}"));
+            out.push_str(&format!("{plain}{SEPARATOR}{text}{plain:#}\n"));
+        } else {
+            out.push_str(&format!("{plain}{mark}{text}{plain:#}\n"));
+        }
+    }
+
+    /// Appends the line as a JSON object, with a line end.
+    pub(super) fn write_json(&self, now: Timestamp, out: &mut String) {
+        let kind = match self.kind {
+            Kind::Message => "message",
+            Kind::History => "history",
+            Kind::Notice => "notice",
+            Kind::Status => "status",
+        };
+        let time = now.round(Unit::Millisecond).unwrap_or(now);
+        let name = serde_json::Value::from(self.name.as_deref());
+        let text = serde_json::Value::from(self.text.as_str());
+        // by hand, to keep the keys in this order
+        out.push_str(&format!(
+            r#"{{"time":"{time}","kind":"{kind}","name":{name},"text":{text}}}"#
+        ));
+        out.push('\n');
+    }
+}
+
+/// The colour of a name: always the same one.
+fn name_style(name: &str) -> Style {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    // the high bits of FNV-1a are the mixed ones
+    let index = usize::try_from(hash >> 33).unwrap_or(0) % COLOURS.len();
+    Style::new().fg_color(Some(COLOURS[index].into())).bold()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(shown: &Shown, colour: bool, time: bool) -> String {
+        let now = "2026-01-02T03:04:05Z[UTC]".parse().unwrap();
+        let mut out = String::new();
+        shown.write_text(Format { colour, time }, &now, &mut out);
+        out
+    }
+
+    fn message(kind: Kind, name: Option<&str>, text: &str) -> Shown {
+        Shown {
+            kind,
+            name: name.map(Into::into),
+            text: text.into(),
+        }
+    }
+
+    #[test]
+    fn lines_are_plain_without_colour() {
+        let said = message(Kind::Message, Some("小明"), "你好");
+        assert_eq!(text(&said, false, false), "小明 : 你好\n");
+        assert_eq!(text(&said, false, true), "03:04:05 小明 : 你好\n");
+        let joined = message(Kind::Notice, None, "Ada joined");
+        assert_eq!(text(&joined, false, false), "* Ada joined\n");
+        assert_eq!(
+            text(&message(Kind::History, None, "Ada joined"), false, false),
+            "* Ada joined\n"
+        );
+        assert_eq!(text(&Shown::status("gone"), false, false), "-- gone\n");
+        assert_eq!(
+            text(&message(Kind::Message, None, "echo"), false, false),
+            "echo\n"
+        );
+    }
+
+    #[test]
+    fn a_name_keeps_its_colour() {
+        let first = text(&message(Kind::Message, Some("Ada"), "a"), true, false);
+        let second = text(&message(Kind::Message, Some("Ada"), "b"), true, false);
+        assert!(first.starts_with("\x1b["));
+        assert_eq!(first.replace(" : a", ""), second.replace(" : b", ""));
+        assert_ne!(name_style("Ada"), name_style("Bob"));
+    }
+
+    #[test]
+    fn json_has_its_keys_in_order_and_escapes() {
+        let now = "2026-01-02T03:04:05.678901Z".parse().unwrap();
+        let mut out = String::new();
+        message(Kind::Message, Some("A\"b"), "back\\slash 😀").write_json(now, &mut out);
+        message(Kind::Notice, None, "x").write_json(now, &mut out);
+        assert_eq!(
+            out,
+            "{\"time\":\"2026-01-02T03:04:05.679Z\",\"kind\":\"message\",\"name\":\"A\\\"b\",\"text\":\"back\\\\slash 😀\"}\n\
+             {\"time\":\"2026-01-02T03:04:05.679Z\",\"kind\":\"notice\",\"name\":null,\"text\":\"x\"}\n"
+        );
+    }
+}

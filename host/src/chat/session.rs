@@ -1,0 +1,460 @@
+//! The plain dialect as a state machine: datagrams, lines and time in, datagrams and lines out.
+//!
+//! It does no I/O and reads no clock. A datagram is answered by at most one datagram, but what is
+//! said is not acknowledged; so a line may be repeated around a restart of the relay rather than
+//! lost, and a relay that forgot this client is noticed by what it answers.
+
+mod receiving;
+#[cfg(test)]
+mod tests;
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use kilochat_core::clean;
+
+use super::outbox::{Line, Next, Outbox};
+use super::output::Shown;
+use super::wire;
+
+/// A relay that welcomes does so within this time.
+const WELCOME_WAIT: Duration = Duration::from_secs(5);
+
+/// After so long without a datagram of ours a relay that welcomed us gets an empty one.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// After so long without a datagram of its own the relay is asked whether it still knows us: one
+/// that was restarted says nothing to a client that only listens.
+const DOUBT: Duration = Duration::from_secs(20);
+
+/// The time between two attempts to join again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A server that never welcomes has our name if it was not refused for so long.
+const ACCEPTED: Duration = Duration::from_millis(500);
+
+/// After the end of the input this much silence ends the session,
+const LINGER: Duration = Duration::from_millis(200);
+
+/// ... and this much time does in any case.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+
+/// The relay has so long to say goodbye.
+const GOODBYE: Duration = Duration::from_millis(200);
+
+/// So long after the end of the input lines still wait for a relay that has gone.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Who is at this end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaker {
+    /// A person at a terminal, who types commands and sees what happens.
+    Person,
+    /// A program: each of its lines is a message, and failures end the session.
+    Program,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// As it was meant to.
+    Left,
+    /// Nobody listens there, and nobody ever answered.
+    Refused(String),
+    /// It cannot go on, for this reason.
+    Failed(String),
+}
+
+/// A conversation with one relay.
+#[derive(Debug)]
+pub(super) struct Session {
+    speaker: Speaker,
+    is_classic: bool,
+    name: String,
+    phase: Phase,
+    outbox: Outbox,
+    history: usize,
+    has_heard: bool,
+    heard_at: Instant,
+    sent_at: Instant,
+    started_at: Instant,
+    ending: Option<Ending>,
+    output: VecDeque<Shown>,
+    end: Option<End>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The name is the first datagram; a welcome is awaited.
+    Joining { is_sent: bool, until: Instant },
+    /// The server never welcomed us: it gets what was typed, as it was typed.
+    Unwelcomed,
+    /// The relay knows us.
+    Welcomed { since: Instant },
+    /// The relay has gone or forgot us: the name is sent until it is answered.
+    Rejoining(Rejoining),
+    /// `/quit` is sent, its answer awaited.
+    Leaving { is_sent: bool, until: Instant },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rejoining {
+    since: Instant,
+    next: Instant,
+    /// When the name was sent and not refused yet.
+    tried: Option<Instant>,
+    was_welcomed: bool,
+}
+
+impl Rejoining {
+    /// When silence means that a server which never welcomes has the name.
+    fn accepted_at(&self) -> Option<Instant> {
+        self.tried
+            .filter(|_| !self.was_welcomed)
+            .map(|tried| tried + ACCEPTED)
+    }
+}
+
+/// The end of the input was reached.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    since: Instant,
+    /// When the last line was sent.
+    drained: Option<Instant>,
+}
+
+impl Session {
+    /// A session that is to join under `name`, which must be clean.
+    pub(super) fn new(now: Instant, name: String, speaker: Speaker, is_classic: bool) -> Self {
+        Self {
+            speaker,
+            is_classic,
+            name,
+            phase: Phase::Joining {
+                is_sent: false,
+                until: now + WELCOME_WAIT,
+            },
+            outbox: Outbox::new(now),
+            history: 0,
+            has_heard: false,
+            heard_at: now,
+            sent_at: now,
+            started_at: now,
+            ending: None,
+            output: VecDeque::new(),
+            end: None,
+        }
+    }
+
+    /// Says something on behalf of the program.
+    pub(super) fn status(&mut self, text: impl Into<String>) {
+        self.output.push_back(Shown::status(text));
+    }
+
+    /// Starts again at another address, with the lines that wait.
+    pub(super) fn join_elsewhere(&mut self, now: Instant) {
+        self.outbox.queue_all(now);
+        self.phase = Phase::Joining {
+            is_sent: false,
+            until: now + WELCOME_WAIT,
+        };
+        self.started_at = now;
+        self.end = None;
+    }
+
+    /// How many lines wait to be sent.
+    pub(super) fn queued(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// How it ended, once it has.
+    pub(super) fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    /// The next line to show.
+    pub(super) fn poll_output(&mut self) -> Option<Shown> {
+        self.output.pop_front()
+    }
+
+    /// A line was typed or read; says whether there was anything to say in it.
+    pub(super) fn handle_line(&mut self, now: Instant, text: &str) -> bool {
+        let text: String = clean(text).collect();
+        if wire::is_blank(&text) {
+            return false;
+        }
+        match self.speaker {
+            Speaker::Person if text.trim() == "/quit" => self.handle_end_of_input(now),
+            Speaker::Person => self.outbox.push(Line::Typed(text)),
+            Speaker::Program => self.outbox.push(Line::Said(text)),
+        }
+        true
+    }
+
+    /// There are no more lines to come: leaves when all is said.
+    pub(super) fn handle_end_of_input(&mut self, now: Instant) {
+        self.ending.get_or_insert(Ending {
+            since: now,
+            drained: None,
+        });
+    }
+
+    /// Leaves at once.
+    pub(super) fn handle_leave(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Leaving { .. } => {}
+            Phase::Welcomed { .. } => {
+                self.phase = Phase::Leaving {
+                    is_sent: false,
+                    until: now + GOODBYE,
+                }
+            }
+            Phase::Joining { .. } | Phase::Unwelcomed | Phase::Rejoining(_) => {
+                self.finish(End::Left);
+            }
+        }
+    }
+
+    /// The network said that nobody listens there, or that there is no way there.
+    pub(super) fn handle_refused(&mut self, now: Instant, why: &str) {
+        match &mut self.phase {
+            Phase::Joining { .. } => self.finish(End::Refused(why.into())),
+            Phase::Unwelcomed if !self.has_heard && now < self.started_at + WELCOME_WAIT => {
+                self.finish(End::Refused(why.into()));
+            }
+            Phase::Unwelcomed | Phase::Welcomed { .. } => {
+                self.outbox.queue_recent(now);
+                self.status(format!("the relay has gone ({why}); joining again"));
+                self.rejoin(now, now + ACCEPTED);
+            }
+            Phase::Rejoining(rejoining) => rejoining.tried = None,
+            Phase::Leaving { .. } => self.finish(End::Left),
+        }
+    }
+
+    /// Time passed; extra calls do nothing.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.outbox.handle_timeout(now);
+        match self.phase {
+            Phase::Joining { until, .. } if now >= until => self.give_up_welcome(),
+            Phase::Rejoining(rejoining) => self.check_rejoining(now, rejoining),
+            Phase::Welcomed { .. } if self.outbox.pace.is_unanswered(now) => {
+                self.status("the relay does not answer; joining again");
+                self.rejoin(now, now);
+            }
+            Phase::Leaving { until, .. } if now >= until => self.finish(End::Left),
+            Phase::Joining { .. }
+            | Phase::Unwelcomed
+            | Phase::Welcomed { .. }
+            | Phase::Leaving { .. } => {}
+        }
+        self.check_ending(now);
+    }
+
+    /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] next.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Joining { until, .. } | Phase::Leaving { until, .. } => Some(until),
+            Phase::Unwelcomed => None,
+            Phase::Welcomed { .. } => Some(
+                (self.sent_at + KEEPALIVE)
+                    .min(self.outbox.pace.asks_again_at(self.heard_at + DOUBT)),
+            ),
+            Phase::Rejoining(rejoining) => {
+                let accepted = rejoining.accepted_at();
+                Some(accepted.map_or(rejoining.next, |at| at.min(rejoining.next)))
+            }
+        };
+        let line = self.outbox.next_at().filter(|_| self.is_open());
+        let quiet = self
+            .ending
+            .and_then(|ending| ending.drained)
+            .filter(|_| self.is_open() && self.outbox.is_empty())
+            .map(|drained| self.quiet_at(drained));
+        [phase, line, quiet].into_iter().flatten().min()
+    }
+
+    /// The next datagram to send.
+    pub(super) fn poll_transmit(&mut self, now: Instant) -> Option<Vec<u8>> {
+        if self.end.is_some() {
+            return None;
+        }
+        let payload = self.next_payload(now);
+        if payload.is_some() {
+            self.sent_at = now;
+        }
+        self.check_drained(now);
+        payload
+    }
+
+    /// A datagram arrived.
+    pub(super) fn handle_datagram(&mut self, now: Instant, payload: &[u8]) {
+        if payload.is_empty() {
+            return;
+        }
+        self.has_heard = true;
+        self.heard_at = now;
+        for line in wire::lines(payload) {
+            self.handle_received(now, &line);
+        }
+    }
+
+    /// Says the name again, from `next` on, until it is answered.
+    fn rejoin(&mut self, now: Instant, next: Instant) {
+        self.outbox.pace.reset(now);
+        self.phase = Phase::Rejoining(Rejoining {
+            since: now,
+            next,
+            tried: None,
+            was_welcomed: matches!(self.phase, Phase::Welcomed { .. }),
+        });
+        if let Some(ending) = &mut self.ending {
+            ending.drained = None;
+        }
+    }
+
+    fn next_payload(&mut self, now: Instant) -> Option<Vec<u8>> {
+        match &mut self.phase {
+            Phase::Joining { is_sent: true, .. } | Phase::Leaving { is_sent: true, .. } => None,
+            Phase::Joining { is_sent, .. } => {
+                *is_sent = true;
+                if self.is_classic {
+                    self.phase = Phase::Unwelcomed;
+                }
+                Some(self.name.clone().into_bytes())
+            }
+            Phase::Leaving { is_sent, .. } => {
+                *is_sent = true;
+                Some(b"/quit".to_vec())
+            }
+            Phase::Rejoining(rejoining) => {
+                if now < rejoining.next {
+                    return None;
+                }
+                rejoining.next = now + RETRY;
+                rejoining.tried = Some(now);
+                // said by a peer, the bare name would be a message
+                Some(if rejoining.was_welcomed {
+                    self.question()
+                } else {
+                    self.name.clone().into_bytes()
+                })
+            }
+            Phase::Unwelcomed => self.next_line(now, false),
+            Phase::Welcomed { .. } => {
+                if now >= self.sent_at + KEEPALIVE {
+                    return Some(Vec::new());
+                }
+                let pace = &mut self.outbox.pace;
+                let is_due = self.speaker == Speaker::Program && pace.wants_answer();
+                if is_due || now >= pace.asks_again_at(self.heard_at + DOUBT) {
+                    pace.handle_asked(now);
+                    return Some(self.question());
+                }
+                self.next_line(now, true)
+            }
+        }
+    }
+
+    /// `/nick` with the own name: a relay that knows us says that we have it, one that does not
+    /// takes it for a join, and nobody else is told.
+    fn question(&self) -> Vec<u8> {
+        format!("/nick {}", self.name).into_bytes()
+    }
+
+    fn next_line(&mut self, now: Instant, has_commands: bool) -> Option<Vec<u8>> {
+        loop {
+            match self.outbox.next(now, &self.name, has_commands) {
+                Next::Payload(payload) => return Some(payload.into_bytes()),
+                Next::TooLong => self.status("not sent: a command has at most 1024 bytes"),
+                Next::Nothing => return None,
+            }
+        }
+    }
+
+    fn give_up_welcome(&mut self) {
+        if self.speaker == Speaker::Program {
+            self.finish(End::Failed(
+                "no welcome within 5 s: an old server (--classic is for those), a firewall, or nobody"
+                    .into(),
+            ));
+            return;
+        }
+        self.status(
+            "no answer for 5 s: an old server, a firewall, or nobody; sending what you type anyway",
+        );
+        self.phase = Phase::Unwelcomed;
+    }
+
+    fn check_rejoining(&mut self, now: Instant, rejoining: Rejoining) {
+        if rejoining.accepted_at().is_some_and(|at| now >= at) {
+            self.status(format!("joined again as {}", self.name));
+            self.phase = Phase::Unwelcomed;
+            return;
+        }
+        let Some(ending) = self.ending else { return };
+        if self.outbox.is_empty() || self.speaker == Speaker::Person {
+            self.finish(End::Left);
+        } else if now >= ending.since.max(rejoining.since) + PATIENCE {
+            self.finish(End::Failed("the relay did not come back".into()));
+        }
+    }
+
+    /// Leaves when the input has ended, everything is said and nothing more comes.
+    fn check_ending(&mut self, now: Instant) {
+        if self.ending.is_none() {
+            return;
+        };
+        if !self.is_open() {
+            if self.speaker == Speaker::Person {
+                self.handle_leave(now);
+            }
+            return;
+        }
+        self.check_drained(now);
+        let Some(drained) = self.ending.and_then(|ending| ending.drained) else {
+            return;
+        };
+        if self.outbox.is_empty() && now >= self.quiet_at(drained) {
+            self.handle_leave(now);
+        }
+    }
+
+    /// Notes when all is said.
+    fn check_drained(&mut self, now: Instant) {
+        if self.is_open()
+            && self.outbox.is_empty()
+            && let Some(ending) = &mut self.ending
+        {
+            ending.drained.get_or_insert(now);
+        }
+    }
+
+    /// When there has been no traffic for long enough after the last line.
+    fn quiet_at(&self, drained: Instant) -> Instant {
+        if self.speaker == Speaker::Person {
+            return drained;
+        }
+        let traffic = drained.max(self.heard_at).max(self.sent_at);
+        (traffic + LINGER).min(drained + LINGER_MAX)
+    }
+
+    /// Whether lines can be sent now.
+    fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Unwelcomed | Phase::Welcomed { .. })
+    }
+
+    fn finish(&mut self, end: End) {
+        if self.end.is_some() {
+            return;
+        }
+        match self.outbox.len() {
+            _ if matches!(end, End::Refused(_)) => {}
+            0 => {}
+            1 => self.status("1 line was not sent"),
+            lines => self.status(format!("{lines} lines were not sent")),
+        }
+        self.end = Some(end);
+    }
+}

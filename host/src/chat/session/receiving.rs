@@ -1,0 +1,163 @@
+//! What a session makes of the lines that arrive.
+
+use core::time::Duration;
+use std::time::Instant;
+
+use super::super::output::{Kind, Shown};
+use super::super::wire::{self, Meaning, Received};
+use super::{ACCEPTED, End, Phase, Session, Speaker};
+
+/// A second welcome so soon after the first is the network's doing.
+const DOUBLED: Duration = Duration::from_millis(500);
+
+impl Session {
+    /// A line arrived; it is clean.
+    pub(super) fn handle_received(&mut self, now: Instant, line: &str) {
+        match wire::parse(line) {
+            Received::Message { name, text } => {
+                self.show(Kind::Message, name, text);
+                self.notice_old_server();
+            }
+            Received::Notice { text, meaning } => {
+                let is_refusal = matches!(self.phase, Phase::Joining { .. })
+                    && !matches!(meaning, Meaning::Welcome { .. });
+                if is_refusal && wire::may_be_said(text) {
+                    self.show(Kind::Notice, None, text);
+                    self.notice_old_server();
+                } else if is_refusal {
+                    self.finish(End::Failed(format!("the relay refused: {text}")));
+                } else {
+                    self.handle_notice(now, text, meaning);
+                }
+            }
+        }
+    }
+
+    fn handle_notice(&mut self, now: Instant, text: &str, meaning: Meaning<'_>) {
+        let is_welcomed = matches!(self.phase, Phase::Welcomed { .. });
+        match meaning {
+            Meaning::Welcome { name, history } => self.handle_welcome(now, text, name, history),
+            Meaning::Named(name) => self.handle_named(now, text, name),
+            Meaning::Full if matches!(self.phase, Phase::Rejoining(_)) => {
+                self.finish(End::Failed(format!("the relay refused: {text}")));
+            }
+            Meaning::Nameless if is_welcomed => {
+                self.show(Kind::Notice, None, text);
+                self.status("the relay was restarted; joining again");
+                self.outbox.queue_recent(now);
+                self.outbox.queue_last();
+                self.rejoin(now, now);
+            }
+            Meaning::Stopping if is_welcomed => {
+                self.show(Kind::Notice, None, text);
+                self.outbox.queue_recent(now);
+                self.status("waiting for the relay, to join again");
+                self.rejoin(now, now + ACCEPTED);
+            }
+            Meaning::GivenAway if is_welcomed => {
+                self.show(Kind::Notice, None, text);
+                self.status("joining again");
+                self.rejoin(now, now);
+            }
+            Meaning::Bye if matches!(self.phase, Phase::Leaving { .. }) => {
+                self.show(Kind::Notice, None, text);
+                self.finish(End::Left);
+            }
+            Meaning::Lost(lost) => {
+                self.output.push_back(Shown {
+                    kind: Kind::Notice,
+                    name: None,
+                    text: text.into(),
+                });
+                self.history = self.history.saturating_sub(lost);
+            }
+            Meaning::Full
+            | Meaning::Nameless
+            | Meaning::Stopping
+            | Meaning::GivenAway
+            | Meaning::Bye
+            | Meaning::Other => self.show(Kind::Notice, None, text),
+        }
+    }
+
+    fn handle_welcome(&mut self, now: Instant, text: &str, name: &str, history: usize) {
+        let is_doubled = matches!(self.phase, Phase::Welcomed { since } if now < since + DOUBLED);
+        if is_doubled && name == self.name {
+            return;
+        }
+        self.history = 0;
+        self.show(Kind::Notice, None, text);
+        self.history = history;
+        let is_ours = wire::is_made_of(name, &self.name);
+        let is_asked = match self.phase {
+            Phase::Joining { .. } => true,
+            Phase::Unwelcomed => is_ours || self.outbox.is_fresh(),
+            Phase::Welcomed { .. } | Phase::Rejoining(_) => is_ours,
+            Phase::Leaving { .. } => return,
+        };
+        if !is_asked {
+            self.handle_mistaken(now, name);
+            return;
+        }
+        if let Phase::Welcomed { .. } = self.phase {
+            self.outbox.queue_recent(now);
+            self.status("the relay was restarted; joined again");
+        }
+        self.enter(now, name);
+    }
+
+    /// The relay took a line for a name: takes the name back and says the line again.
+    fn handle_mistaken(&mut self, now: Instant, name: &str) {
+        if self.outbox.has_renamed(name) {
+            self.status("the relay was restarted; joined again");
+            self.enter(now, name);
+            return;
+        }
+        self.outbox.queue_mistaken(name);
+        self.status("the relay was restarted; joining again");
+        self.phase = Phase::Welcomed { since: now };
+        self.rejoin(now, now);
+    }
+
+    fn handle_named(&mut self, now: Instant, text: &str, name: &str) {
+        if matches!(self.phase, Phase::Rejoining(_)) {
+            self.enter(now, name);
+        } else if self.outbox.handle_answer() {
+            self.name = name.into();
+        } else {
+            self.show(Kind::Notice, None, text);
+            self.outbox.handle_renamed();
+            self.name = name.into();
+        }
+    }
+
+    /// There is a seat: what waits can be said.
+    fn enter(&mut self, now: Instant, name: &str) {
+        if matches!(self.phase, Phase::Rejoining(_)) {
+            self.status(format!("joined again as {name}"));
+        }
+        self.name = name.into();
+        self.outbox.pace.reset(now);
+        self.phase = Phase::Welcomed { since: now };
+    }
+
+    /// Somebody talks, but there was no welcome.
+    fn notice_old_server(&mut self) {
+        if self.speaker == Speaker::Person && matches!(self.phase, Phase::Joining { .. }) {
+            self.status(
+                "no welcome: this is an old server, which gets what you type as you type it",
+            );
+            self.phase = Phase::Unwelcomed;
+        }
+    }
+
+    fn show(&mut self, kind: Kind, name: Option<&str>, text: &str) {
+        let is_history = self.history > 0;
+        self.history = self.history.saturating_sub(1);
+        self.output.push_back(Shown {
+            kind: if is_history { Kind::History } else { kind },
+            name: name.map(Into::into),
+            text: text.into(),
+        });
+    }
+}

@@ -1,0 +1,366 @@
+//! The plain dialect as a client reads and writes it. See `core/PROTOCOL.md`.
+
+use core::net::IpAddr;
+
+use kilochat_core::{LINE_MAX, NAME_MAX, SEPARATOR, clean};
+
+/// What starts each notice of the relay, and no name.
+const NOTICE: &str = "* ";
+
+/// A line from the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Received<'a> {
+    /// What somebody said; a server that only echoes gives no name.
+    Message {
+        /// Who said it.
+        name: Option<&'a str>,
+        /// What was said.
+        text: &'a str,
+    },
+    /// Something that the relay says itself, without the `* ` before it.
+    Notice {
+        /// The notice as it is shown.
+        text: &'a str,
+        /// What it means to a client.
+        meaning: Meaning<'a>,
+    },
+}
+
+/// What a notice of the relay means to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning<'a> {
+    /// There is a seat under this name; so many lines of history follow.
+    Welcome {
+        /// The name, perhaps not the one that was asked for.
+        name: &'a str,
+        /// The lines that were said before.
+        history: usize,
+    },
+    /// The answer to `/nick`: the name from now on.
+    Named(&'a str),
+    /// All seats are taken.
+    Full,
+    /// A command came from an address without a seat.
+    Nameless,
+    /// So many lines were overwritten before they could be sent.
+    Lost(usize),
+    /// The relay ends.
+    Stopping,
+    /// Somebody else has the seat.
+    GivenAway,
+    /// The answer to `/quit`.
+    Bye,
+    /// Nothing but what it says.
+    Other,
+}
+
+/// Reads a line, which must be clean.
+pub(super) fn parse(line: &str) -> Received<'_> {
+    if let Some(text) = line.strip_prefix(NOTICE) {
+        return Received::Notice {
+            text,
+            meaning: meaning(text),
+        };
+    }
+    match line.split_once(SEPARATOR) {
+        Some((name, text)) => Received::Message {
+            name: Some(name),
+            text,
+        },
+        None => Received::Message {
+            name: None,
+            text: line,
+        },
+    }
+}
+
+/// Whether a notice could also be a message of somebody whose name an old server let pass.
+pub(super) fn may_be_said(text: &str) -> bool {
+    text.contains(SEPARATOR)
+}
+
+/// The lines of a datagram, clean.
+pub(super) fn lines(payload: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(payload);
+    text.strip_suffix('\n')
+        .unwrap_or(&text)
+        .split('\n')
+        .map(|line| clean(line.strip_suffix('\r').unwrap_or(line)).collect())
+        .collect()
+}
+
+/// Whether `text` would be a keepalive and no message.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.chars().all(char::is_whitespace)
+}
+
+/// The start of `text` that fits in one line behind `name`, and the rest.
+pub(super) fn split<'a>(text: &'a str, name: &str) -> (&'a str, &'a str) {
+    let room = LINE_MAX - SEPARATOR.len() - name.len().min(NAME_MAX);
+    text.split_at(text.floor_char_boundary(room))
+}
+
+/// `text` so that a relay with commands says it.
+pub(super) fn literal(text: &str) -> String {
+    if text.starts_with('/') {
+        format!("/{text}")
+    } else {
+        text.into()
+    }
+}
+
+/// The name as it may be sent: clean, and cut between characters if it is too long.
+pub(super) fn name(raw: &str) -> String {
+    let mut name: String = clean(raw.trim()).collect();
+    name.truncate(name.floor_char_boundary(NAME_MAX));
+    name.truncate(name.trim_end().len());
+    name
+}
+
+/// Whether a relay that was sent `text` as a first datagram could have made `name` of it.
+pub(super) fn is_made_of(name: &str, text: &str) -> bool {
+    let text = text.trim();
+    let common: usize = name
+        .chars()
+        .zip(text.chars())
+        .take_while(|(made, raw)| made == raw || *made == '_')
+        .map(|(made, _)| made.len_utf8())
+        .sum();
+    let (Some(rest), true) = (name.get(common..), common > 0) else {
+        return false;
+    };
+    let is_numbered = rest.strip_prefix('~').is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    let is_whole = name.chars().count() == text.chars().count();
+    let is_cut = name.len() + 4 > NAME_MAX;
+    is_numbered || (rest.is_empty() && (is_whole || is_cut))
+}
+
+/// A HOST[:PORT] as a person writes it.
+///
+/// # Errors
+///
+/// A sentence for that person when there is no host, or the port is no port.
+pub(super) fn host_and_port(text: &str, port: u16) -> Result<(String, u16), String> {
+    let text = text.trim();
+    let (host, written) = if let Some(rest) = text.strip_prefix('[') {
+        let Some((host, rest)) = rest.split_once(']') else {
+            return Err(format!("{text}: the ] is missing"));
+        };
+        match rest.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if rest.is_empty() => (host, None),
+            None => return Err(format!("{text}: write [ADDRESS]:PORT")),
+        }
+    } else if text.parse::<IpAddr>().is_ok() || text.matches(':').count() > 1 {
+        (text, None)
+    } else {
+        match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    if host.is_empty() || host.contains(char::is_whitespace) {
+        return Err(format!("{text:?}: write HOST or HOST:PORT"));
+    }
+    let port = match written.map(str::parse) {
+        None => port,
+        Some(Ok(port)) if port != 0 => port,
+        Some(_) => return Err(format!("{text}: a port is a number from 1 to 65535")),
+    };
+    Ok((host.into(), port))
+}
+
+fn meaning(text: &str) -> Meaning<'_> {
+    if let Some(welcome) = text.strip_prefix("welcome ")
+        && let Some((name, rest)) = welcome.split_once(':')
+    {
+        return Meaning::Welcome {
+            name,
+            history: history(rest),
+        };
+    }
+    if let Some(name) = text.strip_prefix("you are now ") {
+        return Meaning::Named(name);
+    }
+    if let Some(name) = text
+        .strip_prefix("you are ")
+        .and_then(|rest| rest.strip_suffix(" already"))
+    {
+        return Meaning::Named(name);
+    }
+    if let Some(lost) = text
+        .strip_suffix(" lines lost")
+        .or_else(|| text.strip_suffix(" line lost"))
+        .and_then(|lost| lost.parse().ok())
+    {
+        return Meaning::Lost(lost);
+    }
+    match text {
+        "relay is stopping" => Meaning::Stopping,
+        "say your name first" => Meaning::Nameless,
+        "bye" => Meaning::Bye,
+        _ if text.starts_with("full: ") => Meaning::Full,
+        _ if text.starts_with("your seat was given away") => Meaning::GivenAway,
+        _ => Meaning::Other,
+    }
+}
+
+/// How many lines of history a welcome promises at its end.
+fn history(welcome: &str) -> usize {
+    if welcome.ends_with("; the last line:") {
+        return 1;
+    }
+    welcome
+        .strip_suffix(" lines:")
+        .and_then(|rest| rest.rsplit_once("; the last "))
+        .and_then(|(_, lines)| lines.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_welcome_tells_name_and_history() {
+        let cases = [
+            (
+                "* welcome Ada: 1 here (Ada); /help lists commands",
+                "Ada",
+                0,
+            ),
+            (
+                "* welcome 小明: 2 here (Bob, 小明); /help lists commands; the last line:",
+                "小明",
+                1,
+            ),
+            (
+                "* welcome a b~2: 9 here (x); hi; the last 7 lines:; /help lists commands (not your name? /nick NAME, then say it again); the last 40 lines:",
+                "a b~2",
+                40,
+            ),
+            (
+                "* welcome x: 1 here (x); the last 7 lines:; /help lists commands",
+                "x",
+                0,
+            ),
+        ];
+        for (line, expected_name, expected_history) in cases {
+            let Received::Notice {
+                meaning: Meaning::Welcome { name, history },
+                ..
+            } = parse(line)
+            else {
+                panic!("{line}");
+            };
+            assert_eq!((name, history), (expected_name, expected_history), "{line}");
+        }
+    }
+
+    #[test]
+    fn notices_are_told_from_messages() {
+        assert_eq!(
+            parse("Ada : * relay is stopping"),
+            Received::Message {
+                name: Some("Ada"),
+                text: "* relay is stopping"
+            }
+        );
+        assert_eq!(
+            parse("* 3 lines lost"),
+            Received::Notice {
+                text: "3 lines lost",
+                meaning: Meaning::Lost(3)
+            }
+        );
+        assert_eq!(
+            parse("hello"),
+            Received::Message {
+                name: None,
+                text: "hello"
+            }
+        );
+        assert_eq!(
+            parse("* you are Ada already"),
+            Received::Notice {
+                text: "you are Ada already",
+                meaning: Meaning::Named("Ada")
+            }
+        );
+    }
+
+    #[test]
+    fn a_cut_never_falls_inside_a_character() {
+        for character in ["a", "é", "小", "😀"] {
+            for shift in 0..4 {
+                let text = "x".repeat(shift) + &character.repeat(1000);
+                for name in ["a", "小明", "0123456789abcdef0123456789abcdef"] {
+                    let mut rest = text.as_str();
+                    let mut joined = String::new();
+                    while !rest.is_empty() {
+                        let (piece, after) = split(rest, name);
+                        assert!(!piece.is_empty());
+                        assert!(name.len() + SEPARATOR.len() + piece.len() <= LINE_MAX);
+                        let is_full =
+                            name.len() + SEPARATOR.len() + piece.len() + character.len() > LINE_MAX;
+                        assert!(is_full || after.is_empty());
+                        joined.push_str(piece);
+                        rest = after;
+                    }
+                    assert_eq!(joined, text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_is_known_by_the_line_it_was_made_of() {
+        assert!(is_made_of("hello", "hello"));
+        assert!(is_made_of("hello world", " hello world "));
+        assert!(is_made_of("a_b", "a:b"));
+        assert!(is_made_of("hello~2", "hello"));
+        assert!(is_made_of(
+            "0123456789abcdef0123456789abcdef",
+            "0123456789abcdef0123456789abcdef and on"
+        ));
+        assert!(is_made_of(
+            "0123456789abcdef0123456789abcd~2",
+            "0123456789abcdef0123456789abcdef and on"
+        ));
+        assert!(is_made_of(
+            "小明小明小明小明小明",
+            "小明小明小明小明小明小明小明"
+        ));
+        assert!(!is_made_of("hello", "hello there"));
+        assert!(!is_made_of("Ada", "hello"));
+        assert!(!is_made_of("Ada", ""));
+    }
+
+    #[test]
+    fn hosts_and_ports_are_read_as_people_write_them() {
+        let good = [
+            ("relay.local", "relay.local", 10888),
+            ("relay.local:7", "relay.local", 7),
+            ("10.0.0.1", "10.0.0.1", 10888),
+            ("10.0.0.1:99", "10.0.0.1", 99),
+            ("::1", "::1", 10888),
+            ("fe80::1%eth0", "fe80::1%eth0", 10888),
+            ("[::1]", "::1", 10888),
+            ("[::1]:99", "::1", 99),
+        ];
+        for (text, host, port) in good {
+            assert_eq!(
+                host_and_port(text, 10888),
+                Ok((host.into(), port)),
+                "{text}"
+            );
+        }
+        for text in [
+            "", " ", ":1", "a:", "a:0", "a:65536", "a:x", "[::1", "[::1]x", "a b", "[]:1",
+        ] {
+            assert!(host_and_port(text, 10888).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The chat client on pipes with the real relay.
+#![cfg(unix)]
+
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use kilochat_tests::{ChatProgram, RelayProgram};
+use nix::sys::signal::Signal;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
+const FLOOD: usize = 10_000;
+
+fn relay() -> RelayProgram {
+    RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"])
+}
+
+fn join(relay: &RelayProgram, name: &str, options: &[&str]) -> ChatProgram {
+    let host = relay.address.to_string();
+    let arguments = [&[host.as_str(), "--name", name], options].concat();
+    let mut chat = ChatProgram::start(PROGRAM, &arguments);
+    chat.wait_for(|line| line.contains("welcome"));
+    chat
+}
+
+#[test]
+fn several_clients_share_a_room() {
+    let relay = relay();
+    let mut ada = join(&relay, "Ada", &[]);
+    let mut bob = join(&relay, "Bob", &[]);
+    let mut json = join(&relay, "小明", &["--json"]);
+    ada.wait_for(|line| line == "* 小明 joined");
+    ada.write("hello 😀\n/quit\n");
+    bob.wait_for(|line| line == "Ada : hello 😀");
+    bob.wait_for(|line| line == "Ada : /quit");
+    json.wait_for(|line| line.contains(r#""name":"Ada","text":"/quit""#));
+    ada.close_input();
+    assert_eq!(ada.finish().code, Some(0));
+    bob.wait_for(|line| line == "* Ada left (quit)");
+    let late = join(&relay, "late", &["--json"]);
+    assert!(late.lines[0].contains("the last "), "{:?}", late.lines);
+}
+
+#[test]
+fn a_newcomer_reads_the_history_as_history() {
+    let relay = relay();
+    let mut ada = join(&relay, "Ada", &[]);
+    ada.write("one\ntwo\n");
+    ada.close_input();
+    assert_eq!(ada.finish().code, Some(0));
+    let mut bob = join(&relay, "Bob", &["--json"]);
+    bob.wait_for(|line| line.contains("Bob joined"));
+    let kind = |text: &str| {
+        let wanted = format!(r#""text":"{text}""#);
+        let line = bob.lines.iter().find(|line| line.contains(&wanted));
+        let object: serde_json::Value =
+            serde_json::from_str(line.expect("it was said")).expect("an object");
+        object["kind"].as_str().map(str::to_owned)
+    };
+    assert_eq!(kind("one").as_deref(), Some("history"));
+    assert_eq!(kind("two").as_deref(), Some("history"));
+    assert_eq!(kind("Bob joined").as_deref(), Some("notice"));
+}
+
+#[test]
+fn ten_thousand_lines_arrive_whole() {
+    let relay = relay();
+    let mut reader = join(&relay, "reader", &["--stay"]);
+    reader.close_input();
+    let mut writer = join(&relay, "writer", &[]);
+    let text: String = (1..=FLOOD).map(|number| format!("{number}\n")).collect();
+    let writing = std::thread::spawn(move || {
+        writer.write(text);
+        writer.close_input();
+        writer.finish()
+    });
+    reader.wait_for(|line| line == "* writer left (quit)");
+    assert_eq!(writing.join().expect("no panic").code, Some(0));
+    let read: Vec<&str> = reader
+        .lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("writer : "))
+        .collect();
+    assert_eq!(read.len(), FLOOD);
+    assert!(
+        read.iter()
+            .enumerate()
+            .all(|(index, line)| *line == (index + 1).to_string())
+    );
+}
+
+#[test]
+fn a_restart_loses_no_line_and_makes_none_a_name() {
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let mut relay = relay();
+        let bind = relay.address.to_string();
+        let mut ada = join(&relay, "Ada", &[]);
+        let mut bob = join(&relay, "Bob", &[]);
+        ada.write("before\n");
+        bob.wait_for(|line| line == "Ada : before");
+        relay.signal(signal);
+        relay.wait();
+        // in the middle of the restart, and right after it
+        ada.write("while it is away\n");
+        bob.write("I am still here\n");
+        std::thread::sleep(Duration::from_millis(200));
+        let _relay = RelayProgram::start(PROGRAM, &["--bind", &bind]);
+        ada.wait_for(|line| line.starts_with("* welcome Ada: "));
+        bob.wait_for(|line| line.starts_with("* welcome Bob: "));
+        ada.write("after\n");
+        bob.wait_for(|line| line == "Ada : after");
+        let both: BTreeSet<&str> = ada
+            .lines
+            .iter()
+            .chain(&bob.lines)
+            .map(String::as_str)
+            .collect();
+        assert!(
+            both.contains("Ada : while it is away") || both.contains("Bob : I am still here"),
+            "{both:?}"
+        );
+        assert!(
+            !both
+                .iter()
+                .any(|line| line.contains("welcome I am") || line.contains("welcome while"))
+        );
+    }
+}
+
+#[test]
+fn a_restart_that_nobody_noticed_makes_no_line_a_name() {
+    let mut relay = relay();
+    let bind = relay.address.to_string();
+    let mut ada = join(&relay, "Ada", &[]);
+    relay.kill();
+    let relay = RelayProgram::start(PROGRAM, &["--bind", &bind]);
+    let mut bob = join(&relay, "Bob", &[]);
+    ada.write("hello there\n");
+    bob.wait_for(|line| line == "Ada : hello there");
+    assert!(
+        bob.lines.contains(&"* hello there is now Ada".to_owned()),
+        "{:?}",
+        bob.lines
+    );
+}
+
+#[test]
+fn a_flood_over_a_restart_arrives_whole() {
+    let mut relay = relay();
+    let bind = relay.address.to_string();
+    let mut before = join(&relay, "before", &["--stay"]);
+    let mut writer = join(&relay, "writer", &[]);
+    let text: String = (1..=FLOOD).map(|number| format!("{number}\n")).collect();
+    let writing = std::thread::spawn(move || {
+        writer.write(text);
+        writer.close_input();
+        writer.finish()
+    });
+    before.wait_for(|line| line == "writer : 2000");
+    relay.signal(Signal::SIGTERM);
+    relay.wait();
+    before.wait_for(|line| line == "* relay is stopping");
+    // the writer tries again after half a second, so that this one is there first
+    let relay = RelayProgram::start(PROGRAM, &["--bind", &bind, "--history", "1000"]);
+    let mut after = join(&relay, "after", &["--stay"]);
+    after.wait_for(|line| line == "* writer left (quit)");
+    assert_eq!(writing.join().expect("no panic").code, Some(0));
+    let read: BTreeSet<usize> = before
+        .lines
+        .iter()
+        .chain(&after.lines)
+        .filter_map(|line| line.strip_prefix("writer : "))
+        .map(|number| number.parse().expect("a number"))
+        .collect();
+    let missing: Vec<usize> = (1..=FLOOD)
+        .filter(|number| !read.contains(number))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

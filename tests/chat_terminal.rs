@@ -1,0 +1,408 @@
+//! The chat client on a terminal, and the whole screen as a person sees it.
+#![cfg(unix)]
+
+use core::num::NonZero;
+use core::time::Duration;
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use kilochat_tests::{PATIENCE, ScriptedRelay};
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
+const ROWS: u16 = 16;
+
+/// A program on a terminal of its own.
+struct Terminal {
+    child: Box<dyn Child + Send + Sync>,
+    keys: Box<dyn Write + Send>,
+    screen: Arc<Mutex<vt100::Parser>>,
+    _master: Box<dyn MasterPty + Send>,
+}
+
+impl Terminal {
+    fn start(columns: u16, command: &[&str]) -> Self {
+        let size = PtySize {
+            rows: ROWS,
+            cols: columns,
+            ..PtySize::default()
+        };
+        let pair = native_pty_system().openpty(size).expect("a terminal");
+        let mut builder = CommandBuilder::new(command[0]);
+        builder.args(&command[1..]);
+        builder.env("TERM", "xterm-256color");
+        builder.env("USER", "ming");
+        builder.env("NO_COLOR", "1");
+        let child = pair.slave.spawn_command(builder).expect("it starts");
+        drop(pair.slave);
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(
+            NonZero::new(ROWS).expect("not zero"),
+            NonZero::new(columns).expect("not zero"),
+            0,
+        )));
+        let mut output = pair.master.try_clone_reader().expect("a terminal");
+        let shared = screen.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = output.read(&mut buffer) {
+                shared.lock().expect("no panic").process(&buffer[..length]);
+            }
+        });
+        Self {
+            child,
+            keys: pair.master.take_writer().expect("a terminal"),
+            screen,
+            _master: pair.master,
+        }
+    }
+
+    fn chat(columns: u16, relay: &ScriptedRelay) -> Self {
+        let host = relay.address().to_string();
+        Self::start(columns, &[PROGRAM, "chat", &host, "--name", "Ada"])
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("it reads");
+        self.keys.flush().expect("it reads");
+    }
+
+    /// All rows of the screen down to the last that is not empty.
+    fn rows(&self) -> Vec<String> {
+        let parser = self.screen.lock().expect("no panic");
+        let (_, columns) = parser.screen().size();
+        let mut rows: Vec<String> = parser
+            .screen()
+            .rows(0, columns.get())
+            .map(|row| row.trim_end().to_owned())
+            .collect();
+        while rows.last().is_some_and(String::is_empty) {
+            rows.pop();
+        }
+        rows
+    }
+
+    /// Waits until the whole screen looks so.
+    fn expect(&self, rows: &[&str]) {
+        let deadline = Instant::now() + PATIENCE / 2;
+        while self.rows() != rows {
+            assert!(
+                Instant::now() < deadline,
+                "expected {rows:#?}, there is {:#?}",
+                self.rows()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn wait_for(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.rows().iter().any(|row| row.contains(text)) {
+            assert!(
+                Instant::now() < deadline,
+                "no {text:?} in {:#?}",
+                self.rows()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn cursor(&self) -> (u16, u16) {
+        self.screen
+            .lock()
+            .expect("no panic")
+            .screen()
+            .cursor_position()
+    }
+
+    fn finish(&mut self) -> u32 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it was started") {
+                return status.exit_code();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "it does not end: {:#?}",
+                self.rows()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // it may have ended
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn what_arrives_never_touches_what_is_typed() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let mut terminal = Terminal::chat(80, &relay);
+    relay.welcome("Ada");
+    let welcome = "* welcome Ada: 1 here (Ada); /help lists commands";
+    terminal.expect(&[welcome, ">"]);
+    terminal.press("你好，我还在");
+    terminal.expect(&[welcome, "> 你好，我还在"]);
+    relay.send("Bob : hi");
+    terminal.expect(&[welcome, "Bob : hi", "> 你好，我还在"]);
+    assert_eq!(terminal.cursor(), (2, 14));
+    terminal.press("打字");
+    relay.send("Bob : \x1b[2Jred\n小明 : 早上好\n* Eve joined");
+    let rows = [
+        welcome,
+        "Bob : hi",
+        "Bob : ?[2Jred",
+        "小明 : 早上好",
+        "* Eve joined",
+        "> 你好，我还在打字",
+    ];
+    terminal.expect(&rows);
+    terminal.press("\r");
+    relay.expect("你好，我还在打字");
+    let mut rows = rows.to_vec();
+    rows.push(">");
+    terminal.expect(&rows);
+}
+
+#[test]
+fn a_narrow_terminal_shows_the_same() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let mut terminal = Terminal::chat(20, &relay);
+    relay.expect("Ada");
+    relay.send("* welcome Ada: 1 here (Ada)");
+    let welcome = ["* welcome Ada: 1 her", "e (Ada)"];
+    terminal.expect(&[welcome[0], welcome[1], ">"]);
+    // the prompt and nine characters of two columns fill the row to its end
+    terminal.press("一二三四五六七八九");
+    terminal.expect(&[welcome[0], welcome[1], "> 一二三四五六七八九"]);
+    relay.send("Bob : hi");
+    terminal.expect(&[welcome[0], welcome[1], "Bob : hi", "> 一二三四五六七八九"]);
+    terminal.press("十百千");
+    terminal.expect(&[
+        welcome[0],
+        welcome[1],
+        "Bob : hi",
+        "> 一二三四五六七八九",
+        "十百千",
+    ]);
+    // twenty columns, then more, then a wide character that does not fit in the last column
+    relay.send("Bob : 01234567890123");
+    relay.send("Bob : 0123456789012345");
+    relay.send("Bob : x一二三四五六七八");
+    let rows = [
+        welcome[0],
+        welcome[1],
+        "Bob : hi",
+        "Bob : 01234567890123",
+        "Bob : 01234567890123",
+        "45",
+        "Bob : x一二三四五六",
+        "七八",
+        "> 一二三四五六七八九",
+        "十百千",
+    ];
+    terminal.expect(&rows);
+    terminal.press("\r");
+    relay.expect("一二三四五六七八九十百千");
+}
+
+#[test]
+fn a_hundred_messages_leave_the_line_whole() {
+    for columns in [80, 20] {
+        let mut relay = ScriptedRelay::bind("127.0.0.1");
+        let mut terminal = Terminal::chat(columns, &relay);
+        relay.welcome("Ada");
+        terminal.wait_for("> ".trim_end());
+        let mut typed = String::new();
+        for (number, character) in "我在打一行很长的字而别人一直在说话"
+            .chars()
+            .cycle()
+            .take(40)
+            .enumerate()
+        {
+            typed.push(character);
+            terminal.press(&character.to_string());
+            relay.send(format!("Bob : {number}\nBob : {number} 😀"));
+            relay.send(format!("Bob : {number} again"));
+        }
+        terminal.press("\r");
+        relay.expect(&typed);
+        relay.send("Bob : the end");
+        terminal.wait_for("Bob : the end");
+        let rows = terminal.rows();
+        assert_eq!(rows.last().map(String::as_str), Some(">"), "{rows:#?}");
+        for row in &rows {
+            let is_whole = row.starts_with("Bob : ")
+                || row.starts_with('>')
+                || row.chars().all(|character| typed.contains(character));
+            assert!(is_whole, "{row:?} in {rows:#?}");
+        }
+    }
+}
+
+#[test]
+fn lines_entered_under_fire_keep_their_order() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let mut terminal = Terminal::chat(80, &relay);
+    relay.welcome("Ada");
+    terminal.wait_for("welcome");
+    for number in 0..50 {
+        relay.send(format!("Bob : {number}"));
+        terminal.press(&format!("line {number}\r"));
+        relay.expect(&format!("line {number}"));
+    }
+    relay.send("Bob : the end");
+    terminal.wait_for("Bob : the end");
+    let rows = terminal.rows();
+    let said: Vec<u32> = rows
+        .iter()
+        .filter_map(|row| row.strip_prefix("Bob : ")?.parse().ok())
+        .collect();
+    assert!(said.is_sorted(), "{rows:#?}");
+    assert!(
+        rows.iter()
+            .all(|row| row.starts_with("Bob : ") || row.starts_with('>')),
+        "{rows:#?}"
+    );
+}
+
+#[test]
+fn what_is_typed_or_pasted_ahead_is_said() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let mut terminal = Terminal::chat(80, &relay);
+    relay.welcome("Ada");
+    let lines: Vec<String> = (0..40).map(|number| format!("第 {number} 行")).collect();
+    terminal.press(&(lines.join("\r") + "\r"));
+    for line in &lines {
+        relay.expect(line);
+    }
+    // a terminal marks what is pasted
+    terminal.press("\x1b[200~one\ntwo\nthree\x1b[201~\r");
+    for line in ["one", "two", "three"] {
+        relay.expect(line);
+    }
+}
+
+#[test]
+fn it_asks_for_what_is_missing() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let mut terminal = Terminal::start(80, &[PROGRAM, "chat"]);
+    terminal.expect(&["IP address or name of the relay [127.0.0.1]:"]);
+    terminal.press(&format!("{}\r", relay.address()));
+    terminal.wait_for("Your nickname [ming]:");
+    terminal.press("\r");
+    relay.welcome("ming");
+    terminal.wait_for("* welcome ming");
+    terminal.press("\x04");
+    relay.expect("/quit");
+    relay.send("* bye");
+    assert_eq!(terminal.finish(), 0);
+}
+
+#[test]
+fn control_c_clears_a_line_and_leaves_on_an_empty_one() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let mut terminal = Terminal::chat(80, &relay);
+    relay.welcome("Ada");
+    terminal.wait_for("welcome");
+    terminal.press("half a line");
+    terminal.wait_for("> half a line");
+    terminal.press("\x03");
+    terminal.expect(&["* welcome Ada: 1 here (Ada); /help lists commands", ">"]);
+    terminal.press("whole\r");
+    relay.expect("whole");
+    // the arrow brings it back
+    terminal.press("\x1b[A\r");
+    relay.expect("whole");
+    terminal.press("\x03");
+    relay.expect("/quit");
+    relay.send("* bye");
+    assert_eq!(terminal.finish(), 0);
+}
+
+#[test]
+fn commands_are_sent_as_typed() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let mut terminal = Terminal::chat(80, &relay);
+    relay.expect("Ada");
+    // held until the welcome
+    terminal.press("/who\r//text\r");
+    relay.expect_silence(Duration::from_millis(300));
+    relay.send("* welcome Ada: 1 here (Ada); /help lists commands");
+    relay.expect("/who");
+    relay.expect("//text");
+    terminal.press("/quit\r");
+    relay.expect("/quit");
+    relay.send("* bye");
+    assert_eq!(terminal.finish(), 0);
+    terminal.wait_for("* bye");
+}
+
+#[test]
+fn silence_is_told_and_typing_goes_on() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let mut terminal = Terminal::chat(80, &relay);
+    relay.expect("Ada");
+    terminal.press("/hello\r");
+    relay.expect_silence(Duration::from_secs(4));
+    relay.expect("/hello");
+    terminal.wait_for("-- no answer for 5 s");
+    terminal.press("\x04");
+    assert_eq!(terminal.finish(), 0);
+    relay.expect_silence(Duration::from_millis(10));
+}
+
+#[test]
+fn a_full_relay_ends_it_and_the_terminal_is_as_before() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let script = format!(
+        "{PROGRAM} chat {} --name Ada; echo code $?; stty -a | grep -o '[-]*icanon'",
+        relay.address()
+    );
+    let mut terminal = Terminal::start(80, &["sh", "-c", &script]);
+    relay.expect("Ada");
+    terminal.wait_for(">");
+    terminal.press("half a li");
+    terminal.wait_for("half a li");
+    relay.send("* full: 4 of 4 seats taken");
+    terminal.wait_for("code 1");
+    terminal.wait_for("icanon");
+    let rows = terminal.rows();
+    assert!(
+        rows.iter()
+            .any(|row| row.contains("full: 4 of 4 seats taken")),
+        "{rows:#?}"
+    );
+    assert_eq!(rows.last().map(String::as_str), Some("icanon"), "{rows:#?}");
+}
+
+#[test]
+fn a_signal_ends_it_and_the_terminal_is_as_before() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let script = format!(
+        "{PROGRAM} chat {} --name Ada; echo code $?; stty -a | grep -o '[-]*icanon'",
+        relay.address()
+    );
+    let terminal = Terminal::start(80, &["sh", "-c", &script]);
+    relay.welcome("Ada");
+    terminal.wait_for("welcome");
+    let shell = terminal.child.process_id().expect("it runs");
+    let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children"));
+    let Ok(children) = children else { return };
+    let chat: i32 = children.trim().parse().expect("one child");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(chat),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .expect("it runs");
+    relay.expect("/quit");
+    relay.send("* bye");
+    terminal.wait_for("code 0");
+    terminal.wait_for("icanon");
+    assert_eq!(terminal.rows().last().map(String::as_str), Some("icanon"));
+}
