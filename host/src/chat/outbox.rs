@@ -270,7 +270,10 @@ mod tests {
     #[test]
     fn a_long_command_is_never_cut() {
         let command = "/".to_owned() + &"x".repeat(1023);
-        assert_eq!(sent(Line::Typed(command.clone()), true), [command.clone()]);
+        assert_eq!(
+            sent(Line::Typed(command.clone()), true),
+            core::slice::from_ref(&command)
+        );
         assert!(sent(Line::Typed(command + "x"), true).is_empty());
         let literal = "//".to_owned() + &"x".repeat(2000);
         let pieces = sent(Line::Typed(literal), true);
