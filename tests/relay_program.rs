@@ -131,6 +131,17 @@ fn both_signals_to_end_say_goodbye_and_exit_0() {
 }
 
 #[test]
+fn an_echoing_relay_gives_a_lone_peer_its_own_lines() {
+    let relay = RelayProgram::start(PROGRAM, &["--echo"]);
+    let mut ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
+    for number in 0..10 {
+        ada.say(format!("{number}"));
+        ada.wait_for(|line| line == format!("Ada : {number}"));
+    }
+    assert_eq!(ada.lines().len(), 11);
+}
+
+#[test]
 fn a_classic_relay_ends_without_a_word() {
     let mut relay = RelayProgram::start(PROGRAM, &["--classic"]);
     let mut ada = PlainPeer::new(relay.at("127.0.0.1"));

@@ -4,6 +4,8 @@ use core::fmt::{self, Display, Write};
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use heapless::String;
+
 use crate::config::is_unicast;
 use crate::event::{Departure, Event, Refusal};
 use crate::peers::{Peer, Seat, Suspicion};
@@ -151,13 +153,14 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
 
     /// Appends what a peer says: one line, or two with the same name if it is too long for one.
     fn say(&mut self, now: Instant, seat: Seat, text: &str) -> Event {
-        let mut line = Line::new();
+        let mut start = String::<{ NAME_MAX + SEPARATOR.len() }>::new();
         if let Some(peer) = self.peers.peer(seat) {
             // a name and a separator fit
-            let _ = write!(line, "{}{SEPARATOR}", peer.name);
+            let _ = write!(start, "{}{SEPARATOR}", peer.name);
         }
-        let prefix = line.len();
-        let name = prefix.saturating_sub(SEPARATOR.len());
+        let name = start.len().saturating_sub(SEPARATOR.len());
+        let mut line = Line::new();
+        let _ = line.push_str(&start);
         let mut lines = 1;
         for character in clean(text) {
             if line.push(character).is_ok() {
@@ -165,9 +168,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             }
             self.append(now, Some(seat), Kind::Message, name, &line);
             lines += 1;
-            line.truncate(prefix);
-            // what did not fit behind a text fits behind the prefix
-            let _ = line.push(character);
+            line.clear();
+            // what did not fit behind a text fits behind the name
+            let _ = line.push_str(&start).and_then(|()| line.push(character));
         }
         self.append(now, Some(seat), Kind::Message, name, &line);
         Event::Said { seat, lines }
@@ -428,9 +431,12 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         *changed = true;
         let large = number.max(SMALL_NUMBERS + 1);
         let mut candidate = name.clone();
-        // one number more than there are peers is enough
-        for number in (2..=SMALL_NUMBERS).chain((large..).take(PEERS)) {
-            let mut suffix = heapless::String::<11>::new();
+        let numbers = (2..=SMALL_NUMBERS)
+            .chain(large..=u32::MAX)
+            .chain(SMALL_NUMBERS + 1..large);
+        // a number for each peer is enough
+        for number in numbers.take(PEERS) {
+            let mut suffix = String::<11>::new();
             // ten digits at most
             let _ = write!(suffix, "~{number}");
             candidate.clear();

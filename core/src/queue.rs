@@ -157,3 +157,75 @@ impl<const SEATS: usize> Queue<SEATS> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::collections::VecDeque;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SEATS: usize = 5;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Back(bool, usize),
+        Front(bool, usize),
+        AllDue,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => (any::<bool>(), 0..SEATS).prop_map(|(due, seat)| Step::Back(due, seat)),
+            4 => (any::<bool>(), 0..SEATS).prop_map(|(due, seat)| Step::Front(due, seat)),
+            1 => Just(Step::AllDue),
+        ];
+        proptest::collection::vec(step, 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_two_deques(steps in steps()) {
+            let lists = [List::Idle, List::Due];
+            let mut queue = Queue::<SEATS>::new();
+            let mut model = [VecDeque::new(), VecDeque::new()];
+            for step in steps {
+                // a seat that is in a list already is moved
+                if let Step::Back(_, seat) | Step::Front(_, seat) = step {
+                    let seat = Seat::from_index(seat).unwrap();
+                    for (list, members) in lists.into_iter().zip(&mut model) {
+                        if members.contains(&seat) {
+                            queue.unlink(list, seat);
+                            members.retain(|member| *member != seat);
+                        }
+                    }
+                }
+                match step {
+                    Step::Back(due, seat) => {
+                        let seat = Seat::from_index(seat).unwrap();
+                        queue.push_back(lists[usize::from(due)], seat);
+                        model[usize::from(due)].push_back(seat);
+                    }
+                    Step::Front(due, seat) => {
+                        let seat = Seat::from_index(seat).unwrap();
+                        queue.push_front(lists[usize::from(due)], seat);
+                        model[usize::from(due)].push_front(seat);
+                    }
+                    Step::AllDue => {
+                        queue.all_due();
+                        let [idle, due] = &mut model;
+                        due.append(idle);
+                    }
+                }
+                for (list, members) in lists.into_iter().zip(&model) {
+                    prop_assert!(queue.iter(list).eq(members.iter().copied()));
+                    prop_assert_eq!(queue.front(list), members.front().copied());
+                }
+            }
+        }
+    }
+}

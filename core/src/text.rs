@@ -99,8 +99,9 @@ pub(crate) fn repaired_name(raw: &str) -> Option<(Name, bool)> {
             break;
         }
     }
-    let kept = name.trim_end().len();
-    name.truncate(kept);
+    while name.ends_with(char::is_whitespace) {
+        name.pop();
+    }
     if name.is_empty() {
         return None;
     }
@@ -196,4 +197,271 @@ fn is_invisible(character: char) -> bool {
             | '\u{2800}'
             | '\u{3000}'
     )
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::format;
+    use std::string::String as Text;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::*;
+
+    /// Characters of 1 to 4 bytes, combining marks, joined emoji, and what the rules are about.
+    const MIXED: &str = "a你é\u{301}👩\u{200D}👩\u{FE0F}：\u{202E}\0\u{9B}好🎉";
+
+    fn cleaned(text: &str) -> Text {
+        clean(text).collect()
+    }
+
+    /// Tells whether `class`, a set in a regular expression, holds a character.
+    fn holds(class: &str) -> impl Fn(char) -> bool {
+        let class = Regex::new(&format!("^{class}$")).unwrap();
+        move |character| class.is_match(character.encode_utf8(&mut [0; 4]))
+    }
+
+    fn all_characters() -> impl Iterator<Item = char> {
+        '\0'..=char::MAX
+    }
+
+    /// Texts of any characters, those that have a rule more often.
+    fn texts() -> impl Strategy<Value = Text> {
+        let character = prop_oneof![
+            any::<char>(),
+            proptest::sample::select(MIXED.chars().collect::<Vec<_>>()),
+            "[ -~\t\n\r]".prop_map(|text| text.chars().next().unwrap_or(' ')),
+            "[\u{2C2}-\u{370}]".prop_map(|text| text.chars().next().unwrap_or(' ')),
+            "[\u{2000}-\u{2070}]".prop_map(|text| text.chars().next().unwrap_or(' ')),
+        ];
+        proptest::collection::vec(character, 0..80)
+            .prop_map(|characters| characters.into_iter().collect())
+    }
+
+    #[test]
+    fn the_characters_that_clean_replaces_are_those_of_the_protocol() {
+        let is_space = holds(r"[\t\r\n\x{85}\x{2028}\x{2029}]");
+        let is_ascii_control = holds(r"[\p{Cc}&&\p{ASCII}]");
+        let is_replaced = holds(concat!(
+            r"[\p{Cc}\x{202A}-\x{202E}\x{2066}-\x{2069}\x{FEFF}\x{FFF9}-\x{FFFB}",
+            r"\x{E0000}-\x{E007F}\p{Noncharacter_Code_Point}]",
+        ));
+        for character in all_characters() {
+            let expected = if is_space(character) {
+                ' '
+            } else if is_ascii_control(character) {
+                '?'
+            } else if is_replaced(character) {
+                '\u{FFFD}'
+            } else {
+                character
+            };
+            assert_eq!(replaced(character), expected, "{character:?}");
+            assert!(clean(character.encode_utf8(&mut [0; 4])).eq([expected]));
+        }
+    }
+
+    #[test]
+    fn the_characters_that_clean_counts_are_those_of_the_protocol() {
+        let is_counted = holds(concat!(
+            r"[\x{300}-\x{36F}\x{1AB0}-\x{1AFF}\x{1DC0}-\x{1DFF}",
+            r"\x{20D0}-\x{20FF}\x{FE20}-\x{FE2F}]",
+        ));
+        for character in all_characters() {
+            assert_eq!(is_combining(character), is_counted(character));
+            assert!(!is_combining(character) || replaced(character) == character);
+        }
+    }
+
+    #[test]
+    fn invisible_is_what_unicode_says() {
+        let is_unseen = holds(r"[\p{Cf}\p{Default_Ignorable_Code_Point}\p{White_Space}\x{2800}]");
+        for character in all_characters() {
+            // controls have a rule of their own
+            let expected = is_unseen(character) && character != ' ' && !character.is_control();
+            assert_eq!(is_invisible(character), expected, "{character:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_keeps_each_character_that_has_no_rule() {
+        let has_rule = holds(concat!(
+            r"[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\p{White_Space}\x{2800}",
+            r"\p{Noncharacter_Code_Point}\x{FFF9}-\x{FFFB}\x{E0000}-\x{E007F}:：∶꞉&&[^ ]]",
+        ));
+        for character in all_characters() {
+            let (name, changed) = repaired_name(&format!("a{character}b")).unwrap();
+            let kept = if has_rule(character) { '_' } else { character };
+            assert_eq!(name.as_str(), format!("a{kept}b"));
+            assert_eq!(changed, kept != character);
+        }
+    }
+
+    #[test]
+    fn names_are_compared_without_case_and_width() {
+        let is_wide = holds(r"[\x{FF01}-\x{FF5E}]");
+        for character in all_characters() {
+            let narrow = match u32::from(character) {
+                wide if is_wide(character) => char::from_u32(wide - 0xFF01 + 0x21).unwrap(),
+                _ => character,
+            };
+            let expected = narrow.to_ascii_lowercase();
+            assert!(folded(character.encode_utf8(&mut [0; 4])).eq([expected]));
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters_at_every_limit() {
+        for limit in 0..=MIXED.len() + 4 {
+            let start = whole_characters(MIXED, limit);
+            let next = MIXED[start.len()..].chars().next();
+            assert!(MIXED.starts_with(start) && start.len() <= limit);
+            assert!(next.is_none_or(|next| start.len() + next.len_utf8() > limit));
+        }
+        assert_eq!(whole_characters("你好", usize::MAX), "你好");
+        assert_eq!(whole_characters("", 0), "");
+    }
+
+    #[test]
+    fn a_name_is_cut_between_characters_at_every_position() {
+        for text in [
+            "你好世界你好世界你好世界",
+            "👩‍👩‍👧🎉🎉🎉🎉🎉🎉🎉",
+            "éàéàéàéàéàéàéàéàéàé",
+        ] {
+            for shift in 0..=NAME_MAX + 1 {
+                let raw = "x".repeat(shift) + text;
+                let (name, changed) = repaired_name(&raw).unwrap();
+                let full: Text = raw
+                    .chars()
+                    .map(|character| {
+                        if is_invisible(character) {
+                            '_'
+                        } else {
+                            character
+                        }
+                    })
+                    .collect();
+                assert_eq!(name.as_str(), whole_characters(&full, NAME_MAX));
+                assert!(changed);
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_cut_at_a_space_does_not_end_in_it() {
+        let raw = "x".repeat(NAME_MAX - 2) + "  y";
+        let (name, changed) = repaired_name(&raw).unwrap();
+        assert_eq!((name.len(), changed), (NAME_MAX - 2, true));
+    }
+
+    #[test]
+    fn a_name_of_the_greatest_length_is_not_touched() {
+        for raw in ["x".repeat(NAME_MAX), "你".repeat(10) + "é", "🎉".repeat(8)] {
+            assert_eq!(raw.len(), NAME_MAX);
+            let (name, changed) = repaired_name(&raw).unwrap();
+            assert_eq!((name.as_str(), changed), (raw.as_str(), false));
+        }
+    }
+
+    #[test]
+    fn a_bad_name_is_repaired() {
+        for (raw, repaired) in [
+            ("", None),
+            (" \t\u{3000}\u{2003} ", None),
+            (" Ada ", Some("Ada")),
+            ("Ada Lovelace", Some("Ada Lovelace")),
+            ("* relay", Some("_ relay")),
+            ("[x]", Some("_x]")),
+            ("a*[", Some("a*[")),
+            ("a : b", Some("a _ b")),
+            ("a\x1b[31m", Some("a_[31m")),
+            ("a\nb", Some("a_b")),
+            ("\u{200B}", Some("_")),
+            (
+                "e\u{301}\u{301}\u{301}\u{301}\u{301}",
+                Some("e\u{301}\u{301}\u{301}\u{301}_"),
+            ),
+        ] {
+            let name = repaired_name(raw);
+            assert_eq!(
+                name.as_ref().map(|(name, _)| name.as_str()),
+                repaired,
+                "{raw:?}"
+            );
+            assert!(name.is_none_or(|(name, changed)| changed == (name.as_str() != raw)));
+        }
+    }
+
+    #[test]
+    fn one_line_end_is_not_part_of_the_text() {
+        for (payload, text, newline) in [
+            ("", "", false),
+            ("\n", "", true),
+            ("\r\n", "", true),
+            ("\r", "\r", false),
+            ("a\n\n", "a\n", true),
+            ("a\r\r\n", "a\r", true),
+            ("a\n\r", "a\n\r", false),
+            ("你\n", "你", true),
+        ] {
+            let expected = (text.as_bytes(), newline);
+            assert_eq!(
+                without_line_end(payload.as_bytes()),
+                expected,
+                "{payload:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn clean_text_is_harmless(text in texts()) {
+            let shown = cleaned(&text);
+            prop_assert!(shown.len() * 2 <= text.len() * 3);
+            prop_assert!(!shown.contains(char::is_control));
+            prop_assert_eq!(&cleaned(&shown), &shown);
+            let combining: Vec<bool> = shown.chars().map(is_combining).collect();
+            prop_assert!(!combining.windows(5).any(|run| run == [true; 5]));
+        }
+
+        #[test]
+        fn clean_drops_only_what_follows_four_combining_marks(text in texts()) {
+            let mut run = 0;
+            let mut expected = Text::new();
+            for character in text.chars() {
+                run = if is_combining(character) { run + 1 } else { 0 };
+                if run <= 4 {
+                    expected.push(replaced(character));
+                }
+            }
+            prop_assert_eq!(cleaned(&text), expected);
+        }
+
+        #[test]
+        fn a_repaired_name_needs_no_repair(raw in texts()) {
+            let Some((name, changed)) = repaired_name(&raw) else {
+                prop_assert!(is_blank(&raw));
+                return Ok(());
+            };
+            prop_assert_eq!(changed, name.as_str() != raw);
+            prop_assert_eq!(repaired_name(&name), Some((name.clone(), false)));
+            prop_assert_eq!(cleaned(&name), name.as_str());
+            prop_assert!((1..=NAME_MAX).contains(&name.len()));
+            prop_assert_eq!(name.trim(), name.as_str());
+            prop_assert!(!name.starts_with(['*', '[']) && !name.contains([':', '：', '∶', '꞉']));
+        }
+
+        #[test]
+        fn a_cut_is_the_longest_that_fits(text in texts(), limit in 0_usize..400) {
+            let start = whole_characters(&text, limit);
+            prop_assert!(text.starts_with(start) && start.len() <= limit);
+            let longer = start.len() + 1..=limit.min(text.len());
+            prop_assert!(!longer.into_iter().any(|end| text.is_char_boundary(end)));
+        }
+    }
 }

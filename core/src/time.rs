@@ -38,3 +38,27 @@ impl Instant {
         u32::try_from(self.millis / 1000).unwrap_or(u32::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_ends_but_does_not_overflow() {
+        let (start, end) = (Instant::from_millis(0), Instant::from_millis(u64::MAX));
+        assert_eq!(end.after(Duration::from_millis(1)), end);
+        assert_eq!(start.after(Duration::MAX), end);
+        assert_eq!(start.after(Duration::from_millis(u64::MAX)), end);
+        assert_eq!(end.since(start), Duration::from_millis(u64::MAX));
+        assert_eq!(end.as_seconds(), u32::MAX);
+    }
+
+    #[test]
+    fn time_that_goes_back_is_no_time() {
+        let (early, late) = (Instant::from_millis(5), Instant::from_millis(1999));
+        assert_eq!(early.since(late), Duration::ZERO);
+        assert_eq!(late.since(early), Duration::from_millis(1994));
+        assert_eq!(late.as_seconds(), 1);
+        assert_eq!(early.after(Duration::from_micros(2999)).as_millis(), 7);
+    }
+}

@@ -1,4 +1,8 @@
 //! The command line: clap types only.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "clap shows these texts as they are"
+)]
 
 use core::net::{IpAddr, SocketAddr};
 

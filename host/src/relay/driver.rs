@@ -39,8 +39,8 @@ const TRIES: usize = 8;
 /// How long a stopping relay tries to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// How long to wait for a network that took nothing.
-const BLOCKED: Duration = Duration::from_millis(10);
+/// How long to wait at most for a network that took nothing to say that it takes something.
+const BLOCKED: Duration = Duration::from_millis(100);
 
 /// At most once in this time a loss in the kernel is logged.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
@@ -309,21 +309,20 @@ impl Server {
 
     /// Blocks until something arrives, is due or, if `is_flushed` is false, can be sent.
     fn wait(&mut self, is_flushed: bool) -> Result<(), Error> {
+        self.network.watch(&self.poll, !is_flushed)?;
         let until = self.relay.poll_timeout().map(|then| then.since(self.now));
         let timeout = if is_flushed {
             until
         } else {
-            Some(until.unwrap_or(BLOCKED).min(BLOCKED))
+            Some(until.map_or(BLOCKED, |until| until.min(BLOCKED)))
         };
-        match self.poll.poll(&mut self.events, timeout) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                return Err(Error::Failure(format!(
-                    "cannot wait for the sockets: {error}"
-                )));
-            }
-            _ => {}
+        if let Err(error) = self.poll.poll(&mut self.events, timeout)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            return Err(cannot_wait(error));
         }
-        for event in &self.events {
+        let arrived = |event: &&mio::event::Event| event.is_readable() || event.is_error();
+        for event in self.events.iter().filter(arrived) {
             if let Some(readable) = self.network.readable.get_mut(event.token().0) {
                 *readable = true;
             }
@@ -355,6 +354,8 @@ struct Network {
     routes: Vec<(usize, Route)>,
     reports: Vec<(SocketAddr, Unreachable)>,
     counters: Counters,
+    /// Whether the system tells when a socket can send again.
+    watches_sending: bool,
 }
 
 /// What became of a datagram.
@@ -379,7 +380,29 @@ impl Network {
             routes: vec![Default::default(); usize::from(SEATS_MAX)],
             reports: Vec::with_capacity(REPORTS),
             counters: Counters::default(),
+            watches_sending: false,
         })
+    }
+
+    /// Lets the system tell, or no longer tell, when a socket can send again: told of every
+    /// datagram that has left, the relay would wake up for nothing.
+    fn watch(&mut self, poll: &Poll, sending: bool) -> Result<(), Error> {
+        if self.watches_sending == sending {
+            return Ok(());
+        }
+        self.watches_sending = sending;
+        let writable = Interest::READABLE | Interest::WRITABLE;
+        let interest = if sending {
+            writable
+        } else {
+            Interest::READABLE
+        };
+        for (index, transport) in self.transports.iter_mut().enumerate() {
+            poll.registry()
+                .reregister(&mut transport.socket, Token(index), interest)
+                .map_err(cannot_wait)?;
+        }
+        Ok(())
     }
 
     fn receive(&mut self, index: usize, buffer: &mut [u8]) -> Option<Received<Route>> {
@@ -452,6 +475,10 @@ impl Network {
     fn kernel_dropped(&self) -> u64 {
         self.transports.iter().map(Transport::dropped).sum()
     }
+}
+
+fn cannot_wait(error: io::Error) -> Error {
+    Error::Failure(format!("cannot wait for the sockets: {error}"))
 }
 
 /// An address without the IPv6 form of an IPv4 one, and without a flow label.

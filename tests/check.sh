@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# Every check that a change must pass, for people and for machines; it needs no root.
+#
+#   tests/check.sh            all steps
+#   tests/check.sh STEP...    only these
+#
+# With KILOCHAT_SEED, the folder of the Python programs that the protocol comes from, the tests
+# talk to those too.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+steps=(format unsafe clippy docs tests release planted cortex-m3 proof systems)
+
+# The systems that are not at hand, where the workspace must compile: Windows, macOS, Arm Linux.
+systems=(x86_64-pc-windows-gnu aarch64-apple-darwin armv7-unknown-linux-gnueabihf)
+
+# The only files that may use it; at most four.
+unsafe_files=(tests/proof/src/main.rs)
+
+# fail REASON...
+fail() {
+    printf 'check.sh: %s\n' "$@" >&2
+    exit 1
+}
+
+# need COMMAND HOW-TO-GET-IT
+need() {
+    command -v "$1" >/dev/null || fail "$1 is missing: $2"
+}
+
+# need_target TARGET
+need_target() {
+    [[ -d $(rustc --print sysroot)/lib/rustlib/$1/lib ]] ||
+        fail "no standard library for $1: rustup target add $1"
+}
+
+# rust_files prints all, also those of workspaces within this one.
+rust_files() {
+    find . -name target -prune -o -name '*.rs' -print | sort
+}
+
+step_format() {
+    cargo fmt --version >/dev/null || fail "rustup component add rustfmt"
+    cargo fmt --all --check
+}
+
+step_unsafe() {
+    [[ ${#unsafe_files[@]} -le 4 ]] || fail "more than four files may use unsafe code"
+    # where the word is in code and not behind a comment (of attributes, too) that says SAFETY
+    rust_files | xargs awk -v allowed=" ${unsafe_files[*]/#/./} " '
+        FNR == 1 { explained = 0 }
+        /^[ \t]*\/\// { if (/SAFETY:/) explained = 1; next }
+        {
+            code = $0
+            sub(/[ \t]\/\/.*/, "", code)
+            if (code ~ /(^|[^A-Za-z0-9_])unsafe([^A-Za-z0-9_]|$)/) {
+                if (!index(allowed, " " FILENAME " ")) complain("unsafe code")
+                else if (!explained) complain("no SAFETY comment")
+            }
+        }
+        !/^[ \t]*#\[/ { explained = 0 }
+        function complain(what) { print FILENAME ":" FNR ": " what; bad = 1 }
+        END { exit bad }
+    '
+}
+
+step_clippy() {
+    cargo clippy --version >/dev/null || fail "rustup component add clippy"
+    cargo clippy --workspace --all-targets -- -D warnings
+    # with panic = "abort", without which it would need more of the language
+    cargo clippy --package kilochat-proof --bins --features proof --profile proof -- -D warnings
+}
+
+step_docs() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+}
+
+# Those that are ignored for their length, too.
+step_tests() {
+    need nc "apt install netcat-openbsd"
+    need python3 "apt install python3"
+    need ip "apt install iproute2"
+    need unshare "apt install util-linux"
+    local log
+    log=$(mktemp)
+    cargo test --workspace --no-fail-fast -- --include-ignored 2>&1 | tee "$log"
+    awk '
+        /^test result:/ {
+            for (i = 2; i <= NF; i++) {
+                if ($i == "passed;") passed += $(i - 1)
+                if ($i == "ignored;" || $i == "filtered") left_out += $(i - 1)
+            }
+        }
+        END {
+            printf "%d tests passed, %d were left out\n", passed, left_out
+            exit !(passed > 0 && left_out == 0)
+        }
+    ' "$log" || fail "tests were left out"
+    rm "$log"
+}
+
+# The program as people build it: its memory, and the whole under load.
+step_release() {
+    cargo test --release --package kilochat --test relay_load
+}
+
+# The tests find bugs that were planted.
+step_planted() {
+    if ! grep -q '^planted' tests/Cargo.toml; then
+        echo "there are none yet"
+        return
+    fi
+    cargo test --package kilochat-tests --features planted --test planted
+}
+
+step_cortex-m3() {
+    need_target thumbv7m-none-eabi
+    RUSTFLAGS="-D warnings" cargo build --package kilochat-core --target thumbv7m-none-eabi
+}
+
+step_proof() {
+    need_target thumbv7m-none-eabi
+    tests/proof/prove.sh
+}
+
+step_systems() {
+    local system
+    for system in "${systems[@]}"; do
+        need_target "$system"
+        echo "$system"
+        RUSTFLAGS="-D warnings" cargo check --workspace --target "$system"
+    done
+}
+
+need cargo "https://rustup.rs"
+[[ $# -gt 0 ]] || set -- "${steps[@]}"
+for step; do
+    [[ " ${steps[*]} " == *" $step "* ]] || fail "no step '$step'; there are: ${steps[*]}"
+done
+took=()
+for step; do
+    echo "== $step"
+    start=$SECONDS
+    "step_$step"
+    took+=("$step $((SECONDS - start)) s")
+    echo "== ${took[-1]}"
+done
+printf 'all well:'
+printf ' %s,' "${took[@]}"
+printf ' together %s s\n' "$SECONDS"

@@ -1,0 +1,210 @@
+//! A program that links only if no call of the core can panic. `prove.sh` builds it.
+//!
+//! Its panic handler calls a function that does not exist. A panic that the optimiser cannot
+//! exclude is a call of the handler, and the linker refuses it by name.
+//!
+//! The program is never run. Whoever would start it would choose one call, the relay's state and
+//! all arguments: the optimiser knows of them what their types say, and no more. (It does not even
+//! know that a vector's length is at most its capacity.) What cannot panic from any state cannot
+//! panic in any order of calls.
+//!
+//! It says nothing about the stack, about loops that do not end, about `Debug`, nor about
+//! arithmetic that overflows in a debug build.
+#![no_std]
+#![no_main]
+#![expect(
+    unsafe_code,
+    reason = "an entry point, and a function that does not exist"
+)]
+
+use core::net::{IpAddr, SocketAddr};
+use core::panic::PanicInfo;
+use core::time::Duration;
+
+use kilochat_core::{
+    Config, Delivery, Departed, Departure, Event, Fanout, Instant, Network, Refusal, Relay, Reply,
+    Seat, Stats, Unreachable, clean,
+};
+
+// on Cortex-M3, as the docs of `Relay` say
+#[cfg(target_arch = "arm")]
+const _: () = {
+    assert!(size_of::<Relay<32, 8192>>() == 14160);
+    assert!(size_of::<Relay<64, 65536>>() == 76816);
+    assert!(size_of::<Relay<4096, 1048576>>() == 1729168);
+};
+
+// SAFETY: nothing calls it in a program that links
+unsafe extern "C" {
+    safe fn the_core_can_panic() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    the_core_can_panic()
+}
+
+/// What the program is started with: anything.
+struct Anything {
+    size: Size,
+    call: Call,
+    small: Of<32, { 8 << 10 }>,
+    middle: Of<64, { 64 << 10 }>,
+    large: Of<4096, { 1 << 20 }>,
+    values: Values,
+}
+
+/// A relay and a fan-out of its, perhaps another relay's.
+struct Of<const PEERS: usize, const RING: usize> {
+    relay: Relay<PEERS, RING>,
+    fanout: Fanout<'static, 'static, PEERS, RING>,
+}
+
+/// Which of the sizes that ship.
+#[expect(dead_code, reason = "nothing here makes one")]
+enum Size {
+    Small,
+    Middle,
+    Large,
+}
+
+/// A value of each type, where arguments come from and results go to.
+struct Values {
+    now: Instant,
+    then: Option<Instant>,
+    duration: Duration,
+    config: Config,
+    network: Network,
+    ip: IpAddr,
+    address: SocketAddr,
+    bytes: &'static [u8],
+    buffer: &'static mut [u8],
+    text: &'static str,
+    character: char,
+    number: u64,
+    index: usize,
+    truth: bool,
+    reply: Reply,
+    event: Event,
+    refusal: Refusal,
+    departure: Departure,
+    unreachable: Unreachable,
+    departed: Option<Departed>,
+    seat: Seat,
+    found: Option<Seat>,
+    delivery: Option<Delivery>,
+    stats: Stats,
+}
+
+/// Which call: each public function of the core, as `tests/calls.rs` checks.
+#[expect(dead_code, reason = "nothing here makes one")]
+enum Call {
+    RelayNew,
+    RelayDefault,
+    RelayConfigure,
+    RelayHandleDatagram,
+    RelayHandleUnreachable,
+    RelayHandleTimeout,
+    RelayPollTimeout,
+    RelayPollFanout,
+    FanoutPayload,
+    FanoutNext,
+    RelayRefused,
+    RelayCanReceive,
+    RelayStop,
+    RelayFind,
+    RelayPeer,
+    RelayPeers,
+    RelayPeerCount,
+    RelayStats,
+    StatsRefused,
+    EventSeat,
+    RefusalAsStr,
+    DepartureAsStr,
+    ConfigDefault,
+    NetworkContains,
+    SeatIndex,
+    InstantFromMillis,
+    InstantAsMillis,
+    InstantSince,
+    InstantAfter,
+    Clean,
+    #[cfg(feature = "planted")]
+    Planted,
+}
+
+// SAFETY: nothing else has this name
+#[unsafe(no_mangle)]
+extern "C" fn _start(anything: &mut Anything) {
+    let Anything {
+        size,
+        call,
+        small,
+        middle,
+        large,
+        values,
+    } = anything;
+    match size {
+        Size::Small => small.call(call, values),
+        Size::Middle => middle.call(call, values),
+        Size::Large => large.call(call, values),
+    }
+}
+
+impl<const PEERS: usize, const RING: usize> Of<PEERS, RING> {
+    fn call(&mut self, call: &Call, v: &mut Values) {
+        let Self { relay, fanout } = self;
+        match call {
+            Call::RelayNew => *relay = Relay::new(),
+            Call::RelayDefault => *relay = Relay::default(),
+            Call::RelayConfigure => relay.configure(v.config.clone()),
+            Call::RelayHandleDatagram => {
+                v.event = relay.handle_datagram(v.now, v.address, v.bytes, &mut v.reply);
+            }
+            Call::RelayHandleUnreachable => {
+                v.departed = relay.handle_unreachable(v.now, v.seat, v.unreachable);
+            }
+            Call::RelayHandleTimeout => v.departed = relay.handle_timeout(v.now),
+            Call::RelayPollTimeout => v.then = relay.poll_timeout(),
+            Call::RelayPollFanout => {
+                if let Some(mut fanout) = relay.poll_fanout(v.now, v.buffer) {
+                    v.number = fanout.payload().iter().copied().map(u64::from).sum();
+                    v.delivery = fanout.next();
+                }
+            }
+            Call::FanoutPayload => v.bytes = fanout.payload(),
+            Call::FanoutNext => v.delivery = fanout.next(),
+            Call::RelayRefused => {
+                if let Some(delivery) = v.delivery {
+                    relay.refused(delivery);
+                }
+            }
+            Call::RelayCanReceive => v.truth = relay.can_receive(),
+            Call::RelayStop => relay.stop(v.now),
+            Call::RelayFind => v.found = relay.find(&v.address),
+            Call::RelayPeer => {
+                if let Some(peer) = relay.peer(v.seat) {
+                    v.number = peer.owed;
+                }
+            }
+            Call::RelayPeers => v.number = relay.peers().map(|peer| peer.owed).max().unwrap_or(0),
+            Call::RelayPeerCount => v.index = relay.peer_count(),
+            Call::RelayStats => v.stats = relay.stats().clone(),
+            Call::StatsRefused => v.number = v.stats.refused(v.refusal),
+            Call::EventSeat => v.found = v.event.seat(),
+            Call::RefusalAsStr => v.text = v.refusal.as_str(),
+            Call::DepartureAsStr => v.text = v.departure.as_str(),
+            Call::ConfigDefault => v.config = Config::default(),
+            Call::NetworkContains => v.truth = v.network.contains(v.ip),
+            Call::SeatIndex => v.index = v.seat.index(),
+            Call::InstantFromMillis => v.now = Instant::from_millis(v.number),
+            Call::InstantAsMillis => v.number = v.now.as_millis(),
+            Call::InstantSince => v.duration = v.then.unwrap_or_default().since(v.now),
+            Call::InstantAfter => v.now = v.now.after(v.duration),
+            Call::Clean => v.character = clean(v.text).max().unwrap_or(' '),
+            // a panic that depends on what the relay has been through
+            #[cfg(feature = "planted")]
+            Call::Planted => v.character = ['a', 'b', 'c'][relay.peer_count()],
+        }
+    }
+}
