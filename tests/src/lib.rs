@@ -3,7 +3,7 @@
 mod chat;
 mod program;
 
-pub use chat::{ChatEnd, ChatProgram, ScriptedRelay};
+pub use chat::{ChatEnd, ChatProgram, ScriptedRelay, StoppedRelay};
 #[cfg(unix)]
 pub use program::allow_many_sockets;
 pub use program::{PATIENCE, PlainPeer, RelayProgram};
