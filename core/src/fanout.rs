@@ -34,6 +34,8 @@ pub struct Delivery {
     pub address: SocketAddr,
     id: NonZeroU32,
     from: Cursor,
+    /// The sequence number behind its last line.
+    to: u64,
     missed: u64,
 }
 
@@ -74,7 +76,8 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
 
     /// The network would block: the peer is offered the same lines again, possibly with more.
     ///
-    /// Several deliveries are given back in the reverse order in which they were taken.
+    /// Several deliveries are given back in the reverse order in which they were taken. Datagrams
+    /// may be handled in between: what they overwrote is counted as lost.
     pub fn refused(&mut self, delivery: Delivery) {
         let Some(peer) = self
             .peers
@@ -87,10 +90,15 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         self.queue.unlink(list, delivery.seat);
         self.stats.deferred += 1;
         if let Some(peer) = self.peers.peer_mut(delivery.seat) {
-            if delivery.from.sequence < peer.cursor.sequence {
+            peer.missed += delivery.missed;
+            if delivery.to < self.ring.tail().sequence {
+                // overwritten meanwhile, and what was lost behind it is counted already
+                let lines = delivery.to - delivery.from.sequence;
+                self.stats.missed += lines;
+                peer.missed += if self.config.classic { 0 } else { lines };
+            } else if delivery.from.sequence < peer.cursor.sequence {
                 peer.cursor = delivery.from;
             }
-            peer.missed += delivery.missed;
         }
         match self.catch_up(delivery.seat) {
             List::Due => self.queue.push_front(List::Due, delivery.seat),
@@ -208,16 +216,13 @@ impl<const PEERS: usize, const RING: usize> Iterator for Fanout<'_, '_, PEERS, R
                 address: peer.address,
                 id: peer.id,
                 from: peer.cursor,
+                to: self.range.to.sequence,
                 missed: core::mem::take(&mut peer.missed),
             };
             peer.cursor = self.range.to;
             relay.queue.unlink(List::Due, seat);
-            if self.range.to == relay.ring.head() {
-                relay.queue.push_back(List::Idle, seat);
-            } else {
-                relay.note_owed(self.range.to.offset);
-                relay.queue.push_back(List::Due, seat);
-            }
+            // the next line may be one that this peer skips
+            relay.settle(seat);
             relay.stats.deliveries += 1;
             relay.stats.coalesced += u64::from(self.range.lines > 1);
             return Some(delivery);
