@@ -328,7 +328,7 @@ fn a_classic_server_gets_what_was_read_and_nothing_else() {
 #[test]
 fn a_welcome_is_kept_alive_after_20_seconds() {
     let (mut relay, chat) = welcomed(&["--stay"]);
-    relay.expect_silence(Duration::from_secs(19));
+    relay.expect_silence(Duration::from_secs(15));
     relay.expect("");
     relay.expect("/nick Ada");
     relay.send("* you are Ada already");
