@@ -106,8 +106,12 @@ fn honest_peers_hear_each_other_whatever_the_others_send() {
             others[index] = deaf(&relay);
         }
     }
-    ada.synchronize();
-    bob.synchronize();
+    // an answer may overtake lines, but no line overtakes another
+    ada.say("end");
+    bob.say("end");
+    numbers.push("end".to_owned());
+    ada.wait_for(|line| line == "Bob : end");
+    bob.wait_for(|line| line == "Ada : end");
     assert_eq!(checked(&bob, "Ada"), numbers);
     assert_eq!(checked(&ada, "Bob"), numbers);
     let counts = relay.statistics();
