@@ -307,7 +307,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             .find_name(name)
             .filter(|_| !self.config.classic)?;
         let peer = self.peers.peer(seat)?;
-        let is_same = peer.suspicion.reported.is_some()
+        let is_same = peer.suspicion.is_suspect
             && (peer.address.ip() == source.ip() || is_planted(Bug::NameTaken));
         is_same.then_some(seat)
     }

@@ -383,6 +383,23 @@ fn a_peer_leaves_after_three_reports_and_not_after_a_burst() {
 }
 
 #[test]
+fn a_report_of_the_path_neither_counts_nor_hides_one_of_the_port() {
+    let mut room = Room::new(Config::default());
+    let (event, _) = room.event(1, "a");
+    let Event::Joined { seat, .. } = event else {
+        panic!("{event:?}")
+    };
+    for _ in 0..2 {
+        for why in [Unreachable::Path, Unreachable::Port, Unreachable::Path] {
+            assert_eq!(room.relay.handle_unreachable(room.now, seat, why), None);
+        }
+        room.sleep(10);
+    }
+    let departed = room.relay.handle_unreachable(room.now, seat, Unreachable::Port);
+    assert!(departed.is_some());
+}
+
+#[test]
 fn a_suspect_that_stays_silent_leaves_when_its_time_is_over() {
     let mut room = Room::new(Config::default());
     let (event, _) = room.event(1, "a");
