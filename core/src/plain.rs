@@ -505,11 +505,11 @@ impl<'a> Command<'a> {
         let known = match (word, argument) {
             ("who", prefix) => Self::Who(prefix),
             ("nick", name) => Self::Nick(name),
-            ("quit", "") => Self::Quit,
-            ("help", "") => Self::Help,
-            ("quiet", "") => Self::Quiet(None),
+            ("quit", _) => Self::Quit,
+            ("help", _) => Self::Help,
             ("quiet", "on") => Self::Quiet(Some(true)),
             ("quiet", "off") => Self::Quiet(Some(false)),
+            ("quiet", _) => Self::Quiet(None),
             _ => Self::Unknown(word),
         };
         Some(known)
