@@ -1,5 +1,6 @@
 //! The chat client: a line editor on a terminal, lines on a pipe.
 
+mod asked;
 mod conversation;
 mod lines;
 mod outbox;

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use kilochat_core::clean;
 
+use super::asked::{Asked, Asker};
 use super::outbox::{Line, Next, Outbox};
 use super::output::Shown;
 use super::wire;
@@ -74,8 +75,7 @@ pub(super) struct Session {
     name: String,
     phase: Phase,
     outbox: Outbox,
-    /// How many answers to questions may still come; they are not shown.
-    questions: usize,
+    asked: Asked,
     history: usize,
     has_heard: bool,
     heard_at: Instant,
@@ -138,7 +138,7 @@ impl Session {
                 until: now + WELCOME_WAIT,
             },
             outbox: Outbox::new(now),
-            questions: 0,
+            asked: Asked::default(),
             history: 0,
             has_heard: false,
             heard_at: now,
@@ -363,14 +363,20 @@ impl Session {
     /// `/nick` with the own name: a relay that knows us says that we have it, one that does not
     /// takes it for a join, and nobody else is told.
     fn question(&mut self) -> Vec<u8> {
-        self.questions += 1;
+        self.asked.push(&self.name, Asker::Client);
         format!("/nick {}", self.name).into_bytes()
     }
 
     fn next_line(&mut self, now: Instant, has_commands: bool) -> Option<Vec<u8>> {
         loop {
             match self.outbox.next(now, &self.name, has_commands) {
-                Next::Payload(payload) => return Some(payload.into_bytes()),
+                Next::Payload(payload) => {
+                    // a relay that is taken for an old server obeys it too
+                    if let Some(name) = wire::nick(payload.as_bytes()) {
+                        self.asked.push(name, Asker::Person);
+                    }
+                    return Some(payload.into_bytes());
+                }
                 Next::TooLong => self.status("not sent: a command has at most 1024 bytes"),
                 Next::Nothing => return None,
             }
