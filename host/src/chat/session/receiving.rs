@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::super::asked::Asker;
 use super::super::output::{Kind, Shown};
 use super::super::wire::{self, Meaning, Received};
-use super::{ACCEPTED, End, Phase, Session, Speaker};
+use super::{ACCEPTED, End, MAY_MISS, Phase, Session, Speaker, Why};
 
 /// A second welcome so soon after the first is the network's doing.
 const DOUBLED: Duration = Duration::from_millis(500);
@@ -54,18 +54,18 @@ impl Session {
                 self.status("the relay was restarted; joining again");
                 self.outbox.queue_recent(now);
                 self.outbox.queue_last();
-                self.rejoin(now, now);
+                self.rejoin(now, now, Why::Forgotten);
             }
             Meaning::Stopping if is_welcomed => {
                 self.show(Kind::Notice, None, text);
                 self.outbox.queue_recent(now);
                 self.status("waiting for the relay, to join again");
-                self.rejoin(now, now + ACCEPTED);
+                self.rejoin(now, now + ACCEPTED, Why::Told);
             }
             Meaning::GivenAway if is_welcomed => {
                 self.show(Kind::Notice, None, text);
                 self.status("joining again");
-                self.rejoin(now, now);
+                self.rejoin(now, now, Why::Told);
             }
             Meaning::Bye if matches!(self.phase, Phase::Leaving { .. }) => {
                 self.show(Kind::Notice, None, text);
@@ -111,22 +111,24 @@ impl Session {
         }
         if let Phase::Welcomed { .. } = self.phase {
             self.outbox.queue_recent(now);
-            self.status("the relay was restarted; joined again");
+            self.status(format!("the relay was restarted; joined again{MAY_MISS}"));
         }
-        self.enter(now, name);
+        self.enter(now, name, true);
     }
 
     /// The relay took a line for a name: takes the name back and says the line again.
     fn handle_mistaken(&mut self, now: Instant, name: &str) {
         if self.outbox.has_renamed(name) {
-            self.status("the relay was restarted; joined again");
-            self.enter(now, name);
+            if !matches!(self.phase, Phase::Rejoining(_)) {
+                self.status(format!("the relay was restarted; joined again{MAY_MISS}"));
+            }
+            self.enter(now, name, true);
             return;
         }
         self.outbox.queue_mistaken(name);
         self.status("the relay was restarted; joining again");
         self.phase = Phase::Welcomed { since: now };
-        self.rejoin(now, now);
+        self.rejoin(now, now, Why::Forgotten);
     }
 
     /// It counts if one of the names that can be read in it was asked for.
@@ -141,7 +143,7 @@ impl Session {
         };
         if asker == Asker::Client {
             if matches!(self.phase, Phase::Rejoining(_)) {
-                self.enter(now, name);
+                self.enter(now, name, false);
                 return;
             }
             self.outbox.handle_answer();
@@ -154,10 +156,16 @@ impl Session {
         self.name = name.into();
     }
 
-    /// There is a seat: what waits can be said.
-    fn enter(&mut self, now: Instant, name: &str) {
-        if matches!(self.phase, Phase::Rejoining(_)) {
-            self.status(format!("joined again as {name}"));
+    /// There is a seat, perhaps a new one: what waits can be said.
+    fn enter(&mut self, now: Instant, name: &str, is_new: bool) {
+        if let Phase::Rejoining(rejoining) = self.phase {
+            let may_miss = match rejoining.why {
+                Why::Told => false,
+                Why::Doubt => is_new,
+                Why::Forgotten => true,
+            };
+            let end = if may_miss { MAY_MISS } else { "" };
+            self.status(format!("joined again as {name}{end}"));
         }
         self.name = name.into();
         self.outbox.pace.reset(now);

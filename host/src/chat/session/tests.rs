@@ -617,3 +617,61 @@ fn a_rename_that_is_answered_while_joining_again_is_kept() {
     assert!(bench.sent().is_empty());
     assert_eq!(bench.say("one"), ["one"]);
 }
+
+#[test]
+fn only_after_a_restart_that_nobody_announced_lines_may_be_missing() {
+    let statuses = |bench: &Bench| -> Vec<String> {
+        let of_client = bench.shown.iter().filter(|s| s.kind == Kind::Status);
+        of_client.map(|shown| shown.text.clone()).collect()
+    };
+    let missing = |bench: &Bench| {
+        let is_said = |text: &&String| text.ends_with("; lines may be missing");
+        statuses(bench).iter().filter(is_said).count()
+    };
+    // it answers a question, a line or a command as it answers a stranger
+    let mut bench = Bench::welcomed(Speaker::Person);
+    bench.pass(Duration::from_secs(20));
+    bench.receive(WELCOME);
+    assert_eq!(
+        statuses(&bench),
+        ["the relay was restarted; joined again; lines may be missing"]
+    );
+    let mut bench = Bench::welcomed(Speaker::Person);
+    bench.say("hello there");
+    bench.receive("* welcome hello there: 1 here (hello there); /help lists commands");
+    assert_eq!(bench.sent(), ["/nick Ada"]);
+    bench.receive("* you are now Ada");
+    assert_eq!(
+        statuses(&bench),
+        [
+            "the relay was restarted; joining again",
+            "joined again as Ada; lines may be missing"
+        ]
+    );
+    let mut bench = Bench::welcomed(Speaker::Person);
+    bench.say("/who");
+    bench.receive("* say your name first");
+    assert_eq!(bench.sent(), ["/nick Ada"]);
+    bench.receive(WELCOME);
+    assert_eq!(missing(&bench), 1);
+    // nobody listens there for a while
+    for (answer, expected) in [(WELCOME, 1), ("* you are Ada already", 0)] {
+        let mut bench = Bench::welcomed(Speaker::Person);
+        bench.refuse();
+        bench.pass(Duration::from_secs(1));
+        bench.receive(answer);
+        assert_eq!(missing(&bench), expected, "{answer}");
+    }
+    // it said so
+    let mut bench = Bench::welcomed(Speaker::Person);
+    bench.receive("* relay is stopping");
+    bench.pass(Duration::from_secs(1));
+    bench.receive(WELCOME);
+    assert_eq!(
+        statuses(&bench),
+        [
+            "waiting for the relay, to join again",
+            "joined again as Ada"
+        ]
+    );
+}
