@@ -328,7 +328,7 @@ fn a_classic_server_gets_what_was_read_and_nothing_else() {
 #[test]
 fn a_welcome_is_kept_alive_after_20_seconds() {
     let (mut relay, chat) = welcomed(&["--stay"]);
-    relay.expect_silence(Duration::from_secs(19));
+    relay.expect_silence(Duration::from_secs(15));
     relay.expect("");
     relay.expect("/nick Ada");
     relay.send("* you are Ada already");
@@ -341,11 +341,10 @@ fn a_relay_that_stops_gets_the_lines_when_it_is_back() {
     let (relay, mut chat) = welcomed(&[]);
     relay.send("* relay is stopping");
     chat.wait_for(|line| line == "* relay is stopping");
-    let port = relay.address().port();
-    drop(relay);
+    let stopped = relay.stop();
     chat.write("typed meanwhile\n");
     std::thread::sleep(Duration::from_millis(1200));
-    let mut relay = ScriptedRelay::bind_again("127.0.0.1", port);
+    let mut relay = stopped.start();
     relay.expect("/nick Ada");
     relay.send("* welcome Ada: 1 here (Ada); /help lists commands");
     relay.expect("typed meanwhile");
@@ -360,11 +359,10 @@ fn a_relay_that_stops_gets_the_lines_when_it_is_back() {
 #[test]
 fn a_relay_that_is_killed_gets_the_line_when_it_is_back() {
     let (relay, mut chat) = welcomed(&[]);
-    let port = relay.address().port();
-    drop(relay);
+    let stopped = relay.stop();
     chat.write("into the void\n");
     std::thread::sleep(MOMENT);
-    let mut relay = ScriptedRelay::bind_again("127.0.0.1", port);
+    let mut relay = stopped.start();
     relay.expect("/nick Ada");
     relay.send("* welcome Ada: 1 here (Ada); /help lists commands");
     relay.expect("into the void");

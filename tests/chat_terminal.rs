@@ -251,10 +251,14 @@ fn lines_entered_under_fire_keep_their_order() {
     let mut terminal = Terminal::chat(80, &relay);
     relay.welcome("Ada");
     terminal.wait_for("welcome");
-    for number in 0..50 {
-        relay.send(format!("Bob : {number}"));
+    for number in 0..500 {
         terminal.press(&format!("line {number}\r"));
+        relay.send(format!("Bob : {}", 2 * number));
         relay.expect(&format!("line {number}"));
+        relay.send(format!("Bob : {}", 2 * number + 1));
+        let rows = terminal.rows();
+        let is_whole = |row: &String| row.starts_with("Bob : ") || row.starts_with('>');
+        assert!(rows[1..].iter().all(is_whole), "{rows:#?}");
     }
     relay.send("Bob : the end");
     terminal.wait_for("Bob : the end");

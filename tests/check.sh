@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(format unsafe clippy docs tests planted cortex-m3 proof systems)
+steps=(format unsafe clippy docs tests release planted cortex-m3 proof systems)
 
 # The systems that are not at hand, where the workspace must compile: Windows, macOS, Arm Linux.
 systems=(x86_64-pc-windows-gnu aarch64-apple-darwin armv7-unknown-linux-gnueabihf)
@@ -97,6 +97,11 @@ step_tests() {
         }
     ' "$log" || fail "tests were left out"
     rm "$log"
+}
+
+# The program as people build it: its memory, and the whole under load.
+step_release() {
+    cargo test --release --package kilochat --test relay_load
 }
 
 # The tests find bugs that were planted.

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
-use kilochat_tests::{PlainPeer, RelayProgram};
+use kilochat_tests::{ChatProgram, PlainPeer, RelayProgram};
 use nix::sys::signal::Signal;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
@@ -303,7 +303,10 @@ fn a_peer_that_vanishes_harms_nobody_and_is_missed() {
     let mut relay = RelayProgram::start(PROGRAM, &[]);
     let ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
     let mut bob = PlainPeer::join(relay.at("127.0.0.1"), "Bob");
-    drop(PlainPeer::join(relay.at("127.0.0.1"), "Cyd"));
+    let host = relay.at("127.0.0.1").to_string();
+    let mut cyd = ChatProgram::start(PROGRAM, &[&host, "--name", "Cyd", "--stay"]);
+    cyd.wait_for(|line| line.starts_with("* welcome Cyd"));
+    drop(cyd); // kill -9
     drop(PlainPeer::join(relay.at("::1"), "Dan"));
     let start = Instant::now();
     let mut said = 0;

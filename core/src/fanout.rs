@@ -7,6 +7,7 @@ use core::num::NonZeroU32;
 use heapless::String;
 
 use crate::peers::{Peer, Seat};
+use crate::planted::{Bug, is_planted};
 use crate::queue::List;
 use crate::relay::Relay;
 use crate::ring::{Cursor, Kind};
@@ -34,6 +35,8 @@ pub struct Delivery {
     pub address: SocketAddr,
     id: NonZeroU32,
     from: Cursor,
+    /// The sequence number behind its last line.
+    to: u64,
     missed: u64,
 }
 
@@ -62,6 +65,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
     ) -> Option<Fanout<'_, 'buffer, PEERS, RING>> {
         let first = self.queue.front(List::Due)?;
         let peer = self.peers.peer(first)?;
+        if is_planted(Bug::SuspectStalls) && peer.suspicion.reported.is_some() {
+            return None;
+        }
         let (length, range) = self.write_lines(peer, buffer)?;
         let payload = buffer.get(..length)?;
         Some(Fanout {
@@ -74,7 +80,8 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
 
     /// The network would block: the peer is offered the same lines again, possibly with more.
     ///
-    /// Several deliveries are given back in the reverse order in which they were taken.
+    /// Several deliveries are given back in the reverse order in which they were taken. Datagrams
+    /// may be handled in between: what they overwrote is counted as lost.
     pub fn refused(&mut self, delivery: Delivery) {
         let Some(peer) = self
             .peers
@@ -87,10 +94,16 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         self.queue.unlink(list, delivery.seat);
         self.stats.deferred += 1;
         if let Some(peer) = self.peers.peer_mut(delivery.seat) {
-            if delivery.from.sequence < peer.cursor.sequence {
+            peer.missed += delivery.missed;
+            if delivery.to < self.ring.tail().sequence {
+                // overwritten meanwhile, and what was lost behind it is counted already
+                let lines = delivery.to - delivery.from.sequence;
+                self.stats.missed += lines;
+                peer.missed += if self.config.classic { 0 } else { lines };
+            } else if delivery.from.sequence < peer.cursor.sequence && !is_planted(Bug::RefusedLost)
+            {
                 peer.cursor = delivery.from;
             }
-            peer.missed += delivery.missed;
         }
         match self.catch_up(delivery.seat) {
             List::Due => self.queue.push_front(List::Due, delivery.seat),
@@ -105,6 +118,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
     /// unreachable hold nothing up.
     pub fn can_receive(&self) -> bool {
         let endangered = self.ring.endangered();
+        if is_planted(Bug::Deadlock) {
+            return self.ring.tail().offset >= endangered;
+        }
         if self.queue.front(List::Due).is_none() || self.owed.get() >= endangered {
             return true;
         }
@@ -117,7 +133,8 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         {
             let offset = peer.cursor.offset;
             oldest = oldest.min(offset);
-            held_up |= offset < endangered && peer.suspicion.reported.is_none();
+            held_up |= offset < endangered
+                && (peer.suspicion.reported.is_none() || is_planted(Bug::SuspectHoldsUp));
         }
         self.owed.set(oldest);
         !held_up
@@ -131,7 +148,8 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             from: peer.cursor,
             to: peer.cursor,
             lines: 0,
-            alone: peer.own > peer.cursor.sequence || peer.missed > 0,
+            alone: peer.own > peer.cursor.sequence
+                || (peer.missed > 0 && !is_planted(Bug::GapShared)),
             announcements: false,
             newline: peer.newline,
         };
@@ -155,6 +173,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             let start = length + usize::from(length > 0);
             let end = start + entry.length;
             if end > limit || (self.config.classic && range.lines > 0) {
+                if is_planted(Bug::LineSkipped) {
+                    range.to = entry.next;
+                }
                 break;
             }
             if start > length {
@@ -208,16 +229,13 @@ impl<const PEERS: usize, const RING: usize> Iterator for Fanout<'_, '_, PEERS, R
                 address: peer.address,
                 id: peer.id,
                 from: peer.cursor,
+                to: self.range.to.sequence,
                 missed: core::mem::take(&mut peer.missed),
             };
             peer.cursor = self.range.to;
             relay.queue.unlink(List::Due, seat);
-            if self.range.to == relay.ring.head() {
-                relay.queue.push_back(List::Idle, seat);
-            } else {
-                relay.note_owed(self.range.to.offset);
-                relay.queue.push_back(List::Due, seat);
-            }
+            // the next line may be one that this peer skips
+            relay.settle(seat);
             relay.stats.deliveries += 1;
             relay.stats.coalesced += u64::from(self.range.lines > 1);
             return Some(delivery);
@@ -228,9 +246,9 @@ impl<const PEERS: usize, const RING: usize> Iterator for Fanout<'_, '_, PEERS, R
 impl Range {
     /// Whether another peer at the same cursor is owed the same bytes.
     fn suits(&self, peer: &Peer) -> bool {
-        peer.newline == self.newline
+        (peer.newline == self.newline || is_planted(Bug::LineEndShared))
             && peer.own <= self.from.sequence
             && peer.missed == 0
-            && !(peer.quiet && self.announcements)
+            && (!(peer.quiet && self.announcements) || is_planted(Bug::QuietTold))
     }
 }

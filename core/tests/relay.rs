@@ -204,6 +204,36 @@ fn what_was_overwritten_is_told_as_a_number() {
 }
 
 #[test]
+fn what_was_overwritten_in_the_hands_of_a_driver_is_counted_once() {
+    let mut room = Room::new(Config {
+        announce_up_to: 0,
+        history: 0,
+        ..Config::default()
+    });
+    room.say(1, "a");
+    room.say(2, "b");
+    let text = "x".repeat(500); // 3 such lines fit
+    let mut buffer = [0; DATAGRAM_MAX];
+    let mut in_hand = Vec::new();
+    for _ in 0..3 {
+        room.say(1, &text);
+        let fanout = room.relay.poll_fanout(room.now, &mut buffer).unwrap();
+        in_hand.extend(fanout);
+    }
+    (0..4).for_each(|_| drop(room.say(1, &text)));
+    for delivery in in_hand.into_iter().rev() {
+        room.relay.refused(delivery);
+    }
+    let line = format!("a : {text}");
+    let first = format!("* 4 lines lost\n{line}");
+    assert_eq!(
+        room.flush(),
+        [due(&first, &[2]), due(&format!("{line}\n{line}"), &[2])]
+    );
+    assert_eq!(room.relay.stats().missed, 4);
+}
+
+#[test]
 fn long_text_goes_on_in_a_second_line_and_never_in_a_third() {
     let mut room = Room::new(Config {
         announce_up_to: 0,
@@ -456,6 +486,28 @@ fn a_quiet_peer_is_spared_announcements_and_nothing_else() {
     );
     room.relay.stop(room.now);
     assert_eq!(room.flush(), [due("* relay is stopping", &[1, 2, 3])]);
+}
+
+#[test]
+fn a_quiet_peer_that_shares_a_datagram_gets_no_empty_one_after_it() {
+    let mut room = Room::new(Config {
+        history: 0,
+        ..Config::default()
+    });
+    for (port, name) in [(1, "a"), (2, "b"), (3, "c")] {
+        room.say(port, name);
+    }
+    room.flush();
+    room.say(3, "/quiet on");
+    let text = "x".repeat(500); // two such lines fit into a datagram, and no third one
+    room.say(1, &text);
+    room.say(1, &text);
+    room.say(4, "newcomer");
+    let lines = format!("a : {text}\na : {text}");
+    assert_eq!(
+        room.flush(),
+        [due(&lines, &[2, 3]), due("* newcomer joined", &[1, 2])]
+    );
 }
 
 #[test]

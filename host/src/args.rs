@@ -140,13 +140,18 @@ Examples:
   uptime | kilochat chat relay.local --name boat  say what a program prints, then leave
   kilochat chat relay.local --name log --stay --json </dev/null  >> room.jsonl
 
-On a terminal, Ctrl-C clears the line; on an empty one it leaves, like Ctrl-D and /quit.")]
+On a terminal, Ctrl-C clears the line; on an empty one it leaves, like Ctrl-D and /quit.
+
+Where standard input or output is no terminal, each line of input is a message, whatever
+it begins with; blank lines are not sent. HOST and --name must be given. At the end of the
+input it leaves after 200 ms without traffic, after 2 s in any case. It exits with 1 if
+nobody answers, with 2 if the command line is wrong.")]
 pub struct ChatArguments {
     /// Where the relay is: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
     #[arg(value_name = "HOST[:PORT]", env = "KILOCHAT_HOST")]
     pub host: Option<String>,
 
-    /// Your name in the room, at most 32 bytes
+    /// Your name in the room; what is beyond 32 bytes is cut
     #[arg(long, short, env = "KILOCHAT_NAME")]
     pub name: Option<String>,
 
@@ -163,7 +168,7 @@ pub struct ChatArguments {
     )]
     pub color: ColorChoice,
 
-    /// Print a JSON object for each line (not on a terminal)
+    /// Print a JSON object for each line: time, kind (message, history, notice, status), name, text
     #[arg(long, env = "KILOCHAT_JSON")]
     pub json: bool,
 

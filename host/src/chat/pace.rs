@@ -69,6 +69,7 @@ impl Pace {
         self.since_question += 1;
         if now >= self.resume + INTERVAL {
             self.left = GROUP;
+            self.resume = now;
         }
         self.left = self.left.saturating_sub(1);
         if self.left == 0 {
@@ -125,9 +126,10 @@ mod tests {
 
     #[test]
     fn lines_go_out_in_groups() {
-        let start = Instant::now();
+        let mut pace = Pace::new(Instant::now());
+        // after a while without a line, as at first
+        let start = Instant::now() + Duration::from_secs(60);
         let mut now = start;
-        let mut pace = Pace::new(now);
         let mut lines = 0;
         while now < start + Duration::from_secs(1) {
             while pace.allows(now) {

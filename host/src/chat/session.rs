@@ -74,6 +74,8 @@ pub(super) struct Session {
     name: String,
     phase: Phase,
     outbox: Outbox,
+    /// How many answers to questions may still come; they are not shown.
+    questions: usize,
     history: usize,
     has_heard: bool,
     heard_at: Instant,
@@ -136,6 +138,7 @@ impl Session {
                 until: now + WELCOME_WAIT,
             },
             outbox: Outbox::new(now),
+            questions: 0,
             history: 0,
             has_heard: false,
             heard_at: now,
@@ -359,7 +362,8 @@ impl Session {
 
     /// `/nick` with the own name: a relay that knows us says that we have it, one that does not
     /// takes it for a join, and nobody else is told.
-    fn question(&self) -> Vec<u8> {
+    fn question(&mut self) -> Vec<u8> {
+        self.questions += 1;
         format!("/nick {}", self.name).into_bytes()
     }
 

@@ -98,7 +98,7 @@ impl Terminal {
             .create_external_printer()
             .map_err(|error| Error::Failure(format!("the terminal: {error}")))?;
         super::signals::watch(conversation.sender(), super::signals::Place::Terminal)?;
-        let mode = Mode::of_terminal();
+        let mode = Mode::quiet();
         let gate = self.gate.clone();
         let sender = conversation.sender();
         thread::spawn(move || self.edit(&sender));
@@ -110,8 +110,11 @@ impl Terminal {
         let result = conversation.run(&mut screen);
         if !gate.is_over() {
             thread::sleep(LAST_PRINT);
-            mode.restore();
+            // no bracketed paste, and the shell's prompt on a line of its own
+            let _ = io::stdout().write_all(b"\x1b[?2004l\r\n");
+            let _ = io::stdout().flush();
         }
+        mode.restore();
         result
     }
 
@@ -299,29 +302,46 @@ impl ConditionalEventHandler for ClearOrLeave {
     }
 }
 
-/// How the terminal was before the editor changed it.
+/// How the terminal was before this program changed it.
+///
+/// Between two lines the editor puts the terminal back to what it found. What is typed then must
+/// neither be echoed nor end the program; the editor reads it with the next line.
 struct Mode {
     #[cfg(unix)]
-    termios: Option<nix::sys::termios::Termios>,
+    before: Option<nix::sys::termios::Termios>,
 }
 
 impl Mode {
-    fn of_terminal() -> Self {
-        Self {
-            #[cfg(unix)]
-            termios: nix::sys::termios::tcgetattr(io::stdin()).ok(),
+    #[cfg(unix)]
+    fn quiet() -> Self {
+        use nix::sys::termios::{
+            LocalFlags, SetArg, SpecialCharacterIndices, tcgetattr, tcsetattr,
+        };
+
+        let before = tcgetattr(io::stdin()).ok();
+        if let Some(mut quiet) = before.clone() {
+            quiet
+                .local_flags
+                .remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
+            quiet.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
+            quiet.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
+            // echo between two lines is ugly, and no more
+            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &quiet);
         }
+        Self { before }
     }
 
-    /// Puts the terminal back when a line is cut short.
+    #[cfg(not(unix))]
+    fn quiet() -> Self {
+        Self {}
+    }
+
     fn restore(self) {
         #[cfg(unix)]
-        if let Some(termios) = &self.termios {
+        if let Some(before) = &self.before {
             use nix::sys::termios::{SetArg, tcsetattr};
-            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, termios);
+            // there may be no terminal any more
+            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, before);
         }
-        // no bracketed paste, and the shell's prompt on a line of its own
-        let _ = io::stdout().write_all(b"\x1b[?2004l\r\n");
-        let _ = io::stdout().flush();
     }
 }

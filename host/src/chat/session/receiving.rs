@@ -122,8 +122,9 @@ impl Session {
     fn handle_named(&mut self, now: Instant, text: &str, name: &str) {
         if matches!(self.phase, Phase::Rejoining(_)) {
             self.enter(now, name);
-        } else if self.outbox.handle_answer() {
-            self.name = name.into();
+        } else if self.questions > 0 && name == self.name {
+            self.questions -= 1;
+            self.outbox.handle_answer();
         } else {
             self.show(Kind::Notice, None, text);
             self.outbox.handle_renamed();
@@ -134,6 +135,7 @@ impl Session {
     /// There is a seat: what waits can be said.
     fn enter(&mut self, now: Instant, name: &str) {
         if matches!(self.phase, Phase::Rejoining(_)) {
+            self.questions = self.questions.saturating_sub(1);
             self.status(format!("joined again as {name}"));
         }
         self.name = name.into();

@@ -476,3 +476,17 @@ fn a_doubled_welcome_is_shown_once() {
     bench.receive(WELCOME);
     assert_eq!(bench.kinds(), [Kind::Notice]);
 }
+
+#[test]
+fn late_answers_to_questions_are_not_shown() {
+    let mut bench = Bench::welcomed(Speaker::Person);
+    bench.receive("* relay is stopping");
+    assert_eq!(bench.pass(Duration::from_millis(2400)), ["/nick Ada"; 2]);
+    bench.shown.clear();
+    bench.receive("* you are Ada already");
+    bench.receive("* you are Ada already");
+    assert_eq!(bench.kinds(), [Kind::Status]);
+    assert_eq!(bench.say("/nick Bea"), ["/nick Bea"]);
+    bench.receive("* you are now Bea");
+    assert_eq!(bench.kinds(), [Kind::Status, Kind::Notice]);
+}

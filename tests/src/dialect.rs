@@ -1,0 +1,206 @@
+//! What a datagram means, and what is answered, as `PROTOCOL.md` has it.
+
+use core::net::{IpAddr, SocketAddr};
+
+use kilochat_core::{Config, DATAGRAM_MAX, LINE_MAX, NAME_MAX, Network, Refusal};
+
+use crate::text::{cleaned, cut, folded};
+
+pub(crate) const TOO_LONG: &str = "* not sent: longer than 1024 bytes";
+pub(crate) const NOT_UTF8: &str = "* not sent: not UTF-8 text";
+pub(crate) const NAMELESS: &str = "* say your name first";
+pub(crate) const NO_NAME: &str = "* /nick NAME needs a name";
+pub(crate) const BYE: &str = "* bye";
+pub(crate) const STOPPING: &str = "* relay is stopping";
+pub(crate) const GIVEN_AWAY: &str = "* your seat was given away; say your name to come back";
+pub(crate) const HELP_START: &str = "* /who";
+
+/// The names that a welcome lists.
+const WELCOME_NAMES: usize = 16;
+
+/// Room that a list of names leaves for its end.
+const LIST_END: usize = 64;
+
+/// What a peer's text asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning<'a> {
+    Say(&'a str),
+    Nick(&'a str),
+    Who(&'a str),
+    Quit,
+    Help,
+    Quiet(Option<bool>),
+    Unknown(&'a str),
+}
+
+impl<'a> Meaning<'a> {
+    pub(crate) fn of(text: &'a str) -> Self {
+        if !text.starts_with('/') {
+            return Self::Say(text);
+        }
+        if text.starts_with("//") {
+            return Self::Say(&text[1..]);
+        }
+        let mut words = text[1..].splitn(2, char::is_whitespace);
+        let word = words.next().unwrap_or_default();
+        let rest = words.next().unwrap_or_default().trim();
+        match word {
+            "nick" => Self::Nick(rest),
+            "who" => Self::Who(rest),
+            "quit" if rest.is_empty() => Self::Quit,
+            "help" if rest.is_empty() => Self::Help,
+            "quiet" if rest.is_empty() => Self::Quiet(None),
+            "quiet" if rest == "on" => Self::Quiet(Some(true)),
+            "quiet" if rest == "off" => Self::Quiet(Some(false)),
+            other => Self::Unknown(other),
+        }
+    }
+}
+
+/// The text of a datagram without its line end, or why it has none.
+pub(crate) fn text_of(payload: &[u8]) -> Result<&str, Refusal> {
+    if payload.len() > DATAGRAM_MAX {
+        return Err(Refusal::TooLong);
+    }
+    if payload.first() == Some(&1) {
+        return Err(Refusal::Frame);
+    }
+    let text = core::str::from_utf8(payload).map_err(|_| Refusal::NotUtf8)?;
+    let bare = text.strip_suffix("\r\n").or(text.strip_suffix('\n'));
+    Ok(bare.unwrap_or(text))
+}
+
+pub(crate) fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
+}
+
+/// The lines of a message.
+pub(crate) fn rendered(name: &str, text: &str) -> Vec<String> {
+    let text = cleaned(text);
+    let start = format!("{name} : ");
+    let first = cut(&text, LINE_MAX - start.len());
+    let rest = &text[first.len()..];
+    let mut lines = vec![format!("{start}{first}")];
+    if !rest.is_empty() {
+        lines.push(format!("{start}{rest}"));
+    }
+    lines
+}
+
+/// What a newcomer reads: its name, everybody's in the order of their seats, and what follows.
+pub(crate) fn welcome(
+    name: &str,
+    names: &[&str],
+    motd: &str,
+    was_changed: bool,
+    history: usize,
+) -> String {
+    let mut text = format!("* welcome {name}: {} here (", names.len());
+    text.push_str(&names[..names.len().min(WELCOME_NAMES)].join(", "));
+    if let more @ 1.. = names.len().saturating_sub(WELCOME_NAMES) {
+        text.push_str(&format!(", ... and {more} more"));
+    }
+    text.push(')');
+    if !motd.is_empty() {
+        text.push_str("; ");
+        text.push_str(&cleaned(motd));
+    }
+    text.push_str("; /help lists commands");
+    if was_changed || name.contains(' ') {
+        text.push_str(" (not your name? /nick NAME, then say it again)");
+    }
+    match history {
+        0 => {}
+        1 => text.push_str("; the last line:"),
+        lines => text.push_str(&format!("; the last {lines} lines:")),
+    }
+    text
+}
+
+/// The answer to `/who`; `names` are everybody's in the order of their seats.
+pub(crate) fn who(prefix: &str, names: &[&str]) -> String {
+    let prefix = cut(prefix, NAME_MAX);
+    let matching: Vec<&str> = names
+        .iter()
+        .copied()
+        .filter(|name| folded(name).starts_with(&folded(prefix)))
+        .collect();
+    let shown = cleaned(prefix);
+    let mut text = match (matching.len(), prefix) {
+        (0, _) => format!("* nobody's name begins with {shown}"),
+        (all, "") => format!("* {all} here: "),
+        (1, _) => format!("* 1 begins with {shown}: "),
+        (several, _) => format!("* {several} begin with {shown}: "),
+    };
+    for (listed, name) in matching.iter().enumerate() {
+        let comma = if listed == 0 { "" } else { ", " };
+        if text.len() + comma.len() + name.len() > DATAGRAM_MAX - LIST_END {
+            let more = matching.len() - listed;
+            text.push_str(&format!(
+                ", ... and {more} more; /who PREFIX lists those that begin so"
+            ));
+            break;
+        }
+        text.push_str(comma);
+        text.push_str(name);
+    }
+    text
+}
+
+pub(crate) fn unknown(word: &str) -> String {
+    let word = cleaned(cut(word, NAME_MAX));
+    format!("* no command /{word}; //{word} says it as text; /help lists commands")
+}
+
+pub(crate) fn quiet(is_quiet: bool) -> String {
+    let (state, told) = if is_quiet {
+        ("on", "not told")
+    } else {
+        ("off", "told")
+    };
+    format!("* quiet is {state}: you are {told} who joins, leaves or is renamed")
+}
+
+/// Whether somebody can be answered there.
+pub(crate) fn is_unicast(source: SocketAddr) -> bool {
+    let is_one = match source.ip() {
+        IpAddr::V4(ip) => {
+            let number = u32::from(ip);
+            number != 0 && number != u32::MAX && number >> 28 != 0xE
+        }
+        IpAddr::V6(ip) => u128::from(ip) != 0 && u128::from(ip) >> 120 != 0xFF,
+    };
+    is_one && source.port() != 0
+}
+
+/// Whether a seat may be given to this source.
+pub(crate) fn is_admitted(config: &Config, source: IpAddr) -> bool {
+    const LOCAL: [(&str, u8); 8] = [
+        ("127.0.0.0", 8),
+        ("10.0.0.0", 8),
+        ("172.16.0.0", 12),
+        ("192.168.0.0", 16),
+        ("169.254.0.0", 16),
+        ("::1", 128),
+        ("fe80::", 10),
+        ("fc00::", 7),
+    ];
+    let local = LOCAL.iter().filter_map(|(address, prefix)| {
+        Some(Network {
+            address: address.parse().ok()?,
+            prefix: *prefix,
+        })
+    });
+    let named = config.networks.iter().copied();
+    config.open || local.chain(named).any(|network| is_in(network, source))
+}
+
+fn is_in(network: Network, source: IpAddr) -> bool {
+    let bits = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => (32, u128::from(u32::from(ip))),
+        IpAddr::V6(ip) => (128, u128::from(ip)),
+    };
+    let ((length, ours), (other, theirs)) = (bits(network.address), bits(source));
+    let ignored = u32::from(length - network.prefix.min(length));
+    length == other && ours.checked_shr(ignored) == theirs.checked_shr(ignored)
+}

@@ -1,0 +1,297 @@
+//! What clients send, good and bad, and how relays are set up.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use fastrand::Rng;
+use kilochat_core::{Config, Network};
+
+/// Whether something with this chance, in percent, happens.
+pub(crate) fn chance(random: &mut Rng, percent: u32) -> bool {
+    random.u32(0..100) < percent
+}
+
+pub(crate) fn pick<T: Copy>(random: &mut Rng, from: &[T]) -> T {
+    from[random.usize(..from.len())]
+}
+
+const HOSTS: [&str; 8] = [
+    "127.0.0.1",
+    "127.0.0.1",
+    "192.168.1.20",
+    "10.9.8.7",
+    "169.254.3.4",
+    "::1",
+    "fe80::20",
+    "fd00::1:2",
+];
+
+const STRANGE_SOURCES: [&str; 12] = [
+    "0.0.0.0:9",
+    "255.255.255.255:9",
+    "224.0.0.251:5353",
+    "239.1.2.3:10888",
+    "127.0.0.1:0",
+    "[ff02::1]:9",
+    "[::]:9",
+    "203.0.113.7:9",
+    "172.32.0.1:1000",
+    "8.8.8.8:53",
+    "[2001:db8::7]:9",
+    "[2001:db8:1::7]:9",
+];
+
+const NAMES: [&str; 34] = [
+    "Ada",
+    "Bob",
+    "BOB",
+    "Ｂｏｂ",
+    "Cyd",
+    "n",
+    "n",
+    "n",
+    "N",
+    "n~2",
+    "王小明",
+    "é",
+    "two words",
+    " padded ",
+    "tab\tbed",
+    "a:b",
+    "Ada : hello",
+    "a：b∶c꞉d",
+    "* relay",
+    "*",
+    "[09:15] x",
+    "zero\u{200B}width",
+    "\u{202E}over",
+    "\u{2800}",
+    "wide\u{3000}space",
+    "bell\x07\x1b[31m",
+    "c1\u{9B}31m",
+    "zalgo\u{301}\u{302}\u{303}\u{304}\u{305}\u{306}",
+    "a name of more than thirty-two bytes, cut",
+    "十十十十十十十十十十十十",
+    "two\nlines",
+    "*:*:",
+    "\u{34F}\u{AD}",
+    "x\u{FEFF}\u{E0041}",
+];
+
+const TEXTS: [&str; 22] = [
+    "hello",
+    "hello?",
+    "how are you",
+    " leading and trailing ",
+    "你好，世界",
+    "🦀🦀🦀",
+    "e\u{301}\u{301}\u{301}\u{301}\u{301}\u{301}!",
+    "* Bob left (quit)",
+    "* 3 lines lost",
+    "Bob : I am not Bob",
+    "[Ada] x",
+    "a\tb",
+    "a\nb\r\nc",
+    "\x1b[2J\x1b[H",
+    "\u{9B}31m \u{85} \u{80}",
+    "\u{202E}drow",
+    "\u{FFFE}\u{10FFFF}\u{FDD0}",
+    "//slash",
+    "///",
+    " /who",
+    "x\u{2028}y\u{2029}z",
+    "\0",
+];
+
+const COMMANDS: [&str; 36] = [
+    "/who",
+    "/who",
+    "/who n",
+    "/who Ｂ",
+    "/who nobody at all",
+    "/who \x1b[31m and more than thirty-two bytes of it",
+    "/help",
+    "/help me",
+    "/quiet",
+    "/quiet on",
+    "/quiet on",
+    "/quiet off",
+    "/quiet maybe",
+    "/nick",
+    "/nick  ",
+    "/nick Ada",
+    "/nick Bob",
+    "/nick n",
+    "/nick n",
+    "/nick n~2",
+    "/nick * relay",
+    "/nick 名字 : x",
+    "/nick a name of more than thirty-two bytes, cut",
+    "/nick \u{200B}",
+    "/quit",
+    "/quit now",
+    "/",
+    "/ who",
+    "/\u{301}",
+    "/WHO",
+    "/who\u{3000}n",
+    "/xyz abc",
+    "/\x1b]0;title\x07",
+    "/aVeryLongCommandWordThatIsCutSomewhere after",
+    "/nickAda",
+    "//who",
+];
+
+const LINE_ENDS: [&[u8]; 8] = [b"", b"", b"", b"", b"", b"\n", b"\r\n", b"\n\n"];
+
+/// The address of the client with this number.
+pub(crate) fn address(random: &mut Rng, number: usize) -> SocketAddr {
+    let ip: IpAddr = pick(random, &HOSTS).parse().unwrap();
+    SocketAddr::new(ip, 1000 + u16::try_from(number).unwrap())
+}
+
+/// A source from which nothing, or not much, is accepted.
+pub(crate) fn strange_source(random: &mut Rng) -> SocketAddr {
+    pick(random, &STRANGE_SOURCES).parse().unwrap()
+}
+
+/// A first datagram.
+pub(crate) fn name(random: &mut Rng) -> Vec<u8> {
+    let mut payload = Vec::new();
+    if chance(random, 10) {
+        payload.extend(b"/nick ");
+    }
+    if chance(random, 40) {
+        let number = random.u32(0..40);
+        payload.extend(
+            format!("peer {number:030}")
+                .replace(' ', "-")
+                .bytes()
+                .skip(random.usize(..30)),
+        );
+    } else {
+        payload.extend(pick(random, &NAMES).bytes());
+    }
+    ended(random, payload)
+}
+
+/// The first datagrams of so many clients: all kinds, all equal, or all as long as may be.
+pub(crate) fn names(random: &mut Rng, clients: usize) -> Vec<Vec<u8>> {
+    let long = if clients > 30 { 5 } else { 2 };
+    let kind = random.u32(0..10);
+    let each = (0..clients).map(|number| match kind {
+        0 => b"n".to_vec(),
+        kind if kind < long => format!("{number:032}").into_bytes(),
+        _ => name(random),
+    });
+    each.collect()
+}
+
+/// Anything that a client might send.
+pub(crate) fn anything(random: &mut Rng) -> Vec<u8> {
+    match random.u32(0..100) {
+        0..45 => {
+            let text = pick(random, &TEXTS).into();
+            ended(random, text)
+        }
+        45..58 => long_text(random),
+        58..76 => {
+            let command = pick(random, &COMMANDS).into();
+            ended(random, command)
+        }
+        76..82 => pick(
+            random,
+            &[
+                &b""[..],
+                b" ",
+                b"\n",
+                b"\r\n",
+                b"\t \n",
+                "\u{3000}".as_bytes(),
+            ],
+        )
+        .into(),
+        82..87 => name(random),
+        _ => hostile(random),
+    }
+}
+
+/// A text of any length, around the limits more often than not.
+pub(crate) fn long_text(random: &mut Rng) -> Vec<u8> {
+    const FILLERS: [&str; 10] = [
+        "x", "x", "é", "你", "🦀", "\u{80}", "\u{301}", "\u{FFFE}", " ", "ab\t",
+    ];
+    let length = match random.u32(0..4) {
+        0 => random.usize(900..=1024),
+        1 => random.usize(1000..=1100),
+        2 => random.usize(200..700),
+        _ => random.usize(..1100),
+    };
+    let mut text = "x".repeat(random.usize(..4));
+    while text.len() < length {
+        let filler = pick(random, &FILLERS);
+        let times = random.usize(1..=length);
+        for _ in 0..times {
+            if text.len() >= length {
+                break;
+            }
+            text.push_str(filler);
+        }
+    }
+    text.into()
+}
+
+/// Datagrams that are not text, not allowed or not what they seem.
+fn hostile(random: &mut Rng) -> Vec<u8> {
+    let start: &[u8] = match random.u32(0..8) {
+        0 => b"\x01H KC1",
+        1 => b"\xFF\xFE",
+        2 => b"* \xFF",
+        3 => b"* not sent",
+        4 => "half a character: 你".as_bytes().split_last().unwrap().1,
+        5 => b"\xED\xA0\x80",
+        6 => b"/nick \xC0\xAF",
+        _ => b"",
+    };
+    let mut payload = start.to_vec();
+    match random.u32(0..6) {
+        0 => payload.resize(random.usize(1020..1030).max(payload.len()), b'y'),
+        1 => payload.resize(1500, b'y'),
+        2 => payload.extend((0..random.usize(..60)).map(|_| random.u8(..))),
+        _ => {}
+    }
+    payload
+}
+
+fn ended(random: &mut Rng, mut payload: Vec<u8>) -> Vec<u8> {
+    payload.extend(pick(random, &LINE_ENDS));
+    payload
+}
+
+/// How a relay with room for so many peers is set up.
+pub(crate) fn config(random: &mut Rng, peers: usize) -> Config {
+    let mut config = Config {
+        seats: match random.u32(0..3) {
+            0 => u16::MAX,
+            _ => u16::try_from(random.usize(5..=peers)).unwrap(),
+        },
+        history: pick(random, &[0, 1, 2, 10, 10, 50]),
+        announce_up_to: pick(random, &[0, 3, 63, 63, 63]),
+        idle: Duration::from_secs(pick(random, &[5, 60, 600])),
+        echo: chance(random, 15),
+        classic: chance(random, 10),
+        open: chance(random, 15),
+        ..Config::default()
+    };
+    if chance(random, 30) {
+        let motd = pick(random, &["be kind", "\x1b[1mbold\n* forged", "規則：友善"]);
+        config.motd = motd.try_into().unwrap();
+    }
+    for (address, prefix) in [("203.0.113.0", 24), ("2001:db8::", 48)] {
+        if chance(random, 20) {
+            let address = address.parse().unwrap();
+            let _ = config.networks.push(Network { address, prefix });
+        }
+    }
+    config
+}

@@ -1,0 +1,493 @@
+//! The oracle: a relay written a second time, slowly, that judges the real one call by call.
+
+use core::net::SocketAddr;
+use std::collections::BTreeMap;
+
+use kilochat_core::{
+    Config, Departed, Departure, Instant, Name, PeerInfo, Seat, Stats, Unreachable,
+};
+
+use crate::dialect::{GIVEN_AWAY, STOPPING};
+use crate::log::{Kind, Log, Reader};
+use crate::tally::Tally;
+use crate::transcript::{Expected, Transcript, check_wire};
+use crate::{Counts, Seen, Verdict, Violation, check};
+
+/// Reports of unreachability closer together than this are one.
+const REPORT_INTERVAL: u64 = 10_000;
+
+/// So many reports make a peer leave.
+const REPORTS_MAX: u8 = 3;
+
+/// A model of the relay that is told what goes in, and compares what comes out.
+///
+/// Each method is told of one call and its outcome. An error is the relay's; after one the oracle
+/// is of no further use.
+#[derive(Debug)]
+pub struct Oracle {
+    pub(crate) config: Config,
+    pub(crate) seats: usize,
+    pub(crate) log: Log,
+    pub(crate) members: BTreeMap<usize, Member>,
+    pub(crate) joins: u32,
+    /// How far the clock has gone back at most: silence may be that much longer.
+    pub(crate) slack: u64,
+    clock: u64,
+    pub(crate) tally: Tally,
+    /// What it has seen.
+    pub counts: Counts,
+}
+
+/// A peer as the oracle knows it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) seat: Seat,
+    pub(crate) address: SocketAddr,
+    pub(crate) name: String,
+    pub(crate) heard: u64,
+    pub(crate) told: Option<u64>,
+    pub(crate) reported: Option<u64>,
+    pub(crate) ports: u8,
+    pub(crate) reader: Reader,
+    /// Its first line.
+    pub(crate) first: usize,
+    /// Whether it was quiet at any time.
+    pub(crate) was_quiet: bool,
+    /// What it was sent.
+    pub(crate) got: Vec<Vec<u8>>,
+    /// Deliveries that are neither sent nor refused yet.
+    pub(crate) in_hand: usize,
+}
+
+/// A delivery that was taken: to be [sent](Oracle::sent) or [refused](Oracle::refused).
+#[derive(Clone, Debug)]
+pub struct Offer {
+    seat: usize,
+    id: u32,
+    from: usize,
+    to: usize,
+    lost: u64,
+    payload: Vec<u8>,
+}
+
+impl Oracle {
+    /// The oracle of a new relay with so many seats and bytes of ring.
+    pub fn new(config: Config, peers: usize, ring: usize) -> Self {
+        Self {
+            seats: peers.min(usize::from(config.seats)),
+            config,
+            log: Log::new(ring),
+            members: BTreeMap::new(),
+            joins: 0,
+            slack: 0,
+            clock: 0,
+            tally: Tally::default(),
+            counts: Counts::new(),
+        }
+    }
+
+    /// It is `now`.
+    pub(crate) fn tick(&mut self, now: Instant) -> u64 {
+        let now = now.as_millis();
+        self.slack = self.slack.max(self.clock.saturating_sub(now));
+        self.clock = self.clock.max(now);
+        now
+    }
+
+    /// The peers' addresses and names, in the order of their seats.
+    pub fn peers(&self) -> impl Iterator<Item = (Seat, SocketAddr, &str)> {
+        let members = self.members.values();
+        members.map(|member| (member.seat, member.address, member.name.as_str()))
+    }
+
+    /// `Fanout::next` gave a delivery of `payload`.
+    ///
+    /// # Errors
+    ///
+    /// It is not exactly what that peer is to get next.
+    pub fn offered(&mut self, seat: Seat, to: SocketAddr, payload: &[u8]) -> Verdict<Offer> {
+        let text = check_wire(payload)?;
+        let member = self.members.get_mut(&seat.index());
+        let Some(member) = member.filter(|member| member.address == to) else {
+            return Err(Violation(format!(
+                "{to} is no peer and is offered {text:?}"
+            )));
+        };
+        let Some(mut due) = member.reader.due(&self.log) else {
+            return Err(Violation(format!(
+                "{} has everything and is offered {text:?}",
+                member.name
+            )));
+        };
+        if due.payload != text
+            && let Some(shared) = member.reader.shared(&self.log)
+        {
+            due = shared;
+        }
+        check(due.payload == text, || {
+            difference(&member.name, text, &due.payload)
+        })?;
+        let offer = Offer {
+            seat: seat.index(),
+            id: member.reader.id,
+            from: member.reader.next,
+            to: due.next,
+            lost: member.reader.lost,
+            payload: payload.to_vec(),
+        };
+        for line in self.log.lines(offer.from, due.next) {
+            if line.author == Some(offer.id) {
+                let own = if member.reader.echo {
+                    Seen::OwnEchoed
+                } else {
+                    Seen::OwnSkipped
+                };
+                self.counts.saw(own);
+            } else if member.reader.skips(line) {
+                self.counts.saw(Seen::QuietSkipped);
+            }
+        }
+        if offer.lost > 0 {
+            self.counts.saw(Seen::GapTold);
+        }
+        if due.lines > 1 {
+            self.counts.saw(Seen::Coalesced);
+        }
+        if due.next < self.log.head() {
+            self.counts.saw(Seen::DatagramFull);
+        }
+        self.tally.deliveries += 1;
+        self.tally.coalesced += u64::from(due.lines > 1);
+        member.reader.next = due.next;
+        member.reader.lost = 0;
+        member.reader.skip(&self.log);
+        member.in_hand += 1;
+        Ok(offer)
+    }
+
+    /// The network took it.
+    pub fn sent(&mut self, offer: Offer) {
+        if let Some(member) = self.member_of(&offer) {
+            member.got.push(offer.payload);
+            member.in_hand -= 1;
+        }
+    }
+
+    /// The network would block: it was given back with `Relay::refused`, after all later ones.
+    pub fn refused(&mut self, offer: &Offer) {
+        let Some(member) = self
+            .members
+            .get_mut(&offer.seat)
+            .filter(|member| member.reader.id == offer.id)
+        else {
+            self.counts.saw(Seen::DeferredAfterLeave);
+            return;
+        };
+        member.in_hand -= 1;
+        let reader = &mut member.reader;
+        self.tally.deferred += 1;
+        self.counts.saw(Seen::Deferred);
+        let missed = reader.give_back(&self.log, offer.from..offer.to, offer.lost);
+        self.tally.missed += missed;
+        if missed > 0 {
+            self.counts.saw(Seen::DeferredAfterOverrun);
+        }
+    }
+
+    /// `poll_fanout` returned none and every delivery was taken.
+    ///
+    /// # Errors
+    ///
+    /// Somebody is owed something.
+    pub fn nothing_due(&self) -> Verdict {
+        let owed = self
+            .members
+            .values()
+            .find(|member| member.reader.is_due(&self.log));
+        match owed {
+            None => Ok(()),
+            Some(member) => Err(Violation(format!(
+                "nothing is offered, but {} is owed {:?}",
+                member.name,
+                member.reader.due(&self.log).map(|due| due.payload)
+            ))),
+        }
+    }
+
+    /// `can_receive` was called.
+    ///
+    /// # Errors
+    ///
+    /// It is not false exactly while one more message could overwrite what a peer that nobody
+    /// suspects is owed.
+    pub fn can_receive(&self, answer: bool) -> Verdict {
+        let held_up = self.members.values().find(|member| {
+            let reader = &member.reader;
+            member.reported.is_none()
+                && reader.is_due(&self.log)
+                && self.log.is_endangered(reader.next)
+        });
+        check(answer == held_up.is_none(), || match held_up {
+            Some(member) => format!("can_receive, but {} would lose a line", member.name),
+            None => "!can_receive, but nobody would lose a line".to_owned(),
+        })
+    }
+
+    /// `handle_unreachable` was called.
+    ///
+    /// # Errors
+    ///
+    /// The peer left too early, too late or in the wrong way.
+    pub fn unreachable(
+        &mut self,
+        now: Instant,
+        seat: Seat,
+        why: Unreachable,
+        departed: Option<&Departed>,
+    ) -> Verdict {
+        let now = self.tick(now);
+        let mut leaves = false;
+        if let Some(member) = self.members.get_mut(&seat.index()) {
+            self.tally.unreachable += 1;
+            let counts = member
+                .reported
+                .is_none_or(|reported| now.saturating_sub(reported) >= REPORT_INTERVAL);
+            if counts {
+                member.reported = Some(now);
+                member.ports += u8::from(why == Unreachable::Port);
+                leaves = why == Unreachable::Port && member.ports >= REPORTS_MAX;
+            }
+        }
+        self.counts.saw(match why {
+            Unreachable::Port => Seen::ReportedPort,
+            Unreachable::Path => Seen::ReportedPath,
+        });
+        let expected = leaves.then(|| self.leave(seat.index(), Departure::Unreachable));
+        let expected = expected.transpose()?;
+        if leaves {
+            self.counts.saw(Seen::LeftUnreachable);
+        }
+        check(departed == expected.as_ref(), || {
+            format!("reported unreachable: {departed:?} instead of {expected:?}")
+        })
+    }
+
+    /// `handle_timeout` was called.
+    ///
+    /// # Errors
+    ///
+    /// Somebody left too early, or should have left.
+    pub fn timeout(&mut self, now: Instant, departed: Option<&Departed>) -> Verdict {
+        let now = self.tick(now);
+        let idle = self.idle();
+        let mut over = self.members.values().filter(|member| {
+            let reported = member.reported.filter(|_| member.ports > 0);
+            reported.is_some_and(|reported| reported + idle <= now)
+        });
+        let Some(departed) = departed else {
+            let late = over.next();
+            return check(late.is_none(), || format!("still here: {late:?}"));
+        };
+        let found = over.find(|member| member.seat == departed.seat);
+        check(found.is_some(), || format!("left too early: {departed:?}"))?;
+        let expected = self.leave(departed.seat.index(), Departure::Unreachable)?;
+        self.counts.saw(Seen::LeftAfterTimeout);
+        check(*departed == expected, || {
+            format!("{departed:?} instead of {expected:?}")
+        })
+    }
+
+    /// `poll_timeout` was called.
+    ///
+    /// # Errors
+    ///
+    /// Somebody's time is over before that.
+    pub fn next_timeout(&self, answer: Option<Instant>) -> Verdict {
+        let suspects = self.members.values().filter(|member| member.ports > 0);
+        let next = suspects
+            .filter_map(|member| Some(member.reported? + self.idle()))
+            .min();
+        let is_early = match (answer, next) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(answer), Some(next)) => answer.as_millis() <= next,
+        };
+        check(is_early, || format!("wakes at {answer:?} for {next:?}"))
+    }
+
+    /// `stop` was called.
+    pub fn stopped(&mut self) {
+        if !self.config.classic {
+            self.append(Kind::Notice, None, STOPPING.to_owned());
+        }
+    }
+
+    pub(crate) fn idle(&self) -> u64 {
+        u64::try_from(self.config.idle.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn announce(&mut self, peers: usize, author: Option<u32>, text: String) {
+        if self.config.classic {
+            return;
+        }
+        if peers <= usize::from(self.config.announce_up_to) {
+            self.append(Kind::Announcement, author, text);
+        } else {
+            self.counts.saw(Seen::Unannounced);
+        }
+    }
+
+    /// Adds a line. Peers that have everything go past it at once if it is not for them.
+    pub(crate) fn append(&mut self, kind: Kind, author: Option<u32>, text: String) {
+        let head = self.log.head();
+        self.log.make_room(text.len());
+        for member in self.members.values_mut() {
+            let missed = member.reader.catch_up(&self.log);
+            self.tally.missed += missed;
+            if missed > 0 {
+                let classic = member.reader.classic;
+                self.counts.saw(if classic {
+                    Seen::OverrunClassic
+                } else {
+                    Seen::Overrun
+                });
+            }
+        }
+        self.log.push(text, author, kind);
+        for member in self.members.values_mut() {
+            let reader = &mut member.reader;
+            if reader.next == head && reader.lost == 0 {
+                reader.skip(&self.log);
+                if reader.quiet && reader.next > head && kind == Kind::Announcement {
+                    self.counts.saw(Seen::QuietSkipped);
+                }
+            }
+        }
+    }
+
+    /// Takes a peer out of the room, and judges all that it was sent.
+    pub(crate) fn leave(&mut self, seat: usize, why: Departure) -> Verdict<Departed> {
+        let Some(member) = self.members.remove(&seat) else {
+            return Err(Violation(format!("nobody has seat {seat}")));
+        };
+        self.judge_transcript(&member)?;
+        self.tally.left += 1;
+        let reason = match why {
+            Departure::Quit => Some("quit"),
+            Departure::Unreachable => Some("unreachable"),
+            Departure::Displaced => Some("silent"),
+            Departure::Restarted => None,
+        };
+        if let Some(reason) = reason {
+            let text = format!("* {} left ({reason})", member.name);
+            self.announce(self.members.len() + 1, None, text);
+        }
+        let mut farewell = "";
+        if why == Departure::Displaced && !self.config.classic {
+            farewell = GIVEN_AWAY;
+            if member.reader.newline {
+                farewell = "* your seat was given away; say your name to come back\n";
+            }
+        }
+        let name = Name::try_from(member.name.as_str());
+        Ok(Departed {
+            seat: member.seat,
+            address: member.address,
+            name: name.map_err(|_| Violation("a name that is too long".to_owned()))?,
+            why,
+            farewell,
+        })
+    }
+
+    /// Judges the counters and what the relay says of its peers.
+    ///
+    /// # Errors
+    ///
+    /// One of them is wrong.
+    pub fn accounts<'a>(
+        &self,
+        stats: &Stats,
+        peers: impl Iterator<Item = PeerInfo<'a>>,
+    ) -> Verdict {
+        self.tally.compare(stats, self.log.head() as u64)?;
+        let members = self.members.values();
+        let known = members.map(|member| {
+            let owed = (self.log.head() - member.reader.next) as u64;
+            let suspect = member.reported.is_some();
+            (
+                member.seat,
+                member.address,
+                member.name.as_str(),
+                member.heard,
+                suspect,
+                owed,
+            )
+        });
+        let told = peers.map(|peer| {
+            let heard = peer.heard.as_millis();
+            (
+                peer.seat,
+                peer.address,
+                peer.name,
+                heard,
+                peer.suspect,
+                peer.owed,
+            )
+        });
+        let mut pairs = known.zip(told);
+        let wrong = pairs.find(|(known, told)| known != told);
+        check(wrong.is_none(), || {
+            format!("of a peer, known and told: {wrong:?}")
+        })
+    }
+
+    /// Judges all that the peers that are still there were sent.
+    ///
+    /// # Errors
+    ///
+    /// Somebody's datagrams, put together, are not the lines of the room.
+    pub fn transcripts(&self) -> Verdict {
+        self.members
+            .values()
+            .try_for_each(|member| self.judge_transcript(member))
+    }
+
+    fn judge_transcript(&self, member: &Member) -> Verdict {
+        let reader = &member.reader;
+        if member.was_quiet || reader.classic {
+            return Ok(());
+        }
+        let lines = self.log.lines(member.first, self.log.head()).iter();
+        let expected: Vec<Expected<'_>> = lines
+            .map(|line| Expected {
+                text: &line.text,
+                shown: !reader.skips(line),
+            })
+            .collect();
+        let mut transcript = Transcript::new(&expected, reader.newline);
+        for payload in &member.got {
+            transcript
+                .read(payload)
+                .map_err(|violation| Violation(format!("{}: {violation}", member.name)))?;
+        }
+        if member.in_hand > 0 || reader.is_due(&self.log) {
+            return Ok(());
+        }
+        transcript.finish()
+    }
+
+    fn member_of(&mut self, offer: &Offer) -> Option<&mut Member> {
+        let member = self.members.get_mut(&offer.seat)?;
+        (member.reader.id == offer.id).then_some(member)
+    }
+}
+
+/// Where what a peer is offered is not what it should be.
+fn difference(name: &str, offered: &str, due: &str) -> String {
+    let pairs = offered.chars().zip(due.chars());
+    let same = pairs.take_while(|(one, other)| one == other).count();
+    let from = same.saturating_sub(20);
+    let part = |text: &str| text.chars().skip(from).take(80).collect::<String>();
+    let (offered, due) = (part(offered), part(due));
+    format!("{name} is offered, from character {from} on, {offered:?} instead of {due:?}")
+}

@@ -1,0 +1,61 @@
+//! What the counters of the relay have to be.
+
+use kilochat_core::{Refusal, Stats};
+
+use crate::{Verdict, check};
+
+/// The counters, as the oracle counts.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) datagrams: u64,
+    pub(crate) messages: u64,
+    pub(crate) joined: u64,
+    pub(crate) left: u64,
+    pub(crate) displaced: u64,
+    pub(crate) restarted: u64,
+    pub(crate) renamed: u64,
+    pub(crate) answered: u64,
+    pub(crate) keepalives: u64,
+    pub(crate) deliveries: u64,
+    pub(crate) coalesced: u64,
+    pub(crate) deferred: u64,
+    pub(crate) missed: u64,
+    pub(crate) unreachable: u64,
+    pub(crate) untold: u64,
+    pub(crate) refused: [u64; Refusal::ALL.len()],
+}
+
+impl Tally {
+    /// Fails if one of the relay's counters is wrong; the room has had so many `lines`.
+    pub(crate) fn compare(&self, stats: &Stats, lines: u64) -> Verdict {
+        for (name, counted, expected) in [
+            ("datagrams", stats.datagrams, self.datagrams),
+            ("messages", stats.messages, self.messages),
+            ("lines", stats.lines, lines),
+            ("joined", stats.joined, self.joined),
+            ("left", stats.left, self.left),
+            ("displaced", stats.displaced, self.displaced),
+            ("restarted", stats.restarted, self.restarted),
+            ("renamed", stats.renamed, self.renamed),
+            ("answered", stats.answered, self.answered),
+            ("keepalives", stats.keepalives, self.keepalives),
+            ("deliveries", stats.deliveries, self.deliveries),
+            ("coalesced", stats.coalesced, self.coalesced),
+            ("deferred", stats.deferred, self.deferred),
+            ("missed", stats.missed, self.missed),
+            ("unreachable", stats.unreachable, self.unreachable),
+            ("untold", stats.untold, self.untold),
+        ] {
+            check(counted == expected, || {
+                format!("counter {name} is {counted} instead of {expected}")
+            })?;
+        }
+        for (why, expected) in Refusal::ALL.into_iter().zip(self.refused) {
+            let counted = stats.refused(why);
+            check(counted == expected, || {
+                format!("counter {why:?} is {counted} instead of {expected}")
+            })?;
+        }
+        Ok(())
+    }
+}
