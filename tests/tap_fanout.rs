@@ -20,8 +20,8 @@ use lab::{Host, TapProgram, V4, cpu, enter, ip};
 use tun_rs::{DeviceBuilder, Layer};
 
 const READERS: usize = 15;
-const LINES: usize = 4000;
-const TURNS: usize = 5;
+const LINES: usize = 2000;
+const TURNS: usize = 15;
 const LINE: usize = 100;
 
 const RELAY_HARDWARE: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
@@ -35,47 +35,40 @@ fn main() {
         print!("{output}");
         return;
     }
-    // without and with a dead peer
-    let (mut bare, mut relay) = <([Rate; 2], [Rate; 2])>::default();
+    println!(
+        "fan-out to {READERS} peers, {LINE}-byte lines, one in flight, {TURNS} turns, medians:"
+    );
+    // one after the other and not all of a kind together: a busy machine is slower now and then
+    let mut turns = [const { Vec::new() }; 2];
     for _ in 0..TURNS {
-        for dead in 0..2 {
-            measure_bare(dead, &mut bare[dead]);
-            measure_relay(dead, &mut relay[dead]);
+        for (dead, turns) in turns.iter_mut().enumerate() {
+            turns.push((measure_bare(dead), measure_relay(dead)));
         }
     }
-    println!("fan-out to {READERS} peers, {LINE}-byte lines, one in flight, {TURNS} turns:");
-    for (dead, (bare, relay)) in bare.iter().zip(&relay).enumerate() {
-        println!("{dead} more dead:");
-        bare.print("bare read and write loop", bare);
-        relay.print("kilochat-tap", bare);
+    for (dead, turns) in turns.iter().enumerate() {
+        let bare = median(turns.iter().map(|(bare, _)| *bare));
+        let relay = median(turns.iter().map(|(_, relay)| *relay));
+        let ratio = median(turns.iter().map(|(bare, relay)| relay / bare));
+        println!(
+            "{dead} more dead: {relay:.0} deliveries per CPU-second; \
+             bare read and write loop {bare:.0}; ratio {ratio:.3}"
+        );
     }
 }
 
-/// Deliveries to peers that live, and what they cost.
-#[derive(Default)]
-struct Rate {
-    deliveries: usize,
-    cpu: Duration,
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<f64> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
 }
 
-impl Rate {
-    fn add(&mut self, cpu: Duration) {
-        self.deliveries += LINES * READERS;
-        self.cpu += cpu;
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "it is a small number")]
-    fn per_second(&self) -> f64 {
-        self.deliveries as f64 / self.cpu.as_secs_f64()
-    }
-
-    fn print(&self, name: &str, bare: &Self) {
-        let (rate, ratio) = (self.per_second(), self.per_second() / bare.per_second());
-        println!("{rate:>9.0} deliveries per CPU-second, ratio {ratio:.3}: {name}");
-    }
+/// Deliveries to peers that live, for each second of a processor's time.
+#[expect(clippy::cast_precision_loss, reason = "it is a small number")]
+fn rate(cpu: Duration) -> f64 {
+    (LINES * READERS) as f64 / cpu.as_secs_f64()
 }
 
-fn measure_relay(dead: usize, rate: &mut Rate) {
+fn measure_relay(dead: usize) -> f64 {
     let relay = TapProgram::start(&["--history", "0", "--mac", "02:00:00:00:00:01"]);
     let host = Host::new(11);
     let speaker = socket(&host);
@@ -95,10 +88,10 @@ fn measure_relay(dead: usize, rate: &mut Rate) {
     }
     let before = relay.cpu();
     talk(&speaker, &readers, LINE - "s : ".len());
-    rate.add(relay.cpu() - before);
+    rate(relay.cpu() - before)
 }
 
-fn measure_bare(dead: usize, rate: &mut Rate) {
+fn measure_bare(dead: usize) -> f64 {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let mut child = Ended(command.arg("bare").stdin(Stdio::piped()).spawn().unwrap());
     std::thread::sleep(Duration::from_millis(300));
@@ -115,7 +108,7 @@ fn measure_bare(dead: usize, rate: &mut Rate) {
     std::thread::sleep(Duration::from_millis(300));
     let before = cpu(child.0.id());
     talk(&speaker, &readers, LINE - "s : ".len());
-    rate.add(cpu(child.0.id()) - before);
+    rate(cpu(child.0.id()) - before)
 }
 
 /// A peer's socket, which is never waited for.
