@@ -1,0 +1,232 @@
+//! The loop: sleep until a frame comes, a signal, or the node's next moment.
+
+use core::hash::{BuildHasher, Hasher};
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::hash::RandomState;
+use std::io;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use kilochat_core::Instant;
+use kilochat_embedded::{Config, Node, Storage};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::{SigEvent, SigSet, SigevNotify, Signal};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
+use signal_hook::consts::{SIGALRM, SIGINT, SIGTERM, SIGUSR1};
+use static_cell::ConstStaticCell;
+
+use crate::args::{Arguments, SEATS_MAX};
+use crate::device::Tap;
+use crate::logger::Writer;
+
+/// Bytes of lines that the relay keeps.
+const RING: usize = 64 * 1024;
+
+type TapNode = Node<Tap, { SEATS_MAX as usize }, RING>;
+
+static STORAGE: ConstStaticCell<Storage<{ SEATS_MAX as usize }, RING>> =
+    ConstStaticCell::new(Storage::new());
+
+/// How long a stopping relay tries to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// A wait that takes no longer than this did not sleep.
+const AT_ONCE: Duration = Duration::from_micros(5);
+
+pub(crate) fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kilochat-tap: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), String> {
+    let config = config(arguments)?;
+    let device = Tap::open(&arguments.tap, arguments.create)?;
+    let signals = Signals::handle().map_err(|error| format!("cannot handle signals: {error}"))?;
+    let writer = Writer::start(arguments.raw)?;
+    let clock = Clock(std::time::Instant::now());
+    let mut node = Node::new(device, STORAGE.take(), config, clock.now())
+        .map_err(|error| error.to_string())?;
+    let result = serve(&mut node, signals, &clock);
+    report(&node);
+    writer.close();
+    result
+}
+
+/// Relays until a signal says to stop, then says goodbye.
+fn serve(node: &mut TapNode, mut signals: Signals, clock: &Clock) -> Result<(), String> {
+    while !signals.stop.load(Ordering::Relaxed) {
+        let now = clock.now();
+        let then = node.poll(now);
+        if node.device().is_gone() {
+            return Err("the interface was deleted".into());
+        }
+        if signals.report.swap(false, Ordering::Relaxed) {
+            report(node);
+        }
+        let start = std::time::Instant::now();
+        signals
+            .wait(node.device(), now, then)
+            .map_err(|error| format!("cannot wait for the interface: {error}"))?;
+        // frames that are there already are many: read them all, and let lines share datagrams
+        let has_slept = start.elapsed() > AT_ONCE;
+        node.device_mut()
+            .allow(if has_slept { 1 } else { usize::MAX });
+    }
+    let deadline = clock.now().after(GOODBYE);
+    let mut is_said = node.stop(clock.now());
+    while !is_said && clock.now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+        let now = clock.now();
+        // it comes back at once only when the interface takes no more
+        is_said = node
+            .poll(now)
+            .is_none_or(|then| then.since(now) > Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn report(node: &TapNode) {
+    defmt::info!(
+        "{=usize} peers; {}; {}; {}",
+        node.relay().peer_count(),
+        node.relay().stats(),
+        node.stats(),
+        node.device().counters()
+    );
+}
+
+/// Milliseconds since the start.
+struct Clock(std::time::Instant);
+
+impl Clock {
+    fn now(&self) -> Instant {
+        let millis = self.0.elapsed().as_millis();
+        Instant::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+}
+
+/// Signals as flags, and a timer that is one. They come only while the loop sleeps, so that none
+/// is overlooked.
+struct Signals {
+    stop: Arc<AtomicBool>,
+    report: Arc<AtomicBool>,
+    alarm: Timer,
+    /// When the alarm comes. It stays while frames come and go, which is cheaper than a time-out
+    /// for each wait.
+    alarm_at: Option<Instant>,
+}
+
+impl Signals {
+    /// Takes the signals of this program from now on; threads that it starts later get none.
+    fn handle() -> io::Result<Self> {
+        let (stop, report) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        for signal in [SIGINT, SIGTERM] {
+            // the second one ends at once
+            signal_hook::flag::register_conditional_shutdown(
+                signal,
+                128 + signal,
+                Arc::clone(&stop),
+            )?;
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        }
+        signal_hook::flag::register(SIGUSR1, Arc::clone(&report))?;
+        // that it came is enough
+        signal_hook::flag::register(SIGALRM, Arc::default())?;
+        let alarm = SigEvent::new(SigevNotify::SigevSignal {
+            signal: Signal::SIGALRM,
+            si_value: 0,
+        });
+        let alarm = Timer::new(ClockId::CLOCK_MONOTONIC, alarm)?;
+        let mut held = SigSet::empty();
+        let signals = [SIGINT, SIGTERM, SIGUSR1, SIGALRM];
+        held.extend(signals.into_iter().flat_map(Signal::try_from));
+        held.thread_block()?;
+        Ok(Self {
+            stop,
+            report,
+            alarm,
+            alarm_at: None,
+        })
+    }
+
+    /// Sleeps until a frame can be read, a signal comes or it is `then`.
+    fn wait(&mut self, device: &Tap, now: Instant, then: Option<Instant>) -> nix::Result<()> {
+        let is_due = then.is_some_and(|then| then <= now);
+        if let Some(then) = then.filter(|then| !is_due && self.alarm_at != Some(*then)) {
+            let sleep = Expiration::OneShot(TimeSpec::from_duration(then.since(now)));
+            self.alarm.set(sleep, TimerSetTimeFlags::empty())?;
+            self.alarm_at = Some(then);
+        }
+        let mut waiting = [PollFd::new(device.as_fd(), PollFlags::POLLIN)];
+        let timeout = is_due.then_some(TimeSpec::new(0, 0));
+        match ppoll(&mut waiting, timeout, Some(SigSet::empty())) {
+            Ok(_) => Ok(()),
+            Err(nix::errno::Errno::EINTR) => {
+                self.alarm_at = None;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What the node is told of the command line.
+fn config(arguments: &Arguments) -> Result<Config, String> {
+    let hardware = match arguments.mac {
+        Some(mac) => mac.0,
+        None => default_hardware(&arguments.tap),
+    };
+    let mut config = Config::new(hardware);
+    config.port = arguments.port;
+    config.relay.seats = arguments.seats;
+    config.relay.history = arguments.history;
+    config.relay.open = arguments.open;
+    config.addresses = [arguments.ip, arguments.ip6]
+        .into_iter()
+        .flatten()
+        .collect();
+    config.dhcp = arguments.dhcp;
+    config.slaac = true;
+    config.name = arguments
+        .name
+        .as_str()
+        .try_into()
+        .map_err(|_| format!("--name is at most {} bytes", kilochat_embedded::NAME_MAX))?;
+    config.seed = RandomState::new().hash_one(hardware);
+    Ok(config)
+}
+
+/// An address that stays the same from start to start, so that hosts that know it find the relay
+/// again: of this machine's name, the interface's, and no maker's (bit 1 of the first byte).
+fn default_hardware(tap: &str) -> [u8; 6] {
+    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    hash.write(&std::fs::read("/etc/machine-id").unwrap_or_default());
+    hash.write(tap.as_bytes());
+    let [a, b, c, d, e, ..] = hash.finish().to_be_bytes();
+    [0x02, a, b, c, d, e]
+}
+
+/// The FNV-1a hash, which is the same everywhere and always.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
