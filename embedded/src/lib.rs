@@ -91,6 +91,9 @@ const BLOCKED: Duration = Duration::from_millis(1);
 /// says that it is late when it waits for a router that does not exist.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
+/// At most once in this time a refusal is logged: a flood of them must not fill a slow line.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long to wait for a DHCP server before going on without.
 #[cfg(feature = "dhcp")]
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -107,7 +110,7 @@ pub struct Stats {
     /// Frames taken from the device.
     pub frames: u64,
     /// Datagrams for the relay that came from or went to an address that nobody can answer or be
-    /// answered at: a group, broadcast, loopback.
+    /// answered at: a group, broadcast, loopback, the node's own as a source.
     pub misdirected: u64,
     /// Replies and farewells that the device took no frame for.
     pub replies_lost: u64,
@@ -126,6 +129,8 @@ pub struct Node<D: phy::Device, const PEERS: usize, const RING: usize> {
     port: u16,
     /// When the stack has something to do at the latest, if no frame comes.
     maintain_at: Instant,
+    /// When a refusal may be logged again, and how many were not.
+    refusals: (Instant, u32),
     /// The addresses as they were last told to the relay and the log.
     networks: Vec<Network, NETWORKS_MAX>,
     #[cfg(feature = "ipv4")]
@@ -173,6 +178,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
             stats: Stats::default(),
             port: config.port,
             maintain_at: now,
+            refusals: (now, 0),
             networks: Vec::new(),
             #[cfg(feature = "ipv4")]
             ipv4: Ipv4::new(&config, now),
@@ -334,7 +340,15 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
 
     fn handle_datagram(&mut self, now: Instant) -> bool {
         let datagram = match self.stack.datagram() {
-            Some(Ok(datagram)) if is_on_wire(datagram.source.ip()) => datagram,
+            Some(Ok(datagram))
+                if is_on_wire(datagram.source.ip())
+                    && !self
+                        .networks
+                        .iter()
+                        .any(|own| own.address == datagram.source.ip()) =>
+            {
+                datagram
+            }
             Some(_) => {
                 self.stats.misdirected += 1;
                 return true;
@@ -368,7 +382,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
         if !reply.is_empty() {
             self.answer(now, &route, source, &reply);
         }
-        self.log_event(source, &event);
+        self.log_event(now, source, &event);
         true
     }
 
@@ -450,7 +464,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
         self.stats.replies_lost += u64::from(!is_sent);
     }
 
-    fn log_event(&self, source: SocketAddr, event: &Event) {
+    fn log_event(&mut self, now: Instant, source: SocketAddr, event: &Event) {
         let peer = event.seat().and_then(|seat| self.relay.peer(seat));
         let name = peer.map(|peer| peer.name).unwrap_or_default();
         match event {
@@ -464,15 +478,18 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
             Event::Renamed { from, .. } => {
                 log!(info, "{=str} is now {=str}", from.as_str(), name);
             }
-            Event::Refused { why, .. } => {
+            Event::Refused { why, .. } if now >= self.refusals.0 => {
                 log!(
                     info,
-                    "refused from {} {=str}: {=str}",
+                    "refused from {} {=str}: {=str}; {=u32} others were not logged",
                     source,
                     name,
-                    why.as_str()
+                    why.as_str(),
+                    self.refusals.1
                 );
+                self.refusals = (now.after(REFUSAL_INTERVAL), 0);
             }
+            Event::Refused { .. } => self.refusals.1 = self.refusals.1.saturating_add(1),
             Event::Said { lines, .. } => log!(trace, "{=str} said {=u8} lines", name, *lines),
             Event::Answered { .. } => log!(trace, "{=str} was answered", name),
             Event::Helped => log!(trace, "{} was helped", source),
