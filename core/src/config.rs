@@ -84,6 +84,7 @@ impl Default for Config {
 
 /// A network: the addresses that share the first `prefix` bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Network {
     /// An address in it.
     pub address: IpAddr,

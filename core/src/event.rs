@@ -7,6 +7,7 @@ use crate::text::Name;
 
 /// What a datagram was.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Event {
     /// A stranger got a seat. The driver notes from where it can be reached.
     Joined {
@@ -69,6 +70,7 @@ impl Event {
 
 /// Why a datagram was not accepted. Each is counted: see [`Stats::refused`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Refusal {
     /// It starts with the byte 0x01, which marks a dialect that this relay does not speak.
     Frame,
@@ -118,6 +120,7 @@ impl Refusal {
 
 /// A peer that is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Departed {
     /// The seat that it had, free now or given to another.
     pub seat: Seat,
@@ -133,6 +136,7 @@ pub struct Departed {
 
 /// Why a peer is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Departure {
     /// It said so.
     Quit,
@@ -158,6 +162,7 @@ impl Departure {
 
 /// What a network says of a destination that it cannot reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Unreachable {
     /// Nobody listens at the port (ICMP type 3 code 3, RFC 792; ICMPv6 type 1 code 4, RFC 4443
     /// section 3.1).
@@ -168,6 +173,7 @@ pub enum Unreachable {
 
 /// What has happened since the start, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Stats {
     /// Datagrams handled.

@@ -15,6 +15,7 @@ use crate::time::Instant;
 /// Drivers keep what they know of a peer, such as the local address it writes to, in a table of
 /// their own under [`Seat::index`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Seat(NonZeroU16);
 
 impl Seat {

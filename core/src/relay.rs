@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use heapless::{String, Vec};
 
-use crate::config::Config;
+use crate::config::{Config, NETWORKS_MAX, Network};
 use crate::event::{Departed, Departure, Event, Stats, Unreachable};
 use crate::peers::{Peer, Peers, Seat, Suspicion};
 use crate::queue::{List, Queue};
@@ -100,6 +100,12 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
     /// Sets limits and policies; call it before the first datagram.
     pub fn configure(&mut self, config: Config) {
         self.config = config;
+    }
+
+    /// Replaces [`Config::networks`], at any time: the machine was attached to other networks.
+    /// Peers keep their seats.
+    pub fn set_networks(&mut self, networks: Vec<Network, NETWORKS_MAX>) {
+        self.config.networks = networks;
     }
 
     /// A datagram arrived: `payload` from `source`.

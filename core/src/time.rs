@@ -6,6 +6,7 @@ use core::time::Duration;
 ///
 /// Time that stands still or goes back is harmless: what is not in the past yet simply waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Instant {
     millis: u64,
 }

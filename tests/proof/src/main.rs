@@ -102,6 +102,7 @@ enum Call {
     RelayNew,
     RelayDefault,
     RelayConfigure,
+    RelaySetNetworks,
     RelayHandleDatagram,
     RelayHandleUnreachable,
     RelayHandleTimeout,
@@ -161,6 +162,7 @@ impl<const PEERS: usize, const RING: usize> Of<PEERS, RING> {
             Call::RelayHandleDatagram => {
                 v.event = relay.handle_datagram(v.now, v.address, v.bytes, &mut v.reply);
             }
+            Call::RelaySetNetworks => relay.set_networks(v.config.networks.clone()),
             Call::RelayHandleUnreachable => {
                 v.departed = relay.handle_unreachable(v.now, v.seat, v.unreachable);
             }

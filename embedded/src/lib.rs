@@ -1,0 +1,545 @@
+#![no_std]
+#![forbid(unsafe_code)]
+//! The relay of kilochat on the [smoltcp] network stack: no operating system, no heap.
+//!
+//! A [`Node`] owns an Ethernet device, the stack and the relay. Somebody calls [`Node::poll`]
+//! whenever the device has a frame and when the moment has come that the last call returned, and
+//! does nothing else in between. The memory is [`Storage`], a `static` of a size that is known when
+//! it is compiled.
+//!
+//! ```
+//! # use core::net::IpAddr;
+//! # use kilochat_embedded::phy::{Device, Loopback, Medium};
+//! use kilochat_core::{Instant, Network};
+//! use kilochat_embedded::{Config, Node, Storage};
+//! use static_cell::ConstStaticCell;
+//!
+//! static STORAGE: ConstStaticCell<Storage<32, 8192>> = ConstStaticCell::new(Storage::new());
+//!
+//! # let device = Loopback::new(Medium::Ethernet);
+//! # let milliseconds = || 0;
+//! let mut config = Config::new([0x02, 0, 0, 0, 0, 1]);
+//! # let address = IpAddr::from([192, 0, 2, 1]);
+//! let _ = config.addresses.push(Network { address, prefix: 24 });
+//! let now = Instant::from_millis(milliseconds());
+//! let mut node = Node::new(device, STORAGE.take(), config, now)?;
+//! # let mut rounds = 0;
+//! loop {
+//!     let wake_up = node.poll(Instant::from_millis(milliseconds()));
+//!     // sleep until a frame comes or until `wake_up`
+//! #     let _ = wake_up;
+//! #     rounds += 1;
+//! #     if rounds > 3 { break; }
+//! }
+//! # Ok::<(), kilochat_embedded::Error>(())
+//! ```
+//!
+//! **Nobody waits for a peer.** A stack that asks for a hardware address before it sends waits for
+//! peers that are gone. A node answers each peer at the hardware address that its last datagram
+//! came from, and from the address that it went to; it asks nobody.
+//!
+//! # Features
+//!
+//! Each adds something and costs nothing when it is off. By default all are on but the last.
+//!
+//! | feature | |
+//! |---|---|
+//! | `ipv4`, `ipv6` | the families; at least one. IPv6 always has a link-local address |
+//! | `dhcp` | an IPv4 address from the network. After 10 s without one a node goes on with its static address, or else a link-local one (169.254.0.0/16), and keeps asking |
+//! | `slaac` | IPv6 addresses from routers |
+//! | `mdns` | an answer to the question where `NAME.local` is |
+//! | `defmt` | logs: addresses, joins, leaves and refusals at level info, datagrams at trace |
+//!
+//! # Limits
+//!
+//! smoltcp does not answer a machine that asks, before it has an address itself, whether one of
+//! the node's is free; link-local IPv4 addresses and the mDNS name are taken unasked. On a network
+//! with two such nodes that is a matter of care with hardware addresses and names.
+//!
+//! [smoltcp]: https://docs.rs/smoltcp
+
+#[cfg(test)]
+extern crate std;
+
+mod config;
+mod log;
+#[cfg(feature = "mdns")]
+mod mdns;
+mod stack;
+mod wire;
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use heapless::Vec;
+use kilochat_core::{DATAGRAM_MAX, Departed, Event, Instant, NETWORKS_MAX, Network, Relay, Reply};
+
+pub use config::{
+    ADDRESSES_MAX, Config, Error, NAME_MAX, PORT, Storage, link_local, link_local_v4,
+};
+use log::log;
+use stack::{Route, Stack};
+pub use stack::{phy, time};
+
+/// The most frames that a poll takes from the device before it sends what they made due.
+const BATCH: usize = 32;
+
+/// How soon to try again when the device takes nothing.
+const BLOCKED: Duration = Duration::from_millis(1);
+
+/// How long to sleep at most: smoltcp does not say when it has to report its multicast groups, and
+/// says that it is late when it waits for a router that does not exist.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// How long to wait for a DHCP server before going on without.
+#[cfg(feature = "dhcp")]
+const LEASE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A name is told to everybody at most once in this time (RFC 6762 section 6).
+#[cfg(feature = "mdns")]
+const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What has happened on the network since the start, counted. [`Relay::stats`] counts the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct Stats {
+    /// Frames taken from the device.
+    pub frames: u64,
+    /// Datagrams for the relay that came from or went to an address that nobody can answer or be
+    /// answered at: a group, broadcast, loopback.
+    pub misdirected: u64,
+    /// Replies and farewells that the device took no frame for.
+    pub replies_lost: u64,
+    /// Reports that a datagram of the relay could not be delivered.
+    pub unreachable: u64,
+    /// Answers to the question for the node's name.
+    pub names: u64,
+}
+
+/// A relay on an Ethernet device.
+pub struct Node<D: phy::Device, const PEERS: usize, const RING: usize> {
+    stack: Stack<D>,
+    relay: &'static mut Relay<PEERS, RING>,
+    routes: &'static mut [Route; PEERS],
+    stats: Stats,
+    port: u16,
+    /// The addresses as they were last told to the relay and the log.
+    networks: Vec<Network, NETWORKS_MAX>,
+    #[cfg(feature = "ipv4")]
+    ipv4: Ipv4,
+    #[cfg(feature = "mdns")]
+    name: heapless::String<NAME_MAX>,
+    /// When the name may be told to everybody again.
+    #[cfg(feature = "mdns")]
+    answered: Instant,
+}
+
+/// Where the IPv4 address comes from when DHCP gives none.
+#[cfg(feature = "ipv4")]
+struct Ipv4 {
+    /// The static address or, where a lease may come, at least a link-local one.
+    fallback: Option<Network>,
+    /// When to take it.
+    #[cfg(feature = "dhcp")]
+    take_at: Option<Instant>,
+}
+
+impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING> {
+    /// A node that answers from the first [`poll`](Self::poll) on.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration, or the device, cannot be worked with.
+    pub fn new(
+        device: D,
+        storage: &'static mut Storage<PEERS, RING>,
+        config: Config,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        config.check()?;
+        let Storage {
+            relay,
+            routes,
+            buffers,
+        } = storage;
+        let stack = Stack::new(device, buffers, &config, now)?;
+        let mut node = Self {
+            stack,
+            relay,
+            routes,
+            stats: Stats::default(),
+            port: config.port,
+            networks: Vec::new(),
+            #[cfg(feature = "ipv4")]
+            ipv4: Ipv4::new(&config, now),
+            #[cfg(feature = "mdns")]
+            name: config.name,
+            #[cfg(feature = "mdns")]
+            answered: now,
+        };
+        node.relay.configure(config.relay);
+        log!(
+            info,
+            "up: {=usize} seats, UDP port {=u16}, hardware address {=[u8]:02x}",
+            PEERS,
+            config.port,
+            config.hardware
+        );
+        #[cfg(feature = "ipv4")]
+        if !node.ipv4.waits() {
+            node.stack.set_ipv4(node.ipv4.fallback, None);
+        }
+        node.note_addresses();
+        Ok(node)
+    }
+
+    /// Takes what the device has received, a batch of frames at most, and sends what is due.
+    ///
+    /// Returns when to call it again if no frame comes before; a moment that is not in the future
+    /// means that there is more to do now. The work of a call is bounded.
+    pub fn poll(&mut self, now: Instant) -> Option<Instant> {
+        self.maintain(now);
+        let mut frames = 0;
+        while frames < BATCH
+            && (self.relay.can_receive() || self.send(now))
+            && self.stack.receive(now)
+        {
+            frames += 1;
+            self.handle_frame(now);
+        }
+        self.stats.frames += frames as u64;
+        while let Some(departed) = self.relay.handle_timeout(now) {
+            log_departed(&departed);
+        }
+        let is_flushed = self.send(now);
+        if frames > 0 {
+            self.maintain(now);
+        }
+        if !is_flushed {
+            return Some(now.after(BLOCKED));
+        }
+        if frames == BATCH {
+            return Some(now);
+        }
+        self.poll_timeout(now)
+    }
+
+    /// Tells all peers that the relay is stopping; returns false if the device took not all of it,
+    /// and then [`poll`](Self::poll) sends the rest.
+    pub fn stop(&mut self, now: Instant) -> bool {
+        self.relay.stop(now);
+        self.send(now)
+    }
+
+    /// The relay, for its peers and counters.
+    pub fn relay(&self) -> &Relay<PEERS, RING> {
+        self.relay
+    }
+
+    /// What has been counted so far on the network.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// The node's addresses, as they are now.
+    pub fn addresses(&self) -> impl Iterator<Item = Network> + '_ {
+        self.stack.addresses()
+    }
+
+    /// The device.
+    pub fn device(&self) -> &D {
+        self.stack.device()
+    }
+
+    /// The device, for instance to count its errors.
+    pub fn device_mut(&mut self) -> &mut D {
+        self.stack.device_mut()
+    }
+
+    /// When there is something to do at the latest, if no frame comes.
+    fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
+        let sleep = now.after(SLEEP_MAX);
+        let stack = self.stack.poll_timeout(now).filter(|then| *then > now);
+        #[cfg(feature = "dhcp")]
+        let lease = self.ipv4.take_at;
+        #[cfg(not(feature = "dhcp"))]
+        let lease = None;
+        let timers = [Some(sleep), stack, self.relay.poll_timeout(), lease];
+        timers.into_iter().flatten().min()
+    }
+
+    /// Does what the stack has to do without a frame, and follows its addresses.
+    fn maintain(&mut self, now: Instant) {
+        self.stack.maintain(now);
+        #[cfg(feature = "dhcp")]
+        self.follow_lease(now);
+        self.note_addresses();
+    }
+
+    #[cfg(feature = "dhcp")]
+    fn follow_lease(&mut self, now: Instant) {
+        match self.stack.poll_dhcp() {
+            Some(stack::Lease::Gained(network, router)) => {
+                self.ipv4.take_at = None;
+                self.stack.set_ipv4(Some(network), router);
+            }
+            // also what it says before the first lease
+            Some(stack::Lease::Lost) if self.ipv4.take_at.is_none() => {
+                log!(warn, "the DHCP lease is lost");
+                self.ipv4.take_at = Some(now.after(LEASE_PATIENCE));
+                self.stack.set_ipv4(None, None);
+            }
+            Some(stack::Lease::Lost) | None => {}
+        }
+        if self.ipv4.take_at.is_some_and(|then| now >= then) {
+            log!(
+                warn,
+                "no DHCP lease after {=u64} s: going on without, and asking on",
+                LEASE_PATIENCE.as_secs()
+            );
+            self.ipv4.take_at = None;
+            self.stack.set_ipv4(self.ipv4.fallback, None);
+        }
+    }
+
+    /// Tells the relay and the log of addresses that have changed.
+    fn note_addresses(&mut self) {
+        if self.stack.addresses().eq(self.networks.iter().copied()) {
+            return;
+        }
+        let networks: Vec<_, NETWORKS_MAX> = self.stack.addresses().take(NETWORKS_MAX).collect();
+        for network in networks.iter().filter(|new| !self.networks.contains(new)) {
+            log!(info, "address {}/{=u8}", network.address, network.prefix);
+        }
+        for network in self.networks.iter().filter(|old| !networks.contains(old)) {
+            log!(info, "no longer {}/{=u8}", network.address, network.prefix);
+        }
+        self.relay.set_networks(networks.clone());
+        self.networks = networks;
+    }
+
+    /// Handles what a frame has brought.
+    fn handle_frame(&mut self, now: Instant) {
+        if let Some(report) = self.stack.take_unreachable() {
+            self.handle_unreachable(now, &report);
+        }
+        self.handle_datagram(now);
+        #[cfg(feature = "mdns")]
+        self.handle_question(now);
+    }
+
+    fn handle_datagram(&mut self, now: Instant) {
+        let datagram = match self.stack.datagram() {
+            Some(Ok(datagram)) if is_on_wire(datagram.source.ip()) => datagram,
+            Some(_) => {
+                self.stats.misdirected += 1;
+                return;
+            }
+            None => return,
+        };
+        let mut reply = Reply::new();
+        let event = self
+            .relay
+            .handle_datagram(now, datagram.source, datagram.payload, &mut reply);
+        let (source, route) = (datagram.source, datagram.route);
+        if let Event::Joined {
+            displaced: Some(departed),
+            ..
+        } = &event
+            && let Some(farewell) = self.routes.get(departed.seat.index()).copied()
+            && !departed.farewell.is_empty()
+        {
+            self.answer(
+                now,
+                &farewell,
+                departed.address,
+                departed.farewell.as_bytes(),
+            );
+        }
+        if let Some(seat) = event.seat()
+            && let Some(known) = self.routes.get_mut(seat.index())
+        {
+            *known = route;
+        }
+        if !reply.is_empty() {
+            self.answer(now, &route, source, &reply);
+        }
+        self.log_event(source, &event);
+    }
+
+    fn handle_unreachable(&mut self, now: Instant, report: &stack::Report) {
+        if report.local.port() != self.port {
+            return;
+        }
+        self.stats.unreachable += 1;
+        if let Some(seat) = self.relay.find(&report.peer)
+            && let Some(departed) = self.relay.handle_unreachable(now, seat, report.why)
+        {
+            log_departed(&departed);
+        }
+    }
+
+    /// Answers the question where the node is.
+    #[cfg(feature = "mdns")]
+    fn handle_question(&mut self, now: Instant) {
+        let Some(datagram) = self.stack.question() else {
+            return;
+        };
+        let source = datagram.source;
+        let is_near = |network: &Network| network.contains(source.ip());
+        let Some(asked) = mdns::question(datagram.payload, &self.name)
+            .filter(|_| self.networks.iter().any(is_near))
+        else {
+            return;
+        };
+        let id = datagram.payload.first_chunk().copied();
+        let legacy = id
+            .filter(|_| source.port() != mdns::PORT)
+            .map(u16::from_be_bytes);
+        let mut route = datagram.route;
+        let mut to = source.ip();
+        if legacy.is_none() && !asked.is_unicast {
+            if now < self.answered {
+                return;
+            }
+            self.answered = now.after(ANSWER_INTERVAL);
+            (to, route.hardware) = match to {
+                IpAddr::V4(_) => (mdns::GROUP_V4.into(), mdns::HARDWARE_V4),
+                IpAddr::V6(_) => (mdns::GROUP_V6.into(), mdns::HARDWARE_V6),
+            };
+        }
+        let addresses = self.networks.iter().map(|network| network.address);
+        if let Some(answer) = mdns::answer(asked, legacy, &self.name, addresses) {
+            let ports = (mdns::PORT, source.port());
+            let is_sent = self.stack.send(now, &route, ports, to, &answer);
+            self.stats.names += u64::from(is_sent);
+            self.stats.replies_lost += u64::from(!is_sent);
+        }
+    }
+
+    /// Sends what is due; returns false if the device takes no more.
+    fn send(&mut self, now: Instant) -> bool {
+        let mut buffer = [0; DATAGRAM_MAX];
+        while let Some(fanout) = self.relay.poll_fanout(now, &mut buffer) {
+            let payload = fanout.payload();
+            for delivery in fanout {
+                let to = delivery.address;
+                let Some(route) = self.routes.get(delivery.seat.index()) else {
+                    continue;
+                };
+                let ports = (self.port, to.port());
+                if !self.stack.send(now, route, ports, to.ip(), payload) {
+                    self.relay.refused(delivery);
+                    return false;
+                }
+                log!(trace, "{=usize} bytes to {}", payload.len(), to);
+            }
+        }
+        true
+    }
+
+    /// Sends what is sent now or never.
+    fn answer(&mut self, now: Instant, route: &Route, to: SocketAddr, payload: &[u8]) {
+        let ports = (self.port, to.port());
+        let is_sent = self.stack.send(now, route, ports, to.ip(), payload);
+        self.stats.replies_lost += u64::from(!is_sent);
+    }
+
+    fn log_event(&self, source: SocketAddr, event: &Event) {
+        let peer = event.seat().and_then(|seat| self.relay.peer(seat));
+        let name = peer.map(|peer| peer.name).unwrap_or_default();
+        match event {
+            Event::Joined { displaced, .. } => {
+                if let Some(departed) = displaced {
+                    log_departed(departed);
+                }
+                log!(info, "{=str} joined from {}", name, source);
+            }
+            Event::Left(departed) => log_departed(departed),
+            Event::Renamed { from, .. } => {
+                log!(info, "{=str} is now {=str}", from.as_str(), name);
+            }
+            Event::Refused { why, .. } => {
+                log!(
+                    info,
+                    "refused from {} {=str}: {=str}",
+                    source,
+                    name,
+                    why.as_str()
+                );
+            }
+            Event::Said { lines, .. } => log!(trace, "{=str} said {=u8} lines", name, *lines),
+            Event::Answered { .. } => log!(trace, "{=str} was answered", name),
+            Event::Helped => log!(trace, "{} was helped", source),
+            Event::Keepalive { .. } => log!(trace, "{=str} is there", name),
+        }
+    }
+}
+
+#[cfg(feature = "ipv4")]
+impl Ipv4 {
+    fn new(config: &Config, now: Instant) -> Self {
+        let mut addresses = config.addresses.iter().copied();
+        let fixed = addresses.find(|network| network.address.is_ipv4());
+        #[cfg(not(feature = "dhcp"))]
+        {
+            let _ = now;
+            Self { fallback: fixed }
+        }
+        #[cfg(feature = "dhcp")]
+        {
+            let link_local = Network {
+                address: link_local_v4(config.hardware).into(),
+                prefix: 16,
+            };
+            Self {
+                fallback: fixed.or(config.dhcp.then_some(link_local)),
+                take_at: config.dhcp.then(|| now.after(LEASE_PATIENCE)),
+            }
+        }
+    }
+
+    /// Whether a lease may still come.
+    fn waits(&self) -> bool {
+        #[cfg(feature = "dhcp")]
+        {
+            self.take_at.is_some()
+        }
+        #[cfg(not(feature = "dhcp"))]
+        {
+            false
+        }
+    }
+}
+
+impl<D: phy::Device, const PEERS: usize, const RING: usize> core::fmt::Debug
+    for Node<D, PEERS, RING>
+{
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter
+            .debug_struct("Node")
+            .field("relay", &self.relay)
+            .field("stats", &self.stats)
+            .field("networks", &self.networks)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a datagram on a wire may have this source: not the receiver itself. The relay refuses
+/// groups.
+fn is_on_wire(source: IpAddr) -> bool {
+    // an IPv6 form of an IPv4 address is not for the wire either (RFC 4942 section 2.2)
+    let is_mapped = source.is_ipv6() && source.to_canonical().is_ipv4();
+    !source.is_loopback() && !is_mapped
+}
+
+fn log_departed(departed: &Departed) {
+    log!(
+        info,
+        "{=str} left ({=str}), was at {}",
+        departed.name.as_str(),
+        departed.why.as_str(),
+        departed.address
+    );
+}

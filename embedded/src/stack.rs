@@ -1,0 +1,605 @@
+//! The network stack: the only file that names smoltcp's types.
+//!
+//! smoltcp answers ARP, neighbour discovery and ping, keeps the addresses and takes UDP apart. It
+//! sends no datagram of the relay: its sockets would wait for a neighbour that does not answer, and
+//! all peers with them. Each peer is answered to the hardware address that its own datagrams came
+//! from, by frames that go straight to the device.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use heapless::Vec;
+use kilochat_core::{DATAGRAM_MAX, Instant, Network, Unreachable};
+use smoltcp::iface::{self, Interface, SocketHandle, SocketSet, SocketStorage};
+use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken};
+use smoltcp::socket::udp;
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, IpAddress, IpCidr, IpProtocol, IpRepr,
+    UdpPacket, UdpRepr,
+};
+
+/// What an Ethernet driver for a node implements: smoltcp's traits for network devices.
+pub use smoltcp::phy;
+/// The time stamps of [`phy::Device`].
+pub use smoltcp::time;
+
+use crate::config::{Config, Error};
+use crate::wire;
+
+/// Bytes of the largest UDP payload in an Ethernet frame, so that one that is too long for the
+/// relay is seen and refused.
+const PAYLOAD_MAX: usize = 1472;
+
+/// Bytes of the largest question for a name that is read.
+#[cfg(feature = "mdns")]
+const QUESTION_MAX: usize = 512;
+
+/// UDP, names and DHCP.
+const SOCKETS: usize = 3;
+
+/// Ethernet, the longer IP header, UDP.
+const HEADERS_MAX: usize = 14 + 40 + 8;
+
+/// How far smoltcp's clock may go: it counts microseconds in an `i64`.
+const TIME_MAX: u64 = 1 << 50;
+
+/// How to answer a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// The hardware address that its last datagram came from: its own or its router's.
+    pub(crate) hardware: [u8; 6],
+    /// The node's address that its last datagram went to.
+    pub(crate) local: IpAddr,
+}
+
+impl Route {
+    pub(crate) const NOWHERE: Self = Self {
+        hardware: [0; 6],
+        local: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+}
+
+/// A datagram that arrived at one of the node's ports.
+#[derive(Debug)]
+pub(crate) struct Datagram<'a> {
+    pub(crate) source: SocketAddr,
+    pub(crate) route: Route,
+    pub(crate) payload: &'a [u8],
+}
+
+/// What DHCP has brought about.
+#[cfg(feature = "dhcp")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lease {
+    Gained(Network, Option<Ipv4Addr>),
+    Lost,
+}
+
+/// The memory of the sockets; their tables are made when the stack is, so that it starts as zeros.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    sockets: Vec<SocketStorage<'static>, SOCKETS>,
+    metadata: Vec<udp::PacketMetadata, 1>,
+    payload: [u8; PAYLOAD_MAX],
+    #[cfg(feature = "mdns")]
+    question_metadata: Vec<udp::PacketMetadata, 1>,
+    #[cfg(feature = "mdns")]
+    question: [u8; QUESTION_MAX],
+}
+
+impl Buffers {
+    pub(crate) const fn new() -> Self {
+        Self {
+            sockets: Vec::new(),
+            metadata: Vec::new(),
+            payload: [0; PAYLOAD_MAX],
+            #[cfg(feature = "mdns")]
+            question_metadata: Vec::new(),
+            #[cfg(feature = "mdns")]
+            question: [0; QUESTION_MAX],
+        }
+    }
+}
+
+/// A device with its interface and sockets.
+pub(crate) struct Stack<D> {
+    device: NotingDevice<D>,
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    checksums: ChecksumCapabilities,
+    hardware: [u8; 6],
+    udp: SocketHandle,
+    #[cfg(feature = "mdns")]
+    names: Option<SocketHandle>,
+    #[cfg(feature = "dhcp")]
+    dhcp: Option<SocketHandle>,
+}
+
+impl<D: Device> Stack<D> {
+    /// A stack on `device` without an IPv4 address.
+    pub(crate) fn new(
+        device: D,
+        buffers: &'static mut Buffers,
+        config: &Config,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let capabilities = device.capabilities();
+        if capabilities.medium != Medium::Ethernet
+            || capabilities.max_transmission_unit < HEADERS_MAX + DATAGRAM_MAX
+        {
+            return Err(Error::Device);
+        }
+        let mut device = NotingDevice {
+            device,
+            notes: Notes::new(config.hardware),
+        };
+        let mut options = iface::Config::new(EthernetAddress(config.hardware).into());
+        options.random_seed = config.seed;
+        #[cfg(feature = "slaac")]
+        {
+            options.slaac = config.slaac;
+        }
+        let interface = Interface::new(options, &mut device, stack_time(now));
+        buffers.sockets = (0..SOCKETS).map(|_| SocketStorage::EMPTY).collect();
+        let mut sockets = SocketSet::new(buffers.sockets.as_mut_slice());
+        let udp = open(
+            &mut sockets,
+            &mut buffers.metadata,
+            &mut buffers.payload,
+            config.port,
+        );
+        #[cfg(feature = "mdns")]
+        let names = (!config.name.is_empty() && config.port != crate::mdns::PORT).then(|| {
+            open(
+                &mut sockets,
+                &mut buffers.question_metadata,
+                &mut buffers.question,
+                crate::mdns::PORT,
+            )
+        });
+        #[cfg(feature = "dhcp")]
+        let dhcp = config.dhcp.then(|| {
+            let mut socket = smoltcp::socket::dhcpv4::Socket::new();
+            let mut retry = socket.get_retry_config();
+            retry.discover_timeout = time::Duration::from_secs(4);
+            socket.set_retry_config(retry);
+            sockets.add(socket)
+        });
+        let mut stack = Self {
+            device,
+            interface,
+            sockets,
+            checksums: capabilities.checksum,
+            hardware: config.hardware,
+            udp,
+            #[cfg(feature = "mdns")]
+            names,
+            #[cfg(feature = "dhcp")]
+            dhcp,
+        };
+        stack.set_ipv6(config);
+        Ok(stack)
+    }
+
+    pub(crate) fn device(&self) -> &D {
+        &self.device.device
+    }
+
+    pub(crate) fn device_mut(&mut self) -> &mut D {
+        &mut self.device.device
+    }
+
+    /// The node's addresses.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Network> + '_ {
+        self.interface.ip_addrs().iter().map(|cidr| Network {
+            address: cidr.address().into(),
+            prefix: cidr.prefix_len(),
+        })
+    }
+
+    #[cfg(feature = "ipv6")]
+    fn set_ipv6(&mut self, config: &Config) {
+        let local = Network {
+            address: crate::config::link_local(self.hardware).into(),
+            prefix: 64,
+        };
+        let fixed = config.addresses.iter().filter(|n| n.address.is_ipv6());
+        self.interface.update_ip_addrs(|addresses| {
+            // there is room for them
+            addresses.extend([&local].into_iter().chain(fixed).filter_map(cidr));
+        });
+        #[cfg(feature = "mdns")]
+        if self.names.is_some() {
+            // there is room for it
+            let _ = self.interface.join_multicast_group(crate::mdns::GROUP_V6);
+        }
+    }
+
+    #[cfg(not(feature = "ipv6"))]
+    #[expect(clippy::unused_self, reason = "as with IPv6")]
+    fn set_ipv6(&mut self, _config: &Config) {}
+
+    /// Replaces the IPv4 address, which forgets all neighbours.
+    #[cfg(feature = "ipv4")]
+    pub(crate) fn set_ipv4(&mut self, network: Option<Network>, router: Option<Ipv4Addr>) {
+        self.interface.update_ip_addrs(|addresses| {
+            addresses.retain(|address| !matches!(address, IpCidr::Ipv4(_)));
+            // the place of the old one is free
+            addresses.extend(network.as_ref().and_then(cidr));
+        });
+        let routes = self.interface.routes_mut();
+        routes.remove_default_ipv4_route();
+        if let Some(router) = router {
+            // there is room for it
+            let _ = routes.add_default_ipv4_route(router);
+        }
+        #[cfg(feature = "mdns")]
+        if self.names.is_some() && network.is_some() {
+            // there is room for it
+            let _ = self.interface.join_multicast_group(crate::mdns::GROUP_V4);
+        }
+    }
+
+    /// What DHCP has brought about since the last call.
+    #[cfg(feature = "dhcp")]
+    pub(crate) fn poll_dhcp(&mut self) -> Option<Lease> {
+        use smoltcp::socket::dhcpv4::{Event, Socket};
+
+        match self.sockets.get_mut::<Socket<'_>>(self.dhcp?).poll()? {
+            Event::Configured(lease) => {
+                let network = Network {
+                    address: lease.address.address().into(),
+                    prefix: lease.address.prefix_len(),
+                };
+                let router = lease.router;
+                Some(Lease::Gained(network, router.filter(|ip| is_host(*ip))))
+            }
+            Event::Deconfigured => Some(Lease::Lost),
+        }
+    }
+
+    /// Does what is due without a frame: addresses that expire, questions of its own.
+    pub(crate) fn maintain(&mut self, now: Instant) {
+        let now = stack_time(now);
+        self.interface.poll_maintenance(now);
+        self.interface
+            .poll_egress(now, &mut self.device, &mut self.sockets);
+    }
+
+    /// When to call [`maintain`](Self::maintain) next; it may be in the past where smoltcp waits
+    /// for something that it cannot know.
+    pub(crate) fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
+        let then = self.interface.poll_at(stack_time(now), &self.sockets)?;
+        // rounded up: a wake-up too early would only be followed by another
+        let micros = u64::try_from(then.total_micros()).unwrap_or_default();
+        Some(Instant::from_millis(micros.div_ceil(1000)))
+    }
+
+    /// Takes one frame from the device; returns false if there was none.
+    pub(crate) fn receive(&mut self, now: Instant) -> bool {
+        self.device.notes.unreachable = None;
+        let result = self.interface.poll_ingress_single(
+            stack_time(now),
+            &mut self.device,
+            &mut self.sockets,
+        );
+        result != iface::PollIngressSingleResult::None
+    }
+
+    /// The datagram for the relay that the last frame brought.
+    pub(crate) fn datagram(&mut self) -> Option<Result<Datagram<'_>, Misdirected>> {
+        let (payload, metadata) = self
+            .sockets
+            .get_mut::<udp::Socket<'_>>(self.udp)
+            .recv()
+            .ok()?;
+        let local = metadata.local_address?;
+        // groups and broadcast cannot be answered from, and loopback is not on a wire
+        if !self.interface.has_ip_addr(local) {
+            return Some(Err(Misdirected));
+        }
+        Some(Ok(Datagram {
+            source: source(&metadata),
+            route: Route {
+                hardware: self.device.notes.hardware,
+                local: local.into(),
+            },
+            payload,
+        }))
+    }
+
+    /// The question for a name that the last frame brought.
+    #[cfg(feature = "mdns")]
+    pub(crate) fn question(&mut self) -> Option<Datagram<'_>> {
+        let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.names?);
+        let (payload, metadata) = socket.recv().ok()?;
+        let source = source(&metadata);
+        Some(Datagram {
+            source,
+            route: Route {
+                hardware: self.device.notes.hardware,
+                local: self
+                    .interface
+                    .get_source_address(&metadata.endpoint.addr)?
+                    .into(),
+            },
+            payload,
+        })
+    }
+
+    /// From where to where a datagram was, and why it did not arrive, if the last frame said so of
+    /// a datagram from one of the node's addresses.
+    pub(crate) fn take_unreachable(&mut self) -> Option<Report> {
+        let report = self.device.notes.unreachable.take()?;
+        let local = stack_address(report.local.ip())?;
+        self.interface.has_ip_addr(local).then_some(report)
+    }
+
+    /// Sends a datagram at once; returns false if the device takes nothing now.
+    ///
+    /// One of mixed families, which no caller makes, is not sent.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        route: &Route,
+        ports: (u16, u16),
+        to: IpAddr,
+        payload: &[u8],
+    ) -> bool {
+        let udp = UdpRepr {
+            src_port: ports.0,
+            dst_port: ports.1,
+        };
+        let hop_limit = if to.is_multicast() { 255 } else { 64 };
+        let length = udp.header_len() + payload.len();
+        let Some((ip, protocol)) = ip_header(route.local, to, length, hop_limit) else {
+            return true;
+        };
+        let Some(token) = self.device.device.transmit(stack_time(now)) else {
+            return false;
+        };
+        let (hardware, checksums) = (self.hardware, &self.checksums);
+        let length = EthernetFrame::<&[u8]>::buffer_len(ip.buffer_len());
+        phy::TxToken::consume(token, length, |frame| {
+            let mut frame = EthernetFrame::new_unchecked(frame);
+            frame.set_src_addr(EthernetAddress(hardware));
+            frame.set_dst_addr(EthernetAddress(route.hardware));
+            frame.set_ethertype(protocol);
+            let packet = frame.payload_mut();
+            ip.emit(&mut *packet, checksums);
+            udp.emit(
+                &mut UdpPacket::new_unchecked(&mut packet[ip.header_len()..]),
+                &ip.src_addr(),
+                &ip.dst_addr(),
+                payload.len(),
+                |buffer| buffer.copy_from_slice(payload),
+                checksums,
+            );
+        });
+        true
+    }
+}
+
+/// A datagram was sent to a group, to everybody or to an address that is not on a wire.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Misdirected;
+
+/// A device that notes who sent the last frame, and what it says of datagrams that did not arrive.
+struct NotingDevice<D> {
+    device: D,
+    notes: Notes,
+}
+
+struct Notes {
+    own: [u8; 6],
+    hardware: [u8; 6],
+    unreachable: Option<Report>,
+}
+
+/// The network said that a datagram of this node did not arrive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    pub(crate) local: SocketAddr,
+    pub(crate) peer: SocketAddr,
+    pub(crate) why: Unreachable,
+}
+
+impl Notes {
+    fn new(own: [u8; 6]) -> Self {
+        Self {
+            own,
+            hardware: [0; 6],
+            unreachable: None,
+        }
+    }
+
+    /// Looks at a frame; returns whether the stack may have it.
+    fn take(&mut self, frame: &[u8]) -> bool {
+        let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
+            return false;
+        };
+        self.hardware = ethernet.src_addr().0;
+        if !ethernet.src_addr().is_unicast() || self.hardware == self.own {
+            // nobody can be answered there
+            return false;
+        }
+        #[cfg(feature = "slaac")]
+        if ethernet.ethertype() == EthernetProtocol::Ipv6
+            && wire::advertises_nonsense(ethernet.payload())
+        {
+            return false;
+        }
+        #[cfg(feature = "ipv4")]
+        if ethernet.ethertype() == EthernetProtocol::Ipv4 {
+            self.unreachable = unreachable_v4(ethernet.payload());
+        }
+        #[cfg(feature = "ipv6")]
+        if ethernet.ethertype() == EthernetProtocol::Ipv6 {
+            self.unreachable = unreachable_v6(ethernet.payload());
+        }
+        true
+    }
+}
+
+#[cfg(feature = "ipv4")]
+fn unreachable_v4(packet: &[u8]) -> Option<Report> {
+    use smoltcp::wire::{Icmpv4Message, Icmpv4Packet, Ipv4Packet};
+
+    let ip = Ipv4Packet::new_checked(packet).ok()?;
+    if ip.next_header() != IpProtocol::Icmp {
+        return None;
+    }
+    let icmp = Icmpv4Packet::new_checked(ip.payload()).ok()?;
+    if icmp.msg_type() != Icmpv4Message::DstUnreachable || !icmp.verify_checksum() {
+        return None;
+    }
+    report(icmp.data(), ip.dst_addr().into(), icmp.msg_code() == 3)
+}
+
+#[cfg(feature = "ipv6")]
+fn unreachable_v6(packet: &[u8]) -> Option<Report> {
+    use smoltcp::wire::{Icmpv6Message, Icmpv6Packet, Ipv6Packet};
+
+    let ip = Ipv6Packet::new_checked(packet).ok()?;
+    if ip.next_header() != IpProtocol::Icmpv6 {
+        return None;
+    }
+    let icmp = Icmpv6Packet::new_checked(ip.payload()).ok()?;
+    if icmp.msg_type() != Icmpv6Message::DstUnreachable
+        || !icmp.verify_checksum(&ip.src_addr(), &ip.dst_addr())
+    {
+        return None;
+    }
+    report(icmp.payload(), ip.dst_addr().into(), icmp.msg_code() == 4)
+}
+
+/// What an ICMP error to `own` reports, if it quotes a datagram from there.
+fn report(quoted: &[u8], own: IpAddr, is_port: bool) -> Option<Report> {
+    let (local, peer) = wire::quoted(quoted)?;
+    let why = if is_port {
+        Unreachable::Port
+    } else {
+        Unreachable::Path
+    };
+    (local.ip() == own).then_some(Report { local, peer, why })
+}
+
+impl<D: Device> Device for NotingDevice<D> {
+    type RxToken<'a>
+        = NotingToken<'a, D::RxToken<'a>>
+    where
+        Self: 'a;
+    type TxToken<'a>
+        = D::TxToken<'a>
+    where
+        Self: 'a;
+
+    fn receive(&mut self, now: time::Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        let (token, reply) = self.device.receive(now)?;
+        let notes = &mut self.notes;
+        Some((NotingToken { token, notes }, reply))
+    }
+
+    fn transmit(&mut self, now: time::Instant) -> Option<Self::TxToken<'_>> {
+        self.device.transmit(now)
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        self.device.capabilities()
+    }
+}
+
+struct NotingToken<'a, T> {
+    token: T,
+    notes: &'a mut Notes,
+}
+
+impl<T: RxToken> RxToken for NotingToken<'_, T> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, handle: F) -> R {
+        let notes = self.notes;
+        self.token.consume(|frame| {
+            let is_fit = notes.take(frame);
+            // smoltcp does nothing with an empty frame
+            handle(if is_fit { frame } else { &[] })
+        })
+    }
+
+    fn meta(&self) -> PacketMeta {
+        self.token.meta()
+    }
+}
+
+/// Opens a socket that receives only: one datagram, which is taken before the next frame.
+fn open(
+    sockets: &mut SocketSet<'static>,
+    metadata: &'static mut Vec<udp::PacketMetadata, 1>,
+    payload: &'static mut [u8],
+    port: u16,
+) -> SocketHandle {
+    *metadata = [udp::PacketMetadata::EMPTY].into();
+    let nothing: (&'static mut [_], &'static mut [u8]) = (&mut [], &mut []);
+    let mut socket = udp::Socket::new(
+        udp::PacketBuffer::new(metadata.as_mut_slice(), payload),
+        udp::PacketBuffer::new(nothing.0, nothing.1),
+    );
+    // it is not open yet, and callers do not ask for port 0
+    let _ = socket.bind(port);
+    sockets.add(socket)
+}
+
+/// The header of a packet of `length` bytes of payload, none if the families differ.
+fn ip_header(
+    local: IpAddr,
+    to: IpAddr,
+    length: usize,
+    hop_limit: u8,
+) -> Option<(IpRepr, EthernetProtocol)> {
+    if local.is_ipv4() != to.is_ipv4() {
+        // `IpRepr::new` panics
+        return None;
+    }
+    let header = IpRepr::new(
+        stack_address(local)?,
+        stack_address(to)?,
+        IpProtocol::Udp,
+        length,
+        hop_limit,
+    );
+    let protocol = if local.is_ipv4() {
+        EthernetProtocol::Ipv4
+    } else {
+        EthernetProtocol::Ipv6
+    };
+    Some((header, protocol))
+}
+
+/// An address as smoltcp has it, none of a family that is not compiled in.
+fn stack_address(ip: IpAddr) -> Option<IpAddress> {
+    match ip {
+        #[cfg(feature = "ipv4")]
+        IpAddr::V4(ip) => Some(ip.into()),
+        #[cfg(not(feature = "ipv4"))]
+        IpAddr::V4(_) => None,
+        #[cfg(feature = "ipv6")]
+        IpAddr::V6(ip) => Some(ip.into()),
+        #[cfg(not(feature = "ipv6"))]
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn source(metadata: &udp::UdpMetadata) -> SocketAddr {
+    (IpAddr::from(metadata.endpoint.addr), metadata.endpoint.port).into()
+}
+
+fn cidr(network: &Network) -> Option<IpCidr> {
+    Some(IpCidr::new(stack_address(network.address)?, network.prefix))
+}
+
+#[cfg(feature = "dhcp")]
+fn is_host(ip: Ipv4Addr) -> bool {
+    !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_loopback())
+}
+
+fn stack_time(now: Instant) -> time::Instant {
+    let millis = now.as_millis().min(TIME_MAX);
+    time::Instant::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+}
