@@ -9,13 +9,13 @@ use crate::hosts::Lan;
 
 /// Random frames, and good ones that were changed.
 #[derive(Debug)]
-pub struct Frames {
+pub(crate) struct Frames {
     good: Vec<Vec<u8>>,
     random: Rng,
 }
 
 impl Frames {
-    pub fn new(lan: &Lan, seed: u64) -> Self {
+    pub(crate) fn new(lan: &Lan, seed: u64) -> Self {
         let mut good = Vec::new();
         for host in 0..lan.hosts.len() {
             good.push(lan.question(host));
@@ -30,7 +30,7 @@ impl Frames {
         }
     }
 
-    pub fn next(&mut self) -> Vec<u8> {
+    pub(crate) fn next(&mut self) -> Vec<u8> {
         if self.random.u8(..4) == 0 {
             self.random_frame()
         } else {
@@ -59,7 +59,11 @@ impl Frames {
         let mut frame = random.choice(&self.good).expect("there are some").clone();
         for _ in 0..random.u8(1..=4) {
             // the headers more often than the rest
-            let end = if random.bool() { 62.min(frame.len()) } else { frame.len() };
+            let end = if random.bool() {
+                62.min(frame.len())
+            } else {
+                frame.len()
+            };
             if end == 0 {
                 break;
             }

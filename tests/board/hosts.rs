@@ -16,10 +16,10 @@ use smoltcp::wire::{
 use crate::machine::Machine;
 
 /// The port of the relay.
-pub const PORT: u16 = 10888;
+pub(crate) const PORT: u16 = 10888;
 
 /// The address that the hosts' DHCP server gives to the board.
-pub const LEASED_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 77);
+pub(crate) const LEASED_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 77);
 
 /// The address of the DHCP server.
 const SERVER_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
@@ -27,33 +27,33 @@ const SERVER_HARDWARE: EthernetAddress = EthernetAddress([2, 0xfe, 0, 0, 0, 2]);
 
 /// A host with one peer on it.
 #[derive(Debug)]
-pub struct Host {
-    pub hardware: EthernetAddress,
-    pub ip: IpAddr,
-    pub port: u16,
+pub(crate) struct Host {
+    pub(crate) hardware: EthernetAddress,
+    pub(crate) ip: IpAddr,
+    pub(crate) port: u16,
     /// Whether it neither answers nor hears anything.
-    pub dead: bool,
+    pub(crate) dead: bool,
     /// The board's address that it talks to, and the hardware address that was told for it.
     board: (IpAddr, EthernetAddress),
     /// The datagrams that came for it.
-    pub received: Vec<Vec<u8>>,
+    pub(crate) received: Vec<Vec<u8>>,
 }
 
 /// The board, its cable and the hosts at it.
 #[derive(Debug)]
-pub struct Lan {
-    pub machine: Machine,
-    pub hosts: Vec<Host>,
+pub(crate) struct Lan {
+    pub(crate) machine: Machine,
+    pub(crate) hosts: Vec<Host>,
     /// Whether there is a DHCP server.
-    pub dhcp: bool,
+    pub(crate) dhcp: bool,
     /// How many requests for a hardware address the board has sent.
-    pub board_asked: usize,
+    pub(crate) board_asked: usize,
     /// Anything else that came: answers to pings and to mDNS questions.
-    pub others: Vec<Vec<u8>>,
+    pub(crate) others: Vec<Vec<u8>>,
 }
 
 impl Lan {
-    pub fn new(machine: Machine) -> Self {
+    pub(crate) fn new(machine: Machine) -> Self {
         Self {
             machine,
             hosts: Vec::new(),
@@ -64,14 +64,14 @@ impl Lan {
     }
 
     /// A LAN whose board has booted and got an address.
-    pub fn with_lease(machine: Machine) -> Self {
+    pub(crate) fn with_lease(machine: Machine) -> Self {
         let mut lan = Self::new(machine);
         lan.wait_for_log(&LEASED_IP.to_string());
         lan
     }
 
     /// Waits for a line of the board's log; the hosts go on meanwhile.
-    pub fn wait_for_log(&mut self, part: &str) -> String {
+    pub(crate) fn wait_for_log(&mut self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let seen = self.machine.logged.len();
         loop {
@@ -88,7 +88,7 @@ impl Lan {
     }
 
     /// Adds a host that knows the board's hardware address as hosts do: it has asked.
-    pub fn add(&mut self, ip: IpAddr, board: IpAddr) -> usize {
+    pub(crate) fn add(&mut self, ip: IpAddr, board: IpAddr) -> usize {
         let index = self.hosts.len();
         let [.., low] = u16::try_from(index).expect("few hosts").to_be_bytes();
         self.hosts.push(Host {
@@ -110,7 +110,7 @@ impl Lan {
     }
 
     /// Adds a host on another network, behind the router that `like` uses.
-    pub fn add_remote(&mut self, ip: Ipv4Addr, like: usize) -> usize {
+    pub(crate) fn add_remote(&mut self, ip: Ipv4Addr, like: usize) -> usize {
         let index = self.hosts.len();
         let [.., low] = u16::try_from(index).expect("few hosts").to_be_bytes();
         self.hosts.push(Host {
@@ -125,7 +125,7 @@ impl Lan {
     }
 
     /// The frame with which a host asks for the board's hardware address.
-    pub fn question(&self, host: usize) -> Vec<u8> {
+    pub(crate) fn question(&self, host: usize) -> Vec<u8> {
         let Host {
             hardware,
             ip,
@@ -168,7 +168,7 @@ impl Lan {
     }
 
     /// The frame with which a host sends `payload` to the relay.
-    pub fn datagram(&self, host: usize, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn datagram(&self, host: usize, payload: &[u8]) -> Vec<u8> {
         let host = &self.hosts[host];
         udp(
             (host.hardware, host.ip, host.port),
@@ -178,7 +178,7 @@ impl Lan {
     }
 
     /// The frame with which a host pings the board.
-    pub fn ping(&self, host: usize) -> Vec<u8> {
+    pub(crate) fn ping(&self, host: usize) -> Vec<u8> {
         let host = &self.hosts[host];
         let (from, to) = (host.hardware, host.board.1);
         match (host.ip, host.board.0) {
@@ -202,19 +202,19 @@ impl Lan {
         }
     }
 
-    pub fn say(&self, host: usize, payload: impl AsRef<[u8]>) {
+    pub(crate) fn say(&self, host: usize, payload: impl AsRef<[u8]>) {
         self.machine.send(&self.datagram(host, payload.as_ref()));
     }
 
     /// Joins as `name`.
-    pub fn join(&mut self, host: usize, name: &str) {
+    pub(crate) fn join(&mut self, host: usize, name: &str) {
         self.say(host, name);
         let welcome = format!("* welcome {name}: ");
         self.wait_for(host, |line| line.starts_with(&welcome));
     }
 
     /// Receives until a host gets a line that `wanted` accepts, and returns it.
-    pub fn wait_for(&mut self, host: usize, wanted: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn wait_for(&mut self, host: usize, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = self.hosts[host].received.len();
         loop {
@@ -236,13 +236,13 @@ impl Lan {
     }
 
     /// Says something that the relay answers, and receives until the answer comes.
-    pub fn synchronize(&mut self, host: usize) {
+    pub(crate) fn synchronize(&mut self, host: usize) {
         self.say(host, "/who \u{3}sync");
         self.wait_for(host, |line| line == "* nobody's name begins with ?sync");
     }
 
     /// Receives until all has come that the relay has for those who are alive.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for host in 0..self.hosts.len() {
             if !self.hosts[host].dead {
                 self.synchronize(host);
@@ -252,7 +252,7 @@ impl Lan {
     }
 
     /// All lines that a host has received.
-    pub fn lines(&self, host: usize) -> Vec<String> {
+    pub(crate) fn lines(&self, host: usize) -> Vec<String> {
         let datagrams = self.hosts[host].received.iter();
         let texts = datagrams.map(|datagram| String::from_utf8_lossy(datagram));
         texts
@@ -261,7 +261,7 @@ impl Lan {
     }
 
     /// Handles the next frame from the board, if one comes in time.
-    pub fn step(&mut self, timeout: Duration) -> bool {
+    pub(crate) fn step(&mut self, timeout: Duration) -> bool {
         let mut buffer = [0; 2048];
         let Some(frame) = self.machine.receive(timeout, &mut buffer) else {
             return false;
@@ -488,7 +488,7 @@ fn arp(
 }
 
 /// A UDP datagram in a frame.
-pub fn udp(
+pub(crate) fn udp(
     from: (EthernetAddress, IpAddr, u16),
     to: (EthernetAddress, IpAddr, u16),
     payload: &[u8],
@@ -500,20 +500,26 @@ pub fn udp(
     let length = header.header_len() + payload.len();
     let (source, destination) = (from.1.into(), to.1.into());
     let checksums = ChecksumCapabilities::default();
-    ip((from.0, from.1), (to.0, to.1), IpProtocol::Udp, length, |bytes| {
-        header.emit(
-            &mut UdpPacket::new_unchecked(bytes),
-            &source,
-            &destination,
-            payload.len(),
-            |room| room.copy_from_slice(payload),
-            &checksums,
-        );
-    })
+    ip(
+        (from.0, from.1),
+        (to.0, to.1),
+        IpProtocol::Udp,
+        length,
+        |bytes| {
+            header.emit(
+                &mut UdpPacket::new_unchecked(bytes),
+                &source,
+                &destination,
+                payload.len(),
+                |room| room.copy_from_slice(payload),
+                &checksums,
+            );
+        },
+    )
 }
 
 /// An ICMP message in a frame.
-pub fn icmpv4(
+pub(crate) fn icmpv4(
     from: (EthernetAddress, Ipv4Addr),
     to: (EthernetAddress, Ipv4Addr),
     message: &Icmpv4Repr<'_>,

@@ -8,8 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use defmt_decoder::{DecodeError, Table};
 use kilochat_tests::PATIENCE;
@@ -19,25 +18,25 @@ const NEEDS: &str = "needs qemu-system-arm and the thumbv7m target: \
     apt-get install qemu-system-arm; rustup target add thumbv7m-none-eabi";
 
 /// The address that the firmware under test has while nobody gives it another.
-pub const STATIC_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+pub(crate) const STATIC_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 
 /// The program for the board, with everything in it that can be.
 #[derive(Debug)]
-pub struct Firmware {
-    pub path: PathBuf,
-    pub elf: Vec<u8>,
+pub(crate) struct Firmware {
+    pub(crate) path: PathBuf,
+    pub(crate) elf: Vec<u8>,
     table: Table,
 }
 
 impl Firmware {
     /// Builds it, once for all tests, so that they never run a stale one.
-    pub fn build() -> &'static Self {
+    pub(crate) fn build() -> &'static Self {
         static FIRMWARE: OnceLock<Firmware> = OnceLock::new();
         FIRMWARE.get_or_init(|| Self::build_with(&[]))
     }
 
     /// Builds it with other arguments than usual.
-    pub fn build_with(arguments: &[&str]) -> Self {
+    pub(crate) fn build_with(arguments: &[&str]) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../embedded/firmware");
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("firmware");
         let mut cargo = Command::new(env!("CARGO"));
@@ -67,7 +66,7 @@ impl Firmware {
     }
 
     /// The address of the function whose mangled name contains `part`.
-    pub fn function(&self, part: &str) -> u32 {
+    pub(crate) fn function(&self, part: &str) -> u32 {
         use object::{Object, ObjectSymbol};
         let file = object::File::parse(self.elf.as_slice()).expect("an ELF file");
         let symbol = file
@@ -80,27 +79,27 @@ impl Firmware {
 
 /// A line of the board's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
+pub(crate) struct Logged {
     /// Milliseconds since the board's start, in its own time.
-    pub millis: u64,
+    pub(crate) millis: u64,
     /// Its level and what it says.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// A board, ended when dropped.
 #[derive(Debug)]
-pub struct Machine {
+pub(crate) struct Machine {
     child: Child,
     cable: UdpSocket,
     log: Receiver<Logged>,
     /// All that was logged so far.
-    pub logged: Vec<Logged>,
+    pub(crate) logged: Vec<Logged>,
     debugger: PathBuf,
 }
 
 impl Machine {
     /// Boots the board with `arguments` for QEMU beside the usual ones.
-    pub fn boot(firmware: &'static Firmware, arguments: &[&str]) -> Self {
+    pub(crate) fn boot(firmware: &'static Firmware, arguments: &[&str]) -> Self {
         let cable = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         let mine = cable.local_addr().expect("it is bound");
         // QEMU's end has to be known to it: a port that was free a moment ago
@@ -136,39 +135,20 @@ impl Machine {
         }
     }
 
-    /// Waits for the next line of the log that contains `part`.
-    pub fn wait_for_log(&mut self, part: &str) -> Logged {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.log.recv_timeout(left) {
-                Ok(line) => {
-                    self.logged.push(line.clone());
-                    if line.text.contains(part) {
-                        return line;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("{part:?} was not logged, but {:#?}", self.logged)
-                }
-            }
-        }
-    }
-
     /// Takes in what was logged lately; returns all.
-    pub fn log(&mut self) -> &[Logged] {
+    pub(crate) fn log(&mut self) -> &[Logged] {
         self.logged.extend(self.log.try_iter());
         &self.logged
     }
 
     /// Puts a frame on the cable.
-    pub fn send(&self, frame: &[u8]) {
+    pub(crate) fn send(&self, frame: &[u8]) {
         // a board that is just being started does not listen yet: that frame is lost
         let _ = self.cable.send(frame);
     }
 
     /// The next frame from the board, if one comes in time.
-    pub fn receive<'a>(&self, timeout: Duration, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    pub(crate) fn receive<'a>(&self, timeout: Duration, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
         let timeout = timeout.max(Duration::from_millis(1));
         let set = self.cable.set_read_timeout(Some(timeout));
         set.expect("it is not zero");
@@ -177,12 +157,12 @@ impl Machine {
     }
 
     /// The process id of QEMU.
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Attaches QEMU's debugger, which stops the board.
-    pub fn debug(&self) -> Debugger {
+    pub(crate) fn debug(&self) -> Debugger {
         Debugger::attach(&self.debugger)
     }
 }
@@ -232,7 +212,7 @@ fn millis(seconds: &str) -> u64 {
 /// QEMU's debugger, as the remote protocol of GDB describes it; the board goes on when it is
 /// dropped.
 #[derive(Debug)]
-pub struct Debugger {
+pub(crate) struct Debugger {
     stream: UnixStream,
 }
 
@@ -249,13 +229,13 @@ impl Debugger {
     }
 
     /// Sets register `number`; 15 is the program counter.
-    pub fn set_register(&mut self, number: u8, value: u32) {
+    pub(crate) fn set_register(&mut self, number: u8, value: u32) {
         let answer = self.ask(&format!("P{number:x}={:08x}", value.swap_bytes()));
         assert_eq!(answer, "OK");
     }
 
     /// Writes to memory.
-    pub fn write(&mut self, address: u32, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, address: u32, bytes: &[u8]) {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let answer = self.ask(&format!("M{address:x},{:x}:{hex}", bytes.len()));
         assert_eq!(answer, "OK");

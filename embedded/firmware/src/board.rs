@@ -12,8 +12,8 @@ use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m::peripheral::{NVIC, SCB};
 use cortex_m_rt::{ExceptionFrame, exception};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
-use smoltcp::time::Instant;
+use kilochat_embedded::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use kilochat_embedded::time::Instant;
 
 /// A register of this chip.
 #[derive(Clone, Copy)]
@@ -111,10 +111,11 @@ static UNFIT: AtomicU32 = AtomicU32::new(0);
 /// What is running on the board. There is one, from [`Board::start`].
 #[derive(Debug)]
 pub(crate) struct Board {
-    /// Why the board was reset, as the data sheet numbers it.
-    pub(crate) reset_cause: u32,
+    /// Why the board was reset: bits of `RESC`.
+    reset_cause: u32,
     /// The hardware address, from the chip's user registers.
     pub(crate) hardware_address: Option<[u8; 6]>,
+    #[cfg(feature = "defmt")]
     stack_used: usize,
 }
 
@@ -149,6 +150,7 @@ impl Board {
         Self {
             reset_cause,
             hardware_address: hardware_address(),
+            #[cfg(feature = "defmt")]
             stack_used: 0,
         }
     }
@@ -180,6 +182,24 @@ impl Board {
             }
             sleepy
         }) {}
+    }
+}
+
+/// What can be told of the board.
+#[cfg(feature = "defmt")]
+impl Board {
+    /// Why it was reset. QEMU never says.
+    pub(crate) fn reset_cause(&self) -> &'static str {
+        let causes = [
+            "its reset pin",
+            "power",
+            "low voltage",
+            "the watchdog",
+            "the program",
+        ];
+        let is_set = |bit: &usize| self.reset_cause & 1 << bit != 0;
+        let cause = (0..causes.len()).rev().find(is_set);
+        cause.map_or("a cause it does not know", |bit| causes[bit])
     }
 
     /// The deepest that the stack has been so far, in bytes, if that is deeper than when last asked.
@@ -216,23 +236,31 @@ const FRAME_MAX: usize = 1514;
 /// An Ethernet header: nothing shorter is given to smoltcp.
 const FRAME_MIN: usize = 14;
 
-/// The Ethernet controller as smoltcp takes one; all zero, so that it takes no room in flash.
+/// The memory of the Ethernet controller's driver; all zero, so that it takes no room in flash.
 #[derive(Debug)]
-pub(crate) struct Ethernet {
+pub(crate) struct EthernetBuffers {
     received: FifoBuffer,
     sent: FifoBuffer,
 }
 
-impl Ethernet {
+impl EthernetBuffers {
     pub(crate) const fn new() -> Self {
         Self {
             received: [0; _],
             sent: [0; _],
         }
     }
+}
 
+/// The Ethernet controller as smoltcp takes one.
+#[derive(Debug)]
+pub(crate) struct Ethernet {
+    buffers: &'static mut EthernetBuffers,
+}
+
+impl Ethernet {
     /// Lets the controller send and receive under `address`.
-    pub(crate) fn start(address: [u8; 6]) {
+    pub(crate) fn start(buffers: &'static mut EthernetBuffers, address: [u8; 6]) -> Self {
         let [a, b, c, d, e, f] = address;
         GPIOF_AFSEL.set(0b11 << 2); // the two lamps of the socket
         GPIOF_DEN.set(0b11 << 2);
@@ -245,6 +273,7 @@ impl Ethernet {
         MACRCTL.write(1 << 3 | 1 << 1 | 1); // BADCRC, AMUL, RXEN
         MACRIS.write(MACRIS.read());
         MACIM.write(RXINT);
+        Self { buffers }
     }
 
     /// Whether the one frame that the transmit FIFO holds has left, or leaves soon.
@@ -258,7 +287,7 @@ impl Ethernet {
         // two bytes of length and four of check sequence count
         let [low, high, ..] = first.to_le_bytes();
         let counted = usize::from(u16::from_le_bytes([low, high]));
-        let mut room = self.received.as_chunks_mut::<4>().0.iter_mut();
+        let mut room = self.buffers.received.as_chunks_mut::<4>().0.iter_mut();
         let mut keep = |word: u32| {
             if let Some(bytes) = room.next() {
                 *bytes = word.to_le_bytes();
@@ -288,8 +317,8 @@ impl Device for Ethernet {
                 return None;
             }
             if let Some(length) = self.take_frame() {
-                let frame = &self.received[2..2 + length];
-                return Some((Received(frame), Sending(&mut self.sent)));
+                let EthernetBuffers { received, sent } = &mut *self.buffers;
+                return Some((Received(&received[2..2 + length]), Sending(sent)));
             }
             count(&UNFIT);
         }
@@ -297,7 +326,7 @@ impl Device for Ethernet {
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
-        Self::can_send().then_some(Sending(&mut self.sent))
+        Self::can_send().then_some(Sending(&mut self.buffers.sent))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -441,7 +470,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 
 /// The logs on UART0.
 #[cfg(feature = "defmt")]
-mod uart {
+pub(crate) mod uart {
     use core::cell::RefCell;
     use core::panic::PanicInfo;
     use core::sync::atomic::{AtomicBool, Ordering};
