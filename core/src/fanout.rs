@@ -7,6 +7,7 @@ use core::num::NonZeroU32;
 use heapless::String;
 
 use crate::peers::{Peer, Seat};
+use crate::planted::{Bug, is_planted};
 use crate::queue::List;
 use crate::relay::Relay;
 use crate::ring::{Cursor, Kind};
@@ -64,6 +65,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
     ) -> Option<Fanout<'_, 'buffer, PEERS, RING>> {
         let first = self.queue.front(List::Due)?;
         let peer = self.peers.peer(first)?;
+        if is_planted(Bug::SuspectStalls) && peer.suspicion.reported.is_some() {
+            return None;
+        }
         let (length, range) = self.write_lines(peer, buffer)?;
         let payload = buffer.get(..length)?;
         Some(Fanout {
@@ -96,7 +100,8 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
                 let lines = delivery.to - delivery.from.sequence;
                 self.stats.missed += lines;
                 peer.missed += if self.config.classic { 0 } else { lines };
-            } else if delivery.from.sequence < peer.cursor.sequence {
+            } else if delivery.from.sequence < peer.cursor.sequence && !is_planted(Bug::RefusedLost)
+            {
                 peer.cursor = delivery.from;
             }
         }
@@ -113,6 +118,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
     /// unreachable hold nothing up.
     pub fn can_receive(&self) -> bool {
         let endangered = self.ring.endangered();
+        if is_planted(Bug::Deadlock) {
+            return self.ring.tail().offset >= endangered;
+        }
         if self.queue.front(List::Due).is_none() || self.owed.get() >= endangered {
             return true;
         }
@@ -125,7 +133,8 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         {
             let offset = peer.cursor.offset;
             oldest = oldest.min(offset);
-            held_up |= offset < endangered && peer.suspicion.reported.is_none();
+            held_up |= offset < endangered
+                && (peer.suspicion.reported.is_none() || is_planted(Bug::SuspectHoldsUp));
         }
         self.owed.set(oldest);
         !held_up
@@ -139,7 +148,8 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             from: peer.cursor,
             to: peer.cursor,
             lines: 0,
-            alone: peer.own > peer.cursor.sequence || peer.missed > 0,
+            alone: peer.own > peer.cursor.sequence
+                || (peer.missed > 0 && !is_planted(Bug::GapShared)),
             announcements: false,
             newline: peer.newline,
         };
@@ -163,6 +173,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             let start = length + usize::from(length > 0);
             let end = start + entry.length;
             if end > limit || (self.config.classic && range.lines > 0) {
+                if is_planted(Bug::LineSkipped) {
+                    range.to = entry.next;
+                }
                 break;
             }
             if start > length {
@@ -233,9 +246,9 @@ impl<const PEERS: usize, const RING: usize> Iterator for Fanout<'_, '_, PEERS, R
 impl Range {
     /// Whether another peer at the same cursor is owed the same bytes.
     fn suits(&self, peer: &Peer) -> bool {
-        peer.newline == self.newline
+        (peer.newline == self.newline || is_planted(Bug::LineEndShared))
             && peer.own <= self.from.sequence
             && peer.missed == 0
-            && !(peer.quiet && self.announcements)
+            && (!(peer.quiet && self.announcements) || is_planted(Bug::QuietTold))
     }
 }

@@ -63,6 +63,7 @@ mod fanout;
 mod index;
 mod peers;
 mod plain;
+mod planted;
 mod queue;
 mod relay;
 mod ring;
@@ -73,6 +74,8 @@ pub use config::{Config, MOTD_MAX, NETWORKS_MAX, Network};
 pub use event::{Departed, Departure, Event, Refusal, Stats, Unreachable};
 pub use fanout::{Delivery, Fanout};
 pub use peers::Seat;
+#[cfg(feature = "planted")]
+pub use planted::{Bug, plant};
 pub use relay::{PeerInfo, Relay, Reply};
 pub use text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, Name, SEPARATOR, clean};
 pub use time::Instant;

@@ -6,6 +6,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 use heapless::Vec;
 
 use crate::index::{Index, hash};
+use crate::planted::{Bug, is_planted};
 use crate::ring::{Cursor, Entry, Kind};
 use crate::text::{Name, folded};
 use crate::time::Instant;
@@ -57,7 +58,7 @@ pub(crate) struct Peer {
 impl Peer {
     /// Whether this line is not for the peer: its own, or one that it does not want.
     pub(crate) fn skips(&self, entry: &Entry, echo: bool) -> bool {
-        let own = entry.author == self.id.get() && !echo;
+        let own = entry.author == self.id.get() && !echo && !is_planted(Bug::AuthorHearsItself);
         own || (self.quiet && entry.kind == Kind::Announcement)
     }
 }

@@ -2,6 +2,7 @@
 
 use core::fmt::{self, Display, Write};
 use core::net::SocketAddr;
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use heapless::String;
@@ -9,6 +10,7 @@ use heapless::String;
 use crate::config::is_unicast;
 use crate::event::{Departure, Event, Refusal};
 use crate::peers::{Peer, Seat, Suspicion};
+use crate::planted::{Bug, is_planted};
 use crate::relay::{Line, Relay, Reply};
 use crate::ring::Kind;
 use crate::text::{
@@ -137,7 +139,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
 
     /// Tells a peer that its datagram was not accepted, where that helps and not too often.
     fn refuse(&mut self, now: Instant, seat: Seat, why: Refusal, newline: bool, reply: &mut Reply) {
-        if why == Refusal::TooLong {
+        if why == Refusal::TooLong && !is_planted(Bug::RefusalUntold) {
             answer(reply, newline, format_args!("{TOO_LONG}"));
         }
         if why == Refusal::NotUtf8
@@ -172,7 +174,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             // what did not fit behind a text fits behind the name
             let _ = line.push_str(&start).and_then(|()| line.push(character));
         }
-        self.append(now, Some(seat), Kind::Message, name, &line);
+        if lines == 1 || !is_planted(Bug::RestLost) {
+            self.append(now, Some(seat), Kind::Message, name, &line);
+        }
         Event::Said { seat, lines }
     }
 
@@ -281,6 +285,12 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         let Some(seat) = self.peers.insert(peer) else {
             return refused(Refusal::Full);
         };
+        if is_planted(Bug::OldLinesHidden)
+            && let Some(peer) = self.peers.peer_mut(seat)
+        {
+            let number = u32::try_from(seat.index()).unwrap_or(0);
+            peer.id = NonZeroU32::MIN.saturating_add(number);
+        }
         self.settle(seat);
         self.stats.joined += 1;
         if !self.config.classic {
@@ -297,7 +307,8 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             .find_name(name)
             .filter(|_| !self.config.classic)?;
         let peer = self.peers.peer(seat)?;
-        let is_same = peer.suspicion.reported.is_some() && peer.address.ip() == source.ip();
+        let is_same = peer.suspicion.reported.is_some()
+            && (peer.address.ip() == source.ip() || is_planted(Bug::NameTaken));
         is_same.then_some(seat)
     }
 

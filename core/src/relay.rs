@@ -11,6 +11,7 @@ use heapless::{String, Vec};
 use crate::config::{Config, NETWORKS_MAX, Network};
 use crate::event::{Departed, Departure, Event, Stats, Unreachable};
 use crate::peers::{Peer, Peers, Seat, Suspicion};
+use crate::planted::{Bug, is_planted};
 use crate::queue::{List, Queue};
 use crate::ring::{Cursor, Kind, Ring};
 use crate::text::{DATAGRAM_MAX, LINE_MAX};
@@ -129,7 +130,8 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         match event {
             Event::Refused { why, .. } => {
                 self.stats.count_refusal(why);
-                self.stats.untold += u64::from(reply.is_empty());
+                let is_untold = reply.is_empty() && !is_planted(Bug::DropUncounted);
+                self.stats.untold += u64::from(is_untold);
             }
             Event::Said { .. } => self.stats.messages += 1,
             Event::Renamed { .. } => self.stats.renamed += 1,
@@ -156,6 +158,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         if suspicion
             .reported
             .is_some_and(|reported| now.since(reported) < REPORT_INTERVAL)
+            && !is_planted(Bug::BurstLeaves)
         {
             return None;
         }
@@ -428,7 +431,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             let lines = self.ring.head().sequence - start.sequence;
             let is_message = entry.kind == Kind::Message;
             if is_message
-                && u64::from(*messages) <= most
+                && u64::from(*messages) <= most + u64::from(is_planted(Bug::HistoryTooLong))
                 && lines <= most * HISTORY_LINES_PER_MESSAGE
             {
                 return;
@@ -472,7 +475,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             let missed = tail.sequence - peer.cursor.sequence;
             self.stats.missed += missed;
             peer.cursor = tail;
-            if !self.config.classic {
+            if !self.config.classic && !is_planted(Bug::OverrunUntold) {
                 peer.missed += missed;
             }
         }

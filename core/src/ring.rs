@@ -4,6 +4,7 @@
 //! it, `author u32`, `at u32` (seconds), `flags u8`, `name length u8`. Positions count all bytes
 //! ever appended, so that a position is compared without knowing where the ring wraps.
 
+use crate::planted::{Bug, is_planted};
 use crate::text::LINE_MAX;
 
 /// Bytes of an entry's header.
@@ -111,7 +112,8 @@ impl<const BYTES: usize> Ring<BYTES> {
     /// Takes the oldest line away and returns it, if a line of `length` bytes needs its room.
     pub(crate) fn evict_for(&mut self, length: usize) -> Option<Entry> {
         let end = self.head.offset + (HEADER + length.min(LINE_MAX)) as u64;
-        if end.saturating_sub(self.tail.offset) <= BYTES as u64 {
+        let bytes = BYTES as u64 + u64::from(is_planted(Bug::RingTooLong));
+        if end.saturating_sub(self.tail.offset) <= bytes {
             return None;
         }
         let oldest = self.entry(self.tail)?;

@@ -185,7 +185,7 @@ mod tests {
             (&[(ours, AAAA, 0x8001)], asked(false, true, true)),
             (&[(ours, ANY, 1)], asked(true, true, false)),
             (
-                &[(b"\x04ptr0\xc0\x0c", A, 1), (ours, A, 255)],
+                &[(b"\x04some\x05local\0", A, 1), (ours, A, 255)],
                 asked(true, false, false),
             ),
             (

@@ -37,6 +37,8 @@ pub(crate) struct Host {
     board: (IpAddr, EthernetAddress),
     /// The datagrams that came for it.
     pub(crate) received: Vec<Vec<u8>>,
+    /// How many of them have been waited for.
+    seen: usize,
 }
 
 /// The board, its cable and the hosts at it.
@@ -98,6 +100,7 @@ impl Lan {
             dead: false,
             board: (board, EthernetAddress::BROADCAST),
             received: Vec::new(),
+            seen: 0,
         });
         let deadline = Instant::now() + PATIENCE;
         while self.hosts[index].board.1 == EthernetAddress::BROADCAST {
@@ -120,6 +123,7 @@ impl Lan {
             dead: false,
             board: self.hosts[like].board,
             received: Vec::new(),
+            seen: 0,
         });
         index
     }
@@ -213,13 +217,14 @@ impl Lan {
         self.wait_for(host, |line| line.starts_with(&welcome));
     }
 
-    /// Receives until a host gets a line that `wanted` accepts, and returns it.
+    /// Receives until a host has got a line that `wanted` accepts, after the one that was waited
+    /// for last, and returns it.
     pub(crate) fn wait_for(&mut self, host: usize, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
-        let mut seen = self.hosts[host].received.len();
         loop {
-            while let Some(datagram) = self.hosts[host].received.get(seen) {
-                seen += 1;
+            let receiver = &mut self.hosts[host];
+            while let Some(datagram) = receiver.received.get(receiver.seen) {
+                receiver.seen += 1;
                 let text = str::from_utf8(datagram).expect("the relay sends text");
                 if let Some(line) = text.lines().find(|line| wanted(line)) {
                     return line.to_owned();

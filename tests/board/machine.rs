@@ -246,6 +246,16 @@ impl Debugger {
         let packet = format!("${command}#{sum:02x}");
         let sent = self.stream.write_all(packet.as_bytes());
         sent.expect("QEMU runs");
+        loop {
+            let answer = self.packet();
+            // unasked, it tells that the board has stopped
+            if !answer.starts_with('T') {
+                return answer;
+            }
+        }
+    }
+
+    fn packet(&mut self) -> String {
         let mut answer = Vec::new();
         let mut byte = [0];
         while !matches!(answer.as_slice(), [b'$', .., b'#', _, _]) {

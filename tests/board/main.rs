@@ -160,6 +160,7 @@ fn all_seats_can_be_taken() {
     add_hosts(&mut lan, 1);
     lan.say(32, "late");
     lan.wait_for(32, |line| line == "* full: 32 of 32 seats taken");
+    lan.hosts[32].dead = true; // for the time being
     let mut said = Vec::new();
     for host in 0..32 {
         let text = format!("{} of 32", host + 1);
@@ -172,6 +173,7 @@ fn all_seats_can_be_taken() {
     check_lines(&lan, &said, 0..32);
     lan.say(7, "/quit");
     lan.wait_for(7, |line| line == "* bye");
+    lan.hosts[32].dead = false;
     lan.join(32, "late");
     check_log(&mut lan);
 }
@@ -198,9 +200,7 @@ fn dead_peers_silence_nobody() {
         lan.say(author, &text);
         for host in (0..16).filter(|host| *host != author) {
             let line = format!("p{author} : {text}");
-            if lan.lines(host).last() != Some(&line) {
-                lan.wait_for(host, |received| received == line);
-            }
+            lan.wait_for(host, |received| received == line);
         }
         assert!(start.elapsed() < Duration::from_secs(1), "{text} took long");
         said.push((author, text));

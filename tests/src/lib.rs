@@ -14,6 +14,7 @@
 mod chat;
 mod counts;
 mod dialect;
+pub mod ethernet;
 mod inputs;
 mod judge;
 mod log;

@@ -70,7 +70,9 @@ pub(super) struct Conversation {
     /// Lets the reader of standard input read one more line.
     permits: Option<Sender<()>>,
     granted: usize,
+    /// Lines that held nothing to say; on a terminal an empty line is no message to miss.
     blank: usize,
+    tells_blank: bool,
 }
 
 struct Link {
@@ -98,6 +100,7 @@ impl Conversation {
             permits: None,
             granted: 0,
             blank: 0,
+            tells_blank: false,
         };
         conversation.listen()?;
         Ok(conversation)
@@ -111,6 +114,7 @@ impl Conversation {
     /// Hands out permissions to read a line, so that no more is read than can be sent.
     pub(super) fn set_permits(&mut self, permits: Sender<()>) {
         self.permits = Some(permits);
+        self.tells_blank = true;
     }
 
     /// Talks until somebody leaves.
@@ -188,7 +192,7 @@ impl Conversation {
             }
             Event::Status(text) => self.session.status(text),
             Event::EndOfInput => {
-                if self.permits.is_some() && self.blank > 0 {
+                if self.tells_blank && self.blank > 0 {
                     let lines = if self.blank == 1 { "line" } else { "lines" };
                     self.session
                         .status(format!("{} blank {lines} not sent", self.blank));

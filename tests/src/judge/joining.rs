@@ -1,0 +1,186 @@
+//! The oracle's judgement of a first datagram: who gets which seat, and what it is told.
+
+use core::net::SocketAddr;
+
+use kilochat_core::{Departed, Departure, Event, Refusal, Seat};
+
+use crate::dialect;
+use crate::judge::{Due, Outcome, ended};
+use crate::log::Reader;
+use crate::oracle::{Member, Oracle};
+use crate::text::{folded, repaired};
+use crate::{Seen, Verdict, Violation, check};
+
+impl Oracle {
+    pub(super) fn joins(
+        &mut self,
+        now: u64,
+        source: SocketAddr,
+        raw: &str,
+        newline: bool,
+        outcome: &Outcome<'_>,
+    ) -> Verdict<Due> {
+        let refused = |why, text| Ok(Due::Exactly(Event::Refused { seat: None, why }, text));
+        let Some(wanted) = repaired(raw) else {
+            return refused(Refusal::Blank, String::new());
+        };
+        let displaced = if let Some(heir) = self.heir(source, &wanted) {
+            self.counts.saw(Seen::Takeover);
+            self.tally.restarted += 1;
+            Some(self.leave(heir, Departure::Restarted)?)
+        } else if self.members.len() < self.seats {
+            None
+        } else if let Some(silent) = self.longest_silent(now, outcome.event) {
+            self.counts.saw(Seen::Displaced);
+            self.tally.displaced += 1;
+            Some(self.leave(silent, Departure::Displaced)?)
+        } else {
+            let text = format!("* full: {0} of {0} seats taken", self.seats);
+            let is_told = !self.config.classic;
+            let text = if is_told {
+                ended(&text, newline)
+            } else {
+                String::new()
+            };
+            return refused(Refusal::Full, text);
+        };
+        let Event::Joined { seat, .. } = *outcome.event else {
+            return Err(Violation(format!("{:?} instead of joining", outcome.event)));
+        };
+        self.check_seat(seat, displaced.as_ref())?;
+        let told = outcome.reply.trim_start_matches("* welcome ");
+        let told = told.split(':').next().unwrap_or_default();
+        let name = if self.config.classic {
+            wanted
+        } else {
+            self.unique(&wanted, None, told)?
+        };
+        let text = self.seated(now, seat, source, (raw, &name), newline);
+        Ok(Due::Exactly(Event::Joined { seat, displaced }, text))
+    }
+
+    /// Gives a newcomer its seat and returns what it has to be told.
+    fn seated(
+        &mut self,
+        now: u64,
+        seat: Seat,
+        address: SocketAddr,
+        (raw, name): (&str, &str),
+        newline: bool,
+    ) -> String {
+        let before = self.log.head();
+        self.announce(self.members.len() + 1, None, format!("* {name} joined"));
+        let mut first = self.log.head();
+        if !self.config.classic {
+            let start = self.log.history(usize::from(self.config.history));
+            if start < before {
+                first = start;
+            }
+        }
+        let history = before.saturating_sub(first);
+        self.joins += 1;
+        self.tally.joined += 1;
+        let mut reader = Reader {
+            id: self.joins,
+            echo: self.config.echo,
+            classic: self.config.classic,
+            newline,
+            quiet: false,
+            next: first,
+            lost: 0,
+        };
+        reader.skip(&self.log);
+        let member = Member {
+            seat,
+            address,
+            name: name.to_owned(),
+            heard: now,
+            told: None,
+            reported: None,
+            ports: 0,
+            reader,
+            first,
+            was_quiet: false,
+            got: Vec::new(),
+            in_hand: 0,
+        };
+        self.members.insert(seat.index(), member);
+        self.count_join(address, name != raw, newline, history);
+        if self.config.classic {
+            return String::new();
+        }
+        let names = self.names();
+        let text = dialect::welcome(name, &names, &self.config.motd, name != raw, history);
+        ended(&text, newline)
+    }
+
+    fn count_join(&mut self, address: SocketAddr, is_changed: bool, newline: bool, history: usize) {
+        for (seen, what) in [
+            (self.config.classic, Seen::JoinedClassic),
+            (address.is_ipv6(), Seen::JoinedV6),
+            (newline, Seen::JoinedWithNewline),
+            (is_changed, Seen::NameChanged),
+            (history == 1, Seen::HistoryOfOne),
+            (history > 1, Seen::History),
+            (self.members.len() > 16, Seen::WelcomeCut),
+        ] {
+            if seen {
+                self.counts.saw(what);
+            }
+        }
+    }
+
+    fn check_seat(&self, seat: Seat, displaced: Option<&Departed>) -> Verdict {
+        let is_free = !self.members.contains_key(&seat.index()) && seat.index() < self.seats;
+        check(is_free, || format!("{seat:?} is not free"))?;
+        check(
+            displaced.is_none_or(|departed| departed.seat == seat),
+            || format!("{seat:?} is not the place of {displaced:?}"),
+        )
+    }
+
+    /// The suspect whose client seems to have been restarted.
+    fn heir(&self, source: SocketAddr, name: &str) -> Option<usize> {
+        let same = |member: &Member| {
+            member.reported.is_some()
+                && member.address.ip() == source.ip()
+                && folded(&member.name) == folded(name)
+        };
+        let mut members = self.members.iter().filter(|_| !self.config.classic);
+        members
+            .find(|(_, member)| same(member))
+            .map(|(seat, _)| *seat)
+    }
+
+    /// Whose seat may be given away. Which of several that were silent equally long is free.
+    fn longest_silent(&self, now: u64, event: &Event) -> Option<usize> {
+        let oldest = self.members.values().map(|member| member.heard).min()?;
+        let silence = now.saturating_sub(oldest);
+        let is_full = matches!(
+            event,
+            Event::Refused {
+                why: Refusal::Full,
+                ..
+            }
+        );
+        // where time went back, a relay may wait until it is where it was
+        if silence <= self.idle() || (is_full && silence <= self.idle() + self.slack) {
+            return None;
+        }
+        let mut silent = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.heard == oldest);
+        let first = silent.clone().next();
+        let chosen = if let Event::Joined {
+            displaced: Some(departed),
+            ..
+        } = event
+        {
+            silent.find(|(seat, _)| **seat == departed.seat.index())
+        } else {
+            None
+        };
+        chosen.or(first).map(|(seat, _)| *seat)
+    }
+}
