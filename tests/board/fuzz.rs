@@ -40,7 +40,7 @@ impl Frames {
 
     /// Noise behind a header that the board takes for its own.
     fn random_frame(&mut self) -> Vec<u8> {
-        let length = self.random.usize(0..=1514);
+        let length = self.random.usize(1..=1514);
         let mut frame: Vec<u8> = core::iter::repeat_with(|| self.random.u8(..))
             .take(length)
             .collect();
@@ -64,15 +64,12 @@ impl Frames {
             } else {
                 frame.len()
             };
-            if end == 0 {
-                break;
-            }
             let at = random.usize(..end);
             match random.u8(..6) {
                 0 => frame[at] ^= 1 << random.u8(..8),
                 1 => frame[at] = random.u8(..),
                 2 => frame[at] = [0, 1, 0x7f, 0x80, 0xff][random.usize(..5)],
-                3 => frame.truncate(at),
+                3 => frame.truncate(at.max(1)),
                 4 => frame.extend((0..random.usize(..64)).map(|_| 0xa5)),
                 _ => frame.swap(at, end - 1),
             }

@@ -141,7 +141,7 @@ impl Machine {
         &self.logged
     }
 
-    /// Puts a frame on the cable.
+    /// Puts a frame on the cable; an empty one would be its end.
     pub(crate) fn send(&self, frame: &[u8]) {
         // a board that is just being started does not listen yet: that frame is lost
         let _ = self.cable.send(frame);
