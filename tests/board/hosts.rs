@@ -13,7 +13,7 @@ use smoltcp::wire::{
     NdiscNeighborFlags, NdiscRepr, UdpPacket, UdpRepr,
 };
 
-use crate::machine::Machine;
+use crate::machine::{Logged, Machine};
 
 /// The port of the relay.
 pub(crate) const PORT: u16 = 10888;
@@ -46,6 +46,8 @@ pub(crate) struct Host {
 pub(crate) struct Lan {
     pub(crate) machine: Machine,
     pub(crate) hosts: Vec<Host>,
+    /// How many lines of the log have been waited for.
+    log_seen: usize,
     /// Whether there is a DHCP server.
     pub(crate) dhcp: bool,
     /// How many requests for a hardware address the board has sent.
@@ -59,6 +61,7 @@ impl Lan {
         Self {
             machine,
             hosts: Vec::new(),
+            log_seen: 0,
             dhcp: true,
             board_asked: 0,
             others: Vec::new(),
@@ -72,14 +75,17 @@ impl Lan {
         lan
     }
 
-    /// Waits for a line of the board's log; the hosts go on meanwhile.
-    pub(crate) fn wait_for_log(&mut self, part: &str) -> String {
+    /// Waits for a line of the board's log, after the one that was waited for last; the hosts go on
+    /// meanwhile.
+    pub(crate) fn wait_for_log(&mut self, part: &str) -> Logged {
         let deadline = Instant::now() + PATIENCE;
-        let seen = self.machine.logged.len();
         loop {
             let lines = self.machine.log();
-            if let Some(line) = lines[seen..].iter().find(|line| line.text.contains(part)) {
-                return line.text.clone();
+            while let Some(line) = lines.get(self.log_seen) {
+                self.log_seen += 1;
+                if line.text.contains(part) {
+                    return line.clone();
+                }
             }
             assert!(
                 Instant::now() < deadline,

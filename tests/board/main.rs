@@ -102,7 +102,7 @@ fn hosts_of_both_families_find_the_board_and_chat() {
     lan.say(3, "/quit");
     lan.wait_for(3, |line| line == "* bye");
     lan.wait_for(4, |line| line == "* p3 left (quit)");
-    assert!(lan.wait_for_log("quit").contains("p3"));
+    assert!(lan.wait_for_log("quit").text.contains("p3"));
     check_log(&mut lan);
 }
 
@@ -314,7 +314,7 @@ fn it_starts_again_after_a_panic_a_fault_and_a_hang() {
     let panic = Firmware::build().function("panic_bounds_check");
     debugger.set_register(PC, panic & !1);
     drop(debugger);
-    let said = lan.wait_for_log("error ");
+    let said = lan.wait_for_log("error ").text;
     assert!(said.contains("probe.rs:12:34"), "{said}");
     assert!(said.contains("the len is 3 but the index is 5"), "{said}");
     start_again(&mut lan);
@@ -323,10 +323,8 @@ fn it_starts_again_after_a_panic_a_fault_and_a_hang() {
     debugger.write(FREE, &[0x00, 0xde]); // udf
     debugger.set_register(PC, FREE);
     drop(debugger);
-    assert!(
-        lan.wait_for_log("error ")
-            .contains("hard fault at 0x2000c000")
-    );
+    let said = lan.wait_for_log("error ").text;
+    assert!(said.contains("hard fault at 0x2000c000"), "{said}");
     start_again(&mut lan);
 
     let mut debugger = lan.machine.debug();
