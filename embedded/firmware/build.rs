@@ -13,13 +13,14 @@
 //! | `KILOCHAT_KEY` | a number of up to 16 hexadecimal digits, different for each board |
 #![allow(clippy::print_stdout, reason = "it is how a build script talks")]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::str::FromStr;
 use std::path::Path;
 use std::process::exit;
-use std::str::FromStr;
 
 fn main() {
     println!("cargo::rerun-if-changed=memory.x");
+    println!("cargo::rerun-if-changed=device.x");
     println!("cargo::rustc-link-search={}", env!("CARGO_MANIFEST_DIR"));
     println!("cargo::rustc-link-arg-bins=-Tlink.x");
     if std::env::var_os("CARGO_FEATURE_DEFMT").is_some() {
@@ -37,7 +38,11 @@ fn main() {
         Ok(0) | Err(_) => fail("KILOCHAT_PORT", &text, "10888"),
     });
     let name = value("KILOCHAT_NAME").unwrap_or_else(|| "kilochat".into());
-    if name.len() > 63 || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+    if name.len() > 63
+        || !name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    {
         fail("KILOCHAT_NAME", &name, "kilochat");
     }
     let motd = value("KILOCHAT_MOTD").unwrap_or_default();
@@ -96,21 +101,30 @@ fn network<Address: FromStr + Into<IpAddr>>(variable: &str, bits: u8) -> String 
     let Some(text) = value(variable).filter(|text| !text.is_empty()) else {
         return "None".into();
     };
-    let example = if bits == 32 { "192.168.1.5/24" } else { "fd00::5/64" };
+    let example = if bits == 32 {
+        "192.168.1.5/24"
+    } else {
+        "fd00::5/64"
+    };
     let parsed = text.split_once('/').and_then(|(address, prefix)| {
         let address: IpAddr = address.parse::<Address>().ok()?.into();
         let prefix = prefix.parse::<u8>().ok().filter(|prefix| *prefix <= bits)?;
-        let is_host = !(address.is_unspecified() || address.is_multicast() || address.is_loopback());
+        let is_host =
+            !(address.is_unspecified() || address.is_multicast() || address.is_loopback());
         is_host.then_some((address, prefix))
     });
     match parsed {
         Some((IpAddr::V4(ip), prefix)) => {
             let bits = ip.to_bits();
-            format!("Some((core::net::IpAddr::V4(core::net::Ipv4Addr::from_bits({bits})), {prefix}))")
+            format!(
+                "Some((core::net::IpAddr::V4(core::net::Ipv4Addr::from_bits({bits})), {prefix}))"
+            )
         }
         Some((IpAddr::V6(ip), prefix)) => {
             let bits = ip.to_bits();
-            format!("Some((core::net::IpAddr::V6(core::net::Ipv6Addr::from_bits({bits})), {prefix}))")
+            format!(
+                "Some((core::net::IpAddr::V6(core::net::Ipv6Addr::from_bits({bits})), {prefix}))"
+            )
         }
         None => fail(variable, &text, example),
     }

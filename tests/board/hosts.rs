@@ -37,6 +37,8 @@ pub(crate) struct Host {
     board: (IpAddr, EthernetAddress),
     /// The datagrams that came for it.
     pub(crate) received: Vec<Vec<u8>>,
+    /// How many lines were in them.
+    pub(crate) lines_received: usize,
     /// How many of them have been waited for.
     seen: usize,
 }
@@ -95,6 +97,18 @@ impl Lan {
         }
     }
 
+    /// How many bytes of stack the board has used, as it has logged.
+    pub(crate) fn stack_used(&mut self) -> usize {
+        let deepest = |text: &str| {
+            let (_, behind) = text.split_once("board: ")?;
+            let (bytes, _) = behind.split_once(" bytes of stack")?;
+            bytes.parse().ok()
+        };
+        let lines = self.machine.log().iter();
+        let used = lines.filter_map(|line| deepest(&line.text)).max();
+        used.expect("it is logged at the start")
+    }
+
     /// Adds a host that knows the board's hardware address as hosts do: it has asked.
     pub(crate) fn add(&mut self, ip: IpAddr, board: IpAddr) -> usize {
         let index = self.hosts.len();
@@ -106,6 +120,7 @@ impl Lan {
             dead: false,
             board: (board, EthernetAddress::BROADCAST),
             received: Vec::new(),
+            lines_received: 0,
             seen: 0,
         });
         let deadline = Instant::now() + PATIENCE;
@@ -129,6 +144,7 @@ impl Lan {
             dead: false,
             board: self.hosts[like].board,
             received: Vec::new(),
+            lines_received: 0,
             seen: 0,
         });
         index
@@ -421,7 +437,9 @@ impl Lan {
                     && host.hardware == to.0
                 {
                     assert_eq!(host.board.0, from);
-                    host.received.push(packet.payload().to_vec());
+                    let payload = packet.payload();
+                    host.lines_received += payload.split(|byte| *byte == b'\n').count();
+                    host.received.push(payload.to_vec());
                 }
             }
             other => panic!("the board sent from and to {other:?}"),

@@ -25,7 +25,8 @@ pub(crate) const STATIC_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 pub(crate) struct Firmware {
     pub(crate) path: PathBuf,
     pub(crate) elf: Vec<u8>,
-    table: Table,
+    /// What its logs mean, if it logs.
+    table: Option<Table>,
 }
 
 impl Firmware {
@@ -58,11 +59,28 @@ impl Firmware {
         let path = target.join("thumbv7m-none-eabi/release/kilochat-firmware");
         let elf = std::fs::read(&path).expect("cargo has built it");
         let table = Table::parse(&elf).expect("defmt's sections are sound");
-        Self {
-            path,
-            table: table.expect("it logs"),
-            elf,
-        }
+        Self { path, table, elf }
+    }
+
+    /// How many bytes of flash it takes, and how many of RAM before anything is on the stack.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        use object::{Object, ObjectSection, SectionKind};
+        let file = object::File::parse(self.elf.as_slice()).expect("an ELF file");
+        let sum = |kinds: &[SectionKind]| -> u64 {
+            let sections = file.sections();
+            let counted = sections.filter(|section| kinds.contains(&section.kind()));
+            counted.map(|section| section.size()).sum()
+        };
+        // the initial values of variables are in flash, too
+        let flash = sum(&[
+            SectionKind::Text,
+            SectionKind::ReadOnlyData,
+            SectionKind::ReadOnlyString,
+            SectionKind::Data,
+        ]);
+        let ram = sum(&[SectionKind::Data, SectionKind::UninitializedData]);
+        let fits = |size: u64| usize::try_from(size).expect("it fits on the chip");
+        (fits(flash), fits(ram))
     }
 
     /// The address of the function whose mangled name contains `part`.
@@ -125,7 +143,8 @@ impl Machine {
             .unwrap_or_else(|error| panic!("{NEEDS} ({error})"));
         let stdout = child.stdout.take().expect("it is piped");
         let (sender, log) = channel();
-        std::thread::spawn(move || decode(&firmware.table, stdout, &sender));
+        let table = firmware.table.as_ref().expect("it logs");
+        std::thread::spawn(move || decode(table, stdout, &sender));
         Self {
             child,
             cable,

@@ -69,6 +69,18 @@ fn check_log(lan: &mut Lan) {
         .filter(|line| line.text.contains("board: reset"))
         .count();
     assert_eq!(boots, 1, "{log:#?}");
+    check_memory(lan);
+}
+
+/// What all of it together may take.
+fn check_memory(lan: &mut Lan) {
+    let (flash, ram) = Firmware::build().sizes();
+    assert!(flash <= 96 * 1024, "{flash} bytes of flash");
+    let stack = lan.stack_used();
+    assert!(
+        ram + stack <= 32 * 1024,
+        "{ram} bytes of RAM and {stack} of stack"
+    );
 }
 
 #[test]
@@ -276,6 +288,7 @@ fn it_goes_on_relaying_under_10_000_bad_frames() {
         }
     }
     lan.wait_for_log(&format!("{unfit} frames of impossible length"));
+    check_memory(&mut lan);
     let log = lan.machine.log();
     for bad in ["error ", "malformed"] {
         assert!(!log.iter().any(|line| line.text.contains(bad)), "{log:#?}");

@@ -7,8 +7,8 @@ use core::cell::Cell;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use cortex_m::interrupt::{self, Mutex};
 use cortex_m::interrupt::InterruptNumber;
+use cortex_m::interrupt::{self, Mutex};
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m::peripheral::{NVIC, SCB};
 use cortex_m_rt::{ExceptionFrame, exception};
@@ -37,6 +37,7 @@ impl Register {
 }
 
 const RIS: Register = Register(0x400f_e050);
+#[cfg(feature = "defmt")]
 const RESC: Register = Register(0x400f_e05c);
 const RCC: Register = Register(0x400f_e060);
 const RCGC: [Register; 3] = [
@@ -55,7 +56,9 @@ const GPIOA_DEN: Register = Register(0x4000_451c);
 const GPIOF_AFSEL: Register = Register(0x4002_5420);
 const GPIOF_DEN: Register = Register(0x4002_551c);
 
+#[cfg(feature = "defmt")]
 const UARTDR: Register = Register(0x4000_c000);
+#[cfg(feature = "defmt")]
 const UARTFR: Register = Register(0x4000_c018);
 const UARTIBRD: Register = Register(0x4000_c024);
 const UARTFBRD: Register = Register(0x4000_c028);
@@ -109,10 +112,7 @@ static OVERRUNS: AtomicU32 = AtomicU32::new(0);
 static UNFIT: AtomicU32 = AtomicU32::new(0);
 
 /// What is running on the board. There is one, from [`Board::start`].
-#[derive(Debug)]
 pub(crate) struct Board {
-    /// Why the board was reset: bits of `RESC`.
-    reset_cause: u32,
     /// The hardware address, from the chip's user registers.
     pub(crate) hardware_address: Option<[u8; 6]>,
     #[cfg(feature = "defmt")]
@@ -145,10 +145,7 @@ impl Board {
         // SAFETY: no critical section relies on it being masked; its handler is below
         unsafe { NVIC::unmask(Ethernet0) };
 
-        let reset_cause = RESC.read();
-        RESC.write(0);
         Self {
-            reset_cause,
             hardware_address: hardware_address(),
             #[cfg(feature = "defmt")]
             stack_used: 0,
@@ -188,8 +185,8 @@ impl Board {
 /// What can be told of the board.
 #[cfg(feature = "defmt")]
 impl Board {
-    /// Why it was reset. QEMU never says.
-    pub(crate) fn reset_cause(&self) -> &'static str {
+    /// Why it was reset, if asked for the first time. QEMU never says.
+    pub(crate) fn take_reset_cause(&mut self) -> &'static str {
         let causes = [
             "its reset pin",
             "power",
@@ -197,7 +194,9 @@ impl Board {
             "the watchdog",
             "the program",
         ];
-        let is_set = |bit: &usize| self.reset_cause & 1 << bit != 0;
+        let bits = RESC.read();
+        RESC.write(0);
+        let is_set = |bit: &usize| bits & 1 << bit != 0;
         let cause = (0..causes.len()).rev().find(is_set);
         cause.map_or("a cause it does not know", |bit| causes[bit])
     }
@@ -412,7 +411,10 @@ fn is_soon(condition: impl Fn() -> bool) -> bool {
 }
 
 fn count(counter: &AtomicU32) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(1),
+        Ordering::Relaxed,
+    );
 }
 
 fn now_ms() -> u64 {
@@ -421,13 +423,16 @@ fn now_ms() -> u64 {
 }
 
 /// The number of the Ethernet controller's interrupt.
+const ETHERNET: u16 = 42;
+
+/// The Ethernet controller's interrupt.
 #[derive(Clone, Copy)]
 struct Ethernet0;
 
-// SAFETY: 42 is its number in the data sheet, and always the same
+// SAFETY: it is always the same
 unsafe impl InterruptNumber for Ethernet0 {
     fn number(self) -> u16 {
-        42
+        ETHERNET
     }
 }
 
@@ -445,11 +450,20 @@ fn SysTick() {
 }
 
 /// The Ethernet controller has received a frame: that ends the sleep, and no more is needed.
-// SAFETY: it may interrupt anything, and touches nothing but one register
-#[exception]
-unsafe fn DefaultHandler(_number: i16) {
+extern "C" fn ethernet() {
     MACRIS.write(RXINT);
 }
+
+/// What runs on which interrupt; the others are never enabled.
+// SAFETY: where cortex-m-rt's linker script wants it, as it is in its own table
+#[unsafe(link_section = ".vector_table.interrupts")]
+// SAFETY: the name that keeps the script from dropping it, and nobody else's
+#[unsafe(no_mangle)]
+static __INTERRUPTS: [Option<extern "C" fn()>; 44] = {
+    let mut table: [Option<extern "C" fn()>; 44] = [None; 44];
+    table[ETHERNET as usize] = Some(ethernet);
+    table
+};
 
 // SAFETY: nothing that was interrupted goes on
 #[exception]

@@ -26,7 +26,7 @@ static BUFFERS: ConstStaticCell<EthernetBuffers> = ConstStaticCell::new(Ethernet
 fn main() -> ! {
     let mut board = Board::start();
     #[cfg(feature = "defmt")]
-    let mut report = report::Report::start(&board);
+    let mut report = report::Report::start(&mut board);
     let config = settings::config(&board);
     let ethernet = Ethernet::start(BUFFERS.take(), config.hardware);
     let now = Instant::from_millis(board.now_ms());

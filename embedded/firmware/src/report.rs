@@ -16,8 +16,8 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn start(board: &Board) -> Self {
-        defmt::info!("board: reset by {=str}", board.reset_cause());
+    pub(crate) fn start(board: &mut Board) -> Self {
+        defmt::info!("board: reset by {=str}", board.take_reset_cause());
         if board.hardware_address.is_none() {
             defmt::warn!("board: no hardware address in the user registers");
         }
