@@ -1,6 +1,6 @@
 //! A node on a cable in memory, and the hosts at the other end.
 
-use std::cell::RefCell;
+use core::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 

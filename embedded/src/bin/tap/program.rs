@@ -1,0 +1,208 @@
+//! The loop: sleep until a frame comes, a signal, or the node's next moment.
+
+use core::hash::{BuildHasher, Hasher};
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::hash::RandomState;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use kilochat_core::Instant;
+use kilochat_embedded::{Config, Node, Storage};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use static_cell::ConstStaticCell;
+
+use crate::args::{Arguments, SEATS_MAX};
+use crate::device::Tap;
+use crate::logger::Writer;
+
+/// Bytes of lines that the relay keeps.
+const RING: usize = 64 * 1024;
+
+type TapNode = Node<Tap, { SEATS_MAX as usize }, RING>;
+
+static STORAGE: ConstStaticCell<Storage<{ SEATS_MAX as usize }, RING>> =
+    ConstStaticCell::new(Storage::new());
+
+/// How long a stopping relay tries to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+pub(crate) fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kilochat-tap: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), String> {
+    let config = config(arguments)?;
+    let device = Tap::open(&arguments.tap, arguments.create)?;
+    let signals = Signals::handle().map_err(|error| format!("cannot handle signals: {error}"))?;
+    let writer = Writer::start(arguments.raw)?;
+    let clock = Clock(std::time::Instant::now());
+    let mut node = Node::new(device, STORAGE.take(), config, clock.now())
+        .map_err(|error| error.to_string())?;
+    let result = serve(&mut node, signals, &clock);
+    report(&node);
+    writer.close();
+    result
+}
+
+/// Relays until a signal says to stop, then says goodbye.
+fn serve(node: &mut TapNode, mut signals: Signals, clock: &Clock) -> Result<(), String> {
+    while !signals.stop.load(Ordering::Relaxed) {
+        let now = clock.now();
+        let then = node.poll(now);
+        if node.device().is_gone() {
+            return Err("the interface was deleted".into());
+        }
+        if signals.report.swap(false, Ordering::Relaxed) {
+            report(node);
+        }
+        let sleep = then.map(|then| then.since(now));
+        if sleep != Some(Duration::ZERO) {
+            signals
+                .wait(node.device(), sleep)
+                .map_err(|error| format!("cannot wait for the interface: {error}"))?;
+        }
+    }
+    let deadline = clock.now().after(GOODBYE);
+    let mut is_said = node.stop(clock.now());
+    while !is_said && clock.now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+        let now = clock.now();
+        // it comes back at once only when the interface takes no more
+        is_said = node
+            .poll(now)
+            .is_none_or(|then| then.since(now) > Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn report(node: &TapNode) {
+    defmt::info!(
+        "{=usize} peers; {}; {}; {}",
+        node.relay().peer_count(),
+        node.relay().stats(),
+        node.stats(),
+        node.device().counters()
+    );
+}
+
+/// Milliseconds since the start.
+struct Clock(std::time::Instant);
+
+impl Clock {
+    fn now(&self) -> Instant {
+        let millis = self.0.elapsed().as_millis();
+        Instant::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+}
+
+/// Signals as flags, and a stream that wakes up the loop.
+struct Signals {
+    stop: Arc<AtomicBool>,
+    report: Arc<AtomicBool>,
+    wake: UnixStream,
+}
+
+impl Signals {
+    fn handle() -> io::Result<Self> {
+        let (wake, waker) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let (stop, report) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        for signal in [SIGINT, SIGTERM] {
+            // the second one ends at once
+            signal_hook::flag::register_conditional_shutdown(
+                signal,
+                128 + signal,
+                Arc::clone(&stop),
+            )?;
+            signal_hook::flag::register(signal, Arc::clone(&stop))?;
+            signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
+        }
+        signal_hook::flag::register(SIGUSR1, Arc::clone(&report))?;
+        signal_hook::low_level::pipe::register(SIGUSR1, waker)?;
+        Ok(Self { stop, report, wake })
+    }
+
+    /// Sleeps until a frame can be read, a signal comes or the time is over.
+    fn wait(&mut self, device: &Tap, sleep: Option<Duration>) -> nix::Result<()> {
+        let timeout = sleep.map_or(PollTimeout::NONE, |sleep| {
+            PollTimeout::try_from(sleep).unwrap_or(PollTimeout::MAX)
+        });
+        let mut waiting = [
+            PollFd::new(device.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut waiting, timeout) {
+            Ok(0) | Err(nix::errno::Errno::EINTR) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+        if waiting[1].any() == Some(true) {
+            // what it says is in the flags
+            let _ = self.wake.read(&mut [0; 64]);
+        }
+        Ok(())
+    }
+}
+
+/// What the node is told of the command line.
+fn config(arguments: &Arguments) -> Result<Config, String> {
+    let hardware = match arguments.mac {
+        Some(mac) => mac.0,
+        None => default_hardware(&arguments.tap),
+    };
+    let mut config = Config::new(hardware);
+    config.port = arguments.port;
+    config.relay.seats = arguments.seats;
+    config.relay.history = arguments.history;
+    config.relay.open = arguments.open;
+    config.addresses = [arguments.ip, arguments.ip6]
+        .into_iter()
+        .flatten()
+        .collect();
+    config.dhcp = arguments.dhcp;
+    config.slaac = true;
+    config.name = arguments
+        .name
+        .as_str()
+        .try_into()
+        .map_err(|_| format!("--name is at most {} bytes", kilochat_embedded::NAME_MAX))?;
+    config.seed = RandomState::new().hash_one(hardware);
+    Ok(config)
+}
+
+/// An address that stays the same from start to start, so that hosts that know it find the relay
+/// again: of this machine's name, the interface's, and no maker's (bit 1 of the first byte).
+fn default_hardware(tap: &str) -> [u8; 6] {
+    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    hash.write(&std::fs::read("/etc/machine-id").unwrap_or_default());
+    hash.write(tap.as_bytes());
+    let [a, b, c, d, e, ..] = hash.finish().to_be_bytes();
+    [0x02, a, b, c, d, e]
+}
+
+/// The FNV-1a hash, which is the same everywhere and always.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,247 @@
+//! A network namespace with a TAP interface, a relay behind it, and hosts with hardware addresses
+//! of their own before it.
+
+use core::time::Duration;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Instant;
+
+use kilochat_tests::{PATIENCE, PlainPeer};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat-tap");
+
+pub(crate) const NAMESPACES: &str = "needs network namespaces, by user namespaces or as root, and \
+                                     /dev/net/tun: apt-get install util-linux iproute2";
+
+/// The relay's addresses in a lab, and what the program is told of them.
+pub(crate) const V4: &str = "192.168.77.1:10888";
+pub(crate) const V6: &str = "[fd00:77::1]:10888";
+pub(crate) const ADDRESSES: [&str; 4] = ["--ip", "192.168.77.1/24", "--ip6", "fd00:77::1/64"];
+
+/// Runs this program again in a network namespace, as the user or else as root, with `arguments`;
+/// returns what that printed, or none within it.
+pub(crate) fn enter(arguments: &[&str]) -> Option<String> {
+    if std::env::var_os("KILOCHAT_NAMESPACE").is_some() {
+        return None;
+    }
+    let program = std::env::current_exe().expect("Linux");
+    let within = |flags| {
+        let mut command = Command::new("unshare");
+        command.arg(flags).arg(&program).args(arguments);
+        command
+            .env("KILOCHAT_NAMESPACE", "1")
+            .stderr(Stdio::piped());
+        command.output().expect(NAMESPACES)
+    };
+    let mut output = within("-Urn");
+    let mut stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    if stderr.contains("unshare") || stderr.contains("cannot open /dev/net/tun") {
+        output = within("-n");
+        stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    }
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{NAMESPACES}\n{stdout}{stderr}");
+    Some(stdout)
+}
+
+/// Runs this test again in a network namespace; false outside of it.
+pub(crate) fn is_in_namespace(test: &str) -> bool {
+    match enter(&["--exact", test, "--include-ignored", "--nocapture"]) {
+        Some(output) => {
+            // what it measured
+            print!("{output}");
+            false
+        }
+        None => true,
+    }
+}
+
+/// Runs `ip` with these words.
+pub(crate) fn ip(words: &str) {
+    let status = Command::new("ip").args(words.split_whitespace()).status();
+    assert!(status.expect(NAMESPACES).success(), "ip {words}");
+}
+
+/// A running `kilochat-tap`, ended when dropped.
+pub(crate) struct TapProgram {
+    child: Child,
+    log: Option<Receiver<String>>,
+    logged: Vec<String>,
+}
+
+impl TapProgram {
+    /// Starts the program on a TAP interface that it creates, and waits until it is up.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut program = Self::spawn(&[&ADDRESSES, arguments].concat());
+        program.read_log();
+        program.wait_for_log(|line| line.contains("INFO up: "));
+        program.wait_for_log(|line| line.ends_with("INFO address 192.168.77.1/24"));
+        program
+    }
+
+    /// Starts the program; its log is not read.
+    pub(crate) fn spawn(arguments: &[&str]) -> Self {
+        let child = Command::new(PROGRAM)
+            .args(["--create", "--tap", "tap0"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        Self {
+            child,
+            log: None,
+            logged: Vec::new(),
+        }
+    }
+
+    /// Begins to read the log.
+    pub(crate) fn read_log(&mut self) {
+        let (sender, receiver) = channel();
+        let stdout = BufReader::new(self.child.stdout.take().expect("piped"));
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        self.log = Some(receiver);
+    }
+
+    /// Waits for the next line of the log that `wanted` accepts.
+    pub(crate) fn wait_for_log(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let log = self.log.as_ref().expect("it is read");
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match log.recv_timeout(left) {
+                Ok(line) if wanted(&line) => return line,
+                Ok(line) => self.logged.push(line),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("not logged; what was: {:#?}", self.logged)
+                }
+            }
+        }
+    }
+
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(id), signal).expect("it runs");
+    }
+
+    /// Waits for the end of the program, but not for ever.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("it was started") {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it does not end");
+    }
+
+    /// The time that all its threads have had on a processor.
+    pub(crate) fn cpu(&self) -> Duration {
+        cpu(self.child.id())
+    }
+}
+
+impl Drop for TapProgram {
+    fn drop(&mut self) {
+        // it may have ended
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The time that all threads of a process have had on a processor.
+pub(crate) fn cpu(id: u32) -> Duration {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).expect("it runs");
+    let times = threads.map(|thread| {
+        let path = thread.expect("it runs").path().join("schedstat");
+        let times = std::fs::read_to_string(path).expect("a kernel with schedstat");
+        let time = times.split_whitespace().next().expect("a number");
+        Duration::from_nanos(time.parse().expect("a number"))
+    });
+    times.sum()
+}
+
+/// A host on the TAP interface, in a network namespace of its own.
+pub(crate) struct Host {
+    namespace: File,
+    name: String,
+}
+
+impl Host {
+    /// A host with the hardware address 02:77:00:00:00:`number`, and the addresses
+    /// 192.168.77.`number` and fd00:77::`number`.
+    pub(crate) fn new(number: u8) -> Self {
+        let namespace = std::thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).expect(NAMESPACES);
+            File::open("/proc/thread-self/ns/net").expect("Linux")
+        });
+        let namespace = namespace.join().expect("it does not panic");
+        let name = format!("host{number}");
+        let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+        ip(&format!(
+            "link add link tap0 name {name} address 02:77:00:00:00:{number:02x} \
+             type macvlan mode bridge"
+        ));
+        ip(&format!("link set {name} netns {path}"));
+        let host = Self { namespace, name };
+        host.run(|| {
+            ip("link set lo up");
+            ip(&format!(
+                "address add 192.168.77.{number}/24 dev {}",
+                host.name
+            ));
+            ip(&format!(
+                "address add fd00:77::{number:x}/64 dev {} nodad",
+                host.name
+            ));
+            ip(&format!("link set {} up", host.name));
+        });
+        host
+    }
+
+    /// Does something in the host's network namespace; sockets stay in it.
+    pub(crate) fn run<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let within = || {
+                setns(&self.namespace, CloneFlags::CLONE_NEWNET).expect(NAMESPACES);
+                action()
+            };
+            let thread = scope.spawn(within);
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// A peer on this host.
+    pub(crate) fn join(&self, relay: &str, name: &str) -> PlainPeer {
+        let relay = relay.parse().expect("an address");
+        self.run(|| PlainPeer::join(relay, name))
+    }
+
+    /// The host is gone, as when its cable is cut: nobody answers for it any more.
+    pub(crate) fn vanish(&self) {
+        self.run(|| ip(&format!("link delete {}", self.name)));
+    }
+}
