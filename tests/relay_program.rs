@@ -207,12 +207,16 @@ fn options_are_environment_variables_too() {
             .env("KILOCHAT_BIND", "127.0.0.1:0")
             .env("KILOCHAT_MOTD", "mind the gap")
             .env("KILOCHAT_SEATS", "1")
+            .env("KILOCHAT_ECHO", "1")
+            .env("KILOCHAT_CLASSIC", "no")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped()),
     );
     let mut ada = PlainPeer::new(relay.address);
     ada.say("Ada");
     ada.wait_for(|line| line.contains("; mind the gap; "));
+    ada.say("echo?");
+    ada.wait_for(|line| line == "Ada : echo?");
     let mut bob = PlainPeer::new(relay.address);
     bob.say("Bob");
     bob.wait_for(|line| line == "* full: 1 of 1 seats taken");
@@ -436,6 +440,119 @@ fn strangers_from_outside_are_refused_unless_the_relay_is_open() {
             "{counts:?}"
         );
     }
+}
+
+#[test]
+#[ignore = "needs network namespaces, as root or by user namespaces: apt-get install util-linux iproute2"]
+fn a_device_that_takes_nothing_delays_lines_and_loses_none() {
+    // its queue holds seven such datagrams and empties at 250 kB/s
+    let setup = "tc qdisc add dev lo root tbf rate 2mbit burst 4k limit 6k";
+    if !is_in_namespace(
+        "a_device_that_takes_nothing_delays_lines_and_loses_none",
+        setup,
+    ) {
+        return;
+    }
+    let mut relay = RelayProgram::start(PROGRAM, &["--no-notices"]);
+    let at = relay.at("127.0.0.1");
+    let ada = PlainPeer::join(at, "Ada");
+    let mut readers: Vec<PlainPeer> = (0..10)
+        .map(|number| PlainPeer::join(at, &format!("reader {number}")))
+        .collect();
+    for number in 0..20 {
+        ada.say(format!("{number} {}", "x".repeat(800)));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let counts = relay.statistics();
+    let said = usize::try_from(counts["messages"]).expect("few");
+    // the device may drop what Ada sends, and then nobody hears it
+    assert!(said > 5, "{counts:?}");
+    for reader in &mut readers {
+        let is_heard = |reader: &PlainPeer| {
+            let lines = reader.lines();
+            lines
+                .iter()
+                .filter(|line| line.starts_with("Ada : "))
+                .count()
+                >= said
+        };
+        while !is_heard(reader) {
+            assert!(
+                reader.receive(Duration::from_secs(5)).is_some(),
+                "{counts:?}"
+            );
+        }
+    }
+    assert!(counts["deferred"] > 0, "{counts:?}");
+    assert_eq!(
+        (
+            counts["missed"],
+            counts["send_errors"],
+            counts["unreachable"]
+        ),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+#[ignore = "needs network namespaces, as root or by user namespaces: apt-get install util-linux iproute2"]
+fn a_peer_that_joins_by_broadcast_is_answered() {
+    let setup = "ip address add 10.77.0.1/24 brd 10.77.0.255 dev lo";
+    if !is_in_namespace("a_peer_that_joins_by_broadcast_is_answered", setup) {
+        return;
+    }
+    let relay = RelayProgram::start(PROGRAM, &[]);
+    let socket = std::net::UdpSocket::bind("10.77.0.1:0").expect("it is local here");
+    socket.set_broadcast(true).expect("a socket option");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("not zero");
+    socket
+        .send_to(b"Ada", relay.at("10.77.0.255"))
+        .expect("loopback takes it");
+    let mut buffer = [0; 1024];
+    let (length, source) = socket.recv_from(&mut buffer).expect("a welcome");
+    assert_eq!(source, relay.at("10.77.0.1"));
+    assert!(buffer[..length].starts_with(b"* welcome Ada: "));
+}
+
+#[test]
+fn a_flood_of_refusals_does_not_fill_the_log() {
+    let mut relay = RelayProgram::start(PROGRAM, &[]);
+    let mut ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
+    let stranger = PlainPeer::new(relay.at("127.0.0.1"));
+    let start = Instant::now();
+    for _ in 0..100 {
+        (0..50).for_each(|_| stranger.say(" "));
+        ada.synchronize();
+    }
+    std::thread::sleep(Duration::from_millis(1100));
+    ada.say("\u{1}");
+    let seconds = start.elapsed().as_secs() + 1;
+    let mut logged = 0;
+    let left_out = relay.wait_for_log(|line| {
+        logged += u64::from(line.contains("refused"));
+        line.contains("not logged")
+    });
+    assert!(logged <= 50 * seconds, "{logged} lines in {seconds} s");
+    assert!(left_out.contains("\"events\":"), "{left_out}");
+    assert_eq!(relay.statistics()["refused_blank"], 5000);
+}
+
+#[test]
+fn a_terminal_that_closes_ends_it_like_any_other_signal_unless_it_is_ignored() {
+    let mut relay = RelayProgram::start(PROGRAM, &[]);
+    let mut ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
+    relay.signal(Signal::SIGHUP);
+    ada.wait_for(|line| line == "* relay is stopping");
+    assert_eq!(relay.wait().code(), Some(0));
+    let mut nohup = Command::new("sh");
+    nohup.args(["-c", "trap '' HUP; exec \"$0\" relay --port 0", PROGRAM]);
+    let relay = RelayProgram::spawn(nohup.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let mut bob = PlainPeer::join(relay.at("127.0.0.1"), "Bob");
+    relay.signal(Signal::SIGHUP);
+    bob.synchronize();
 }
 
 #[test]

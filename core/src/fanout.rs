@@ -65,7 +65,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
     ) -> Option<Fanout<'_, 'buffer, PEERS, RING>> {
         let first = self.queue.front(List::Due)?;
         let peer = self.peers.peer(first)?;
-        if is_planted(Bug::SuspectStalls) && peer.suspicion.reported.is_some() {
+        if is_planted(Bug::SuspectStalls) && peer.suspicion.is_suspect {
             return None;
         }
         let (length, range) = self.write_lines(peer, buffer)?;
@@ -134,7 +134,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             let offset = peer.cursor.offset;
             oldest = oldest.min(offset);
             held_up |= offset < endangered
-                && (peer.suspicion.reported.is_none() || is_planted(Bug::SuspectHoldsUp));
+                && (!peer.suspicion.is_suspect || is_planted(Bug::SuspectHoldsUp));
         }
         self.owed.set(oldest);
         !held_up

@@ -1,7 +1,7 @@
 //! The peer table: a seat for each peer, found by address and by name.
 
 use core::net::{IpAddr, SocketAddr};
-use core::num::{NonZeroU16, NonZeroU32};
+use core::num::{NonZeroU8, NonZeroU16, NonZeroU32};
 
 use heapless::Vec;
 
@@ -63,13 +63,13 @@ impl Peer {
     }
 }
 
-/// Why a peer is thought to be gone; any datagram from it ends the suspicion.
+/// Whether a peer is thought to be gone; any datagram from it ends the suspicion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Suspicion {
-    /// When the last report that counted came, of any kind.
-    pub(crate) reported: Option<Instant>,
-    /// How many of them said that nobody listens at its port.
-    pub(crate) ports: u8,
+    /// Whether it was reported unreachable at all.
+    pub(crate) is_suspect: bool,
+    /// How many reports that counted said that nobody listens at its port, and when the last came.
+    pub(crate) ports: Option<(NonZeroU8, Instant)>,
 }
 
 /// All peers, at most `SEATS`.

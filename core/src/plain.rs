@@ -307,7 +307,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             .find_name(name)
             .filter(|_| !self.config.classic)?;
         let peer = self.peers.peer(seat)?;
-        let is_same = peer.suspicion.reported.is_some()
+        let is_same = peer.suspicion.is_suspect
             && (peer.address.ip() == source.ip() || is_planted(Bug::NameTaken));
         is_same.then_some(seat)
     }
@@ -505,11 +505,11 @@ impl<'a> Command<'a> {
         let known = match (word, argument) {
             ("who", prefix) => Self::Who(prefix),
             ("nick", name) => Self::Nick(name),
-            ("quit", "") => Self::Quit,
-            ("help", "") => Self::Help,
-            ("quiet", "") => Self::Quiet(None),
+            ("quit", _) => Self::Quit,
+            ("help", _) => Self::Help,
             ("quiet", "on") => Self::Quiet(Some(true)),
             ("quiet", "off") => Self::Quiet(Some(false)),
+            ("quiet", _) => Self::Quiet(None),
             _ => Self::Unknown(word),
         };
         Some(known)

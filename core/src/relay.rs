@@ -3,14 +3,14 @@
 use core::cell::Cell;
 use core::fmt::Write;
 use core::net::SocketAddr;
-use core::num::NonZeroU32;
+use core::num::{NonZeroU8, NonZeroU32};
 use core::time::Duration;
 
 use heapless::{String, Vec};
 
 use crate::config::{Config, NETWORKS_MAX, Network};
 use crate::event::{Departed, Departure, Event, Stats, Unreachable};
-use crate::peers::{Peer, Peers, Seat, Suspicion};
+use crate::peers::{Peer, Peers, Seat};
 use crate::planted::{Bug, is_planted};
 use crate::queue::{List, Queue};
 use crate::ring::{Cursor, Kind, Ring};
@@ -154,20 +154,18 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
     ) -> Option<Departed> {
         let peer = self.peers.peer_mut(seat)?;
         self.stats.unreachable += 1;
-        let suspicion = &mut peer.suspicion;
-        if suspicion
-            .reported
-            .is_some_and(|reported| now.since(reported) < REPORT_INTERVAL)
-            && !is_planted(Bug::BurstLeaves)
-        {
+        peer.suspicion.is_suspect = true;
+        if why == Unreachable::Path {
             return None;
         }
-        suspicion.reported = Some(now);
-        match why {
-            Unreachable::Path => return None,
-            Unreachable::Port => suspicion.ports += 1,
+        let before = peer.suspicion.ports;
+        let is_burst = before.is_some_and(|(_, last)| now.since(last) < REPORT_INTERVAL);
+        if is_burst && !is_planted(Bug::BurstLeaves) {
+            return None;
         }
-        if suspicion.ports >= REPORTS_MAX {
+        let reports = before.map_or(NonZeroU8::MIN, |(reports, _)| reports.saturating_add(1));
+        peer.suspicion.ports = Some((reports, now));
+        if reports.get() >= REPORTS_MAX {
             return self.leave(now, seat, Departure::Unreachable);
         }
         let expiry = now.after(self.config.idle);
@@ -184,11 +182,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         let mut next = None;
         let mut over = None;
         for (seat, peer) in self.peers.iter() {
-            let Suspicion {
-                reported: Some(reported),
-                ports: 1..,
-            } = peer.suspicion
-            else {
+            let Some((_, reported)) = peer.suspicion.ports else {
                 continue;
             };
             let expiry = reported.after(self.config.idle);
@@ -253,7 +247,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             address: peer.address,
             name: &peer.name,
             heard: peer.heard,
-            suspect: peer.suspicion.reported.is_some(),
+            suspect: peer.suspicion.is_suspect,
             owed: self.ring.head().sequence - peer.cursor.sequence,
         }
     }

@@ -155,7 +155,10 @@ fn is_combining(character: char) -> bool {
 
 /// Whether a character looks like the colon that ends a name.
 fn is_colon(character: char) -> bool {
-    matches!(character, ':' | '：' | '∶' | '꞉')
+    matches!(
+        character,
+        ':' | '：' | '∶' | '꞉' | '﹕' | '︓' | 'ː' | '˸' | '։' | '׃'
+    )
 }
 
 /// Whether a character shows nothing: a format character (General_Category Cf), one that Unicode
@@ -293,7 +296,7 @@ mod tests {
     fn a_name_keeps_each_character_that_has_no_rule() {
         let has_rule = holds(concat!(
             r"[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\p{White_Space}\x{2800}",
-            r"\p{Noncharacter_Code_Point}\x{FFF9}-\x{FFFB}\x{E0000}-\x{E007F}:：∶꞉&&[^ ]]",
+            r"\p{Noncharacter_Code_Point}\x{FFF9}-\x{FFFB}\x{E0000}-\x{E007F}:：∶꞉﹕︓ː˸։׃&&[^ ]]",
         ));
         for character in all_characters() {
             let (name, changed) = repaired_name(&format!("a{character}b")).unwrap();

@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use kilochat_core::{
-    Config, DATAGRAM_MAX, Departure, Event, Instant, Refusal, Relay, Reply, Unreachable,
+    Config, DATAGRAM_MAX, Departure, Event, Instant, Refusal, Relay, Reply, Seat, Unreachable,
 };
 
 /// A room of 4 seats whose network takes everything at once.
@@ -41,6 +41,15 @@ impl Room {
     /// Sends a datagram from `port` and returns the reply.
     fn say(&mut self, port: u16, payload: impl AsRef<[u8]>) -> String {
         self.event(port, payload).1
+    }
+
+    /// Gives the peer at `port` a seat.
+    fn join(&mut self, port: u16, name: &str) -> Seat {
+        let (event, reply) = self.event(port, name);
+        let Event::Joined { seat, .. } = event else {
+            panic!("{event:?} {reply}")
+        };
+        seat
     }
 
     /// Everything that is due, with the ports that get it.
@@ -345,10 +354,7 @@ fn a_full_table_gives_away_the_seat_that_was_silent_longest() {
 #[test]
 fn a_peer_leaves_after_three_reports_and_not_after_a_burst() {
     let mut room = Room::new(Config::default());
-    let (event, _) = room.event(1, "a");
-    let Event::Joined { seat, .. } = event else {
-        panic!("{event:?}")
-    };
+    let seat = room.join(1, "a");
     room.say(2, "b");
     for _ in 0..100 {
         assert_eq!(
@@ -383,12 +389,25 @@ fn a_peer_leaves_after_three_reports_and_not_after_a_burst() {
 }
 
 #[test]
+fn a_report_of_the_path_neither_counts_nor_hides_one_of_the_port() {
+    let mut room = Room::new(Config::default());
+    let seat = room.join(1, "a");
+    for _ in 0..2 {
+        for why in [Unreachable::Path, Unreachable::Port, Unreachable::Path] {
+            assert_eq!(room.relay.handle_unreachable(room.now, seat, why), None);
+        }
+        room.sleep(10);
+    }
+    let departed = room
+        .relay
+        .handle_unreachable(room.now, seat, Unreachable::Port);
+    assert!(departed.is_some());
+}
+
+#[test]
 fn a_suspect_that_stays_silent_leaves_when_its_time_is_over() {
     let mut room = Room::new(Config::default());
-    let (event, _) = room.event(1, "a");
-    let Event::Joined { seat, .. } = event else {
-        panic!("{event:?}")
-    };
+    let seat = room.join(1, "a");
     assert_eq!(room.relay.poll_timeout(), None);
     room.relay
         .handle_unreachable(room.now, seat, Unreachable::Port);
@@ -407,10 +426,7 @@ fn a_suspect_that_stays_silent_leaves_when_its_time_is_over() {
 #[test]
 fn a_restarted_client_takes_over_its_suspect_self_and_nobody_else() {
     let mut room = Room::new(Config::default());
-    let (event, _) = room.event(1, "Bob");
-    let Event::Joined { seat, .. } = event else {
-        panic!("{event:?}")
-    };
+    let seat = room.join(1, "Bob");
     assert!(room.say(2, "bob").starts_with("* welcome bob~2: 2 here"));
     room.relay
         .handle_unreachable(room.now, seat, Unreachable::Path);

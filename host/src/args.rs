@@ -6,6 +6,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 /// The port of the relay, unless told otherwise.
@@ -50,7 +51,8 @@ Examples:
   kilochat relay --port 0                    take any free port; the first line of output names it
   KILOCHAT_HISTORY=20 kilochat relay         every option is an environment variable too
 
-Ctrl-C says goodbye to all peers and ends. SIGUSR1 logs statistics.")]
+Ctrl-C says goodbye to all peers and ends. SIGUSR1 logs statistics. A switch in the environment is
+on unless it is empty, 0, no, off or false.")]
 pub struct RelayArguments {
     /// Address to listen on; repeat it for several [default: all addresses, IPv6 and IPv4]
     #[arg(long, value_name = "IP[:PORT]", value_parser = bind_address, env = "KILOCHAT_BIND", value_delimiter = ',')]
@@ -65,20 +67,21 @@ pub struct RelayArguments {
           value_parser = clap::value_parser!(u16).range(1..=i64::from(SEATS_MAX)))]
     pub seats: u16,
 
-    /// How many of the last messages a newcomer is shown
-    #[arg(long, value_name = "N", default_value_t = 10, env = "KILOCHAT_HISTORY")]
+    /// How many of the last lines that were said a newcomer is shown, at most 1000
+    #[arg(long, value_name = "N", default_value_t = 10, env = "KILOCHAT_HISTORY",
+          value_parser = clap::value_parser!(u16).range(..=1000))]
     pub history: u16,
 
     /// Send every line to its author too
-    #[arg(long, env = "KILOCHAT_ECHO")]
+    #[arg(long, env = "KILOCHAT_ECHO", value_parser = FalseyValueParser::new())]
     pub echo: bool,
 
     /// Be like the Python server that this grew from: no notices, commands or history
-    #[arg(long, env = "KILOCHAT_CLASSIC")]
+    #[arg(long, env = "KILOCHAT_CLASSIC", value_parser = FalseyValueParser::new())]
     pub classic: bool,
 
     /// Also serve peers from outside the local networks (there is no encryption)
-    #[arg(long, env = "KILOCHAT_OPEN")]
+    #[arg(long, env = "KILOCHAT_OPEN", value_parser = FalseyValueParser::new())]
     pub open: bool,
 
     /// A line that greets each newcomer
@@ -95,15 +98,15 @@ pub struct RelayArguments {
     pub announce_up_to: u16,
 
     /// Never announce who joins, leaves or is renamed
-    #[arg(long, env = "KILOCHAT_NO_NOTICES")]
+    #[arg(long, env = "KILOCHAT_NO_NOTICES", value_parser = FalseyValueParser::new())]
     pub no_notices: bool,
 
     /// Log warnings and errors only
-    #[arg(long, short, env = "KILOCHAT_QUIET", conflicts_with = "verbose")]
+    #[arg(long, short, env = "KILOCHAT_QUIET", value_parser = FalseyValueParser::new(), conflicts_with = "verbose")]
     pub quiet: bool,
 
     /// Log every datagram too
-    #[arg(long, short, env = "KILOCHAT_VERBOSE")]
+    #[arg(long, short, env = "KILOCHAT_VERBOSE", value_parser = FalseyValueParser::new())]
     pub verbose: bool,
 
     /// How log lines look on standard error
@@ -156,7 +159,7 @@ pub struct ChatArguments {
     pub name: Option<String>,
 
     /// Show the time before each line
-    #[arg(long, env = "KILOCHAT_TIME")]
+    #[arg(long, env = "KILOCHAT_TIME", value_parser = FalseyValueParser::new())]
     pub time: bool,
 
     /// Colour the names
@@ -169,15 +172,15 @@ pub struct ChatArguments {
     pub color: ColorChoice,
 
     /// Print a JSON object for each line: time, kind (message, history, notice, status), name, text
-    #[arg(long, env = "KILOCHAT_JSON")]
+    #[arg(long, env = "KILOCHAT_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
 
     /// Go on listening after the end of the input (not on a terminal)
-    #[arg(long, env = "KILOCHAT_STAY")]
+    #[arg(long, env = "KILOCHAT_STAY", value_parser = FalseyValueParser::new())]
     pub stay: bool,
 
     /// The relay is an old one that gives no welcome: do not wait for it
-    #[arg(long, env = "KILOCHAT_CLASSIC")]
+    #[arg(long, env = "KILOCHAT_CLASSIC", value_parser = FalseyValueParser::new())]
     pub classic: bool,
 }
 

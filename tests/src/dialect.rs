@@ -47,11 +47,11 @@ impl<'a> Meaning<'a> {
         match word {
             "nick" => Self::Nick(rest),
             "who" => Self::Who(rest),
-            "quit" if rest.is_empty() => Self::Quit,
-            "help" if rest.is_empty() => Self::Help,
-            "quiet" if rest.is_empty() => Self::Quiet(None),
+            "quit" => Self::Quit,
+            "help" => Self::Help,
             "quiet" if rest == "on" => Self::Quiet(Some(true)),
             "quiet" if rest == "off" => Self::Quiet(Some(false)),
+            "quiet" => Self::Quiet(None),
             other => Self::Unknown(other),
         }
     }

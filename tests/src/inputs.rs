@@ -41,7 +41,7 @@ const STRANGE_SOURCES: [&str; 12] = [
     "[2001:db8:1::7]:9",
 ];
 
-const NAMES: [&str; 34] = [
+const NAMES: [&str; 35] = [
     "Ada",
     "Bob",
     "BOB",
@@ -60,6 +60,7 @@ const NAMES: [&str; 34] = [
     "a:b",
     "Ada : hello",
     "a：b∶c꞉d",
+    "﹕︓ː˸։׃",
     "* relay",
     "*",
     "[09:15] x",

@@ -173,6 +173,7 @@ impl Oracle {
         let may_answer = self.may_answer(payload);
         let member = self.member(seat)?;
         member.heard = now;
+        member.suspect = false;
         member.reported = None;
         member.ports = 0;
         let place = member.seat;

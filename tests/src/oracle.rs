@@ -46,6 +46,8 @@ pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) heard: u64,
     pub(crate) told: Option<u64>,
+    pub(crate) suspect: bool,
+    /// When the last report of its port came that counted.
     pub(crate) reported: Option<u64>,
     pub(crate) ports: u8,
     pub(crate) reader: Reader,
@@ -223,9 +225,7 @@ impl Oracle {
     pub fn can_receive(&self, answer: bool) -> Verdict {
         let held_up = self.members.values().find(|member| {
             let reader = &member.reader;
-            member.reported.is_none()
-                && reader.is_due(&self.log)
-                && self.log.is_endangered(reader.next)
+            !member.suspect && reader.is_due(&self.log) && self.log.is_endangered(reader.next)
         });
         check(answer == held_up.is_none(), || match held_up {
             Some(member) => format!("can_receive, but {} would lose a line", member.name),
@@ -249,13 +249,14 @@ impl Oracle {
         let mut leaves = false;
         if let Some(member) = self.members.get_mut(&seat.index()) {
             self.tally.unreachable += 1;
-            let counts = member
+            member.suspect = true;
+            let is_late = member
                 .reported
                 .is_none_or(|reported| now.saturating_sub(reported) >= REPORT_INTERVAL);
-            if counts {
+            if why == Unreachable::Port && is_late {
                 member.reported = Some(now);
-                member.ports += u8::from(why == Unreachable::Port);
-                leaves = why == Unreachable::Port && member.ports >= REPORTS_MAX;
+                member.ports += 1;
+                leaves = member.ports >= REPORTS_MAX;
             }
         }
         self.counts.saw(match why {
@@ -281,8 +282,9 @@ impl Oracle {
         let now = self.tick(now);
         let idle = self.idle();
         let mut over = self.members.values().filter(|member| {
-            let reported = member.reported.filter(|_| member.ports > 0);
-            reported.is_some_and(|reported| reported + idle <= now)
+            member
+                .reported
+                .is_some_and(|reported| reported + idle <= now)
         });
         let Some(departed) = departed else {
             let late = over.next();
@@ -303,7 +305,7 @@ impl Oracle {
     ///
     /// Somebody's time is over before that.
     pub fn next_timeout(&self, answer: Option<Instant>) -> Verdict {
-        let suspects = self.members.values().filter(|member| member.ports > 0);
+        let suspects = self.members.values();
         let next = suspects
             .filter_map(|member| Some(member.reported? + self.idle()))
             .min();
@@ -413,7 +415,7 @@ impl Oracle {
         let members = self.members.values();
         let known = members.map(|member| {
             let owed = (self.log.head() - member.reader.next) as u64;
-            let suspect = member.reported.is_some();
+            let suspect = member.suspect;
             (
                 member.seat,
                 member.address,

@@ -83,7 +83,7 @@ impl RelayProgram {
     }
 
     /// Waits for the next line of the log that `wanted` accepts, and returns it.
-    pub fn wait_for_log(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+    pub fn wait_for_log(&mut self, mut wanted: impl FnMut(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

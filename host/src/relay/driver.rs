@@ -40,7 +40,7 @@ const TRIES: usize = 8;
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How long to wait at most for a network that took nothing to say that it takes something.
-const BLOCKED: Duration = Duration::from_millis(100);
+const BLOCKED: Duration = Duration::from_millis(10);
 
 /// At most once in this time a loss in the kernel is logged.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
@@ -95,6 +95,8 @@ pub(super) struct Counters {
     pub(super) resent: u64,
     /// Replies that were not sent because the network took nothing.
     pub(super) replies_lost: u64,
+    /// Datagrams whose source was forged to be the relay itself.
+    pub(super) own: u64,
     /// Errors while receiving.
     pub(super) receive_errors: u64,
     /// Reports of unreachable destinations that there was no room for.
@@ -225,6 +227,10 @@ impl Server {
     }
 
     fn handle(&mut self, socket: usize, received: &Received<Route>, payload: &[u8]) {
+        if self.network.is_own(received.source) {
+            self.network.counters.own += 1;
+            return;
+        }
         let mut reply = Reply::new();
         let event = self
             .relay
@@ -251,7 +257,7 @@ impl Server {
         }
         let relay = &*self.relay;
         self.journal
-            .write_event(received.source, event, |seat| relay.peer(seat));
+            .write_event(self.now, received.source, event, |seat| relay.peer(seat));
     }
 
     /// Sends what is due; returns false if the network would block.
@@ -356,6 +362,8 @@ struct Network {
     counters: Counters,
     /// Whether the system tells when a socket can send again.
     watches_sending: bool,
+    /// Where the relay itself is.
+    own: Vec<SocketAddr>,
 }
 
 /// What became of a datagram.
@@ -369,6 +377,11 @@ enum Outcome {
 impl Network {
     fn new(sockets: Vec<mio::net::UdpSocket>, poll: &Poll) -> io::Result<Self> {
         let mut transports = Vec::with_capacity(sockets.len());
+        let addresses: io::Result<Vec<SocketAddr>> = sockets
+            .iter()
+            .map(mio::net::UdpSocket::local_addr)
+            .collect();
+        let own = addresses?.into_iter().flat_map(own_addresses).collect();
         for (index, mut socket) in sockets.into_iter().enumerate() {
             poll.registry()
                 .register(&mut socket, Token(index), Interest::READABLE)?;
@@ -381,7 +394,17 @@ impl Network {
             reports: Vec::with_capacity(REPORTS),
             counters: Counters::default(),
             watches_sending: false,
+            own,
         })
+    }
+
+    /// Whether a datagram comes from the relay itself, which would answer itself for ever.
+    fn is_own(&self, source: SocketAddr) -> bool {
+        let is_same = |own: &SocketAddr| {
+            let is_loopback = own.ip().is_loopback() && source.ip().is_loopback();
+            own.port() == source.port() && (own.ip() == source.ip() || is_loopback)
+        };
+        self.own.iter().any(is_same)
     }
 
     /// Lets the system tell, or no longer tell, when a socket can send again: told of every
@@ -465,6 +488,9 @@ impl Network {
     }
 
     fn push_report(&mut self, address: SocketAddr, why: Unreachable) {
+        if self.reports.contains(&(address, why)) {
+            return;
+        }
         if self.reports.len() < REPORTS {
             self.reports.push((address, why));
         } else {
@@ -475,6 +501,18 @@ impl Network {
     fn kernel_dropped(&self) -> u64 {
         self.transports.iter().map(Transport::dropped).sum()
     }
+}
+
+/// The addresses at which a socket that is bound to `bound` is reached from this very machine.
+fn own_addresses(bound: SocketAddr) -> Vec<SocketAddr> {
+    if !bound.ip().is_unspecified() {
+        return vec![bound];
+    }
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let addresses = interfaces
+        .iter()
+        .map(|interface| (interface.ip(), bound.port()).into());
+    addresses.collect()
 }
 
 fn cannot_wait(error: io::Error) -> Error {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use kilochat_core::{Departed, Event, Name, PeerInfo, Refusal, Seat, Stats};
+use kilochat_core::{Departed, Event, Instant, Name, PeerInfo, Refusal, Seat, Stats};
 use tracing::{Level, debug, info, warn};
 
 use super::driver::Counters;
@@ -18,6 +18,9 @@ use crate::args::{LogFormat, RelayArguments};
 
 /// The most records that wait to be written.
 const QUEUE: usize = 1024;
+
+/// The most events a second that are logged, unless every datagram is: a flood must not fill the disk.
+const EVENTS_PER_SECOND: u32 = 50;
 
 /// How long the end of the program waits for the last records to be written.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -38,6 +41,8 @@ pub(super) enum Record {
     },
     /// A peer is gone.
     Departed(Departed),
+    /// So many events were not logged: there were too many in a second.
+    LeftOut(u64),
     /// The kernel dropped datagrams.
     KernelDropped { now: u64, total: u64 },
     /// Statistics, because somebody asked or because the relay ends.
@@ -56,6 +61,10 @@ pub(super) struct Journal {
     level: Level,
     lost: Arc<AtomicU64>,
     writer: Option<JoinHandle<()>>,
+    /// The second that runs, and how many events were logged and left out in it.
+    second: u64,
+    events: u32,
+    left_out: u64,
 }
 
 impl Journal {
@@ -93,6 +102,9 @@ impl Journal {
             level,
             lost,
             writer: Some(writer),
+            second: 0,
+            events: 0,
+            left_out: 0,
         })
     }
 
@@ -111,11 +123,12 @@ impl Journal {
     /// Logs what a datagram was; `peer` finds its sender.
     pub(super) fn write_event<'a>(
         &mut self,
+        now: Instant,
         source: SocketAddr,
         event: Event,
         peer: impl FnOnce(Seat) -> Option<PeerInfo<'a>>,
     ) {
-        if level(&event) <= self.level {
+        if level(&event) <= self.level && self.has_room(now) {
             let name = event
                 .seat()
                 .and_then(peer)
@@ -128,6 +141,22 @@ impl Journal {
                 event,
             });
         }
+    }
+
+    /// Whether one more event may be logged in this second; says how many could not in the last.
+    fn has_room(&mut self, now: Instant) -> bool {
+        let second = now.as_millis() / 1000;
+        if second != self.second {
+            (self.second, self.events) = (second, 0);
+            let left_out = core::mem::take(&mut self.left_out);
+            if left_out > 0 {
+                self.write(Record::LeftOut(left_out));
+            }
+        }
+        self.events += 1;
+        let has_room = self.events <= EVENTS_PER_SECOND || self.level == Level::DEBUG;
+        self.left_out += u64::from(!has_room);
+        has_room
     }
 
     /// Waits for what was logged to be written, but not for long: nobody may be reading.
@@ -149,7 +178,7 @@ impl Record {
     fn level(&self) -> Level {
         match self {
             Self::Event { event, .. } => level(event),
-            Self::Listening { .. } | Self::Departed(_) => Level::INFO,
+            Self::Listening { .. } | Self::Departed(_) | Self::LeftOut(_) => Level::INFO,
             Self::KernelDropped { .. } => Level::WARN,
             Self::Stats { asked: true, .. } => Level::ERROR,
             Self::Stats { asked: false, .. } => Level::INFO,
@@ -196,6 +225,7 @@ fn write(record: Record) {
             event,
         } => write_event(source, &name, event),
         Record::Departed(departed) => write_departed(&departed),
+        Record::LeftOut(events) => info!(events, "not logged: too many in a second"),
         Record::KernelDropped { now, total } => warn!(
             dropped = now,
             total,
@@ -271,6 +301,7 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters) {
         send_errors = counters.send_errors,
         resent = counters.resent,
         replies_lost = counters.replies_lost,
+        own = counters.own,
         receive_errors = counters.receive_errors,
         reports_lost = counters.reports_lost,
         kernel_dropped = counters.kernel_dropped,

@@ -3,7 +3,7 @@
 //! their destination (`IP_RECVERR`), and the kernel tells what it dropped (`SO_RXQ_OVFL`).
 
 use core::mem::size_of;
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::AsRawFd;
 
@@ -49,10 +49,10 @@ impl Transport {
             setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
         }
         if address.ip().is_unspecified() {
+            // of an IPv4 datagram only this one tells the own address where it went to a group
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
             if address.is_ipv6() {
                 setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
-            } else {
-                setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
             }
         }
         Ok(Self {
@@ -76,10 +76,14 @@ impl Transport {
         )?;
         let mut route = Route::default();
         for control in message.cmsgs()? {
-            if let ControlMessageOwned::Ipv6PacketInfo(info) = control {
-                route = Route::from_v6(info.ipi6_addr.s6_addr, info.ipi6_ifindex);
-            } else if let ControlMessageOwned::Ipv4PacketInfo(info) = control {
-                route = Route::from_v4(info.ipi_spec_dst.s_addr, info.ipi_ifindex);
+            if let ControlMessageOwned::Ipv4PacketInfo(info) = control {
+                let own = Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes());
+                route = Route::new(own.into(), info.ipi_ifindex.cast_unsigned(), self.is_v6);
+            } else if let ControlMessageOwned::Ipv6PacketInfo(info) = control {
+                let own = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                if own.to_ipv4_mapped().is_none() {
+                    route = Route::new(own.into(), info.ipi6_ifindex, self.is_v6);
+                }
             } else if let ControlMessageOwned::RxqOvfl(dropped) = control {
                 // the kernel counts in 32 bits
                 let before = self.dropped & u64::from(u32::MAX);
@@ -110,9 +114,12 @@ impl Transport {
         if route.length > 0 {
             message = message.with_control(&route.control[..usize::from(route.length)]);
         }
-        SockRef::from(&self.socket)
-            .sendmsg(&message, libc::MSG_DONTWAIT)
-            .map(drop)
+        let sent = SockRef::from(&self.socket).sendmsg(&message, libc::MSG_DONTWAIT);
+        sent.map(drop).map_err(|error| match error.raw_os_error() {
+            // with IP_RECVERR a full queue of the device is told, too
+            Some(libc::ENOBUFS | libc::ENOMEM) => io::ErrorKind::WouldBlock.into(),
+            _ => error,
+        })
     }
 
     /// Whom the network has reported as unreachable since the last call; reading a report clears
@@ -156,18 +163,28 @@ impl Default for Route {
 }
 
 impl Route {
-    fn from_v6(address: [u8; 16], interface: u32) -> Self {
-        let mut info = [0; 20];
-        info[..16].copy_from_slice(&address);
-        info[16..].copy_from_slice(&interface.to_ne_bytes());
-        Self::from_control(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info)
-    }
-
-    fn from_v4(address: u32, interface: i32) -> Self {
-        let mut info = [0; 12];
-        info[..4].copy_from_slice(&interface.to_ne_bytes());
-        info[4..8].copy_from_slice(&address.to_ne_bytes());
-        Self::from_control(libc::IPPROTO_IP, libc::IP_PKTINFO, &info)
+    /// Through this interface and, unless it is a group's, from this address.
+    fn new(address: IpAddr, interface: u32, is_v6: bool) -> Self {
+        let interface = interface.to_ne_bytes();
+        let address = if address.is_multicast() {
+            Ipv6Addr::UNSPECIFIED.into()
+        } else {
+            address
+        };
+        match mapped((address, 0).into(), is_v6).ip() {
+            IpAddr::V6(own) => {
+                let mut info = [0; 20];
+                info[..16].copy_from_slice(&own.octets());
+                info[16..].copy_from_slice(&interface);
+                Self::from_control(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info)
+            }
+            IpAddr::V4(own) => {
+                let mut info = [0; 12];
+                info[..4].copy_from_slice(&interface);
+                info[4..8].copy_from_slice(&own.octets());
+                Self::from_control(libc::IPPROTO_IP, libc::IP_PKTINFO, &info)
+            }
+        }
     }
 
     /// A control message as cmsg(3) lays it out; the kernel copies it, so it may lie anywhere.

@@ -1,4 +1,4 @@
-//! Signals: the first to end says goodbye, the second ends at once; SIGUSR1 asks for statistics.
+//! Signals: the first to end (SIGHUP, too) says goodbye, the second ends at once; SIGUSR1 asks for statistics.
 
 use super::driver::Stopper;
 use crate::Error;
@@ -10,11 +10,14 @@ use crate::Error;
 /// When the system does not let signals be handled.
 #[cfg(unix)]
 pub(super) fn handle(stopper: Stopper) -> Result<(), Error> {
-    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
     let failed = |error| Error::Failure(format!("cannot handle signals: {error}"));
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1]).map_err(failed)?;
+    if !is_ignored(SIGHUP) {
+        signals.add_signal(SIGHUP).map_err(failed)?;
+    }
     let wait = move || {
         for signal in signals.forever() {
             if signal == SIGUSR1 {
@@ -29,6 +32,15 @@ pub(super) fn handle(stopper: Stopper) -> Result<(), Error> {
         .spawn(wait)
         .map_err(failed)?;
     Ok(())
+}
+
+/// Whether whoever started this program wants a signal ignored, as nohup(1) does; known on Linux.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Hands Ctrl-C and its kin to a relay from now on.

@@ -96,6 +96,7 @@ impl Oracle {
             name: name.to_owned(),
             heard: now,
             told: None,
+            suspect: false,
             reported: None,
             ports: 0,
             reader,
@@ -142,7 +143,7 @@ impl Oracle {
     /// The suspect whose client seems to have been restarted.
     fn heir(&self, source: SocketAddr, name: &str) -> Option<usize> {
         let same = |member: &Member| {
-            member.reported.is_some()
+            member.suspect
                 && member.address.ip() == source.ip()
                 && folded(&member.name) == folded(name)
         };
