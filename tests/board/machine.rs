@@ -38,25 +38,10 @@ impl Firmware {
 
     /// Builds it with other arguments than usual.
     pub(crate) fn build_with(arguments: &[&str]) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../embedded/firmware");
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("firmware");
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo
-            .current_dir(folder)
-            .args(["build", "--release", "--quiet", "--target-dir"])
-            .arg(&target)
-            .args(arguments);
-        for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"KILOCHAT_") {
-                cargo.env_remove(name);
-            }
-        }
-        let status = cargo
-            .env("KILOCHAT_DHCP", "1")
-            .status()
-            .expect("cargo runs this test");
+        let status = cargo_build(arguments).status();
+        let status = status.expect("cargo runs this test");
         assert!(status.success(), "the firmware does not build; it {NEEDS}");
-        let path = target.join("thumbv7m-none-eabi/release/kilochat-firmware");
+        let path = target().join("thumbv7m-none-eabi/release/kilochat-firmware");
         let elf = std::fs::read(&path).expect("cargo has built it");
         let table = Table::parse(&elf).expect("defmt's sections are sound");
         Self { path, table, elf }
@@ -93,6 +78,28 @@ impl Firmware {
             .unwrap_or_else(|| panic!("no {part} in the firmware"));
         u32::try_from(symbol.address()).expect("a 32-bit machine")
     }
+}
+
+/// A `cargo build` of the firmware with everything in it, or with other `arguments`.
+pub(crate) fn cargo_build(arguments: &[&str]) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../embedded/firmware"))
+        .args(["build", "--release", "--quiet", "--target-dir"])
+        .arg(target())
+        .args(arguments);
+    for (name, _) in std::env::vars_os() {
+        if name == "DEFMT_LOG" || name.as_encoded_bytes().starts_with(b"KILOCHAT_") {
+            cargo.env_remove(name);
+        }
+    }
+    cargo.env("KILOCHAT_DHCP", "1");
+    cargo
+}
+
+/// Where it is built: nobody else builds there.
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("firmware")
 }
 
 /// A line of the board's log.

@@ -5,6 +5,7 @@
 mod fuzz;
 mod hosts;
 mod machine;
+mod runner;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
