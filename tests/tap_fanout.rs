@@ -10,11 +10,13 @@ mod lab;
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 use kilochat_tests::PlainPeer;
 use kilochat_tests::ethernet::{datagram, parse};
 use lab::{Host, TapProgram, V4, cpu, enter, ip};
+use tun_rs::{DeviceBuilder, Layer};
 
 const READERS: usize = 15;
 const LINES: usize = 4000;
@@ -25,9 +27,8 @@ const RELAY_HARDWARE: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 const HOST_HARDWARE: [u8; 6] = [0x02, 0x77, 0, 0, 0, 11];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(("bare", addresses)) = arguments.split_first().map(|(a, b)| (a.as_str(), b)) {
-        return bare(addresses);
+    if std::env::args().nth(1).as_deref() == Some("bare") {
+        return bare();
     }
     if let Some(output) = enter(&[]) {
         print!("{output}");
@@ -91,20 +92,19 @@ fn measure_relay(with_dead: bool, rate: &mut Rate) {
 
 fn measure_bare(rate: &mut Rate) {
     let peer = |host: &Host| host.run(|| PlainPeer::new(V4.parse().unwrap()));
-    // the interface must be there before the host, and the loop must know the host's ports
-    let mut child = Ended(spawn_bare(&[]));
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut child = Ended(command.arg("bare").stdin(Stdio::piped()).spawn().unwrap());
     std::thread::sleep(Duration::from_millis(300));
     let host = Host::new(11);
-    let (speaker, mut readers) = (
-        peer(&host),
-        (0..READERS).map(|_| peer(&host)).collect::<Vec<_>>(),
-    );
+    host.run(|| ip("neighbour replace 192.168.77.1 lladdr 02:00:00:00:00:01 dev host11"));
+    let speaker = peer(&host);
+    let mut readers: Vec<_> = (0..READERS).map(|_| peer(&host)).collect();
     let ports = readers
         .iter()
         .map(|reader| reader.address().port().to_string());
     let ports: Vec<String> = ports.collect();
-    host.run(|| ip("neighbour replace 192.168.77.1 lladdr 02:00:00:00:00:01 dev host11"));
-    drop(core::mem::replace(&mut child, Ended(spawn_bare(&ports))));
+    let mut input = child.0.stdin.take().unwrap();
+    writeln!(input, "{}", ports.join(" ")).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     let before = cpu(child.0.id());
     talk(&speaker, &mut readers, LINE - "s : ".len());
@@ -135,34 +135,20 @@ impl Drop for Ended {
     }
 }
 
-fn spawn_bare(ports: &[String]) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.arg("bare").args(ports).stdin(Stdio::null());
-    command.spawn().unwrap()
-}
-
-/// Reads frames, and writes one that was made before to each port for each datagram to the relay.
-fn bare(ports: &[String]) {
-    let builder = tun_rs::DeviceBuilder::new()
-        .name("tap0")
-        .layer(tun_rs::Layer::L2);
-    let device = builder
-        .with(|builder| {
-            builder.persist(true);
-        })
-        .build_sync()
-        .unwrap();
+/// Reads frames, and writes one that was made before to each port, which standard input names, for
+/// each datagram to the relay.
+fn bare() {
+    let builder = DeviceBuilder::new().name("tap0").layer(Layer::L2);
+    let device = builder.build_sync().unwrap();
+    let mut ports = String::new();
+    std::io::stdin().read_line(&mut ports).unwrap();
     let relay: SocketAddr = V4.parse().unwrap();
-    let to = |port: &String| {
-        (
-            HOST_HARDWARE,
-            SocketAddr::new([192, 168, 77, 11].into(), port.parse().unwrap()),
-        )
-    };
-    let payload = [b'x'; LINE];
     let frames: Vec<_> = ports
-        .iter()
-        .map(|port| datagram((RELAY_HARDWARE, relay), to(port), &payload))
+        .split_whitespace()
+        .map(|port| {
+            let to = SocketAddr::new([192, 168, 77, 11].into(), port.parse().unwrap());
+            datagram((RELAY_HARDWARE, relay), (HOST_HARDWARE, to), &[b'x'; LINE])
+        })
         .collect();
     let mut buffer = [0; 2048];
     loop {

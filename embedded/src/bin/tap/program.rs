@@ -4,16 +4,17 @@ use core::hash::{BuildHasher, Hasher};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::hash::RandomState;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
 use kilochat_core::Instant;
 use kilochat_embedded::{Config, Node, Storage};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::time::TimeSpec;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use static_cell::ConstStaticCell;
 
@@ -50,14 +51,14 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let clock = Clock(std::time::Instant::now());
     let mut node = Node::new(device, STORAGE.take(), config, clock.now())
         .map_err(|error| error.to_string())?;
-    let result = serve(&mut node, signals, &clock);
+    let result = serve(&mut node, &signals, &clock);
     report(&node);
     writer.close();
     result
 }
 
 /// Relays until a signal says to stop, then says goodbye.
-fn serve(node: &mut TapNode, mut signals: Signals, clock: &Clock) -> Result<(), String> {
+fn serve(node: &mut TapNode, signals: &Signals, clock: &Clock) -> Result<(), String> {
     while !signals.stop.load(Ordering::Relaxed) {
         let now = clock.now();
         let then = node.poll(now);
@@ -67,12 +68,8 @@ fn serve(node: &mut TapNode, mut signals: Signals, clock: &Clock) -> Result<(), 
         if signals.report.swap(false, Ordering::Relaxed) {
             report(node);
         }
-        let sleep = then.map(|then| then.since(now));
-        if sleep != Some(Duration::ZERO) {
-            signals
-                .wait(node.device(), sleep)
-                .map_err(|error| format!("cannot wait for the interface: {error}"))?;
-        }
+        Signals::wait(node.device(), then.map(|then| then.since(now)))
+            .map_err(|error| format!("cannot wait for the interface: {error}"))?;
     }
     let deadline = clock.now().after(GOODBYE);
     let mut is_said = node.stop(clock.now());
@@ -107,17 +104,15 @@ impl Clock {
     }
 }
 
-/// Signals as flags, and a stream that wakes up the loop.
+/// Signals as flags. They are taken only while the loop sleeps, so that none is overlooked.
 struct Signals {
     stop: Arc<AtomicBool>,
     report: Arc<AtomicBool>,
-    wake: UnixStream,
 }
 
 impl Signals {
+    /// Takes the signals of this program from now on; threads that it starts later get none.
     fn handle() -> io::Result<Self> {
-        let (wake, waker) = UnixStream::pair()?;
-        wake.set_nonblocking(true)?;
         let (stop, report) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         for signal in [SIGINT, SIGTERM] {
             // the second one ends at once
@@ -127,32 +122,22 @@ impl Signals {
                 Arc::clone(&stop),
             )?;
             signal_hook::flag::register(signal, Arc::clone(&stop))?;
-            signal_hook::low_level::pipe::register(signal, waker.try_clone()?)?;
         }
         signal_hook::flag::register(SIGUSR1, Arc::clone(&report))?;
-        signal_hook::low_level::pipe::register(SIGUSR1, waker)?;
-        Ok(Self { stop, report, wake })
+        let mut held = SigSet::empty();
+        held.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1]);
+        held.thread_block()?;
+        Ok(Self { stop, report })
     }
 
     /// Sleeps until a frame can be read, a signal comes or the time is over.
-    fn wait(&mut self, device: &Tap, sleep: Option<Duration>) -> nix::Result<()> {
-        let timeout = sleep.map_or(PollTimeout::NONE, |sleep| {
-            PollTimeout::try_from(sleep).unwrap_or(PollTimeout::MAX)
-        });
-        let mut waiting = [
-            PollFd::new(device.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut waiting, timeout) {
-            Ok(0) | Err(nix::errno::Errno::EINTR) => return Ok(()),
-            Ok(_) => {}
-            Err(error) => return Err(error),
+    fn wait(device: &Tap, sleep: Option<Duration>) -> nix::Result<()> {
+        let mut waiting = [PollFd::new(device.as_fd(), PollFlags::POLLIN)];
+        let sleep = sleep.map(TimeSpec::from_duration);
+        match ppoll(&mut waiting, sleep, Some(SigSet::empty())) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(error) => Err(error),
         }
-        if waiting[1].any() == Some(true) {
-            // what it says is in the flags
-            let _ = self.wake.read(&mut [0; 64]);
-        }
-        Ok(())
     }
 }
 
