@@ -11,6 +11,8 @@
 //! | `KILOCHAT_OPEN` | 1: answer sources outside the local networks, too |
 //! | `KILOCHAT_MAC` | the hardware address, in place of that in the chip's user registers |
 //! | `KILOCHAT_KEY` | a number of up to 16 hexadecimal digits, different for each board |
+//!
+//! There is no gateway: a peer is answered at the hardware address that its datagrams come from.
 #![allow(clippy::print_stdout, reason = "it is how a build script talks")]
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -97,6 +97,12 @@ impl Lan {
         }
     }
 
+    /// The board's own time in milliseconds: it logs what it refuses.
+    pub(crate) fn board_ms(&mut self) -> u64 {
+        self.say(1, "x".repeat(1025));
+        self.wait_for_log("too long").millis
+    }
+
     /// How many bytes of stack the board has used, as it has logged.
     pub(crate) fn stack_used(&mut self) -> usize {
         let deepest = |text: &str| {

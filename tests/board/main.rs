@@ -358,7 +358,7 @@ fn it_sleeps_while_nobody_talks() {
     const TIME: Duration = Duration::from_secs(60);
     let mut lan = lan();
     add_peers(&mut lan, 8);
-    let before = cpu_time(lan.machine.id());
+    let (before_ms, before) = (lan.board_ms(), cpu_time(lan.machine.id()));
     let start = Instant::now();
     while start.elapsed() < TIME {
         lan.step(TIME.saturating_sub(start.elapsed()));
@@ -366,6 +366,9 @@ fn it_sleeps_while_nobody_talks() {
     let share = (cpu_time(lan.machine.id()) - before).as_secs_f64() / start.elapsed().as_secs_f64();
     eprintln!("idle: {:.1} % of a core", 100.0 * share);
     assert!(share <= 0.1, "{:.1} % of a core", 100.0 * share);
+    // and its clock goes right
+    let drift_ms = (lan.board_ms() - before_ms).abs_diff(60_000);
+    assert!(drift_ms < 2_000, "{drift_ms} ms off");
     check_log(&mut lan);
 }
 

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::interrupt::{self, Mutex};
 use cortex_m::peripheral::syst::SystClkSource;
-use cortex_m::peripheral::{NVIC, SCB};
+use cortex_m::peripheral::{NVIC, SCB, SYST};
 use cortex_m_rt::{ExceptionFrame, exception};
 use kilochat_embedded::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use kilochat_embedded::time::Instant;
@@ -104,8 +104,12 @@ unsafe extern "C" {
     static _stack_start: u32;
 }
 
-/// Milliseconds since the start: the low and the high half.
-static TICKS: Mutex<Cell<(u32, u32)>> = Mutex::new(Cell::new((0, 0)));
+/// Milliseconds between ticks of SysTick. Each wakes the chip; 16 bytes of log leave the UART
+/// in less, which is what its FIFO is given on each.
+const TICK_MS: u32 = 4;
+
+/// Milliseconds since the start, at the last tick and as last told.
+static CLOCK: Mutex<Cell<(u64, u64)>> = Mutex::new(Cell::new((0, 0)));
 
 /// Counters of the Ethernet controller, which the node owns.
 static OVERRUNS: AtomicU32 = AtomicU32::new(0);
@@ -138,7 +142,7 @@ impl Board {
         start_uart(clock_hz);
         start_watchdog();
         core.SYST.set_clock_source(SystClkSource::Core);
-        core.SYST.set_reload(clock_hz / 1000 - 1);
+        core.SYST.set_reload(clock_hz / 1000 * TICK_MS - 1);
         core.SYST.clear_current();
         core.SYST.enable_counter();
         core.SYST.enable_interrupt();
@@ -159,7 +163,7 @@ impl Board {
 
     /// A number that nobody outside knows exactly: where in its millisecond the clock is.
     pub(crate) fn jitter(&self) -> u32 {
-        cortex_m::peripheral::SYST::get_current()
+        SYST::get_current()
     }
 
     /// Tells the watchdog that all is well; without it the board is reset after 4 s.
@@ -188,7 +192,7 @@ impl Board {
     /// Why it was reset, if asked for the first time. QEMU never says.
     pub(crate) fn take_reset_cause(&mut self) -> &'static str {
         let causes = [
-            "its reset pin",
+            "the reset pin",
             "power",
             "low voltage",
             "the watchdog",
@@ -198,7 +202,7 @@ impl Board {
         RESC.write(0);
         let is_set = |bit: &usize| bits & 1 << bit != 0;
         let cause = (0..causes.len()).rev().find(is_set);
-        cause.map_or("a cause it does not know", |bit| causes[bit])
+        cause.map_or("something unknown", |bit| causes[bit])
     }
 
     /// The deepest that the stack has been so far, in bytes, if that is deeper than when last asked.
@@ -418,8 +422,22 @@ fn count(counter: &AtomicU32) {
 }
 
 fn now_ms() -> u64 {
-    let (low, high) = interrupt::free(|section| TICKS.borrow(section).get());
-    u64::from(high) << 32 | u64::from(low)
+    interrupt::free(|section| {
+        let clock = CLOCK.borrow(section);
+        let (mut ticks, told) = clock.get();
+        let mut left = SYST::get_current();
+        if SCB::is_pendst_pending() {
+            // it started again, maybe after `left` was read
+            left = SYST::get_current();
+            ticks += u64::from(TICK_MS);
+        }
+        let reload = SYST::get_reload();
+        let since = reload.saturating_sub(left) / ((reload + 1) / TICK_MS);
+        // it stays for a moment at 0, where a tick has come but no time has passed since
+        let now = told.max(ticks + u64::from(if left == 0 { 0 } else { since }));
+        clock.set((clock.get().0, now));
+        now
+    })
 }
 
 /// The number of the Ethernet controller's interrupt.
@@ -436,14 +454,13 @@ unsafe impl InterruptNumber for Ethernet0 {
     }
 }
 
-/// A millisecond has passed.
+/// A tick has passed.
 #[exception]
 fn SysTick() {
     interrupt::free(|section| {
-        let ticks = TICKS.borrow(section);
-        let (low, high) = ticks.get();
-        let low = low.wrapping_add(1);
-        ticks.set((low, high + u32::from(low == 0)));
+        let clock = CLOCK.borrow(section);
+        let (ticks, told) = clock.get();
+        clock.set((ticks + u64::from(TICK_MS), told));
         #[cfg(feature = "defmt")]
         uart::pump(section);
     });
@@ -540,8 +557,7 @@ pub(crate) mod uart {
         }
     }
 
-    /// Gives the UART as much as its FIFO takes; called every millisecond, which is faster than
-    /// 16 bytes leave it.
+    /// Gives the UART as much as its FIFO takes.
     pub(super) fn pump(section: &CriticalSection) {
         let mut log = LOG.borrow(section).borrow_mut();
         while UARTFR.read() & TXFF == 0
