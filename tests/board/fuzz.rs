@@ -2,10 +2,11 @@
 
 use fastrand::Rng;
 use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6Packet, UdpPacket,
+    EthernetFrame, EthernetProtocol, Icmpv4Packet, Icmpv6Packet, IpAddress, IpProtocol, Ipv4Packet,
+    Ipv6Packet, UdpPacket,
 };
 
-use crate::hosts::Lan;
+use crate::hosts::{Lan, router_advertisement};
 
 /// Random frames, and good ones that were changed.
 #[derive(Debug)]
@@ -16,10 +17,11 @@ pub(crate) struct Frames {
 
 impl Frames {
     pub(crate) fn new(lan: &Lan, seed: u64) -> Self {
-        let mut good = Vec::new();
+        let mut good = vec![router_advertisement()];
         for host in 0..lan.hosts.len() {
             good.push(lan.question(host));
             good.push(lan.ping(host));
+            good.push(lan.name_question(host));
             good.push(lan.datagram(host, b"a line that somebody says"));
             good.push(lan.datagram(host, "x".repeat(900).as_bytes()));
             good.push(lan.datagram(host, b"/nick somebody"));
@@ -94,23 +96,31 @@ fn repair(bytes: &mut [u8]) {
             };
             packet.fill_checksum();
             let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
-            if packet.next_header() == IpProtocol::Udp
-                && let Ok(mut datagram) = UdpPacket::new_checked(packet.payload_mut())
-            {
-                datagram.fill_checksum(&from, &to);
+            let is_icmp = packet.next_header() == IpProtocol::Icmp;
+            if !is_icmp {
+                repair_udp(packet.payload_mut(), &from, &to);
+            } else if let Ok(mut message) = Icmpv4Packet::new_checked(packet.payload_mut()) {
+                message.fill_checksum();
             }
         }
         EthernetProtocol::Ipv6 => {
             let Ok(mut packet) = Ipv6Packet::new_checked(frame.payload_mut()) else {
                 return;
             };
-            let (from, to) = (packet.src_addr().into(), packet.dst_addr().into());
-            if packet.next_header() == IpProtocol::Udp
-                && let Ok(mut datagram) = UdpPacket::new_checked(packet.payload_mut())
-            {
-                datagram.fill_checksum(&from, &to);
+            let (from, to) = (packet.src_addr(), packet.dst_addr());
+            let is_icmp = packet.next_header() == IpProtocol::Icmpv6;
+            if !is_icmp {
+                repair_udp(packet.payload_mut(), &from.into(), &to.into());
+            } else if let Ok(mut message) = Icmpv6Packet::new_checked(packet.payload_mut()) {
+                message.fill_checksum(&from, &to);
             }
         }
         EthernetProtocol::Arp | EthernetProtocol::Unknown(_) => {}
+    }
+}
+
+fn repair_udp(payload: &mut [u8], from: &IpAddress, to: &IpAddress) {
+    if let Ok(mut datagram) = UdpPacket::new_checked(payload) {
+        datagram.fill_checksum(from, to);
     }
 }

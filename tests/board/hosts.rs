@@ -10,10 +10,13 @@ use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress,
     EthernetFrame, EthernetProtocol, EthernetRepr, Icmpv4Message, Icmpv4Packet, Icmpv4Repr,
     Icmpv6Packet, Icmpv6Repr, IpProtocol, IpRepr, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr,
-    NdiscNeighborFlags, NdiscRepr, UdpPacket, UdpRepr,
+    NdiscNeighborFlags, NdiscPrefixInfoFlags, NdiscPrefixInformation, NdiscRepr, NdiscRouterFlags,
+    UdpPacket, UdpRepr,
 };
 
 use crate::machine::{Logged, Machine};
+
+const SECOND: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(1);
 
 /// The port of the relay.
 pub(crate) const PORT: u16 = 10888;
@@ -232,6 +235,22 @@ impl Lan {
             }
             (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Vec::new(),
         }
+    }
+
+    /// The frame with which a host asks in the group where kilochat.local is (RFC 6762).
+    pub(crate) fn name_question(&self, host: usize) -> Vec<u8> {
+        let host = &self.hosts[host];
+        let (group, hardware) = if host.ip.is_ipv4() {
+            (IpAddr::from([224, 0, 0, 251]), [1, 0, 0x5e, 0, 0, 0xfb])
+        } else {
+            let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
+            (group.into(), [0x33, 0x33, 0, 0, 0, 0xfb])
+        };
+        udp(
+            (host.hardware, host.ip, 5353),
+            (EthernetAddress(hardware), group, 5353),
+            b"\0\0\0\0\0\x01\0\0\0\0\0\0\x08kilochat\x05local\0\0\x01\0\x01",
+        )
     }
 
     pub(crate) fn say(&self, host: usize, payload: impl AsRef<[u8]>) {
@@ -577,6 +596,31 @@ fn icmpv6(
         let mut packet = Icmpv6Packet::new_unchecked(bytes);
         message.emit(&from.1, &to.1, &mut packet, &checksums);
     })
+}
+
+/// The frame with which a router tells all hosts which prefix they may use.
+pub(crate) fn router_advertisement() -> Vec<u8> {
+    let router = EthernetAddress([2, 0xfe, 0, 0, 0, 1]);
+    let from = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xfe, 1);
+    let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let advertisement = NdiscRepr::RouterAdvert {
+        hop_limit: 64,
+        flags: NdiscRouterFlags::empty(),
+        router_lifetime: SECOND * 1800,
+        reachable_time: SECOND,
+        retrans_time: SECOND,
+        lladdr: Some(router.into()),
+        mtu: Some(1500),
+        prefix_info: Some(NdiscPrefixInformation {
+            prefix_len: 64,
+            flags: NdiscPrefixInfoFlags::ON_LINK | NdiscPrefixInfoFlags::ADDRCONF,
+            valid_lifetime: SECOND * 3600,
+            preferred_lifetime: SECOND * 1800,
+            prefix: Ipv6Addr::new(0xfd00, 0, 0, 7, 0, 0, 0, 0),
+        }),
+    };
+    let to = EthernetAddress([0x33, 0x33, 0, 0, 0, 1]);
+    icmpv6((router, from), (to, all), &Icmpv6Repr::Ndisc(advertisement))
 }
 
 /// An IP packet of either family in a frame.
