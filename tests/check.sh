@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(format unsafe clippy docs tests release planted cortex-m3 firmware proof systems)
+steps=(format unsafe clippy docs tests release planted cortex-m3 tap firmware proof systems)
 
 # The systems that are not at hand, where the workspace must compile: Windows, macOS, Arm Linux.
 systems=(x86_64-pc-windows-gnu aarch64-apple-darwin armv7-unknown-linux-gnueabihf)
@@ -118,6 +118,21 @@ step_planted() {
 step_cortex-m3() {
     need_target thumbv7m-none-eabi
     RUSTFLAGS="-D warnings" cargo build --package kilochat-core --target thumbv7m-none-eabi
+    # the families alone, and everything
+    local features
+    for features in ipv4 ipv6 ipv4,ipv6,dhcp,slaac,mdns,defmt; do
+        RUSTFLAGS="-D warnings" cargo build --package kilochat-embedded \
+            --no-default-features --features "$features" --target thumbv7m-none-eabi
+    done
+}
+
+# The program on a TAP interface, in network namespaces that its tests make.
+step_tap() {
+    need nc "apt install netcat-openbsd"
+    need ip "apt install iproute2"
+    need unshare "apt install util-linux"
+    cargo clippy --package kilochat-embedded --all-targets --features tap -- -D warnings
+    cargo test --package kilochat-embedded --features tap --test tap -- --include-ignored --test-threads 1
 }
 
 # Its size, and what it does on the board, are checked by a test.

@@ -154,6 +154,8 @@ fn no_peer_is_where_nobody_can_be_answered() {
         (own, "224.0.0.1:5000", V4),
         (own, "127.0.0.1:5000", V4),
         (own, "192.0.2.77:0", V4),
+        (own, V4, V4),
+        (own, V6, V6),
         (own, "[::]:5000", V6),
         (own, "[::1]:5000", V6),
         (own, "[ff02::1]:5000", V6),

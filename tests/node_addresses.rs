@@ -125,9 +125,10 @@ impl Server {
         self.seen.push(asked.message_type);
         let own = Ipv4Addr::new(192, 0, 2, 254);
         let reply = DhcpRepr {
-            message_type: match asked.message_type {
-                DhcpMessageType::Discover => DhcpMessageType::Offer,
-                _ => DhcpMessageType::Ack,
+            message_type: if asked.message_type == DhcpMessageType::Discover {
+                DhcpMessageType::Offer
+            } else {
+                DhcpMessageType::Ack
             },
             your_ip: self.given,
             router: Some(own),

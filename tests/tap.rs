@@ -127,7 +127,7 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
     wait_for_interface();
     let (ada_host, bob_host) = (Host::new(11), Host::new(12));
     let mut ada = ada_host.join(V4, "Ada");
-    let mut bob = bob_host.join(V4, "Bob");
+    let bob = bob_host.join(V4, "Bob");
     // a line of the log for each: more than a pipe and the queue hold
     for number in 0..4000 {
         bob.say(format!("/nick Bob{number}"));

@@ -91,6 +91,9 @@ const BLOCKED: Duration = Duration::from_millis(1);
 /// says that it is late when it waits for a router that does not exist.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
+/// At most once in this time a refusal is logged: a flood of them must not fill a slow line.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long to wait for a DHCP server before going on without.
 #[cfg(feature = "dhcp")]
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -107,7 +110,7 @@ pub struct Stats {
     /// Frames taken from the device.
     pub frames: u64,
     /// Datagrams for the relay that came from or went to an address that nobody can answer or be
-    /// answered at: a group, broadcast, loopback.
+    /// answered at: a group, broadcast, loopback, the node's own as a source.
     pub misdirected: u64,
     /// Replies and farewells that the device took no frame for.
     pub replies_lost: u64,
@@ -124,6 +127,10 @@ pub struct Node<D: phy::Device, const PEERS: usize, const RING: usize> {
     routes: &'static mut [Route; PEERS],
     stats: Stats,
     port: u16,
+    /// When the stack has something to do at the latest, if no frame comes.
+    maintain_at: Instant,
+    /// When a refusal may be logged again, and how many were not.
+    refusals: (Instant, u32),
     /// The addresses as they were last told to the relay and the log.
     networks: Vec<Network, NETWORKS_MAX>,
     #[cfg(feature = "ipv4")]
@@ -170,6 +177,8 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
             routes,
             stats: Stats::default(),
             port: config.port,
+            maintain_at: now,
+            refusals: (now, 0),
             networks: Vec::new(),
             #[cfg(feature = "ipv4")]
             ipv4: Ipv4::new(&config, now),
@@ -199,21 +208,21 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
     /// Returns when to call it again if no frame comes before; a moment that is not in the future
     /// means that there is more to do now. The work of a call is bounded.
     pub fn poll(&mut self, now: Instant) -> Option<Instant> {
-        self.maintain(now);
-        let mut frames = 0;
+        let (mut frames, mut is_due) = (0, now >= self.maintain_at);
         while frames < BATCH
             && (self.relay.can_receive() || self.send(now))
             && self.stack.receive(now)
         {
             frames += 1;
-            self.handle_frame(now);
+            // a datagram changes nothing in the stack
+            is_due |= !self.handle_frame(now);
         }
         self.stats.frames += frames as u64;
         while let Some(departed) = self.relay.handle_timeout(now) {
             log_departed(&departed);
         }
         let is_flushed = self.send(now);
-        if frames > 0 {
+        if is_due {
             self.maintain(now);
         }
         if !is_flushed {
@@ -222,7 +231,8 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
         if frames == BATCH {
             return Some(now);
         }
-        self.poll_timeout(now)
+        let timers = [Some(self.maintain_at), self.relay.poll_timeout()];
+        timers.into_iter().flatten().min()
     }
 
     /// Tells all peers that the relay is stopping; returns false if the device took not all of it,
@@ -257,24 +267,20 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
         self.stack.device_mut()
     }
 
-    /// When there is something to do at the latest, if no frame comes.
-    fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
-        let sleep = now.after(SLEEP_MAX);
-        let stack = self.stack.poll_timeout(now).filter(|then| *then > now);
-        #[cfg(feature = "dhcp")]
-        let lease = self.ipv4.take_at;
-        #[cfg(not(feature = "dhcp"))]
-        let lease = None;
-        let timers = [Some(sleep), stack, self.relay.poll_timeout(), lease];
-        timers.into_iter().flatten().min()
-    }
-
-    /// Does what the stack has to do without a frame, and follows its addresses.
+    /// Does what the stack has to do without a frame, follows its addresses, and notes when to do
+    /// so again.
     fn maintain(&mut self, now: Instant) {
         self.stack.maintain(now);
         #[cfg(feature = "dhcp")]
         self.follow_lease(now);
         self.note_addresses();
+        self.maintain_at = now.after(SLEEP_MAX);
+        let stack = self.stack.poll_timeout(now).filter(|then| *then > now);
+        #[cfg(feature = "dhcp")]
+        let stack = stack.into_iter().chain(self.ipv4.take_at).min();
+        if let Some(then) = stack {
+            self.maintain_at = self.maintain_at.min(then);
+        }
     }
 
     #[cfg(feature = "dhcp")]
@@ -319,24 +325,35 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
         self.networks = networks;
     }
 
-    /// Handles what a frame has brought.
-    fn handle_frame(&mut self, now: Instant) {
+    /// Handles what a frame has brought; returns whether that was a datagram for the relay.
+    fn handle_frame(&mut self, now: Instant) -> bool {
+        if self.handle_datagram(now) {
+            return true;
+        }
         if let Some(report) = self.stack.take_unreachable() {
             self.handle_unreachable(now, &report);
         }
-        self.handle_datagram(now);
         #[cfg(feature = "mdns")]
         self.handle_question(now);
+        false
     }
 
-    fn handle_datagram(&mut self, now: Instant) {
+    fn handle_datagram(&mut self, now: Instant) -> bool {
         let datagram = match self.stack.datagram() {
-            Some(Ok(datagram)) if is_on_wire(datagram.source.ip()) => datagram,
+            Some(Ok(datagram))
+                if is_on_wire(datagram.source.ip())
+                    && !self
+                        .networks
+                        .iter()
+                        .any(|own| own.address == datagram.source.ip()) =>
+            {
+                datagram
+            }
             Some(_) => {
                 self.stats.misdirected += 1;
-                return;
+                return true;
             }
-            None => return,
+            None => return false,
         };
         let mut reply = Reply::new();
         let event = self
@@ -365,7 +382,8 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
         if !reply.is_empty() {
             self.answer(now, &route, source, &reply);
         }
-        self.log_event(source, &event);
+        self.log_event(now, source, &event);
+        true
     }
 
     fn handle_unreachable(&mut self, now: Instant, report: &stack::Report) {
@@ -446,7 +464,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
         self.stats.replies_lost += u64::from(!is_sent);
     }
 
-    fn log_event(&self, source: SocketAddr, event: &Event) {
+    fn log_event(&mut self, now: Instant, source: SocketAddr, event: &Event) {
         let peer = event.seat().and_then(|seat| self.relay.peer(seat));
         let name = peer.map(|peer| peer.name).unwrap_or_default();
         match event {
@@ -460,15 +478,18 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
             Event::Renamed { from, .. } => {
                 log!(info, "{=str} is now {=str}", from.as_str(), name);
             }
-            Event::Refused { why, .. } => {
+            Event::Refused { why, .. } if now >= self.refusals.0 => {
                 log!(
                     info,
-                    "refused from {} {=str}: {=str}",
+                    "refused from {} {=str}: {=str}; {=u32} others were not logged",
                     source,
                     name,
-                    why.as_str()
+                    why.as_str(),
+                    self.refusals.1
                 );
+                self.refusals = (now.after(REFUSAL_INTERVAL), 0);
             }
+            Event::Refused { .. } => self.refusals.1 = self.refusals.1.saturating_add(1),
             Event::Said { lines, .. } => log!(trace, "{=str} said {=u8} lines", name, *lines),
             Event::Answered { .. } => log!(trace, "{=str} was answered", name),
             Event::Helped => log!(trace, "{} was helped", source),

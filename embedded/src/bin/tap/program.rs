@@ -13,9 +13,11 @@ use clap::Parser;
 use kilochat_core::Instant;
 use kilochat_embedded::{Config, Node, Storage};
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigEvent, SigSet, SigevNotify, Signal};
 use nix::sys::time::TimeSpec;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
+use signal_hook::consts::{SIGALRM, SIGINT, SIGTERM, SIGUSR1};
 use static_cell::ConstStaticCell;
 
 use crate::args::{Arguments, SEATS_MAX};
@@ -32,6 +34,9 @@ static STORAGE: ConstStaticCell<Storage<{ SEATS_MAX as usize }, RING>> =
 
 /// How long a stopping relay tries to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// A wait that takes no longer than this did not sleep.
+const AT_ONCE: Duration = Duration::from_micros(5);
 
 pub(crate) fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -51,14 +56,14 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     let clock = Clock(std::time::Instant::now());
     let mut node = Node::new(device, STORAGE.take(), config, clock.now())
         .map_err(|error| error.to_string())?;
-    let result = serve(&mut node, &signals, &clock);
+    let result = serve(&mut node, signals, &clock);
     report(&node);
     writer.close();
     result
 }
 
 /// Relays until a signal says to stop, then says goodbye.
-fn serve(node: &mut TapNode, signals: &Signals, clock: &Clock) -> Result<(), String> {
+fn serve(node: &mut TapNode, mut signals: Signals, clock: &Clock) -> Result<(), String> {
     while !signals.stop.load(Ordering::Relaxed) {
         let now = clock.now();
         let then = node.poll(now);
@@ -68,8 +73,14 @@ fn serve(node: &mut TapNode, signals: &Signals, clock: &Clock) -> Result<(), Str
         if signals.report.swap(false, Ordering::Relaxed) {
             report(node);
         }
-        Signals::wait(node.device(), then.map(|then| then.since(now)))
+        let start = std::time::Instant::now();
+        signals
+            .wait(node.device(), now, then)
             .map_err(|error| format!("cannot wait for the interface: {error}"))?;
+        // frames that are there already are many: read them all, and let lines share datagrams
+        let has_slept = start.elapsed() > AT_ONCE;
+        node.device_mut()
+            .allow(if has_slept { 1 } else { usize::MAX });
     }
     let deadline = clock.now().after(GOODBYE);
     let mut is_said = node.stop(clock.now());
@@ -104,10 +115,15 @@ impl Clock {
     }
 }
 
-/// Signals as flags. They are taken only while the loop sleeps, so that none is overlooked.
+/// Signals as flags, and a timer that is one. They come only while the loop sleeps, so that none
+/// is overlooked.
 struct Signals {
     stop: Arc<AtomicBool>,
     report: Arc<AtomicBool>,
+    alarm: Timer,
+    /// When the alarm comes. It stays while frames come and go, which is cheaper than a time-out
+    /// for each wait.
+    alarm_at: Option<Instant>,
 }
 
 impl Signals {
@@ -124,18 +140,41 @@ impl Signals {
             signal_hook::flag::register(signal, Arc::clone(&stop))?;
         }
         signal_hook::flag::register(SIGUSR1, Arc::clone(&report))?;
+        // that it came is enough
+        signal_hook::flag::register(SIGALRM, Arc::default())?;
+        let alarm = SigEvent::new(SigevNotify::SigevSignal {
+            signal: Signal::SIGALRM,
+            si_value: 0,
+        });
+        let alarm = Timer::new(ClockId::CLOCK_MONOTONIC, alarm)?;
         let mut held = SigSet::empty();
-        held.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1]);
+        let signals = [SIGINT, SIGTERM, SIGUSR1, SIGALRM];
+        held.extend(signals.into_iter().flat_map(Signal::try_from));
         held.thread_block()?;
-        Ok(Self { stop, report })
+        Ok(Self {
+            stop,
+            report,
+            alarm,
+            alarm_at: None,
+        })
     }
 
-    /// Sleeps until a frame can be read, a signal comes or the time is over.
-    fn wait(device: &Tap, sleep: Option<Duration>) -> nix::Result<()> {
+    /// Sleeps until a frame can be read, a signal comes or it is `then`.
+    fn wait(&mut self, device: &Tap, now: Instant, then: Option<Instant>) -> nix::Result<()> {
+        let is_due = then.is_some_and(|then| then <= now);
+        if let Some(then) = then.filter(|then| !is_due && self.alarm_at != Some(*then)) {
+            let sleep = Expiration::OneShot(TimeSpec::from_duration(then.since(now)));
+            self.alarm.set(sleep, TimerSetTimeFlags::empty())?;
+            self.alarm_at = Some(then);
+        }
         let mut waiting = [PollFd::new(device.as_fd(), PollFlags::POLLIN)];
-        let sleep = sleep.map(TimeSpec::from_duration);
-        match ppoll(&mut waiting, sleep, Some(SigSet::empty())) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        let timeout = is_due.then_some(TimeSpec::new(0, 0));
+        match ppoll(&mut waiting, timeout, Some(SigSet::empty())) {
+            Ok(_) => Ok(()),
+            Err(nix::errno::Errno::EINTR) => {
+                self.alarm_at = None;
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
