@@ -310,6 +310,38 @@ fn a_reader_that_has_enough_ends_it() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn output_that_cannot_be_written_is_a_failure() {
+    for options in [&[][..], &["--json"]] {
+        let mut relay = ScriptedRelay::bind("127.0.0.1");
+        let host = relay.address().to_string();
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("a device that is always full");
+        let chat = Command::new(PROGRAM)
+            .args(["chat", &host, "--name", "Ada", "--stay"])
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the client starts");
+        relay.welcome("Ada");
+        relay.expect("/quit");
+        relay.send("* bye");
+        let output = chat.wait_with_output().expect("it was started");
+        assert_eq!(output.status.code(), Some(1));
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            errors.starts_with("kilochat: standard output: "),
+            "{errors}"
+        );
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+}
+
+#[test]
 fn a_classic_server_gets_what_was_read_and_nothing_else() {
     let mut server = ScriptedRelay::bind("127.0.0.1");
     let host = server.address().to_string();

@@ -62,6 +62,32 @@ fn a_newcomer_reads_the_history_as_history() {
 }
 
 #[test]
+fn names_that_look_like_notices_change_nothing() {
+    let relay = relay();
+    let mut ada = join(&relay, "Ada", &[]);
+    let mut bob = join(&relay, "Bob", &[]);
+    for name in [
+        "you are now Eve",
+        "you are",
+        "your seat was given away",
+        "relay is stopping",
+        "full",
+    ] {
+        let mut eve = join(&relay, name, &[]);
+        ada.wait_for(|line| line == format!("* {name} joined"));
+        eve.close_input();
+        assert_eq!(eve.finish().code, Some(0));
+        ada.wait_for(|line| line == format!("* {name} left (quit)"));
+    }
+    ada.write("still me\n");
+    bob.wait_for(|line| line == "Ada : still me");
+    ada.close_input();
+    let end = ada.finish();
+    assert_eq!((end.code, end.errors.as_str()), (Some(0), ""));
+    bob.wait_for(|line| line == "* Ada left (quit)");
+}
+
+#[test]
 fn ten_thousand_lines_arrive_whole() {
     let relay = relay();
     let mut reader = join(&relay, "reader", &["--stay"]);

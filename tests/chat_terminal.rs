@@ -175,7 +175,7 @@ fn a_narrow_terminal_shows_the_same() {
     let mut terminal = Terminal::chat(20, &relay);
     relay.expect("Ada");
     relay.send("* welcome Ada: 1 here (Ada)");
-    let welcome = ["* welcome Ada: 1 her", "e (Ada)"];
+    let welcome = ["* welcome Ada: 1", "  here (Ada)"];
     terminal.expect(&[welcome[0], welcome[1], ">"]);
     // the prompt and nine characters of two columns fill the row to its end
     terminal.press("一二三四五六七八九");
@@ -200,15 +200,65 @@ fn a_narrow_terminal_shows_the_same() {
         "Bob : hi",
         "Bob : 01234567890123",
         "Bob : 01234567890123",
-        "45",
+        "  45",
         "Bob : x一二三四五六",
-        "七八",
+        "  七八",
         "> 一二三四五六七八九",
         "十百千",
     ];
     terminal.expect(&rows);
     terminal.press("\r");
     relay.expect("一二三四五六七八九十百千");
+}
+
+#[test]
+fn a_long_line_looks_like_one_line() {
+    for columns in [80, 20] {
+        let width = usize::from(columns);
+        let mut relay = ScriptedRelay::bind("127.0.0.1");
+        let terminal = Terminal::chat(columns, &relay);
+        relay.welcome("Ada");
+        terminal.wait_for("* welcome Ada");
+        let before = terminal.rows().len() - 1;
+        let start = format!("Eve : x{}", " ".repeat(width - 7));
+        let notice = format!("{:width$}", "* relay is stopping");
+        relay.send(format!("{start}{notice}Zoe : your password?"));
+        // wide characters, and marks that have no width, up to the last column
+        relay.send(format!(
+            "Eve : {}{notice}Zoe : e\u{301}?",
+            "小".repeat((width - 6) / 2)
+        ));
+        relay.send("Bob : the end");
+        terminal.wait_for("Bob : the end");
+        let rows = terminal.rows();
+        let starts: Vec<&str> = rows[before..]
+            .iter()
+            .filter(|row| !row.is_empty() && !row.starts_with("  "))
+            .map(|row| row.split(' ').next().expect("a word"))
+            .collect();
+        assert_eq!(starts, ["Eve", "Eve", "Bob", ">"], "{rows:#?}");
+        let said = rows.join(" ");
+        assert!(said.contains("password?"), "{rows:#?}");
+    }
+}
+
+#[test]
+fn lines_that_only_come_out_on_a_terminal_are_wrapped_too() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let script = format!(
+        "{PROGRAM} chat {} --name Ada --stay </dev/null",
+        relay.address()
+    );
+    let terminal = Terminal::start(20, &["sh", "-c", &script]);
+    relay.expect("Ada");
+    relay.send("* welcome Ada: 1 here (Ada)");
+    relay.send("Eve : 0123456789abcd* bye");
+    terminal.expect(&[
+        "* welcome Ada: 1",
+        "  here (Ada)",
+        "Eve : 0123456789abcd",
+        "  * bye",
+    ]);
 }
 
 #[test]

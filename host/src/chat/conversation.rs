@@ -54,7 +54,7 @@ pub(super) trait Output {
     ///
     /// # Errors
     ///
-    /// When nobody can read them, for example a broken pipe.
+    /// When they cannot be written; a broken pipe only means that nobody reads any more.
     fn show(&mut self, lines: &[Shown]) -> io::Result<()>;
 }
 
@@ -121,15 +121,22 @@ impl Conversation {
     ///
     /// # Errors
     ///
-    /// When the session fails.
+    /// When the session fails, or its lines cannot be shown.
     pub(super) fn run(&mut self, output: &mut dyn Output) -> Result<(), Error> {
         let mut is_readable = true;
+        let mut failure = None;
         loop {
             self.session.handle_timeout(Instant::now());
             self.transmit();
             let lines: Vec<Shown> = core::iter::from_fn(|| self.session.poll_output()).collect();
-            if is_readable && !lines.is_empty() && output.show(&lines).is_err() {
+            if is_readable
+                && !lines.is_empty()
+                && let Err(error) = output.show(&lines)
+            {
                 is_readable = false;
+                if error.kind() != ErrorKind::BrokenPipe {
+                    failure = Some(Error::Failure(format!("standard output: {error}")));
+                }
                 self.session.handle_leave(Instant::now());
                 continue;
             }
@@ -138,7 +145,7 @@ impl Conversation {
                     continue;
                 }
                 return match end {
-                    End::Left => Ok(()),
+                    End::Left => failure.map_or(Ok(()), Err),
                     End::Refused(why) | End::Failed(why) => Err(Error::Failure(why)),
                 };
             }

@@ -9,7 +9,7 @@ use std::thread;
 use jiff::{Timestamp, Zoned};
 
 use super::conversation::{Conversation, Event, Output};
-use super::output::{Format, Kind, Shown};
+use super::output::{Format, Kind, Shown, columns};
 use crate::Error;
 
 /// A line of input that is longer is said in parts.
@@ -51,13 +51,17 @@ impl Output for Lines {
         let (mut shown, mut told) = (String::new(), String::new());
         let now = Timestamp::now();
         let local = Zoned::now();
+        let format = Format {
+            columns: columns(),
+            ..self.options.format
+        };
         for line in lines {
             if self.options.json {
                 line.write_json(now, &mut shown);
             } else if line.kind == Kind::Status {
                 told.push_str(&format!("kilochat: {}\n", line.text));
             } else {
-                line.write_text(self.options.format, &local, &mut shown);
+                line.write_text(format, &local, &mut shown);
             }
         }
         // nobody may be left to read it

@@ -1,5 +1,6 @@
 //! The chat client: a line editor on a terminal, lines on a pipe.
 
+mod asked;
 mod conversation;
 mod lines;
 mod outbox;
@@ -9,6 +10,7 @@ mod session;
 mod signals;
 mod terminal;
 mod wire;
+mod wrap;
 
 use core::net::SocketAddr;
 use std::io::{IsTerminal, stdin, stdout};
@@ -33,6 +35,7 @@ pub fn run(arguments: &ChatArguments) -> Result<(), Error> {
     let format = Format {
         colour: output::is_coloured(arguments.color),
         time: arguments.time,
+        columns: None,
     };
     // a terminal without cursor movement is as good as a pipe
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");

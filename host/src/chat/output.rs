@@ -5,6 +5,8 @@ use clap::ColorChoice;
 use jiff::{Timestamp, Unit, Zoned};
 use kilochat_core::SEPARATOR;
 
+use super::wrap::wrap;
+
 /// Where a line comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -36,6 +38,8 @@ pub(super) struct Format {
     pub(super) colour: bool,
     /// The local time before each line.
     pub(super) time: bool,
+    /// The width of the terminal, if there is one.
+    pub(super) columns: Option<usize>,
 }
 
 /// The colours that names take; those that are hard to read on black or on white are not among them.
@@ -63,6 +67,12 @@ pub(super) fn is_coloured(choice: ColorChoice) -> bool {
     }
 }
 
+/// The width of the terminal that standard output is, at this moment.
+pub(super) fn columns() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
+    Some(width.0.into()).filter(|columns| *columns > 0)
+}
+
 impl Shown {
     /// A line that this client says.
     pub(super) fn status(text: impl Into<String>) -> Self {
@@ -75,6 +85,17 @@ impl Shown {
 
     /// Appends the line as a person reads it, with a line end.
     pub(super) fn write_text(&self, format: Format, now: &Zoned, out: &mut String) {
+        let (line, head) = self.styled(format, now);
+        match format.columns {
+            Some(columns) => out.push_str(&wrap(&line, head, columns)),
+            None => out.push_str(&line),
+        }
+        out.push('\n');
+    }
+
+    /// The line in one piece, and how long the part of it is that says who speaks.
+    fn styled(&self, format: Format, now: &Zoned) -> (String, usize) {
+        let mut out = String::new();
         if format.time {
             out.push_str(&now.strftime("%H:%M:%S ").to_string());
         }
@@ -97,11 +118,13 @@ impl Shown {
             } else {
                 Style::new()
             };
-            out.push_str(&format!("{style}{name}{style:#}"));
-            out.push_str(&format!("{plain}{SEPARATOR}{text}{plain:#}\n"));
+            out.push_str(&format!("{style}{name}{style:#}{plain}{SEPARATOR}"));
         } else {
-            out.push_str(&format!("{plain}{mark}{text}{plain:#}\n"));
+            out.push_str(&format!("{plain}{mark}"));
         }
+        let head = out.len();
+        out.push_str(&format!("{text}{plain:#}"));
+        (out, head)
     }
 
     /// Appends the line as a JSON object, with a line end.
@@ -140,7 +163,12 @@ mod tests {
     fn text(shown: &Shown, colour: bool, time: bool) -> String {
         let now = "2026-01-02T03:04:05Z[UTC]".parse().unwrap();
         let mut out = String::new();
-        shown.write_text(Format { colour, time }, &now, &mut out);
+        let format = Format {
+            colour,
+            time,
+            columns: None,
+        };
+        shown.write_text(format, &now, &mut out);
         out
     }
 

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use kilochat_core::clean;
 
+use super::asked::{Asked, Asker};
 use super::outbox::{Line, Next, Outbox};
 use super::output::Shown;
 use super::wire;
@@ -46,6 +47,9 @@ const GOODBYE: Duration = Duration::from_millis(200);
 /// So long after the end of the input lines still wait for a relay that has gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Said after a restart that nobody announced.
+const MAY_MISS: &str = "; lines may be missing";
+
 /// Who is at this end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speaker {
@@ -74,8 +78,7 @@ pub(super) struct Session {
     name: String,
     phase: Phase,
     outbox: Outbox,
-    /// How many answers to questions may still come; they are not shown.
-    questions: usize,
+    asked: Asked,
     history: usize,
     has_heard: bool,
     heard_at: Instant,
@@ -107,6 +110,18 @@ struct Rejoining {
     /// When the name was sent and not refused yet.
     tried: Option<Instant>,
     was_welcomed: bool,
+    why: Why,
+}
+
+/// Why this client joins again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// The relay said that there is no seat any more.
+    Told,
+    /// Nothing came from the relay: it may have been restarted.
+    Doubt,
+    /// The relay did not know us any more, and had not said so.
+    Forgotten,
 }
 
 impl Rejoining {
@@ -138,7 +153,7 @@ impl Session {
                 until: now + WELCOME_WAIT,
             },
             outbox: Outbox::new(now),
-            questions: 0,
+            asked: Asked::default(),
             history: 0,
             has_heard: false,
             heard_at: now,
@@ -229,7 +244,7 @@ impl Session {
             Phase::Unwelcomed | Phase::Welcomed { .. } => {
                 self.outbox.queue_recent(now);
                 self.status(format!("the relay has gone ({why}); joining again"));
-                self.rejoin(now, now + ACCEPTED);
+                self.rejoin(now, now + ACCEPTED, Why::Doubt);
             }
             Phase::Rejoining(rejoining) => rejoining.tried = None,
             Phase::Leaving { .. } => self.finish(End::Left),
@@ -244,7 +259,7 @@ impl Session {
             Phase::Rejoining(rejoining) => self.check_rejoining(now, rejoining),
             Phase::Welcomed { .. } if self.outbox.pace.is_unanswered(now) => {
                 self.status("the relay does not answer; joining again");
-                self.rejoin(now, now);
+                self.rejoin(now, now, Why::Doubt);
             }
             Phase::Leaving { until, .. } if now >= until => self.finish(End::Left),
             Phase::Joining { .. }
@@ -304,13 +319,14 @@ impl Session {
     }
 
     /// Says the name again, from `next` on, until it is answered.
-    fn rejoin(&mut self, now: Instant, next: Instant) {
+    fn rejoin(&mut self, now: Instant, next: Instant, why: Why) {
         self.outbox.pace.reset(now);
         self.phase = Phase::Rejoining(Rejoining {
             since: now,
             next,
             tried: None,
             was_welcomed: matches!(self.phase, Phase::Welcomed { .. }),
+            why,
         });
         if let Some(ending) = &mut self.ending {
             ending.drained = None;
@@ -363,14 +379,20 @@ impl Session {
     /// `/nick` with the own name: a relay that knows us says that we have it, one that does not
     /// takes it for a join, and nobody else is told.
     fn question(&mut self) -> Vec<u8> {
-        self.questions += 1;
+        self.asked.push(&self.name, Asker::Client);
         format!("/nick {}", self.name).into_bytes()
     }
 
     fn next_line(&mut self, now: Instant, has_commands: bool) -> Option<Vec<u8>> {
         loop {
             match self.outbox.next(now, &self.name, has_commands) {
-                Next::Payload(payload) => return Some(payload.into_bytes()),
+                Next::Payload(payload) => {
+                    // a relay that is taken for an old server obeys it too
+                    if let Some(name) = wire::nick(payload.as_bytes()) {
+                        self.asked.push(name, Asker::Person);
+                    }
+                    return Some(payload.into_bytes());
+                }
                 Next::TooLong => self.status("not sent: a command has at most 1024 bytes"),
                 Next::Nothing => return None,
             }
@@ -393,7 +415,7 @@ impl Session {
 
     fn check_rejoining(&mut self, now: Instant, rejoining: Rejoining) {
         if rejoining.accepted_at().is_some_and(|at| now >= at) {
-            self.status(format!("joined again as {}", self.name));
+            self.status(format!("joined again as {}{MAY_MISS}", self.name));
             self.phase = Phase::Unwelcomed;
             return;
         }

@@ -19,7 +19,7 @@ use rustyline::{
 };
 
 use super::conversation::{Conversation, Event, Output};
-use super::output::{Format, Shown};
+use super::output::{Format, Shown, columns};
 use crate::Error;
 
 /// What stands before the line that is typed.
@@ -33,6 +33,15 @@ const PRINT_WAIT: Duration = Duration::from_millis(20);
 
 /// When the program ends by itself, the editor gets so long to print the last lines.
 const LAST_PRINT: Duration = Duration::from_millis(100);
+
+/// The width of a terminal that does not tell.
+const COLUMNS: usize = 80;
+
+/// The terminal is not to wrap: it may count columns otherwise, and starts in the first one.
+const NO_WRAP: &str = "\x1b[?7l";
+
+/// It may again.
+const WRAP: &str = "\x1b[?7h";
 
 /// A line editor on the terminal.
 pub(super) struct Terminal {
@@ -154,10 +163,16 @@ struct Screen<P> {
 impl<P: ExternalPrinter> Output for Screen<P> {
     fn show(&mut self, lines: &[Shown]) -> io::Result<()> {
         let now = Zoned::now();
-        let mut text = String::new();
+        let format = Format {
+            columns: Some(columns().unwrap_or(COLUMNS)),
+            ..self.format
+        };
+        let mut text = NO_WRAP.to_owned();
         for line in lines {
-            line.write_text(self.format, &now, &mut text);
+            line.write_text(format, &now, &mut text);
         }
+        // a line end must stay the last: the editor would add another
+        text.insert_str(text.len() - 1, WRAP);
         let is_printed = self.gate.print(|| self.printer.print(text.clone()).is_ok());
         if is_printed {
             return Ok(());

@@ -1,6 +1,7 @@
 //! The plain dialect as a client reads and writes it. See `core/PROTOCOL.md`.
 
 use core::net::IpAddr;
+use core::str::from_utf8;
 
 use kilochat_core::{LINE_MAX, NAME_MAX, SEPARATOR, clean};
 
@@ -36,8 +37,11 @@ pub(super) enum Meaning<'a> {
         /// The lines that were said before.
         history: usize,
     },
-    /// The answer to `/nick`: the name from now on.
-    Named(&'a str),
+    /// The answer to `/nick`, if there was one: the name from now on, as it can be read. Who
+    /// joins under a crafted name has this announced about anybody.
+    Named([Option<&'a str>; 2]),
+    /// Somebody joined, left or was renamed.
+    Announced,
     /// All seats are taken.
     Full,
     /// A command came from an address without a seat.
@@ -117,6 +121,13 @@ pub(super) fn name(raw: &str) -> String {
     name
 }
 
+/// The name that a datagram asks for, if it is a `/nick`.
+pub(super) fn nick(payload: &[u8]) -> Option<&str> {
+    let rest = from_utf8(payload).ok()?.strip_prefix("/nick")?;
+    let name = rest.trim();
+    (rest.starts_with(char::is_whitespace) && !name.is_empty()).then_some(name)
+}
+
 /// Whether a relay that was sent `text` as a first datagram could have made `name` of it.
 pub(super) fn is_made_of(name: &str, text: &str) -> bool {
     let text = text.trim();
@@ -173,22 +184,19 @@ pub(super) fn host_and_port(text: &str, port: u16) -> Result<(String, u16), Stri
 }
 
 fn meaning(text: &str) -> Meaning<'_> {
-    if let Some(welcome) = text.strip_prefix("welcome ")
-        && let Some((name, rest)) = welcome.split_once(':')
-    {
+    if let Some((name, rest)) = welcome(text) {
         return Meaning::Welcome {
             name,
             history: history(rest),
         };
     }
-    if let Some(name) = text.strip_prefix("you are now ") {
-        return Meaning::Named(name);
-    }
-    if let Some(name) = text
-        .strip_prefix("you are ")
-        .and_then(|rest| rest.strip_suffix(" already"))
-    {
-        return Meaning::Named(name);
+    let named = [
+        text.strip_prefix("you are now "),
+        text.strip_prefix("you are ")
+            .and_then(|rest| rest.strip_suffix(" already")),
+    ];
+    if named != [None, None] {
+        return Meaning::Named(named);
     }
     if let Some(lost) = text
         .strip_suffix(" lines lost")
@@ -200,11 +208,33 @@ fn meaning(text: &str) -> Meaning<'_> {
     match text {
         "relay is stopping" => Meaning::Stopping,
         "say your name first" => Meaning::Nameless,
+        "your seat was given away; say your name to come back" => Meaning::GivenAway,
         "bye" => Meaning::Bye,
-        _ if text.starts_with("full: ") => Meaning::Full,
-        _ if text.starts_with("your seat was given away") => Meaning::GivenAway,
+        _ if is_full(text) => Meaning::Full,
+        _ if is_announced(text) => Meaning::Announced,
         _ => Meaning::Other,
     }
+}
+
+/// The name in a welcome, and what is behind it.
+fn welcome(text: &str) -> Option<(&str, &str)> {
+    let (name, rest) = text.strip_prefix("welcome ")?.split_once(": ")?;
+    let (here, _) = rest.split_once(" here (")?;
+    (here.parse::<usize>().is_ok() && name.trim() == name).then_some((name, rest))
+}
+
+/// Whether all seats are taken.
+fn is_full(text: &str) -> bool {
+    text.strip_prefix("full: ")
+        .and_then(|rest| rest.strip_suffix(" seats taken"))
+        .and_then(|seats| seats.split_once(" of "))
+        .is_some_and(|(taken, all)| taken.parse::<usize>().is_ok() && all.parse::<usize>().is_ok())
+}
+
+/// Whether it may be about somebody in the room; no name has a colon.
+fn is_announced(text: &str) -> bool {
+    let is_left = text.ends_with(')') && text.contains(" left (");
+    !text.contains(':') && (text.ends_with(" joined") || is_left || text.contains(" is now "))
 }
 
 /// How many lines of history a welcome promises at its end.
@@ -286,9 +316,64 @@ mod tests {
             parse("* you are Ada already"),
             Received::Notice {
                 text: "you are Ada already",
-                meaning: Meaning::Named("Ada")
+                meaning: Meaning::Named([None, Some("Ada")])
             }
         );
+        assert_eq!(
+            parse("* you are now Ada already"),
+            Received::Notice {
+                text: "you are now Ada already",
+                meaning: Meaning::Named([Some("Ada already"), Some("now Ada")])
+            }
+        );
+    }
+
+    #[test]
+    fn fixed_notices_are_exact() {
+        let cases = [
+            ("relay is stopping", Meaning::Stopping),
+            ("say your name first", Meaning::Nameless),
+            (
+                "your seat was given away; say your name to come back",
+                Meaning::GivenAway,
+            ),
+            ("bye", Meaning::Bye),
+            ("full: 4 of 4 seats taken", Meaning::Full),
+            ("1 line lost", Meaning::Lost(1)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(meaning(text), expected, "{text}");
+            for about in [
+                format!("{text} joined").replace(':', "_"),
+                format!("{text} left (unreachable)").replace(':', "_"),
+                format!("Eve is now {text}").replace(':', "_"),
+            ] {
+                assert_eq!(meaning(&about), Meaning::Announced, "{about}");
+            }
+            assert_eq!(meaning(&format!("{text}.")), Meaning::Other, "{text}");
+        }
+        for text in [
+            "full: house",
+            "full: x of 4 seats taken",
+            "welcome Ada: hello",
+            "welcome Eve : 1 here (x",
+            "3 begin with x: Ada joined",
+        ] {
+            assert_eq!(meaning(text), Meaning::Other, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_nick_is_read_as_the_relay_reads_it() {
+        assert_eq!(nick(b"/nick Bea"), Some("Bea"));
+        assert_eq!(
+            nick("/nick\u{3000} a b ".as_bytes()),
+            Some("a b"),
+            "any white space"
+        );
+        for text in ["/nick", "/nick ", "/nickname x", "//nick Bea", " /nick Bea"] {
+            assert_eq!(nick(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

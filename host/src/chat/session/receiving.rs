@@ -3,9 +3,10 @@
 use core::time::Duration;
 use std::time::Instant;
 
+use super::super::asked::Asker;
 use super::super::output::{Kind, Shown};
 use super::super::wire::{self, Meaning, Received};
-use super::{ACCEPTED, End, Phase, Session, Speaker};
+use super::{ACCEPTED, End, MAY_MISS, Phase, Session, Speaker, Why};
 
 /// A second welcome so soon after the first is the network's doing.
 const DOUBLED: Duration = Duration::from_millis(500);
@@ -19,8 +20,15 @@ impl Session {
                 self.notice_old_server();
             }
             Received::Notice { text, meaning } => {
+                // an announcement can overtake the welcome
                 let is_refusal = matches!(self.phase, Phase::Joining { .. })
-                    && !matches!(meaning, Meaning::Welcome { .. });
+                    && !matches!(
+                        meaning,
+                        Meaning::Welcome { .. }
+                            | Meaning::Named(_)
+                            | Meaning::Announced
+                            | Meaning::Lost(_)
+                    );
                 if is_refusal && wire::may_be_said(text) {
                     self.show(Kind::Notice, None, text);
                     self.notice_old_server();
@@ -37,7 +45,7 @@ impl Session {
         let is_welcomed = matches!(self.phase, Phase::Welcomed { .. });
         match meaning {
             Meaning::Welcome { name, history } => self.handle_welcome(now, text, name, history),
-            Meaning::Named(name) => self.handle_named(now, text, name),
+            Meaning::Named(names) => self.handle_named(now, text, names),
             Meaning::Full if matches!(self.phase, Phase::Rejoining(_)) => {
                 self.finish(End::Failed(format!("the relay refused: {text}")));
             }
@@ -46,18 +54,18 @@ impl Session {
                 self.status("the relay was restarted; joining again");
                 self.outbox.queue_recent(now);
                 self.outbox.queue_last();
-                self.rejoin(now, now);
+                self.rejoin(now, now, Why::Forgotten);
             }
             Meaning::Stopping if is_welcomed => {
                 self.show(Kind::Notice, None, text);
                 self.outbox.queue_recent(now);
                 self.status("waiting for the relay, to join again");
-                self.rejoin(now, now + ACCEPTED);
+                self.rejoin(now, now + ACCEPTED, Why::Told);
             }
             Meaning::GivenAway if is_welcomed => {
                 self.show(Kind::Notice, None, text);
                 self.status("joining again");
-                self.rejoin(now, now);
+                self.rejoin(now, now, Why::Told);
             }
             Meaning::Bye if matches!(self.phase, Phase::Leaving { .. }) => {
                 self.show(Kind::Notice, None, text);
@@ -76,6 +84,7 @@ impl Session {
             | Meaning::Stopping
             | Meaning::GivenAway
             | Meaning::Bye
+            | Meaning::Announced
             | Meaning::Other => self.show(Kind::Notice, None, text),
         }
     }
@@ -88,6 +97,7 @@ impl Session {
         self.history = 0;
         self.show(Kind::Notice, None, text);
         self.history = history;
+        let _ = self.asked.take(name);
         let is_ours = wire::is_made_of(name, &self.name);
         let is_asked = match self.phase {
             Phase::Joining { .. } => true,
@@ -101,42 +111,61 @@ impl Session {
         }
         if let Phase::Welcomed { .. } = self.phase {
             self.outbox.queue_recent(now);
-            self.status("the relay was restarted; joined again");
+            self.status(format!("the relay was restarted; joined again{MAY_MISS}"));
         }
-        self.enter(now, name);
+        self.enter(now, name, true);
     }
 
     /// The relay took a line for a name: takes the name back and says the line again.
     fn handle_mistaken(&mut self, now: Instant, name: &str) {
         if self.outbox.has_renamed(name) {
-            self.status("the relay was restarted; joined again");
-            self.enter(now, name);
+            if !matches!(self.phase, Phase::Rejoining(_)) {
+                self.status(format!("the relay was restarted; joined again{MAY_MISS}"));
+            }
+            self.enter(now, name, true);
             return;
         }
         self.outbox.queue_mistaken(name);
         self.status("the relay was restarted; joining again");
         self.phase = Phase::Welcomed { since: now };
-        self.rejoin(now, now);
+        self.rejoin(now, now, Why::Forgotten);
     }
 
-    fn handle_named(&mut self, now: Instant, text: &str, name: &str) {
-        if matches!(self.phase, Phase::Rejoining(_)) {
-            self.enter(now, name);
-        } else if self.questions > 0 && name == self.name {
-            self.questions -= 1;
-            self.outbox.handle_answer();
-        } else {
+    /// It counts if one of the names that can be read in it was asked for.
+    fn handle_named(&mut self, now: Instant, text: &str, names: [Option<&str>; 2]) {
+        let answer = names
+            .into_iter()
+            .flatten()
+            .find_map(|name| Some((name, self.asked.take(name)?)));
+        let Some((name, asker)) = answer else {
             self.show(Kind::Notice, None, text);
-            self.outbox.handle_renamed();
-            self.name = name.into();
+            return;
+        };
+        if asker == Asker::Client {
+            if matches!(self.phase, Phase::Rejoining(_)) {
+                self.enter(now, name, false);
+                return;
+            }
+            self.outbox.handle_answer();
+            if name == self.name {
+                return;
+            }
         }
+        self.show(Kind::Notice, None, text);
+        self.outbox.handle_renamed();
+        self.name = name.into();
     }
 
-    /// There is a seat: what waits can be said.
-    fn enter(&mut self, now: Instant, name: &str) {
-        if matches!(self.phase, Phase::Rejoining(_)) {
-            self.questions = self.questions.saturating_sub(1);
-            self.status(format!("joined again as {name}"));
+    /// There is a seat, perhaps a new one: what waits can be said.
+    fn enter(&mut self, now: Instant, name: &str, is_new: bool) {
+        if let Phase::Rejoining(rejoining) = self.phase {
+            let may_miss = match rejoining.why {
+                Why::Told => false,
+                Why::Doubt => is_new,
+                Why::Forgotten => true,
+            };
+            let end = if may_miss { MAY_MISS } else { "" };
+            self.status(format!("joined again as {name}{end}"));
         }
         self.name = name.into();
         self.outbox.pace.reset(now);
