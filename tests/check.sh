@@ -9,13 +9,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(format unsafe clippy docs tests release planted cortex-m3 tap proof systems)
+steps=(format unsafe clippy docs tests release planted cortex-m3 tap firmware proof systems)
 
 # The systems that are not at hand, where the workspace must compile: Windows, macOS, Arm Linux.
 systems=(x86_64-pc-windows-gnu aarch64-apple-darwin armv7-unknown-linux-gnueabihf)
 
 # The only files that may use it; at most four.
-unsafe_files=(tests/proof/src/main.rs embedded/src/bin/tap/logger.rs)
+unsafe_files=(tests/proof/src/main.rs embedded/src/bin/tap/logger.rs embedded/firmware/src/board.rs)
 
 # fail REASON...
 fail() {
@@ -81,6 +81,8 @@ step_tests() {
     need python3 "apt install python3"
     need ip "apt install iproute2"
     need unshare "apt install util-linux"
+    need qemu-system-arm "apt install qemu-system-arm"
+    need_target thumbv7m-none-eabi
     local log
     log=$(mktemp)
     cargo test --workspace --no-fail-fast -- --include-ignored 2>&1 | tee "$log"
@@ -132,6 +134,19 @@ step_tap() {
     cargo clippy --package kilochat-embedded --all-targets --features tap -- -D warnings
     cargo test --package kilochat-embedded --features tap --test tap -- --include-ignored --test-threads 1
 }
+
+# Its size, and what it does on the board, are checked by a test.
+step_firmware() (
+    need_target thumbv7m-none-eabi
+    cd embedded/firmware
+    cargo fmt --check
+    cargo clippy --release --locked -- -D warnings
+    local features
+    for features in ipv4 ipv6 ipv4,ipv6,dhcp,defmt; do
+        cargo clippy --release --locked --no-default-features --features "$features" -- -D warnings
+    done
+    cargo build --release --locked
+)
 
 step_proof() {
     need_target thumbv7m-none-eabi

@@ -1,0 +1,141 @@
+//! Makes constants of the environment, and gives the linker its scripts.
+//!
+//! | variable | |
+//! |---|---|
+//! | `KILOCHAT_IP`, `KILOCHAT_IP6` | static addresses with the lengths of their prefixes, `192.168.1.5/24` |
+//! | `KILOCHAT_DHCP` | 1: ask for an IPv4 address; the static one is taken while there is none |
+//! | `KILOCHAT_SLAAC` | 0: make no IPv6 addresses of what routers advertise |
+//! | `KILOCHAT_PORT` | the UDP port, 10888 |
+//! | `KILOCHAT_NAME` | the name in `NAME.local`, `kilochat`; empty for none |
+//! | `KILOCHAT_MOTD` | a text that greets newcomers |
+//! | `KILOCHAT_OPEN` | 1: answer sources outside the local networks, too |
+//! | `KILOCHAT_MAC` | the hardware address, in place of that in the chip's user registers |
+//! | `KILOCHAT_KEY` | a number of up to 16 hexadecimal digits, different for each board |
+//!
+//! There is no gateway: a peer is answered at the hardware address that its datagrams come from.
+#![allow(clippy::print_stdout, reason = "it is how a build script talks")]
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::str::FromStr;
+use std::path::Path;
+use std::process::exit;
+
+fn main() {
+    println!("cargo::rerun-if-changed=memory.x");
+    println!("cargo::rerun-if-changed=device.x");
+    println!("cargo::rustc-link-search={}", env!("CARGO_MANIFEST_DIR"));
+    println!("cargo::rustc-link-arg-bins=-Tlink.x");
+    if std::env::var_os("CARGO_FEATURE_DEFMT").is_some() {
+        println!("cargo::rustc-link-arg-bins=-Tdefmt.x");
+    }
+    let addresses = [
+        network::<Ipv4Addr>("KILOCHAT_IP", 32),
+        network::<Ipv6Addr>("KILOCHAT_IP6", 128),
+    ];
+    let mac = value("KILOCHAT_MAC").map(|text| {
+        hardware(&text).unwrap_or_else(|| fail("KILOCHAT_MAC", &text, "02:00:00:00:00:01"))
+    });
+    let port = value("KILOCHAT_PORT").map_or(10888, |text| match text.parse() {
+        Ok(port @ 1..=u16::MAX) => port,
+        Ok(0) | Err(_) => fail("KILOCHAT_PORT", &text, "10888"),
+    });
+    let name = value("KILOCHAT_NAME").unwrap_or_else(|| "kilochat".into());
+    if name.len() > 63
+        || !name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    {
+        fail("KILOCHAT_NAME", &name, "kilochat");
+    }
+    let motd = value("KILOCHAT_MOTD").unwrap_or_default();
+    if motd.len() > 160 {
+        fail("KILOCHAT_MOTD", &motd, "a text of at most 160 bytes");
+    }
+    let key = value("KILOCHAT_KEY").map_or(0, |text| {
+        u64::from_str_radix(&text, 16)
+            .unwrap_or_else(|_| fail("KILOCHAT_KEY", &text, "0123456789abcdef"))
+    });
+    let settings = format!(
+        "pub(crate) const ADDRESSES: [Option<(core::net::IpAddr, u8)>; 2] = [{}, {}];
+         pub(crate) const DHCP: bool = {};
+         pub(crate) const SLAAC: bool = {};
+         pub(crate) const OPEN: bool = {};
+         pub(crate) const PORT: u16 = {port};
+         pub(crate) const NAME: &str = {name:?};
+         pub(crate) const MOTD: &str = {motd:?};
+         pub(crate) const MAC: Option<[u8; 6]> = {mac:?};
+         pub(crate) const KEY: u64 = {key};\n",
+        addresses[0],
+        addresses[1],
+        switch("KILOCHAT_DHCP", false),
+        switch("KILOCHAT_SLAAC", true),
+        switch("KILOCHAT_OPEN", false),
+    );
+    let folder = std::env::var_os("OUT_DIR").unwrap_or_default();
+    if let Err(error) = std::fs::write(Path::new(&folder).join("settings.rs"), settings) {
+        println!("cargo::error=cannot write settings.rs: {error}");
+        exit(1);
+    }
+}
+
+/// The value of a variable, if it has one.
+fn value(variable: &str) -> Option<String> {
+    println!("cargo::rerun-if-env-changed={variable}");
+    std::env::var(variable).ok()
+}
+
+fn fail(variable: &str, value: &str, example: &str) -> ! {
+    println!("cargo::error={variable}={value} is not like {example}");
+    exit(1)
+}
+
+fn switch(variable: &str, default: bool) -> bool {
+    match value(variable).as_deref() {
+        None | Some("") => default,
+        Some("0") => false,
+        Some("1") => true,
+        Some(other) => fail(variable, other, "0 or 1"),
+    }
+}
+
+/// An address with its prefix, as Rust's source has it.
+fn network<Address: FromStr + Into<IpAddr>>(variable: &str, bits: u8) -> String {
+    let Some(text) = value(variable).filter(|text| !text.is_empty()) else {
+        return "None".into();
+    };
+    let example = if bits == 32 {
+        "192.168.1.5/24"
+    } else {
+        "fd00::5/64"
+    };
+    let parsed = text.split_once('/').and_then(|(address, prefix)| {
+        let address: IpAddr = address.parse::<Address>().ok()?.into();
+        let prefix = prefix.parse::<u8>().ok().filter(|prefix| *prefix <= bits)?;
+        let is_host =
+            !(address.is_unspecified() || address.is_multicast() || address.is_loopback());
+        is_host.then_some((address, prefix))
+    });
+    match parsed {
+        Some((IpAddr::V4(ip), prefix)) => {
+            let bits = ip.to_bits();
+            format!(
+                "Some((core::net::IpAddr::V4(core::net::Ipv4Addr::from_bits({bits})), {prefix}))"
+            )
+        }
+        Some((IpAddr::V6(ip), prefix)) => {
+            let bits = ip.to_bits();
+            format!(
+                "Some((core::net::IpAddr::V6(core::net::Ipv6Addr::from_bits({bits})), {prefix}))"
+            )
+        }
+        None => fail(variable, &text, example),
+    }
+}
+
+/// A hardware address of one machine.
+fn hardware(text: &str) -> Option<[u8; 6]> {
+    let parts = text.split(':').map(|part| u8::from_str_radix(part, 16));
+    let bytes: Vec<u8> = parts.collect::<Result<_, _>>().ok()?;
+    let bytes: [u8; 6] = bytes.try_into().ok()?;
+    (bytes[0] & 1 == 0 && bytes != [0; 6]).then_some(bytes)
+}

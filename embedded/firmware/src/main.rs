@@ -1,0 +1,45 @@
+#![no_std]
+#![no_main]
+//! The chat relay on a board with an LM3S6965: a Cortex-M3 with 256 KiB of flash, 64 KiB of RAM
+//! and Ethernet.
+
+mod board;
+#[cfg(feature = "defmt")]
+mod log;
+#[cfg(feature = "defmt")]
+mod report;
+mod settings;
+
+use board::{Board, Ethernet, EthernetBuffers};
+use kilochat_core::Instant;
+use kilochat_embedded::{Node, Storage};
+use static_cell::ConstStaticCell;
+
+/// How many peers there is room for, and bytes of what they said last.
+const SEATS: usize = 32;
+const RING: usize = 8192;
+
+static STORAGE: ConstStaticCell<Storage<SEATS, RING>> = ConstStaticCell::new(Storage::new());
+static BUFFERS: ConstStaticCell<EthernetBuffers> = ConstStaticCell::new(EthernetBuffers::new());
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    let mut board = Board::start();
+    #[cfg(feature = "defmt")]
+    let mut report = report::Report::start(&mut board);
+    let config = settings::config(&board);
+    let ethernet = Ethernet::start(BUFFERS.take(), config.hardware);
+    let now = Instant::from_millis(board.now_ms());
+    let mut node = match Node::new(ethernet, STORAGE.take(), config, now) {
+        Ok(node) => node,
+        Err(error) => panic!("cannot start: {error}"),
+    };
+    loop {
+        let now = Instant::from_millis(board.now_ms());
+        let wake_up = node.poll(now);
+        #[cfg(feature = "defmt")]
+        report.update(&mut board, now);
+        board.feed_watchdog();
+        board.sleep(wake_up.map_or(u64::MAX, Instant::as_millis));
+    }
+}
