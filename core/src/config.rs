@@ -35,6 +35,9 @@ pub struct Config {
     pub classic: bool,
     /// Give seats to sources outside the local networks too.
     pub open: bool,
+    /// What cookies and sessions are made of: random, and new for each run where there is a random
+    /// generator. Who knows it can speak for others from forged addresses.
+    pub key: [u8; 16],
     /// A text that greets newcomers; empty for none. It is shown [`clean`](crate::clean).
     pub motd: String<MOTD_MAX>,
     /// Networks that are local although their addresses do not say so: those that this machine
@@ -53,6 +56,7 @@ impl Config {
             echo: false,
             classic: false,
             open: false,
+            key: [0; 16],
             motd: String::new(),
             networks: Vec::new(),
         }

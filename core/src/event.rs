@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 
 use crate::Seat;
+use crate::framed::{BYE_LENGTH, Frame, Goodbye, Session};
 use crate::text::Name;
 
 /// What a datagram was.
@@ -20,7 +21,7 @@ pub enum Event {
     Said {
         /// Who said it.
         seat: Seat,
-        /// In how many lines: 1 or 2.
+        /// In how many lines: 1 or 2, or several of each in a frame.
         lines: u8,
     },
     /// A peer has another name now.
@@ -39,6 +40,23 @@ pub enum Event {
     },
     /// A stranger asked for help; the reply gives it.
     Helped,
+    /// Somebody wants to speak in frames; the reply asks it to show that it receives at its address.
+    Challenged,
+    /// A peer that speaks in frames goes on with its session, perhaps at another address. The driver
+    /// notes from where it can be reached.
+    Resumed {
+        /// Whose session it is.
+        seat: Seat,
+        /// The address that it had, if it is another one, and what to send there.
+        moved: Option<(SocketAddr, Farewell)>,
+        /// Whose address that was, if it was another peer's, who is gone.
+        displaced: Option<Departed>,
+    },
+    /// A peer said what it has, or asked for what it was told already; the reply may answer.
+    Acknowledged {
+        /// Who.
+        seat: Seat,
+    },
     /// A peer has shown that it is there, no more.
     Keepalive {
         /// Who.
@@ -46,7 +64,7 @@ pub enum Event {
     },
     /// The datagram was not accepted.
     Refused {
-        /// Who sent it, if it has a seat.
+        /// Who sent it, if it has a seat and the datagram is not perhaps another's.
         seat: Option<Seat>,
         /// Why not.
         why: Refusal,
@@ -54,16 +72,41 @@ pub enum Event {
 }
 
 impl Event {
-    /// The seat of the peer that sent the datagram, if it has one now.
+    /// What is to be sent to an address where nobody is served any more, and which seat it had.
+    pub fn farewell(&self) -> Option<(Seat, SocketAddr, &[u8])> {
+        let (seat, address, farewell) = if let Self::Joined {
+            displaced: Some(departed),
+            ..
+        } = self
+        {
+            (departed.seat, departed.address, &departed.farewell)
+        } else if let Self::Resumed {
+            seat,
+            moved: Some((address, farewell)),
+            ..
+        } = self
+        {
+            (*seat, *address, farewell)
+        } else {
+            return None;
+        };
+        let payload = farewell.as_bytes();
+        (!payload.is_empty()).then_some((seat, address, payload))
+    }
+
+    /// The seat of the peer that sent the datagram, if it has one now. From where that came, the peer
+    /// can be reached.
     pub const fn seat(&self) -> Option<Seat> {
         match *self {
             Self::Joined { seat, .. }
             | Self::Said { seat, .. }
             | Self::Renamed { seat, .. }
             | Self::Answered { seat }
+            | Self::Resumed { seat, .. }
+            | Self::Acknowledged { seat }
             | Self::Keepalive { seat } => Some(seat),
             Self::Refused { seat, .. } => seat,
-            Self::Left(_) | Self::Helped => None,
+            Self::Left(_) | Self::Helped | Self::Challenged => None,
         }
     }
 }
@@ -72,8 +115,15 @@ impl Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Refusal {
-    /// It starts with the byte 0x01, which marks a dialect that this relay does not speak.
+    /// It starts with the byte 0x01 and is no frame that a client sends, or the relay is in classic
+    /// mode.
     Frame,
+    /// A frame of a session that does not exist, or not at this address.
+    Session,
+    /// Text from the address of a peer that speaks in frames, or a frame from that of one that does not.
+    Dialect,
+    /// A frame that was overtaken by a later one.
+    Late,
     /// It is longer than [`DATAGRAM_MAX`](crate::DATAGRAM_MAX) bytes.
     TooLong,
     /// It is not UTF-8.
@@ -92,8 +142,11 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Frame,
+        Self::Session,
+        Self::Dialect,
+        Self::Late,
         Self::TooLong,
         Self::NotUtf8,
         Self::Blank,
@@ -106,7 +159,10 @@ impl Refusal {
     /// The reason in a few words, for logs.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Frame => "unknown dialect",
+            Self::Frame => "no frame of a client",
+            Self::Session => "unknown session",
+            Self::Dialect => "not the dialect of its seat",
+            Self::Late => "overtaken",
             Self::TooLong => "too long",
             Self::NotUtf8 => "not UTF-8",
             Self::Blank => "blank",
@@ -130,8 +186,49 @@ pub struct Departed {
     pub name: Name,
     /// Why it is gone.
     pub why: Departure,
-    /// What to send to its address, as far as that is still possible; empty for nothing.
-    pub farewell: &'static str,
+    /// What to send to its address, as far as that is still possible.
+    pub farewell: Farewell,
+}
+
+/// The last datagram for somebody who is not at an address any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Farewell {
+    /// Text; empty for nothing.
+    Text(&'static str),
+    /// A frame.
+    Bye([u8; BYE_LENGTH]),
+}
+
+impl Farewell {
+    /// Nothing is said.
+    pub(crate) const NOTHING: Self = Self::Text("");
+
+    pub(crate) fn bye(session: Session, why: Goodbye) -> Self {
+        let mut frame = [0; BYE_LENGTH];
+        // it fits exactly
+        let _ = Frame::Bye(session, why).encode_relays(&mut frame);
+        Self::Bye(frame)
+    }
+
+    /// The payload; empty if nothing is to be sent.
+    pub const fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bye(frame) => frame,
+        }
+    }
+}
+
+/// What the passing of time did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Expired {
+    /// A peer left.
+    Left(Departed),
+    /// A peer that speaks in frames does not answer. It keeps its seat, but nothing is sent to it until
+    /// it is heard of again.
+    Parked(Seat),
 }
 
 /// Why a peer is gone.
@@ -200,6 +297,20 @@ pub struct Stats {
     pub deliveries: u64,
     /// ... of them, those of more than one line.
     pub coalesced: u64,
+    /// Datagrams that were sent again to a peer that did not acknowledge them.
+    pub resent: u64,
+    /// Times that a peer was told that lines were overwritten, in frames.
+    pub gaps: u64,
+    /// Frames that said what a peer has.
+    pub acknowledged: u64,
+    /// Sessions that went on after a new HELLO.
+    pub resumed: u64,
+    /// Times that a peer was parked.
+    pub parked: u64,
+    /// ... of them, those that were heard of again.
+    pub unparked: u64,
+    /// Cookies given out.
+    pub challenged: u64,
     /// Deliveries that the network refused for the moment; they were offered again.
     pub deferred: u64,
     /// Lines that a peer was owed when they were overwritten, added up over peers.
@@ -227,6 +338,13 @@ impl Stats {
             keepalives: 0,
             deliveries: 0,
             coalesced: 0,
+            resent: 0,
+            gaps: 0,
+            acknowledged: 0,
+            resumed: 0,
+            parked: 0,
+            unparked: 0,
+            challenged: 0,
             deferred: 0,
             missed: 0,
             unreachable: 0,

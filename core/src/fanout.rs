@@ -4,8 +4,9 @@ use core::fmt::Write;
 use core::net::SocketAddr;
 use core::num::NonZeroU32;
 
-use heapless::String;
+use heapless::{String, Vec};
 
+use crate::framed::DATA_HEADER;
 use crate::peers::{Peer, Seat};
 use crate::planted::{Bug, is_planted};
 use crate::queue::List;
@@ -13,14 +14,18 @@ use crate::relay::Relay;
 use crate::ring::{Cursor, Kind};
 use crate::text::DATAGRAM_MAX;
 use crate::time::Instant;
+use crate::window::Segment;
+
+/// The most datagrams of a fan-out: more save hardly anything (measured with UDP_SEGMENT on Linux).
+const SEGMENTS_MAX: usize = 16;
 
 /// One datagram, and an iterator over everyone it is for.
 ///
 /// Each [`Delivery`] that is taken counts as sent and moves the peer's cursor; one that is not
 /// taken stays due. If the network would block, give it back with [`Relay::refused`].
 #[derive(Debug)]
-pub struct Fanout<'relay, 'buffer, const PEERS: usize, const RING: usize> {
-    relay: &'relay mut Relay<PEERS, RING>,
+pub struct Fanout<'relay, 'buffer, const PEERS: usize, const RING: usize, const WINDOW: usize> {
+    relay: &'relay mut Relay<PEERS, RING, WINDOW>,
     payload: &'buffer [u8],
     range: Range,
     next: Option<Seat>,
@@ -38,37 +43,62 @@ pub struct Delivery {
     /// The sequence number behind its last line.
     to: u64,
     missed: u64,
+    what: What,
+}
+
+/// What is in a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// Lines of text.
+    Lines,
+    /// A frame of lines that were not sent before.
+    Data,
+    /// A frame of lines that were lost.
+    Resent,
+    /// A frame that says that lines were overwritten.
+    Gap,
 }
 
 /// The lines of one datagram, and who may get the same bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Range {
     from: Cursor,
     to: Cursor,
+    /// How many lines there are.
     lines: usize,
+    /// Of several datagrams with frames, what each holds.
+    segments: Vec<Segment, SEGMENTS_MAX, u8>,
     /// Whether only the first peer may get it: something in it, or left out, is for it alone.
     alone: bool,
     announcements: bool,
     newline: bool,
+    what: What,
+    now: Instant,
 }
 
-impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     /// The next datagram that is due, written into `buffer`, and everyone it is for.
     ///
     /// `buffer` must have at least [`DATAGRAM_MAX`] bytes; in a shorter one a line may not fit,
-    /// and then there is no fan-out. None is also what a relay returns that owes nothing. No
-    /// plain-text line waits for a moment, so `now` changes nothing yet.
+    /// and then there is no fan-out. None is also what a relay returns that owes nothing.
+    ///
+    /// In a buffer of `n` times [`DATAGRAM_MAX`] bytes there may be up to `n` datagrams, at most 16, one
+    /// behind the other, for peers that acknowledge and are as far behind: see [`Fanout::segment`].
     pub fn poll_fanout<'buffer>(
         &mut self,
-        _now: Instant,
+        now: Instant,
         buffer: &'buffer mut [u8],
-    ) -> Option<Fanout<'_, 'buffer, PEERS, RING>> {
+    ) -> Option<Fanout<'_, 'buffer, PEERS, RING, WINDOW>> {
         let first = self.queue.front(List::Due)?;
         let peer = self.peers.peer(first)?;
         if is_planted(Bug::SuspectStalls) && peer.suspicion.is_suspect {
             return None;
         }
-        let (length, range) = self.write_lines(peer, buffer)?;
+        let (length, range) = if peer.is_framed {
+            self.write_frame(now, first, peer, buffer)?
+        } else {
+            self.write_lines(now, peer, buffer)?
+        };
         let payload = buffer.get(..length)?;
         Some(Fanout {
             relay: self,
@@ -90,24 +120,38 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         else {
             return;
         };
-        let list = self.list(peer);
+        let list = self.list(delivery.seat, peer);
         self.queue.unlink(list, delivery.seat);
         self.stats.deferred += 1;
-        if let Some(peer) = self.peers.peer_mut(delivery.seat) {
-            peer.missed += delivery.missed;
-            if delivery.to < self.ring.tail().sequence {
-                // overwritten meanwhile, and what was lost behind it is counted already
-                let lines = delivery.to - delivery.from.sequence;
-                self.stats.missed += lines;
-                peer.missed += if self.config.classic { 0 } else { lines };
-            } else if delivery.from.sequence < peer.cursor.sequence && !is_planted(Bug::RefusedLost)
-            {
-                peer.cursor = delivery.from;
+        match (delivery.what, self.sessions.framed_mut(delivery.seat)) {
+            (What::Gap, Some(framed)) => framed.window.handle_gap_refused(),
+            (What::Data | What::Resent, Some(framed)) => {
+                let is_new = delivery.what == What::Data;
+                framed
+                    .window
+                    .handle_refused(delivery.from.sequence, delivery.to, is_new);
             }
+            (_, None) | (What::Lines, _) => self.take_back_lines(&delivery),
         }
         match self.catch_up(delivery.seat) {
-            List::Due => self.queue.push_front(List::Due, delivery.seat),
-            List::Idle => self.queue.push_back(List::Idle, delivery.seat),
+            Some(List::Due) => self.queue.push_front(List::Due, delivery.seat),
+            Some(List::Idle) => self.queue.push_back(List::Idle, delivery.seat),
+            None => {}
+        }
+    }
+
+    fn take_back_lines(&mut self, delivery: &Delivery) {
+        let Some(peer) = self.peers.peer_mut(delivery.seat) else {
+            return;
+        };
+        peer.missed += delivery.missed;
+        if delivery.to < self.ring.tail().sequence {
+            // overwritten meanwhile, and what was lost behind it is counted already
+            let lines = delivery.to - delivery.from.sequence;
+            self.stats.missed += lines;
+            peer.missed += if self.config.classic { 0 } else { lines };
+        } else if delivery.from.sequence < peer.cursor.sequence && !is_planted(Bug::RefusedLost) {
+            peer.cursor = delivery.from;
         }
     }
 
@@ -126,12 +170,11 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         }
         let mut oldest = u64::MAX;
         let mut held_up = false;
-        for peer in self
-            .queue
-            .iter(List::Due)
-            .filter_map(|seat| self.peers.peer(seat))
-        {
-            let offset = peer.cursor.offset;
+        for seat in self.queue.iter(List::Due) {
+            let Some(peer) = self.peers.peer(seat) else {
+                continue;
+            };
+            let offset = self.owed_from(seat, peer);
             oldest = oldest.min(offset);
             held_up |= offset < endangered
                 && (!peer.suspicion.is_suspect || is_planted(Bug::SuspectHoldsUp));
@@ -141,7 +184,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
     }
 
     /// Writes what `peer` is owed, as much as one datagram holds.
-    fn write_lines(&self, peer: &Peer, buffer: &mut [u8]) -> Option<(usize, Range)> {
+    fn write_lines(&self, now: Instant, peer: &Peer, buffer: &mut [u8]) -> Option<(usize, Range)> {
         // both line ends cut at the same line
         let limit = buffer.len().min(DATAGRAM_MAX).checked_sub(1)?;
         let mut range = Range {
@@ -152,6 +195,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
                 || (peer.missed > 0 && !is_planted(Bug::GapShared)),
             announcements: false,
             newline: peer.newline,
+            segments: Vec::new(),
+            what: What::Lines,
+            now,
         };
         let mut length = 0;
         if peer.missed > 0 {
@@ -196,16 +242,122 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         }
         Some((length, range))
     }
-}
 
-impl<'buffer, const PEERS: usize, const RING: usize> Fanout<'_, 'buffer, PEERS, RING> {
-    /// The datagram, at most [`DATAGRAM_MAX`] bytes. It outlives the fan-out.
-    pub const fn payload(&self) -> &'buffer [u8] {
-        self.payload
+    /// Writes a frame with what `peer` is owed next: what it has lost comes first.
+    fn write_frame(
+        &self,
+        now: Instant,
+        seat: Seat,
+        peer: &Peer,
+        buffer: &mut [u8],
+    ) -> Option<(usize, Range)> {
+        let framed = self.sessions.framed(seat)?;
+        let mut range = Range {
+            from: peer.cursor,
+            to: peer.cursor,
+            lines: 0,
+            alone: true,
+            announcements: false,
+            newline: false,
+            segments: Vec::new(),
+            what: What::Gap,
+            now,
+        };
+        if let Some((from, until)) = framed.window.gap() {
+            let gap = framed.gap(now, from, until);
+            return Some((gap.encode_relays(buffer)?, range));
+        }
+        let (most, until) = match framed.window.lost() {
+            Some((from, to)) => {
+                range.what = What::Resent;
+                (range.from, range.to) = (from, from);
+                (1, to)
+            }
+            None => {
+                range.what = What::Data;
+                range.alone = false;
+                (framed.window.room(), self.ring.head())
+            }
+        };
+        let mut rest: &mut [u8] = &mut [];
+        for segment in buffer.chunks_mut(DATAGRAM_MAX).take(most) {
+            let Some(behind) = self.write_data(&mut range, until, segment) else {
+                break;
+            };
+            // all but the last one are padded
+            rest.fill(0);
+            rest = behind;
+        }
+        let last = range.segments.last()?;
+        let padded = range.segments.len().checked_sub(1)? * DATAGRAM_MAX;
+        let length = padded + DATA_HEADER + usize::from(last.bytes);
+        Some((length, range))
+    }
+
+    /// Writes a frame with the lines from the end of `range` on, but none from `until` on, and lets
+    /// the range reach over them. Returns the rest of the segment.
+    fn write_data<'segment>(
+        &self,
+        range: &mut Range,
+        until: Cursor,
+        segment: &'segment mut [u8],
+    ) -> Option<&'segment mut [u8]> {
+        let (start, entries) = segment.split_at_mut_checked(DATA_HEADER)?;
+        let room = entries
+            .len()
+            .min(usize::try_from(until.offset - range.to.offset).ok()?);
+        let to = self.ring.run(range.to, room);
+        let bytes = self.ring.read_run(range.to, to, entries)?;
+        if bytes == 0 {
+            return None;
+        }
+        start.copy_from_slice(&self.sessions.data_header(range.now, range.to.sequence));
+        let rest = entries.get_mut(bytes..)?;
+        let lines = u8::try_from(to.sequence - range.to.sequence).ok()?;
+        let bytes = u16::try_from(bytes).ok()?;
+        range.segments.push(Segment { bytes, lines }).ok()?;
+        range.lines += usize::from(lines);
+        range.to = to;
+        Some(rest)
     }
 }
 
-impl<const PEERS: usize, const RING: usize> Iterator for Fanout<'_, '_, PEERS, RING> {
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
+    /// A frame goes to a peer.
+    fn note_sent(&mut self, seat: Seat, range: &Range) {
+        let now = range.now.as_wrapped();
+        if let Some(framed) = self.sessions.framed_mut(seat) {
+            match range.what {
+                What::Gap => framed.window.handle_gap_sent(now),
+                What::Resent => framed.window.handle_resent(now, range.from.sequence),
+                What::Data | What::Lines => framed.window.handle_sent(now, &range.segments),
+            }
+        }
+        self.stats.gaps += u64::from(range.what == What::Gap);
+        self.stats.resent += u64::from(range.what == What::Resent);
+        self.arm_for_sent(range.now, seat);
+    }
+}
+
+impl<'buffer, const PEERS: usize, const RING: usize, const WINDOW: usize>
+    Fanout<'_, 'buffer, PEERS, RING, WINDOW>
+{
+    /// The datagram, at most [`DATAGRAM_MAX`] bytes; or several. It outlives the fan-out.
+    pub const fn payload(&self) -> &'buffer [u8] {
+        self.payload
+    }
+
+    /// How many bytes of the payload each datagram has, but for the last one, which may have fewer;
+    /// it is what generic segmentation offload wants to know (`UDP_SEGMENT` in udp(7)). With a buffer
+    /// of [`DATAGRAM_MAX`] bytes there is one datagram only.
+    pub const fn segment(&self) -> usize {
+        DATAGRAM_MAX
+    }
+}
+
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Iterator
+    for Fanout<'_, '_, PEERS, RING, WINDOW>
+{
     type Item = Delivery;
 
     fn next(&mut self) -> Option<Delivery> {
@@ -214,13 +366,19 @@ impl<const PEERS: usize, const RING: usize> Iterator for Fanout<'_, '_, PEERS, R
             let seat = self.next?;
             let peer = relay.peers.peer_mut(seat)?;
             self.next = None;
-            if peer.cursor != self.range.from {
-                // peers that are owed the same lines stand together
-                return None;
-            }
             if !self.range.alone {
+                if peer.cursor != self.range.from {
+                    // peers that are owed the same lines stand together
+                    return None;
+                }
                 self.next = relay.queue.next(seat);
-                if !self.range.suits(peer) {
+                let suits = match self.range.what {
+                    What::Lines => self.range.suits(peer),
+                    What::Data | What::Resent | What::Gap => {
+                        peer.is_framed && relay.sessions.room(seat) >= self.range.segments.len()
+                    }
+                };
+                if !suits {
                     continue;
                 }
             }
@@ -228,15 +386,19 @@ impl<const PEERS: usize, const RING: usize> Iterator for Fanout<'_, '_, PEERS, R
                 seat,
                 address: peer.address,
                 id: peer.id,
-                from: peer.cursor,
+                from: self.range.from,
                 to: self.range.to.sequence,
                 missed: core::mem::take(&mut peer.missed),
+                what: self.range.what,
             };
-            peer.cursor = self.range.to;
-            relay.queue.unlink(List::Due, seat);
+            relay.queue.unlink(Some(List::Due), seat);
+            match self.range.what {
+                What::Lines => peer.cursor = self.range.to,
+                What::Data | What::Resent | What::Gap => relay.note_sent(seat, &self.range),
+            }
             // the next line may be one that this peer skips
             relay.settle(seat);
-            relay.stats.deliveries += 1;
+            relay.stats.deliveries += self.range.segments.len().max(1) as u64;
             relay.stats.coalesced += u64::from(self.range.lines > 1);
             return Some(delivery);
         }
@@ -246,7 +408,8 @@ impl<const PEERS: usize, const RING: usize> Iterator for Fanout<'_, '_, PEERS, R
 impl Range {
     /// Whether another peer at the same cursor is owed the same bytes.
     fn suits(&self, peer: &Peer) -> bool {
-        (peer.newline == self.newline || is_planted(Bug::LineEndShared))
+        !peer.is_framed
+            && (peer.newline == self.newline || is_planted(Bug::LineEndShared))
             && peer.own <= self.from.sequence
             && peer.missed == 0
             && (!(peer.quiet && self.announcements) || is_planted(Bug::QuietTold))

@@ -3,7 +3,7 @@
 use crate::Seat;
 
 /// Seats by hash; at most `SEATS`, each at most once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Index<const SEATS: usize> {
     first: [Option<Seat>; SEATS],
     next: [Option<Seat>; SEATS],

@@ -9,7 +9,7 @@
 //! ```
 //! use kilochat_core::{Config, DATAGRAM_MAX, Event, Instant, Relay, Reply};
 //!
-//! let mut relay = Relay::<32, 8192>::new();
+//! let mut relay = Relay::<32, 8192, 8>::new();
 //! relay.configure(Config::default());
 //! let (mut reply, mut buffer) = (Reply::new(), [0; DATAGRAM_MAX]);
 //!
@@ -35,8 +35,8 @@
 //! }
 //! // ... or time passed ...
 //! if relay.poll_timeout().is_some_and(|then| now >= then) {
-//!     while let Some(departed) = relay.handle_timeout(now) {
-//!         # let _ = departed.name;
+//!     while let Some(expired) = relay.handle_timeout(now) {
+//!         # let _ = matches!(expired, kilochat_core::Expired::Left(_));
 //!     }
 //! }
 //! // ... send what is due.
@@ -57,9 +57,12 @@
 #![doc = "\n# The wire\n"]
 #![doc = include_str!("../PROTOCOL.md")]
 
+mod client;
 mod config;
+mod deadlines;
 mod event;
 mod fanout;
+pub mod framed;
 mod index;
 mod peers;
 mod plain;
@@ -67,11 +70,18 @@ mod planted;
 mod queue;
 mod relay;
 mod ring;
+mod secret;
+mod sessions;
 mod text;
 mod time;
+mod window;
 
+pub use client::{
+    Client, ClientEvent, ClientStats, Dropped, End, Joined, LineKind, Path, PostError, PostId,
+    Received, State, Transmit,
+};
 pub use config::{Config, MOTD_MAX, NETWORKS_MAX, Network};
-pub use event::{Departed, Departure, Event, Refusal, Stats, Unreachable};
+pub use event::{Departed, Departure, Event, Expired, Farewell, Refusal, Stats, Unreachable};
 pub use fanout::{Delivery, Fanout};
 pub use peers::Seat;
 #[cfg(feature = "planted")]

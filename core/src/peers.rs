@@ -1,7 +1,7 @@
 //! The peer table: a seat for each peer, found by address and by name.
 
 use core::net::{IpAddr, SocketAddr};
-use core::num::{NonZeroU8, NonZeroU16, NonZeroU32};
+use core::num::{NonZeroU16, NonZeroU32};
 
 use heapless::Vec;
 
@@ -32,12 +32,14 @@ impl Seat {
 }
 
 /// What the relay knows of one peer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// Marks the peer's lines in the ring; never 0, which is the relay.
     pub(crate) id: NonZeroU32,
     pub(crate) address: SocketAddr,
     pub(crate) name: Name,
+    /// Whether it speaks in frames; then there is a session under its seat, too.
+    pub(crate) is_framed: bool,
     /// Whether each datagram to the peer ends in `\n`, as its first one did.
     pub(crate) newline: bool,
     /// Whether the peer does not want announcements.
@@ -50,16 +52,17 @@ pub(crate) struct Peer {
     pub(crate) missed: u64,
     /// When the last datagram came from it.
     pub(crate) heard: Instant,
-    /// When it was last told that a datagram was not text.
-    pub(crate) told: Option<Instant>,
+    /// Not before this is it told again that a datagram was not text.
+    pub(crate) tell_at: Instant,
     pub(crate) suspicion: Suspicion,
 }
 
 impl Peer {
-    /// Whether this line is not for the peer: its own, or one that it does not want.
+    /// Whether this line is not for the peer: its own, or one that it does not want. Who speaks in
+    /// frames gets every line.
     pub(crate) fn skips(&self, entry: &Entry, echo: bool) -> bool {
         let own = entry.author == self.id.get() && !echo && !is_planted(Bug::AuthorHearsItself);
-        own || (self.quiet && entry.kind == Kind::Announcement)
+        !self.is_framed && (own || (self.quiet && entry.kind == Kind::Announcement))
     }
 }
 
@@ -68,12 +71,14 @@ impl Peer {
 pub(crate) struct Suspicion {
     /// Whether it was reported unreachable at all.
     pub(crate) is_suspect: bool,
-    /// How many reports that counted said that nobody listens at its port, and when the last came.
-    pub(crate) ports: Option<(NonZeroU8, Instant)>,
+    /// How many reports that counted said that nobody listens at its port.
+    pub(crate) reports: u8,
+    /// When the last of them came, if any did.
+    pub(crate) reported: Instant,
 }
 
 /// All peers, at most `SEATS`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peers<const SEATS: usize> {
     by_address: Index<SEATS>,
     by_name: Index<SEATS>,
@@ -160,6 +165,15 @@ impl<const SEATS: usize> Peers<SEATS> {
         Some(peer)
     }
 
+    /// Moves a peer to another address, which nobody else has, and returns its old one.
+    pub(crate) fn readdress(&mut self, seat: Seat, address: SocketAddr) -> Option<SocketAddr> {
+        let peer = self.slots.get_mut(seat.index())?.as_mut()?;
+        let old = core::mem::replace(&mut peer.address, address);
+        self.by_address.remove(address_hash(&old), seat);
+        self.by_address.insert(address_hash(&address), seat);
+        Some(old)
+    }
+
     /// Renames a peer and returns its old name.
     pub(crate) fn rename(&mut self, seat: Seat, name: Name) -> Option<Name> {
         let new = name_hash(&name);
@@ -175,10 +189,11 @@ fn address_hash(address: &SocketAddr) -> u32 {
     let ip = match address.ip() {
         IpAddr::V4(ip) => u64::from(u32::from(ip)),
         IpAddr::V6(ip) => {
-            let [a, b, c, d, e, f, g, h] = ip.segments().map(u64::from);
-            let network = a << 48 | b << 32 | c << 16 | d;
-            let interface = e << 48 | f << 32 | g << 16 | h;
-            u64::from(hash(network)) ^ interface
+            let octets = ip.octets();
+            let (halves, _) = octets.as_chunks();
+            halves.iter().fold(0, |sum, half| {
+                u64::from(hash(sum)) ^ u64::from_be_bytes(*half)
+            })
         }
     };
     hash(ip ^ u64::from(address.port()) << 40)
@@ -204,13 +219,14 @@ mod tests {
             id: NonZeroU32::MIN,
             address: (core::net::Ipv4Addr::LOCALHOST, port).into(),
             name: name.try_into().unwrap(),
+            is_framed: false,
             newline: false,
             quiet: false,
             cursor: Cursor::default(),
             own: 0,
             missed: 0,
             heard: Instant::default(),
-            told: None,
+            tell_at: Instant::default(),
             suspicion: Suspicion::default(),
         }
     }

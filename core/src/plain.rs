@@ -8,19 +8,17 @@ use core::time::Duration;
 use heapless::String;
 
 use crate::config::is_unicast;
-use crate::event::{Departure, Event, Refusal};
+use crate::event::{Departed, Departure, Event, Refusal};
+use crate::framed::FRAME;
 use crate::peers::{Peer, Seat, Suspicion};
 use crate::planted::{Bug, is_planted};
 use crate::relay::{Line, Relay, Reply};
 use crate::ring::Kind;
 use crate::text::{
-    DATAGRAM_MAX, NAME_MAX, Name, SEPARATOR, clean, folded, is_blank, repaired_name,
-    whole_characters, without_line_end,
+    DATAGRAM_MAX, NAME_MAX, Name, SEPARATOR, clean, folded, is_blank, is_plain_ascii,
+    repaired_name, whole_characters, without_line_end,
 };
 use crate::time::Instant;
-
-/// The first byte of a datagram that is a frame, not text.
-const FRAME: u8 = 0x01;
 
 /// A peer is told at most once in this time that its datagrams are not text.
 const NOT_UTF8_INTERVAL: Duration = Duration::from_secs(60);
@@ -41,7 +39,7 @@ const HELP: &str = "* /who [PREFIX] lists who is here; /nick NAME renames you; /
                     or shows who comes and goes; /quit leaves; //TEXT says /TEXT; anything else \
                     is said to all";
 
-impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     pub(crate) fn handle_stranger(
         &mut self,
         now: Instant,
@@ -50,11 +48,8 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         reply: &mut Reply,
     ) -> Event {
         let refused = |why| Event::Refused { seat: None, why };
-        if !is_unicast(source.ip()) || source.port() == 0 {
-            return refused(Refusal::Source);
-        }
-        if !self.config.open && !self.config.is_local(source.ip()) {
-            return refused(Refusal::Foreign);
+        if let Some(why) = self.unserved(source) {
+            return refused(why);
         }
         let (bytes, newline) = without_line_end(payload);
         let text = match checked(payload, bytes) {
@@ -69,7 +64,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         if is_blank(text) {
             return refused(Refusal::Blank);
         }
-        let Some(command) = Command::of(text.trim_start()).filter(|_| !self.config.classic) else {
+        let Some(command) = Command::of(text.trim()).filter(|_| !self.config.classic) else {
             return self.join(now, source, text, newline, reply);
         };
         match command {
@@ -94,6 +89,15 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         }
     }
 
+    /// Why nobody at this address is served, if that is so.
+    pub(crate) fn unserved(&self, source: SocketAddr) -> Option<Refusal> {
+        if !is_unicast(source.ip()) || source.port() == 0 {
+            return Some(Refusal::Source);
+        }
+        let is_served = self.config.open || self.config.is_local(source.ip());
+        (!is_served).then_some(Refusal::Foreign)
+    }
+
     pub(crate) fn handle_peer(
         &mut self,
         now: Instant,
@@ -101,6 +105,12 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         payload: &[u8],
         reply: &mut Reply,
     ) -> Event {
+        if self.peers.peer(seat).is_some_and(|peer| peer.is_framed) {
+            return Event::Refused {
+                seat: None, // the source may be forged
+                why: Refusal::Dialect,
+            };
+        }
         let newline = self.peers.peer_mut(seat).is_some_and(|peer| {
             peer.heard = now;
             peer.suspicion = Suspicion::default();
@@ -144,27 +154,29 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         }
         if why == Refusal::NotUtf8
             && let Some(peer) = self.peers.peer_mut(seat)
-            && peer
-                .told
-                .is_none_or(|told| now.since(told) >= NOT_UTF8_INTERVAL)
+            && now >= peer.tell_at
         {
-            peer.told = Some(now);
+            peer.tell_at = now.after(NOT_UTF8_INTERVAL);
             answer(reply, newline, format_args!("* not sent: not UTF-8 text"));
         }
     }
 
     /// Appends what a peer says: one line, or two with the same name if it is too long for one.
-    fn say(&mut self, now: Instant, seat: Seat, text: &str) -> Event {
+    pub(crate) fn say(&mut self, now: Instant, seat: Seat, text: &str) -> Event {
         let mut start = String::<{ NAME_MAX + SEPARATOR.len() }>::new();
         if let Some(peer) = self.peers.peer(seat) {
             // a name and a separator fit
-            let _ = write!(start, "{}{SEPARATOR}", peer.name);
+            let _ = start
+                .push_str(&peer.name)
+                .and_then(|()| start.push_str(SEPARATOR));
         }
         let name = start.len().saturating_sub(SEPARATOR.len());
         let mut line = Line::new();
         let _ = line.push_str(&start);
         let mut lines = 1;
-        for character in clean(text) {
+        // the common case in one piece
+        let is_whole = is_plain_ascii(text) && line.push_str(text).is_ok();
+        for character in clean(if is_whole { "" } else { text }) {
             if line.push(character).is_ok() {
                 continue;
             }
@@ -180,7 +192,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         Event::Said { seat, lines }
     }
 
-    fn obey(
+    pub(crate) fn obey(
         &mut self,
         now: Instant,
         seat: Seat,
@@ -231,25 +243,54 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         newline: bool,
         reply: &mut Reply,
     ) -> Event {
-        let refused = |why| Event::Refused { seat: None, why };
+        let newcomer = match self.take_seat(now, source, raw, newline, false) {
+            Ok(newcomer) => newcomer,
+            Err(why) => {
+                if why == Refusal::Full && !self.config.classic {
+                    let seats = self.seats();
+                    answer(
+                        reply,
+                        newline,
+                        format_args!("* full: {seats} of {seats} seats taken"),
+                    );
+                }
+                return Event::Refused { seat: None, why };
+            }
+        };
+        let seat = newcomer.seat;
+        self.settle(seat);
+        if !self.config.classic {
+            self.welcome(seat, newcomer.changed, reply);
+            match newcomer.history {
+                0 => {}
+                1 => drop(reply.write_str("; the last line:")),
+                lines => drop(write!(reply, "; the last {lines} lines:")),
+            }
+            end(reply, newline);
+        }
+        Event::Joined {
+            seat,
+            displaced: newcomer.displaced,
+        }
+    }
+
+    /// Gives somebody a seat, and announces it; the seat is in no list yet.
+    pub(crate) fn take_seat(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        raw: &str,
+        newline: bool,
+        is_framed: bool,
+    ) -> Result<Newcomer, Refusal> {
         let Some((name, mut changed)) = repaired_name(raw) else {
-            return refused(Refusal::Blank);
+            return Err(Refusal::Blank);
         };
         let displaced = match self.predecessor(source, &name) {
             Some(seat) => self.leave(now, seat, Departure::Restarted),
             None if self.peers.len() < self.seats() => None,
             None => {
-                let Some(seat) = self.longest_silent(now) else {
-                    if !self.config.classic {
-                        let seats = self.seats();
-                        answer(
-                            reply,
-                            newline,
-                            format_args!("* full: {seats} of {seats} seats taken"),
-                        );
-                    }
-                    return refused(Refusal::Full);
-                };
+                let seat = self.longest_silent(now).ok_or(Refusal::Full)?;
                 self.leave(now, seat, Departure::Displaced)
             }
         };
@@ -260,15 +301,14 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             self.unique(name, None, id.get(), &mut changed)
         };
         let before = self.ring.head();
-        let mut line = Line::new();
-        // a name and a word fit
-        let _ = write!(line, "* {name} joined");
-        self.announce(now, self.peers.len() + 1, None, &line);
+        let words = ["* ", &name, " joined"];
+        self.announce(now, self.peers.len() + 1, None, &words);
         let history = before.sequence.saturating_sub(self.history.0.sequence);
         let peer = Peer {
             id,
             address: source,
             name,
+            is_framed,
             newline,
             quiet: false,
             cursor: if history > 0 {
@@ -279,54 +319,59 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             own: 0,
             missed: 0,
             heard: now,
-            told: None,
+            tell_at: Instant::default(),
             suspicion: Suspicion::default(),
         };
-        let Some(seat) = self.peers.insert(peer) else {
-            return refused(Refusal::Full);
-        };
+        let seat = self.peers.insert(peer).ok_or(Refusal::Full)?;
         if is_planted(Bug::OldLinesHidden)
             && let Some(peer) = self.peers.peer_mut(seat)
         {
             let number = u32::try_from(seat.index()).unwrap_or(0);
             peer.id = NonZeroU32::MIN.saturating_add(number);
         }
-        self.settle(seat);
         self.stats.joined += 1;
-        if !self.config.classic {
-            self.welcome(seat, changed, history, reply);
-        }
-        Event::Joined { seat, displaced }
+        Ok(Newcomer {
+            seat,
+            changed,
+            history,
+            displaced,
+        })
     }
 
-    /// The seat of a peer with this name at the same host that seems to be gone: the client was
-    /// restarted.
+    /// The seat that a newcomer has had before: the one at its address, or that of a peer with its
+    /// name at the same host that seems to be gone, because the client was restarted.
     fn predecessor(&self, source: SocketAddr, name: &str) -> Option<Seat> {
+        if let Some(seat) = self.peers.find(&source) {
+            return Some(seat);
+        }
         let seat = self
             .peers
             .find_name(name)
             .filter(|_| !self.config.classic)?;
         let peer = self.peers.peer(seat)?;
-        let is_same = peer.suspicion.is_suspect
-            && (peer.address.ip() == source.ip() || is_planted(Bug::NameTaken));
-        is_same.then_some(seat)
+        let is_gone = peer.suspicion.is_suspect || self.sessions.is_parked(seat);
+        let is_same = peer.address.ip() == source.ip() || is_planted(Bug::NameTaken);
+        (is_gone && is_same).then_some(seat)
     }
 
-    /// The peer that has been silent for longest, if that is long enough to take its seat.
+    /// The peer that has been silent for longest, if that is long enough to take its seat. One that
+    /// does not answer is the first to go.
     fn longest_silent(&mut self, now: Instant) -> Option<Seat> {
         if now <= self.full_until {
             return None;
         }
-        let (seat, peer) = self.peers.iter().min_by_key(|(_, peer)| peer.heard)?;
+        let order = |(seat, peer): &(Seat, &Peer)| (!self.sessions.is_parked(*seat), peer.heard);
+        let (seat, peer) = self.peers.iter().min_by_key(order)?;
         let heard = peer.heard;
-        if now.since(heard) > self.config.idle {
+        if self.sessions.is_parked(seat) || now.since(heard) > self.config.idle {
             return Some(seat);
         }
         self.full_until = heard.after(self.config.idle);
         None
     }
 
-    fn welcome(&self, seat: Seat, changed: bool, history: u64, reply: &mut Reply) {
+    /// Says to a newcomer who is here.
+    pub(crate) fn welcome(&self, seat: Seat, changed: bool, reply: &mut Reply) {
         let Some(peer) = self.peers.peer(seat) else {
             return;
         };
@@ -342,15 +387,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             let _ = write!(reply, "; {}", Clean(&self.config.motd));
         }
         let _ = reply.write_str("; /help lists commands");
-        if changed || peer.name.contains(' ') {
+        if changed || peer.name.bytes().any(|byte| byte == b' ') {
             let _ = reply.write_str(" (not your name? /nick NAME, then say it again)");
         }
-        match history {
-            0 => {}
-            1 => drop(reply.write_str("; the last line:")),
-            lines => drop(write!(reply, "; the last {lines} lines:")),
-        }
-        end(reply, peer.newline);
     }
 
     fn who(&self, prefix: &str, newline: bool, reply: &mut Reply) {
@@ -419,10 +458,8 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             return Event::Answered { seat };
         };
         answer(reply, newline, format_args!("* you are now {name}"));
-        let mut line = Line::new();
-        // two names and a few words fit
-        let _ = write!(line, "* {from} is now {name}");
-        self.announce(now, self.peers.len(), Some(seat), &line);
+        let words = ["* ", &from, " is now ", &name];
+        self.announce(now, self.peers.len(), Some(seat), &words);
         Event::Renamed { seat, from }
     }
 
@@ -471,16 +508,30 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         let quiet = wanted.unwrap_or(before);
         peer.quiet = quiet;
         self.quiet = self.quiet + u16::from(quiet) - u16::from(before);
-        if quiet && !before {
-            self.queue_again(seat);
+        if quiet
+            && !before
+            && let Some(peer) = self.peers.peer(seat)
+        {
+            self.settle_again(self.list(seat, peer), seat);
         }
         quiet
     }
 }
 
+/// Somebody who just got a seat.
+pub(crate) struct Newcomer {
+    pub(crate) seat: Seat,
+    /// Whether the name is not the one that was asked for.
+    pub(crate) changed: bool,
+    /// How many of the lines to come were said before.
+    pub(crate) history: u64,
+    /// Who had to leave, if anybody.
+    pub(crate) displaced: Option<Departed>,
+}
+
 /// What a text that begins with `/` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Command<'a> {
+pub(crate) enum Command<'a> {
     Who(&'a str),
     Nick(&'a str),
     Quit,
@@ -492,12 +543,11 @@ enum Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    fn of(text: &'a str) -> Option<Self> {
+    pub(crate) fn of(text: &'a str) -> Option<Self> {
         let command = text.strip_prefix('/')?;
         if command.starts_with('/') {
             return Some(Self::Say(command));
         }
-        let command = command.trim_end();
         let (word, argument) = command
             .split_once(char::is_whitespace)
             .unwrap_or((command, ""));

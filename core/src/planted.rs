@@ -55,12 +55,56 @@ pub enum Bug {
     NameTaken,
     /// A burst of reports makes a peer leave.
     BurstLeaves,
+    /// A client is not told that lines were overwritten.
+    GapUntold,
+    /// What was lost on the way to a client is not sent again.
+    NeverResent,
+    /// Nothing on the way to a client is ever thought to be lost for the time that it takes.
+    NoTimeout,
+    /// A client's acknowledgement is taken for one line less.
+    AckOffByOne,
+    /// A frame may name any session.
+    SessionUnchecked,
+    /// A HELLO without a cookie gets a seat.
+    CookieUnchecked,
+    /// A HELLO that was overtaken is taken.
+    LateTaken,
+    /// Who resumes gets what it has already acknowledged again.
+    ResumeMovesBack,
+    /// A POST is said again when it comes again.
+    PostedTwice,
+    /// The same HELLO again gets another session.
+    SecondSession,
+    /// Who does not answer is sent lines for ever.
+    ParkedServed,
+    /// The old address of a session that moved is not told.
+    TakeoverUntold,
+    /// A window that was halved to nothing stays so.
+    WindowDeaf,
+    /// A client is told that a line is gone which is not.
+    GapTooLong,
+    /// What fills a datagram up is taken for lines.
+    PaddingShown,
+    /// A client counts lines as lost that it has.
+    HeldLost,
+    /// A client takes lines of another run of the relay.
+    OldEpochTaken,
+    /// A client takes a BYE of any session.
+    AnyByeTaken,
+    /// A client takes texts for said that were not accepted.
+    RestUnsaid,
+    /// A client posts again in another session what was perhaps said.
+    PostedAgain,
+    /// A client acknowledges lines that it has not, before others that it has.
+    AckTooFar,
+    /// A client says that it has one line more than it has.
+    RangeTooLong,
 }
 
 #[cfg(feature = "planted")]
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 43] = [
         Self::LineSkipped,
         Self::AuthorHearsItself,
         Self::NameForged,
@@ -82,7 +126,34 @@ impl Bug {
         Self::DropUncounted,
         Self::NameTaken,
         Self::BurstLeaves,
+        Self::GapUntold,
+        Self::NeverResent,
+        Self::NoTimeout,
+        Self::AckOffByOne,
+        Self::SessionUnchecked,
+        Self::CookieUnchecked,
+        Self::LateTaken,
+        Self::ResumeMovesBack,
+        Self::PostedTwice,
+        Self::SecondSession,
+        Self::ParkedServed,
+        Self::TakeoverUntold,
+        Self::WindowDeaf,
+        Self::GapTooLong,
+        Self::PaddingShown,
+        Self::HeldLost,
+        Self::OldEpochTaken,
+        Self::AnyByeTaken,
+        Self::RestUnsaid,
+        Self::PostedAgain,
+        Self::AckTooFar,
+        Self::RangeTooLong,
     ];
+
+    /// Whether it is one of the framed dialect.
+    pub const fn is_framed(self) -> bool {
+        self as u8 >= Self::GapUntold as u8
+    }
 }
 
 /// The bug that is planted, by its number from 1 on; 0 is none.

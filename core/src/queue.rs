@@ -24,7 +24,7 @@ struct Ends {
 }
 
 /// Two doubly linked lists; a seat is in at most one of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Queue<const SEATS: usize> {
     links: [Links; SEATS],
     idle: Ends,
@@ -94,9 +94,10 @@ impl<const SEATS: usize> Queue<SEATS> {
         }
     }
 
-    /// Takes `seat` out of `list`, in which it must be.
-    pub(crate) fn unlink(&mut self, list: List, seat: Seat) {
-        let Some(&Links { previous, next }) = self.links.get(seat.index()) else {
+    /// Takes `seat` out of `list`, in which it must be; with none it is in no list.
+    pub(crate) fn unlink(&mut self, list: Option<List>, seat: Seat) {
+        let (Some(list), Some(&Links { previous, next })) = (list, self.links.get(seat.index()))
+        else {
             return;
         };
         match previous {
@@ -199,7 +200,7 @@ mod tests {
                     let seat = Seat::from_index(seat).unwrap();
                     for (list, members) in lists.into_iter().zip(&mut model) {
                         if members.contains(&seat) {
-                            queue.unlink(list, seat);
+                            queue.unlink(Some(list), seat);
                             members.retain(|member| *member != seat);
                         }
                     }

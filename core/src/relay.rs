@@ -1,20 +1,21 @@
 //! The relay: datagrams and time in, fan-outs out.
 
 use core::cell::Cell;
-use core::fmt::Write;
 use core::net::SocketAddr;
-use core::num::{NonZeroU8, NonZeroU32};
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use heapless::{String, Vec};
 
 use crate::config::{Config, NETWORKS_MAX, Network};
-use crate::event::{Departed, Departure, Event, Stats, Unreachable};
+use crate::event::{Departed, Departure, Event, Expired, Farewell, Stats, Unreachable};
+use crate::framed::{FRAME, Goodbye};
 use crate::peers::{Peer, Peers, Seat};
 use crate::planted::{Bug, is_planted};
 use crate::queue::{List, Queue};
 use crate::ring::{Cursor, Kind, Ring};
-use crate::text::{DATAGRAM_MAX, LINE_MAX};
+use crate::sessions::Sessions;
+use crate::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX};
 use crate::time::Instant;
 
 /// The one datagram that answers a datagram; empty if nothing does.
@@ -22,6 +23,9 @@ pub type Reply = Vec<u8, DATAGRAM_MAX>;
 
 /// A rendered line.
 pub(crate) type Line = String<LINE_MAX>;
+
+/// The most bytes of an announcement: two names and a few words.
+const ANNOUNCEMENT_MAX: usize = 2 * NAME_MAX + 32;
 
 /// Reports of unreachability closer together than this are one.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
@@ -42,18 +46,20 @@ const GIVEN_AWAY: [&str; 2] = [
 /// A chat relay for at most `PEERS` peers that keeps the last `RING` bytes of lines.
 ///
 /// It is one value of a known size that never allocates, blocks or panics. `PEERS` is 1 to 65534;
-/// `RING` is a power of two of at least 2048 bytes. A new relay is all zero bits, so that a
+/// `RING` is a power of two of at least 2048 bytes; `WINDOW`, 1 to 255, is how many datagrams may be
+/// on their way to a peer that acknowledges them. A new relay is all zero bits, so that a
 /// `static` one takes no room in the program's image.
 ///
-/// | `Relay<PEERS, RING>` | bytes on a 64-bit machine | bytes on Cortex-M3 |
+/// | `Relay<PEERS, RING, WINDOW>` | bytes on a 64-bit machine | bytes on Cortex-M3 |
 /// |---|---|---|
-/// | `Relay<32, 8192>` | 14168 | 14160 |
-/// | `Relay<64, 65536>` | 76824 | 76816 |
-/// | `Relay<4096, 1048576>` | 1729176 | 1729168 |
-#[derive(Debug)]
-pub struct Relay<const PEERS: usize, const RING: usize> {
+/// | `Relay<32, 8192, 8>` | 18384 | 18376 |
+/// | `Relay<64, 65536, 32>` | 94352 | 94344 |
+/// | `Relay<4096, 1048576, 32>` | 2843408 | 2843400 |
+#[derive(Clone, Debug)]
+pub struct Relay<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     pub(crate) peers: Peers<PEERS>,
     pub(crate) queue: Queue<PEERS>,
+    pub(crate) sessions: Sessions<PEERS, WINDOW>,
     pub(crate) ring: Ring<RING>,
     pub(crate) config: Config,
     pub(crate) stats: Stats,
@@ -70,16 +76,17 @@ pub struct Relay<const PEERS: usize, const RING: usize> {
     expiry: Option<Instant>,
 }
 
-// 32 peers of 166 bytes, links and indexes included; 8224 of ring, 352 of configuration, 192 of
-// counters and some 90 of the rest
-const _: () = assert!(size_of::<Relay<32, 8192>>() <= 14 * 1024);
+// 32 peers of 282 bytes, 132 of them for a session that acknowledges; 8224 of ring, 368 of
+// configuration, 248 of counters and some 520 of the rest
+const _: () = assert!(size_of::<Relay<32, 8192, 8>>() <= 18 * 1024);
 
-impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     /// A relay that has no seats until it is told so by [`configure`](Self::configure).
     pub const fn new() -> Self {
         Self {
             peers: Peers::new(),
             queue: Queue::new(),
+            sessions: Sessions::new(),
             ring: Ring::new(),
             config: Config::nothing(),
             stats: Stats::new(),
@@ -124,6 +131,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         reply.clear();
         self.stats.datagrams += 1;
         let event = match self.peers.find(&source) {
+            seat if payload.first() == Some(&FRAME) && !self.config.classic => {
+                self.handle_frame(now, source, seat, payload, reply)
+            }
             Some(seat) => self.handle_peer(now, seat, payload, reply),
             None => self.handle_stranger(now, source, payload, reply),
         };
@@ -137,6 +147,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             Event::Renamed { .. } => self.stats.renamed += 1,
             Event::Answered { .. } | Event::Helped => self.stats.answered += 1,
             Event::Keepalive { .. } => self.stats.keepalives += 1,
+            Event::Challenged => self.stats.challenged += 1,
+            Event::Resumed { .. } => self.stats.resumed += 1,
+            Event::Acknowledged { .. } => self.stats.acknowledged += 1,
             Event::Joined { .. } | Event::Left(_) => {}
         }
         event
@@ -154,18 +167,18 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
     ) -> Option<Departed> {
         let peer = self.peers.peer_mut(seat)?;
         self.stats.unreachable += 1;
-        peer.suspicion.is_suspect = true;
+        let suspicion = &mut peer.suspicion;
+        suspicion.is_suspect = true;
         if why == Unreachable::Path {
             return None;
         }
-        let before = peer.suspicion.ports;
-        let is_burst = before.is_some_and(|(_, last)| now.since(last) < REPORT_INTERVAL);
+        let is_burst = suspicion.reports > 0 && now.since(suspicion.reported) < REPORT_INTERVAL;
         if is_burst && !is_planted(Bug::BurstLeaves) {
             return None;
         }
-        let reports = before.map_or(NonZeroU8::MIN, |(reports, _)| reports.saturating_add(1));
-        peer.suspicion.ports = Some((reports, now));
-        if reports.get() >= REPORTS_MAX {
+        suspicion.reports += 1;
+        suspicion.reported = now;
+        if suspicion.reports >= REPORTS_MAX {
             return self.leave(now, seat, Departure::Unreachable);
         }
         let expiry = now.after(self.config.idle);
@@ -174,18 +187,23 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
     }
 
     /// Time passed: a peer whose port was unreachable, and that has been silent since for
-    /// [`Config::idle`], leaves. Call it again until it returns none; extra calls do nothing.
-    pub fn handle_timeout(&mut self, now: Instant) -> Option<Departed> {
+    /// [`Config::idle`], leaves; what is on its way to a peer that acknowledges may have been for too
+    /// long, or the peer may have been silent for too long. Call it again until it returns none; extra
+    /// calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<Expired> {
+        if let Some(seat) = self.handle_deadlines(now) {
+            return Some(Expired::Parked(seat));
+        }
         if self.expiry.is_none_or(|expiry| now < expiry) {
             return None;
         }
         let mut next = None;
         let mut over = None;
         for (seat, peer) in self.peers.iter() {
-            let Some((_, reported)) = peer.suspicion.ports else {
+            if peer.suspicion.reports == 0 {
                 continue;
-            };
-            let expiry = reported.after(self.config.idle);
+            }
+            let expiry = peer.suspicion.reported.after(self.config.idle);
             if now >= expiry {
                 over = Some(seat);
                 break;
@@ -193,7 +211,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             next = Some(next.map_or(expiry, |earlier: Instant| earlier.min(expiry)));
         }
         match over {
-            Some(seat) => self.leave(now, seat, Departure::Unreachable),
+            Some(seat) => self
+                .leave(now, seat, Departure::Unreachable)
+                .map(Expired::Left),
             None => {
                 self.expiry = next;
                 None
@@ -203,16 +223,17 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next; it may be early.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.expiry
+        let deadline = self.sessions.deadlines.first().map(|(_, at)| at);
+        match (self.expiry, deadline) {
+            (Some(expiry), Some(deadline)) => Some(expiry.min(deadline)),
+            (expiry, deadline) => expiry.or(deadline),
+        }
     }
 
     /// Tells all peers that the relay is stopping (in classic mode nobody): fan-outs say it.
     pub fn stop(&mut self, now: Instant) {
         if !self.config.classic {
-            let mut line = Line::new();
-            // a constant that fits
-            let _ = line.push_str("* relay is stopping");
-            self.append(now, None, Kind::Notice, 0, &line);
+            self.append(now, None, Kind::Notice, 0, "* relay is stopping");
         }
     }
 
@@ -248,6 +269,8 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             name: &peer.name,
             heard: peer.heard,
             suspect: peer.suspicion.is_suspect,
+            framed: peer.is_framed,
+            parked: self.sessions.is_parked(seat),
             owed: self.ring.head().sequence - peer.cursor.sequence,
         }
     }
@@ -266,29 +289,29 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
 
     /// Takes a peer out of the room and tells the others.
     pub(crate) fn leave(&mut self, now: Instant, seat: Seat, why: Departure) -> Option<Departed> {
-        let list = self.list(self.peers.peer(seat)?);
+        let list = self.list(seat, self.peers.peer(seat)?);
         self.queue.unlink(list, seat);
         let peer = self.peers.remove(seat)?;
+        let session = self.sessions.remove(seat);
         self.quiet -= u16::from(peer.quiet);
         self.stats.left += 1;
-        let mut farewell = "";
+        let mut farewell = Farewell::NOTHING;
         match why {
             Departure::Displaced => {
                 self.stats.displaced += 1;
-                if !self.config.classic {
-                    let [bare, ended] = GIVEN_AWAY;
-                    farewell = if peer.newline { ended } else { bare };
-                }
+                farewell = match session {
+                    Some(session) => Farewell::bye(session, Goodbye::GivenAway),
+                    None if self.config.classic => Farewell::NOTHING,
+                    None => Farewell::Text(GIVEN_AWAY[usize::from(peer.newline)]),
+                };
             }
             Departure::Restarted => self.stats.restarted += 1,
             Departure::Quit | Departure::Unreachable => {}
         }
         if why != Departure::Restarted {
-            let mut line = Line::new();
-            // a name and a few words fit
-            let _ = write!(line, "* {} left ({})", peer.name, why.as_str());
+            let words = ["* ", &peer.name, " left (", why.as_str(), ")"];
             // those who read that it joined read that it left
-            self.announce(now, self.peers.len() + 1, None, &line);
+            self.announce(now, self.peers.len() + 1, None, &words);
         }
         Some(Departed {
             seat,
@@ -299,16 +322,20 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         })
     }
 
-    /// Appends an announcement, unless there are too many peers to announce anything.
+    /// Appends an announcement of at most two names and a few words, unless there are too many
+    /// peers to announce anything.
     pub(crate) fn announce(
         &mut self,
         now: Instant,
         peers: usize,
         author: Option<Seat>,
-        line: &Line,
+        words: &[&str],
     ) {
         if peers <= usize::from(self.config.announce_up_to) && !self.config.classic {
-            self.append(now, author, Kind::Announcement, 0, line);
+            let mut line = String::<ANNOUNCEMENT_MAX>::new();
+            // they fit
+            let _ = words.iter().try_for_each(|word| line.push_str(word));
+            self.append(now, author, Kind::Announcement, 0, &line);
         }
     }
 
@@ -321,7 +348,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         author: Option<Seat>,
         kind: Kind,
         name: usize,
-        line: &Line,
+        line: &str,
     ) {
         self.make_room(line.len());
         let before = self.ring.head();
@@ -340,13 +367,14 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             && let Some(peer) = self.peers.peer_mut(seat)
         {
             peer.own = self.ring.head().sequence;
-            spared = Some(seat).filter(|_| peer.cursor == before && peer.missed == 0);
+            let is_spared = !peer.is_framed && peer.cursor == before && peer.missed == 0;
+            spared = Some(seat).filter(|_| is_spared);
         }
         if kind == Kind::Announcement && self.quiet > 0 {
             self.make_due_unless_skipped(before);
         } else {
             if let Some(seat) = spared {
-                self.queue.unlink(List::Idle, seat);
+                self.queue.unlink(Some(List::Idle), seat);
             }
             self.queue.all_due();
             if let Some(seat) = spared {
@@ -371,7 +399,7 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             match self.peers.peer_mut(seat) {
                 Some(peer) if peer.skips(&entry, echo) => peer.cursor = entry.next,
                 _ => {
-                    self.queue.unlink(List::Idle, seat);
+                    self.queue.unlink(Some(List::Idle), seat);
                     self.queue.push_back(List::Due, seat);
                 }
             }
@@ -398,18 +426,17 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
             if self
                 .peers
                 .peer(seat)
-                .is_some_and(|peer| peer.cursor.offset < tail.offset)
+                .is_some_and(|peer| self.owed_from(seat, peer) < tail.offset)
             {
-                self.queue.unlink(List::Due, seat);
+                self.queue.unlink(Some(List::Due), seat);
                 self.settle(seat);
             }
         }
-        let due = self
-            .queue
-            .iter(List::Due)
-            .filter_map(|seat| self.peers.peer(seat));
-        self.owed
-            .set(due.map(|peer| peer.cursor.offset).min().unwrap_or(u64::MAX));
+        let due = self.queue.iter(List::Due);
+        let oldest = due
+            .filter_map(|seat| Some(self.owed_from(seat, self.peers.peer(seat)?)))
+            .min();
+        self.owed.set(oldest.unwrap_or(u64::MAX));
     }
 
     /// Lets the history end with the line that was just appended.
@@ -435,36 +462,53 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         }
     }
 
-    /// In which list a peer is.
-    pub(crate) fn list(&self, peer: &Peer) -> List {
-        let is_idle = peer.cursor == self.ring.head() && peer.missed == 0;
-        if is_idle { List::Idle } else { List::Due }
-    }
-
-    /// Puts a peer that is in no list into the one where its cursor belongs, behind all others.
-    pub(crate) fn settle(&mut self, seat: Seat) {
-        if self.catch_up(seat) == List::Due {
-            self.queue.push_back(List::Due, seat);
+    /// In which list a peer is, if it is in one.
+    pub(crate) fn list(&self, seat: Seat, peer: &Peer) -> Option<List> {
+        let has_all = peer.cursor == self.ring.head();
+        let is_idle = if peer.is_framed {
+            let framed = self.sessions.framed(seat)?;
+            if framed.is_held {
+                return None;
+            }
+            has_all && framed.window.room() > 0
         } else {
-            self.queue.push_back(List::Idle, seat);
+            has_all && peer.missed == 0
+        };
+        Some(if is_idle { List::Idle } else { List::Due })
+    }
+
+    /// Where the oldest line is that a peer which is due is owed.
+    pub(crate) fn owed_from(&self, seat: Seat, peer: &Peer) -> u64 {
+        let lost = self
+            .sessions
+            .framed(seat)
+            .filter(|_| peer.is_framed)
+            .and_then(|framed| framed.window.oldest_lost());
+        lost.unwrap_or(peer.cursor.offset)
+    }
+
+    /// Puts a peer that is in no list into the one where it belongs, behind all others.
+    pub(crate) fn settle(&mut self, seat: Seat) {
+        if let Some(list) = self.catch_up(seat) {
+            self.queue.push_back(list, seat);
         }
     }
 
-    /// Puts a peer, whose wishes have changed, behind all others in the list where it belongs.
-    pub(crate) fn queue_again(&mut self, seat: Seat) {
-        if let Some(peer) = self.peers.peer(seat) {
-            let list = self.list(peer);
-            self.queue.unlink(list, seat);
-            self.settle(seat);
-        }
+    /// Puts a peer that was in `list`, and whose wishes have changed, where it belongs now.
+    pub(crate) fn settle_again(&mut self, list: Option<List>, seat: Seat) {
+        self.queue.unlink(list, seat);
+        self.settle(seat);
     }
 
     /// Moves a peer's cursor to a line that is still there and that it does not skip.
-    pub(crate) fn catch_up(&mut self, seat: Seat) -> List {
+    ///
+    /// Returns where it belongs, if it can be sent anything.
+    pub(crate) fn catch_up(&mut self, seat: Seat) -> Option<List> {
         let tail = self.ring.tail();
-        let Some(peer) = self.peers.peer_mut(seat) else {
-            return List::Idle;
-        };
+        let peer = self.peers.peer_mut(seat)?;
+        if peer.is_framed {
+            return self.catch_up_framed(seat);
+        }
         if peer.cursor.sequence < tail.sequence {
             let missed = tail.sequence - peer.cursor.sequence;
             self.stats.missed += missed;
@@ -481,10 +525,10 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
         }
         let offset = peer.cursor.offset;
         if peer.cursor == self.ring.head() && peer.missed == 0 {
-            return List::Idle;
+            return Some(List::Idle);
         }
         self.note_owed(offset);
-        List::Due
+        Some(List::Due)
     }
 
     /// A peer whose cursor is at `offset` is about to become due.
@@ -497,7 +541,9 @@ impl<const PEERS: usize, const RING: usize> Relay<PEERS, RING> {
     }
 }
 
-impl<const PEERS: usize, const RING: usize> Default for Relay<PEERS, RING> {
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Default
+    for Relay<PEERS, RING, WINDOW>
+{
     fn default() -> Self {
         Self::new()
     }
@@ -516,6 +562,10 @@ pub struct PeerInfo<'a> {
     pub heard: Instant,
     /// Whether the network has reported it unreachable since.
     pub suspect: bool,
+    /// Whether it speaks in frames.
+    pub framed: bool,
+    /// Whether it speaks in frames and does not answer.
+    pub parked: bool,
     /// How many lines it has not been offered yet, those that it will skip included.
     pub owed: u64,
 }
@@ -531,7 +581,7 @@ mod tests {
 
     #[test]
     fn ids_and_unique_names_go_on_after_the_last_number() {
-        let mut relay = std::boxed::Box::new(Relay::<64, 2048>::new());
+        let mut relay = std::boxed::Box::new(Relay::<64, 2048, 4>::new());
         relay.configure(Config::default());
         relay.last_id = u32::MAX - 20;
         for port in 1..=64 {

@@ -4,11 +4,14 @@
 //! it, `author u32`, `at u32` (seconds), `flags u8`, `name length u8`. Positions count all bytes
 //! ever appended, so that a position is compared without knowing where the ring wraps.
 
+use core::fmt;
+
+use crate::framed::ENTRY_HEADER;
 use crate::planted::{Bug, is_planted};
 use crate::text::LINE_MAX;
 
 /// Bytes of an entry's header.
-const HEADER: usize = 12;
+const HEADER: usize = ENTRY_HEADER;
 
 /// Bytes of the header that its length field does not count: the field itself.
 const LENGTH_FIELD: usize = 2;
@@ -68,7 +71,7 @@ pub(crate) struct Entry {
 }
 
 /// The last lines, in `BYTES` bytes, a power of two.
-#[derive(Debug)]
+#[derive(Clone)]
 pub(crate) struct Ring<const BYTES: usize> {
     tail: Cursor,
     head: Cursor,
@@ -174,6 +177,37 @@ impl<const BYTES: usize> Ring<BYTES> {
         })
     }
 
+    /// Where as many lines from `from` on end as take at most `room` bytes, headers included.
+    pub(crate) fn run(&self, from: Cursor, room: usize) -> Cursor {
+        let limit = from.offset + room as u64;
+        let mut to = from;
+        while let Some(entry) = self.entry(to).filter(|entry| entry.next.offset <= limit) {
+            to = entry.next;
+        }
+        to
+    }
+
+    /// Copies the entries `from..to`, headers included, to the start of `bytes`; returns how many
+    /// bytes they have, or none if they do not fit.
+    pub(crate) fn read_run(&self, from: Cursor, to: Cursor, bytes: &mut [u8]) -> Option<usize> {
+        let length = usize::try_from(to.offset - from.offset).ok()?;
+        self.read(from.offset, bytes.get_mut(..length)?);
+        Some(length)
+    }
+
+    /// The place of the line with this sequence number, or of the nearest one at `from` or behind it.
+    /// Where lines from `from` on were overwritten it is `from`.
+    pub(crate) fn seek(&self, from: Cursor, sequence: u64) -> Cursor {
+        let mut cursor = from;
+        while from.offset >= self.tail.offset
+            && cursor.sequence < sequence
+            && let Some(entry) = self.entry(cursor)
+        {
+            cursor = entry.next;
+        }
+        cursor
+    }
+
     /// Copies the text of `entry` to the start of `line`, as far as it fits.
     pub(crate) fn read_line(&self, entry: &Entry, line: &mut [u8]) {
         if let Some(line) = line.get_mut(..entry.length) {
@@ -201,6 +235,17 @@ impl<const BYTES: usize> Ring<BYTES> {
     )]
     const fn index(offset: u64) -> usize {
         (offset % BYTES as u64) as usize
+    }
+}
+
+impl<const BYTES: usize> fmt::Debug for Ring<BYTES> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // nobody wants to read a megabyte of numbers
+        formatter
+            .debug_struct("Ring")
+            .field("tail", &self.tail)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
     }
 }
 

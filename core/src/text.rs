@@ -39,6 +39,10 @@ const COMBINING_RUN_MAX: u8 = 4;
 pub fn clean(text: &str) -> impl Iterator<Item = char> + Clone + '_ {
     let mut run = 0;
     text.chars().filter_map(move |character| {
+        if matches!(character, ' '..='~') {
+            run = 0;
+            return Some(character);
+        }
         if !is_combining(character) {
             run = 0;
             return Some(replaced(character));
@@ -48,6 +52,13 @@ pub fn clean(text: &str) -> impl Iterator<Item = char> + Clone + '_ {
         }
         run += 1;
         Some(character)
+    })
+}
+
+/// Whether `text` is printable ASCII, which [`clean`] leaves as it is.
+pub(crate) fn is_plain_ascii(text: &str) -> bool {
+    text.bytes().fold(true, |is_plain, byte| {
+        is_plain & matches!(byte, b' '..=b'~')
     })
 }
 

@@ -29,9 +29,16 @@ impl Instant {
 
     /// The moment `duration` later; the end of time if there is no such moment.
     #[must_use]
+    #[inline(never)] // many call it, and nobody often
     pub fn after(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self::from_millis(self.millis.saturating_add(millis))
+    }
+
+    /// Milliseconds as they fit into a frame, modulo 65536.
+    pub(crate) fn as_wrapped(self) -> u16 {
+        let [.., high, low] = self.millis.to_be_bytes();
+        u16::from_be_bytes([high, low])
     }
 
     /// Whole seconds since the start, as they fit into a line's time stamp.

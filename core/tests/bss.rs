@@ -8,7 +8,7 @@ use kilochat_core::Relay;
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
 use static_cell::ConstStaticCell;
 
-static STATIC_RELAY_UNDER_TEST: ConstStaticCell<Relay<4096, 1_048_576>> =
+static STATIC_RELAY_UNDER_TEST: ConstStaticCell<Relay<4096, 1_048_576, 32>> =
     ConstStaticCell::new(Relay::new());
 
 #[test]

@@ -10,7 +10,7 @@ use kilochat_core::{
 };
 use proptest::prelude::*;
 
-type Small = Relay<64, 65536>;
+type Small = Relay<64, 65536, 32>;
 
 const START: Instant = Instant::from_millis(0);
 
@@ -245,7 +245,7 @@ fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
 proptest! {
     #[test]
     fn no_moment_and_no_order_of_calls_is_too_much(steps in steps(), idle in any::<Duration>()) {
-        let mut relay = Box::new(Relay::<4, 2048>::new());
+        let mut relay = Box::new(Relay::<4, 2048, 4>::new());
         relay.configure(Config { idle, ..Config::default() });
         let mut reply = Reply::new();
         let mut buffer = [0; DATAGRAM_MAX];

@@ -6,12 +6,13 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use kilochat_core::{
-    Config, DATAGRAM_MAX, Departure, Event, Instant, Refusal, Relay, Reply, Seat, Unreachable,
+    Config, DATAGRAM_MAX, Departure, Event, Expired, Instant, Refusal, Relay, Reply, Seat,
+    Unreachable,
 };
 
 /// A room of 4 seats whose network takes everything at once.
 struct Room {
-    relay: Box<Relay<4, 2048>>,
+    relay: Box<Relay<4, 2048, 4>>,
     now: Instant,
 }
 
@@ -77,7 +78,7 @@ fn due(payload: &str, ports: &[u16]) -> (String, Vec<u16>) {
 #[test]
 fn a_relay_without_configuration_has_no_seats() {
     let mut reply = Reply::new();
-    let mut relay = Relay::<1, 2048>::new();
+    let mut relay = Relay::<1, 2048, 4>::new();
     let event = relay.handle_datagram(Instant::default(), Room::source(1), b"bob", &mut reply);
     assert_eq!(
         event,
@@ -341,8 +342,8 @@ fn a_full_table_gives_away_the_seat_that_was_silent_longest() {
         (3, Departure::Displaced)
     );
     assert_eq!(
-        departed.farewell,
-        "* your seat was given away; say your name to come back\n"
+        departed.farewell.as_bytes(),
+        b"* your seat was given away; say your name to come back\n"
     );
     assert_eq!(
         room.flush(),
@@ -418,7 +419,10 @@ fn a_suspect_that_stays_silent_leaves_when_its_time_is_over() {
     room.sleep(599);
     assert_eq!(room.relay.handle_timeout(room.now), None);
     room.sleep(1);
-    assert_eq!(room.relay.handle_timeout(room.now).unwrap().seat, seat);
+    let Some(Expired::Left(departed)) = room.relay.handle_timeout(room.now) else {
+        panic!("nobody left");
+    };
+    assert_eq!(departed.seat, seat);
     assert_eq!(room.relay.handle_timeout(room.now), None);
     assert_eq!(room.relay.poll_timeout(), None);
 }

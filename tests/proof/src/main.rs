@@ -21,17 +21,19 @@ use core::net::{IpAddr, SocketAddr};
 use core::panic::PanicInfo;
 use core::time::Duration;
 
+use kilochat_core::framed::{Data, Frame, Malformed, Reason, Texts};
 use kilochat_core::{
-    Config, Delivery, Departed, Departure, Event, Fanout, Instant, Network, Refusal, Relay, Reply,
-    Seat, Stats, Unreachable, clean,
+    Client, ClientEvent, ClientStats, Config, Delivery, Departed, Departure, Dropped, Event,
+    Expired, Fanout, Farewell, Instant, Network, Path, PostError, PostId, Received, Refusal, Relay,
+    Reply, Seat, State, Stats, Transmit, Unreachable, clean,
 };
 
 // on Cortex-M3, as the docs of `Relay` say
 #[cfg(target_arch = "arm")]
 const _: () = {
-    assert!(size_of::<Relay<32, 8192>>() == 14160);
-    assert!(size_of::<Relay<64, 65536>>() == 76816);
-    assert!(size_of::<Relay<4096, 1048576>>() == 1729168);
+    assert!(size_of::<Relay<32, 8192, 8>>() == 18376);
+    assert!(size_of::<Relay<64, 65536, 32>>() == 94344);
+    assert!(size_of::<Relay<4096, 1048576, 32>>() == 2843400);
 };
 
 // SAFETY: nothing calls it in a program that links
@@ -48,16 +50,23 @@ fn panic(_: &PanicInfo<'_>) -> ! {
 struct Anything {
     size: Size,
     call: Call,
-    small: Of<32, { 8 << 10 }>,
-    middle: Of<64, { 64 << 10 }>,
-    large: Of<4096, { 1 << 20 }>,
+    small: Of<32, { 8 << 10 }, 8, 4, 512>,
+    middle: Of<64, { 64 << 10 }, 32, 8, 4096>,
+    large: Of<4096, { 1 << 20 }, 32, 32, { 64 << 10 }>,
     values: Values,
 }
 
-/// A relay and a fan-out of its, perhaps another relay's.
-struct Of<const PEERS: usize, const RING: usize> {
-    relay: Relay<PEERS, RING>,
-    fanout: Fanout<'static, 'static, PEERS, RING>,
+/// A relay and a fan-out of its, perhaps another relay's; and a client.
+struct Of<
+    const PEERS: usize,
+    const RING: usize,
+    const WINDOW: usize,
+    const HELD: usize,
+    const OUT: usize,
+> {
+    relay: Relay<PEERS, RING, WINDOW>,
+    fanout: Fanout<'static, 'static, PEERS, RING, WINDOW>,
+    client: Client<HELD, OUT>,
 }
 
 /// Which of the sizes that ship.
@@ -90,10 +99,24 @@ struct Values {
     departure: Departure,
     unreachable: Unreachable,
     departed: Option<Departed>,
+    expired: Option<Expired>,
     seat: Seat,
     found: Option<Seat>,
     delivery: Option<Delivery>,
     stats: Stats,
+    farewell: Farewell,
+    frame: Result<Frame<'static>, Malformed>,
+    data: Data<'static>,
+    texts: Texts<'static>,
+    reason: Reason,
+    path: Path,
+    received: Received,
+    transmit: Option<Transmit>,
+    posted: Result<PostId, PostError>,
+    state: State,
+    told: Option<ClientEvent<'static>>,
+    client_stats: ClientStats,
+    dropped: Dropped,
 }
 
 /// Which call: each public function of the core, as `tests/calls.rs` checks.
@@ -130,6 +153,29 @@ enum Call {
     InstantSince,
     InstantAfter,
     Clean,
+    EventFarewell,
+    FarewellAsBytes,
+    FanoutSegment,
+    FrameDecode,
+    FrameEncode,
+    DataEntries,
+    TextsCollect,
+    TextsIter,
+    ReasonAsStr,
+    ClientNew,
+    ClientHandleDatagram,
+    ClientHandleTimeout,
+    ClientPollTimeout,
+    ClientPollTransmit,
+    ClientPollEvent,
+    ClientPost,
+    ClientUnanswered,
+    ClientLeave,
+    ClientReconnect,
+    ClientState,
+    ClientStats,
+    ClientStatsDropped,
+    DroppedAsStr,
     #[cfg(feature = "planted")]
     Planted,
 }
@@ -152,9 +198,20 @@ extern "C" fn _start(anything: &mut Anything) {
     }
 }
 
-impl<const PEERS: usize, const RING: usize> Of<PEERS, RING> {
+impl<
+    const PEERS: usize,
+    const RING: usize,
+    const WINDOW: usize,
+    const HELD: usize,
+    const OUT: usize,
+> Of<PEERS, RING, WINDOW, HELD, OUT>
+{
     fn call(&mut self, call: &Call, v: &mut Values) {
-        let Self { relay, fanout } = self;
+        let Self {
+            relay,
+            fanout,
+            client,
+        } = self;
         match call {
             Call::RelayNew => *relay = Relay::new(),
             Call::RelayDefault => *relay = Relay::default(),
@@ -166,7 +223,7 @@ impl<const PEERS: usize, const RING: usize> Of<PEERS, RING> {
             Call::RelayHandleUnreachable => {
                 v.departed = relay.handle_unreachable(v.now, v.seat, v.unreachable);
             }
-            Call::RelayHandleTimeout => v.departed = relay.handle_timeout(v.now),
+            Call::RelayHandleTimeout => v.expired = relay.handle_timeout(v.now),
             Call::RelayPollTimeout => v.then = relay.poll_timeout(),
             Call::RelayPollFanout => {
                 if let Some(mut fanout) = relay.poll_fanout(v.now, v.buffer) {
@@ -204,6 +261,42 @@ impl<const PEERS: usize, const RING: usize> Of<PEERS, RING> {
             Call::InstantSince => v.duration = v.then.unwrap_or_default().since(v.now),
             Call::InstantAfter => v.now = v.now.after(v.duration),
             Call::Clean => v.character = clean(v.text).max().unwrap_or(' '),
+            Call::EventFarewell => {
+                if let Some((seat, address, bytes)) = v.event.farewell() {
+                    (v.seat, v.address, v.index) = (seat, address, bytes.len());
+                }
+            }
+            Call::FarewellAsBytes => v.index = v.farewell.as_bytes().len(),
+            Call::FanoutSegment => v.index = fanout.segment(),
+            Call::FrameDecode => v.frame = Frame::decode(v.bytes),
+            Call::FrameEncode => {
+                if let Ok(frame) = &v.frame {
+                    v.index = frame.encode(v.buffer).unwrap_or(0);
+                }
+            }
+            Call::DataEntries => v.index = v.data.entries().map(|entry| entry.line.len()).sum(),
+            Call::TextsCollect => {
+                let (texts, count) = Texts::collect([v.text, v.text], v.buffer);
+                (v.truth, v.index) = (texts == v.texts, count);
+            }
+            Call::TextsIter => v.index = v.texts.iter().map(<[u8]>::len).sum(),
+            Call::ReasonAsStr => v.text = v.reason.as_str(),
+            Call::ClientNew => *client = Client::new(v.text, v.number, v.path.0),
+            Call::ClientHandleDatagram => {
+                v.received = client.handle_datagram(v.now, v.path, v.bytes);
+            }
+            Call::ClientHandleTimeout => client.handle_timeout(v.now),
+            Call::ClientPollTimeout => v.then = client.poll_timeout(),
+            Call::ClientPollTransmit => v.transmit = client.poll_transmit(v.now, v.buffer),
+            Call::ClientPollEvent => v.truth = client.poll_event() == v.told,
+            Call::ClientPost => v.posted = client.post(v.text),
+            Call::ClientUnanswered => v.index = client.unanswered(),
+            Call::ClientLeave => client.leave(v.now),
+            Call::ClientReconnect => client.reconnect(v.now),
+            Call::ClientState => v.state = client.state(),
+            Call::ClientStats => v.client_stats = client.stats().clone(),
+            Call::ClientStatsDropped => v.number = v.client_stats.dropped(v.dropped),
+            Call::DroppedAsStr => v.text = v.dropped.as_str(),
             // a panic that depends on what the relay has been through
             #[cfg(feature = "planted")]
             Call::Planted => v.character = ['a', 'b', 'c'][relay.peer_count()],

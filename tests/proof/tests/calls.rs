@@ -9,14 +9,26 @@ const PROOF: &str = include_str!("../src/main.rs");
 
 /// The core's sources, without their tests, and without what only tests can switch on.
 fn sources() -> Vec<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../core/src");
-    let files = fs::read_dir(folder).unwrap();
-    files
-        .map(|file| file.unwrap().path())
-        .filter(|path| !path.ends_with("planted.rs"))
-        .map(|path| fs::read_to_string(path).unwrap())
-        .map(|source| source.split("#[cfg(test)]").next().unwrap().to_owned())
-        .collect()
+    let mut sources = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../../core/src")];
+    while let Some(folder) = folders.pop() {
+        for file in fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.ends_with("planted.rs") {
+                let source = fs::read_to_string(path).unwrap();
+                let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+                // headers in one line each
+                sources.push(
+                    source
+                        .replace(">\n    ", "> ")
+                        .replace("\n    for ", " for "),
+                );
+            }
+        }
+    }
+    sources
 }
 
 /// What follows `prefix`, as far as it is a Rust name; `pub const fn` counts as `pub fn`.
@@ -38,7 +50,10 @@ fn public_functions(sources: &[String]) -> BTreeSet<(String, String)> {
     let mut owner = String::new();
     let mut function = "    pub fn ";
     for line in lines() {
-        if let Some(header) = line.strip_prefix("impl") {
+        if let Some(header) = line
+            .strip_prefix("impl")
+            .filter(|_| !line.contains("defmt"))
+        {
             let is_trait = header.contains(" for ");
             function = if is_trait { "    fn " } else { "    pub fn " };
             // `impl<A> Trait for Type<B> {` and `impl Type {`

@@ -24,9 +24,12 @@ fn rows() -> Vec<(String, usize, usize)> {
 fn the_table_tells_the_sizes_on_this_machine() {
     let sizes = rows().into_iter().map(|(relay, wide, _)| (relay, wide));
     let expected = [
-        ("Relay<32, 8192>", size_of::<Relay<32, 8192>>()),
-        ("Relay<64, 65536>", size_of::<Relay<64, 65536>>()),
-        ("Relay<4096, 1048576>", size_of::<Relay<4096, 1048576>>()),
+        ("Relay<32, 8192, 8>", size_of::<Relay<32, 8192, 8>>()),
+        ("Relay<64, 65536, 32>", size_of::<Relay<64, 65536, 32>>()),
+        (
+            "Relay<4096, 1048576, 32>",
+            size_of::<Relay<4096, 1048576, 32>>(),
+        ),
     ];
     assert_eq!(
         sizes.collect::<Vec<_>>(),

@@ -1,0 +1,305 @@
+//! What arrives, and time that passes.
+
+use core::time::Duration;
+
+use super::{
+    Client, Dropped, End, FAREWELL, Joined, LEAVES, NewSeat, Path, Phase, Received, push_clean,
+    without_star,
+};
+use crate::Instant;
+use crate::framed::{
+    Data, FRAME, Frame, Gap, Goodbye, Outcome, Posted, Reason, Refused, Session, Welcome,
+};
+use crate::plain::Command;
+use crate::planted::{Bug, is_planted};
+
+/// After this time WELCOME is asked for again if there was no room for it.
+const ROOM: Duration = Duration::from_millis(100);
+
+impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
+    /// A datagram arrived at the port `path`.
+    pub fn handle_datagram(&mut self, now: Instant, path: Path, payload: &[u8]) -> Received {
+        self.stats.received += 1;
+        if payload.first() != Some(&FRAME) {
+            self.stats.foreign += 1;
+            return Received::Foreign;
+        }
+        match self.handle_frame(now, path, payload) {
+            Ok(()) => Received::Frame,
+            Err(why) => {
+                self.stats.count_drop(why);
+                Received::Dropped(why)
+            }
+        }
+    }
+
+    /// Time passed. Extra calls do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let is_over = |then: Option<Instant>| then.is_some_and(|then| now >= then);
+        match self.phase {
+            Phase::Joining if self.greeting.is_hopeless(now) => self.end(End::NoRelay),
+            Phase::Joined if is_over(self.pulse.patience()) => {
+                self.is_silent = true;
+                self.lose(now, Phase::Silent);
+            }
+            Phase::Joined if is_over(self.posting.patience()) => self.lose(now, Phase::Severed),
+            Phase::Joining | Phase::Silent | Phase::Severed => {
+                self.is_silent |= self.greeting.is_silent();
+            }
+            Phase::Leaving { said: LEAVES, due } if now >= due => self.end(End::Left),
+            Phase::Joined | Phase::Leaving { .. } | Phase::Ended(_) => {}
+        }
+        if self.has_quit() {
+            self.leave(now);
+        }
+    }
+
+    fn handle_frame(&mut self, now: Instant, path: Path, payload: &[u8]) -> Result<(), Dropped> {
+        let frame = Frame::decode(payload).map_err(|_| Dropped::Malformed)?;
+        if matches!(self.phase, Phase::Ended(_)) {
+            return Err(Dropped::Unexpected);
+        }
+        match frame {
+            Frame::Cookie(cookie) => match self.phase {
+                Phase::Joining | Phase::Silent | Phase::Severed => {
+                    self.greeting.handle_cookie(now, path, &cookie)
+                }
+                Phase::Joined | Phase::Leaving { .. } | Phase::Ended(_) => Err(Dropped::Unexpected),
+            },
+            Frame::Welcome(welcome) => self.handle_welcome(now, path, &welcome),
+            Frame::Refused(refused) => self.handle_refused(path, refused),
+            Frame::Posted(posted) => {
+                self.check(path, posted.session)?;
+                self.heard();
+                self.handle_posted(now, &posted)
+            }
+            Frame::Data(data) => {
+                self.check(path, self.session.ok_or(Dropped::Session)?)?;
+                if data.epoch != self.epoch && !is_planted(Bug::OldEpochTaken) {
+                    return Err(Dropped::Epoch);
+                }
+                self.heard();
+                self.handle_data(now, &data)
+            }
+            Frame::Gap(gap) => {
+                self.check(path, gap.session)?;
+                self.heard();
+                self.handle_gap(now, &gap)
+            }
+            Frame::Bye(session, why) => self.handle_bye(now, path, session, why),
+            Frame::Hello(_) | Frame::Post(_) | Frame::Ack(_) | Frame::Leave(_) => {
+                Err(Dropped::Unexpected)
+            }
+        }
+    }
+
+    /// Whether a frame belongs to a session that may go on.
+    fn check(&self, path: Path, session: Session) -> Result<(), Dropped> {
+        if self.session != Some(session) || path != self.greeting.path() {
+            return Err(Dropped::Session);
+        }
+        if self.phase == Phase::Severed {
+            return Err(Dropped::Unexpected);
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self) {
+        self.pulse.heard();
+        self.is_silent = false;
+        if self.phase == Phase::Silent {
+            self.phase = Phase::Joined;
+        }
+    }
+
+    fn handle_welcome(
+        &mut self,
+        now: Instant,
+        path: Path,
+        welcome: &Welcome<'_>,
+    ) -> Result<(), Dropped> {
+        self.greeting.check(path, welcome.nonce)?;
+        if matches!(self.phase, Phase::Leaving { .. } | Phase::Ended(_)) {
+            return Err(Dropped::Unexpected);
+        }
+        let how = match self.session {
+            None => Joined::New,
+            Some(session) if session == welcome.session => Joined::Resumed,
+            Some(_) if self.epoch == welcome.epoch => Joined::Continued,
+            Some(_) => Joined::Restarted,
+        };
+        // lines of the last run come first
+        let is_shown = how != Joined::Restarted || self.receiving.release();
+        if !is_shown || self.joined.is_some() || self.posting.has_answer() {
+            if how != Joined::Resumed {
+                self.phase = Phase::Severed;
+            }
+            self.greeting.retry(now, ROOM);
+            return Err(Dropped::NoRoom);
+        }
+        if let Some(round_trip) = self.greeting.welcome(now) {
+            self.posting.round_trip.sample(round_trip);
+        }
+        self.take_seat(now, how, welcome);
+        Ok(())
+    }
+
+    fn take_seat(&mut self, now: Instant, how: Joined, welcome: &Welcome<'_>) {
+        let Welcome {
+            session,
+            epoch,
+            author,
+            first,
+            head,
+            uptime_s,
+            ..
+        } = *welcome;
+        self.phase = Phase::Joined;
+        self.is_silent = false;
+        self.session = Some(session);
+        self.epoch = epoch;
+        self.resumed = None;
+        self.acknowledging.restart(welcome.window);
+        self.pulse.restart(now, welcome.keepalive_s);
+        if how == Joined::Resumed {
+            self.resumed = Some(now);
+            self.posting.resume(now);
+        } else {
+            self.posting.end();
+        }
+        if matches!(how, Joined::New | Joined::Restarted) {
+            self.receiving.restart(first);
+            self.history_end = head;
+            self.authors = [author; 2];
+        } else {
+            let [own, _] = self.authors;
+            if own != author {
+                self.authors = [author, own];
+            }
+            let from = self.receiving.next();
+            // what is before `first` and not here will not come; there may be nothing
+            let _ = self.receiving.skip(&Gap {
+                session,
+                sent_at: 0,
+                from,
+                until: first,
+            });
+            if self.receiving.has_holes() {
+                self.acknowledging.hurry(now);
+            }
+        }
+        self.keep(welcome.text);
+        self.name.clear();
+        push_clean(&mut self.name, welcome.name);
+        self.joined = Some(NewSeat {
+            how,
+            history: head.saturating_sub(self.receiving.next()),
+            uptime_s,
+        });
+        self.stats.joined += 1;
+    }
+
+    fn handle_refused(&mut self, path: Path, refused: Refused) -> Result<(), Dropped> {
+        self.greeting.check(path, refused.nonce)?;
+        if matches!(self.phase, Phase::Leaving { .. } | Phase::Ended(_)) {
+            return Err(Dropped::Unexpected);
+        }
+        self.end(if refused.reason == Reason::Full {
+            End::Full
+        } else if refused.reason == Reason::Nameless {
+            End::Nameless
+        } else {
+            End::Refused
+        });
+        Ok(())
+    }
+
+    fn handle_data(&mut self, now: Instant, data: &Data<'_>) -> Result<(), Dropped> {
+        if data.bytes().is_empty() {
+            return Ok(()); // the answer to a question
+        }
+        match self.receiving.accept(data) {
+            Ok(at_once) => {
+                self.acknowledging.received(now, data.sent_at, at_once);
+                Ok(())
+            }
+            Err(why) => {
+                if why == Dropped::Duplicate {
+                    self.acknowledging.repeated(now, data.sent_at);
+                }
+                Err(why)
+            }
+        }
+    }
+
+    fn handle_gap(&mut self, now: Instant, gap: &Gap) -> Result<(), Dropped> {
+        let result = self.receiving.skip(gap);
+        if result != Err(Dropped::Unexpected) {
+            self.acknowledging.received(now, gap.sent_at, true);
+        }
+        result
+    }
+
+    fn handle_posted(&mut self, now: Instant, posted: &Posted<'_>) -> Result<(), Dropped> {
+        let is_answer = matches!(posted.outcome, Outcome::Answer(_));
+        if is_answer && self.joined.is_some() {
+            return Err(Dropped::NoRoom);
+        }
+        self.posting.handle(now, posted)?;
+        self.stats.round_trip_ms = self.posting.round_trip.smoothed_ms();
+        let Outcome::Answer(text) = posted.outcome else {
+            return Ok(());
+        };
+        self.keep(text);
+        let is_nick = self.posting.first().is_some_and(is_nick);
+        if let Some(name) = without_star(text)
+            .strip_prefix("you are now ")
+            .filter(|_| is_nick)
+        {
+            self.want(name);
+        }
+        Ok(())
+    }
+
+    /// Keeps a notice for the driver, as it is shown.
+    fn keep(&mut self, notice: &str) {
+        self.word.clear();
+        push_clean(&mut self.word, without_star(notice));
+    }
+
+    fn handle_bye(
+        &mut self,
+        now: Instant,
+        path: Path,
+        session: Session,
+        why: Goodbye,
+    ) -> Result<(), Dropped> {
+        let is_own = self.session == Some(session) || is_planted(Bug::AnyByeTaken);
+        if !is_own || path != self.greeting.path() {
+            return Err(Dropped::Session);
+        }
+        let is_leaving = matches!(self.phase, Phase::Leaving { .. });
+        match why {
+            _ if is_leaving => self.end(End::Left),
+            Goodbye::Left => self.end(End::Left),
+            Goodbye::GivenAway => self.end(End::GivenAway),
+            Goodbye::TakenOver if self.took_over_itself(now) => return Err(Dropped::Unexpected),
+            Goodbye::TakenOver => self.end(End::TakenOver),
+            Goodbye::Unknown | Goodbye::Other(_) if self.phase == Phase::Severed => {
+                return Err(Dropped::Duplicate);
+            }
+            Goodbye::Unknown | Goodbye::Other(_) => self.lose(now, Phase::Severed),
+        }
+        Ok(())
+    }
+
+    /// Whether the session moved, or may have moved, because this client asked for it.
+    fn took_over_itself(&self, now: Instant) -> bool {
+        let went_on = self.resumed.is_some_and(|then| now < then.after(FAREWELL));
+        went_on || matches!(self.phase, Phase::Silent | Phase::Severed)
+    }
+}
+
+fn is_nick(text: &str) -> bool {
+    matches!(Command::of(text), Some(Command::Nick(_)))
+}

@@ -1,0 +1,237 @@
+//! What is to be sent and told, and when.
+
+use super::acknowledging::Due;
+use super::posting::Told;
+use super::receiving::Next;
+use super::{
+    Client, ClientEvent, Joined, LEAVE_PAUSE, LEAVES, LineKind, NewSeat, Phase, Transmit,
+    push_clean, without_star,
+};
+use crate::Instant;
+use crate::framed::{Ack, Entry, Frame, Hello, Resume, Session};
+use crate::text::{SEPARATOR, clean};
+
+impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
+    /// When to call [`handle_timeout`](Self::handle_timeout) and then
+    /// [`poll_transmit`](Self::poll_transmit) next; it may be past. None if only a datagram or
+    /// another call changes anything.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.has_quit() {
+            return Some(Instant::default());
+        }
+        match self.phase {
+            Phase::Joining | Phase::Silent | Phase::Severed => Some(self.greeting.timeout()),
+            Phase::Leaving { due, .. } => Some(due),
+            Phase::Joined => [
+                self.acknowledging.timeout(),
+                self.posting.timeout().filter(|_| self.may_post()),
+                self.posting.patience(),
+                self.pulse.question(),
+                self.pulse.patience(),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
+            Phase::Ended(_) => None,
+        }
+    }
+
+    /// Writes the next datagram to `buffer`, which must have [`DATAGRAM_MAX`](crate::DATAGRAM_MAX)
+    /// bytes: what does not fit counts as sent and lost.
+    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut [u8]) -> Option<Transmit> {
+        if self.has_quit() {
+            self.leave(now);
+        }
+        let mut path = self.greeting.path();
+        let session = self.session;
+        let length = match self.phase {
+            Phase::Joining | Phase::Silent | Phase::Severed => {
+                let (from, nonce, cookie) = self.greeting.poll(now)?;
+                path = from;
+                self.hello(nonce, cookie, buffer)
+            }
+            Phase::Joined => self.speak(now, session?, buffer),
+            Phase::Leaving { said, due } if said < LEAVES && now >= due => {
+                let [least, most] = LEAVE_PAUSE;
+                let pause = self.posting.round_trip.timeout(said).clamp(least, most);
+                self.phase = Phase::Leaving {
+                    said: said + 1,
+                    due: now.after(pause),
+                };
+                Frame::Leave(session?).encode(buffer)
+            }
+            Phase::Leaving { .. } | Phase::Ended(_) => None,
+        }?;
+        self.stats.sent += 1;
+        Some(Transmit { path, length })
+    }
+
+    fn hello(&mut self, nonce: u64, cookie: Option<[u8; 16]>, buffer: &mut [u8]) -> Option<usize> {
+        self.stats.hellos += 1;
+        let resume = self.session.map(|session| Resume {
+            session,
+            epoch: self.epoch,
+            next: self.receiving.next(),
+        });
+        let hello = Hello {
+            abilities: 0,
+            nonce,
+            cookie,
+            resume,
+            name: &self.wanted,
+        };
+        Frame::Hello(hello).encode(buffer)
+    }
+
+    /// Whether what is said now can be told: not before it was told that there is a seat
+    /// in another run of the relay.
+    fn may_post(&self) -> bool {
+        let is_restarted = |seat: &NewSeat| matches!(seat.how, Joined::New | Joined::Restarted);
+        !self.joined.as_ref().is_some_and(is_restarted)
+    }
+
+    /// What there is to say in a session.
+    fn speak(&mut self, now: Instant, session: Session, buffer: &mut [u8]) -> Option<usize> {
+        if self.may_post()
+            && let Some((length, is_again)) = self.posting.poll(now, session, buffer)
+        {
+            self.stats.posts += 1;
+            self.stats.posts_again += u64::from(is_again);
+            self.pulse.demanded(now);
+            return Some(length);
+        }
+        let due = self.acknowledging.due(now);
+        let answer = self.pulse.question().is_some_and(|due| now >= due);
+        if due.is_none() && !answer {
+            return None;
+        }
+        self.stats.acks += 1;
+        self.stats.acks_again += u64::from(due == Some(Due::Again));
+        if answer {
+            self.pulse.asked(now);
+        } else {
+            self.pulse.sent(now);
+        }
+        let ack = Ack {
+            session,
+            echo: self.acknowledging.sent(now, due.unwrap_or(Due::Again)),
+            answer,
+            next: self.receiving.acknowledged(),
+            ranges: self.receiving.ranges(),
+        };
+        Frame::Ack(ack).encode(buffer)
+    }
+
+    /// What happened next. Polling it makes room, so that `poll_transmit` may have something again.
+    pub fn poll_event(&mut self) -> Option<ClientEvent<'_>> {
+        if self.is_silent && !self.told_silent {
+            self.told_silent = true;
+            return Some(ClientEvent::Silent);
+        }
+        if let Some((post, told)) = self.posting.poll_told() {
+            return Some(match told {
+                Told::Said { first, lines } => ClientEvent::Said { post, first, lines },
+                Told::Answered => ClientEvent::Answered {
+                    post,
+                    text: &self.word,
+                },
+                Told::Refused(reason) => ClientEvent::Refused { post, reason },
+                Told::Doubtful => ClientEvent::Doubtful { post },
+            });
+        }
+        if self.told_silent && !self.is_silent {
+            self.told_silent = false;
+            return Some(ClientEvent::Back);
+        }
+        if let Some(seat) = self.joined.take() {
+            return Some(ClientEvent::Joined {
+                how: seat.how,
+                name: &self.name,
+                text: &self.word,
+                history: seat.history,
+                uptime_s: seat.uptime_s,
+            });
+        }
+        if let Some(post) = self.asked_quiet.take() {
+            let text = match self.is_quiet {
+                true => "quiet is on: you are not told who joins, leaves or is renamed",
+                false => "quiet is off: you are told who joins, leaves or is renamed",
+            };
+            return Some(ClientEvent::Answered { post, text });
+        }
+        match self.next_line() {
+            Some(next) => self.show(next),
+            None => self.poll_end(),
+        }
+    }
+
+    /// The next line that is not hidden, or how many there are not.
+    fn next_line(&mut self) -> Option<Next> {
+        loop {
+            let next = self.receiving.advance()?;
+            match next {
+                Next::Lost { lines, .. } => self.stats.lost = self.stats.lost.saturating_add(lines),
+                Next::Line(place) => {
+                    self.stats.lines += 1;
+                    let flags = self.receiving.entry(place).map(|entry| entry.flags);
+                    let kind = flags.map(LineKind::from_flags);
+                    if self.is_quiet && kind == Some(LineKind::Announcement) {
+                        continue;
+                    }
+                }
+            }
+            return Some(next);
+        }
+    }
+
+    fn show(&mut self, next: Next) -> Option<ClientEvent<'_>> {
+        let place = match next {
+            Next::Lost { from, lines } => return Some(ClientEvent::Lost { from, lines }),
+            Next::Line(place) => place,
+        };
+        let entry = self.receiving.entry(place)?;
+        let (mut name, mut text) = split(&entry);
+        if !clean(entry.line).eq(entry.line.chars()) {
+            self.word.clear();
+            push_clean(&mut self.word, name);
+            let end = self.word.len();
+            push_clean(&mut self.word, text);
+            (name, text) = self.word.split_at_checked(end)?;
+        }
+        Some(ClientEvent::Line {
+            sequence: place.sequence,
+            at: entry.at,
+            kind: LineKind::from_flags(entry.flags),
+            name,
+            text,
+            own: entry.author != 0 && self.authors.contains(&entry.author),
+            is_history: place.sequence < self.history_end,
+        })
+    }
+
+    /// What there is to tell when it is over.
+    fn poll_end(&mut self) -> Option<ClientEvent<'_>> {
+        let Phase::Ended(why) = self.phase else {
+            return None;
+        };
+        if let Some(post) = self.posting.poll_unsaid() {
+            return Some(ClientEvent::Unsaid { post });
+        }
+        if self.told_end {
+            return None;
+        }
+        self.told_end = true;
+        Some(ClientEvent::Ended(why))
+    }
+}
+
+/// The name and the text of a line.
+fn split<'a>(entry: &Entry<'a>) -> (&'a str, &'a str) {
+    let line = entry.line;
+    match line.split_at_checked(entry.name.into()) {
+        Some((name, rest)) if !name.is_empty() => {
+            (name, rest.strip_prefix(SEPARATOR).unwrap_or(rest))
+        }
+        _ => ("", without_star(line)),
+    }
+}

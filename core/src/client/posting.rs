@@ -1,0 +1,275 @@
+//! What this client says: at most one POST is on its way, the other texts wait.
+
+use core::time::Duration;
+
+use super::round_trip::RoundTrip;
+use super::waiting::Waiting;
+use super::{Dropped, PostError, PostId};
+use crate::Instant;
+use crate::framed::{Frame, Outcome, Post, Posted, Reason, Session, TEXT_MAX, TEXTS_MAX, Texts};
+use crate::planted::{Bug, is_planted};
+use crate::text::{clean, is_blank};
+
+/// A POST that was not answered for so long ends the connection.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The most texts in a POST: as many as a POSTED can accept.
+const MOST: u8 = u8::MAX;
+
+#[derive(Clone, Debug)]
+pub(super) struct Posting<const OUT: usize> {
+    waiting: Waiting<OUT>,
+    /// The id of the next text, and the number of the session's last POST.
+    id: u32,
+    number: u16,
+    flight: Flight,
+    /// No POST before then.
+    hold: Option<Instant>,
+    pub(super) round_trip: RoundTrip,
+}
+
+/// What becomes of the oldest waiting texts.
+#[derive(Clone, Debug)]
+enum Flight {
+    None,
+    /// They were posted.
+    Sent {
+        texts: u8,
+        since: Instant,
+        due: Instant,
+        tries: u8,
+    },
+    /// There is an answer; so many of them are to be told of it.
+    Done {
+        outcome: Told,
+        texts: u8,
+    },
+}
+
+/// What became of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Said { first: u64, lines: u8 },
+    Answered,
+    Refused(Reason),
+    Doubtful,
+}
+
+impl<const OUT: usize> Posting<OUT> {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: Waiting::new(),
+            id: 0,
+            number: 0,
+            flight: Flight::None,
+            hold: None,
+            round_trip: RoundTrip::default(),
+        }
+    }
+
+    /// The id of a text that needs no place.
+    pub(super) const fn next_id(&mut self) -> PostId {
+        let id = PostId(self.id);
+        self.id = self.id.wrapping_add(1);
+        id
+    }
+
+    pub(super) fn push(&mut self, text: &str) -> Result<PostId, PostError> {
+        if is_blank(text) {
+            return Err(PostError::Blank);
+        }
+        let length = clean(text).map(char::len_utf8).sum::<usize>();
+        let length = u16::try_from(length)
+            .ok()
+            .filter(|&length| usize::from(length) <= TEXT_MAX)
+            .ok_or(PostError::TooLong)?;
+        if !self.waiting.push(PostId(self.id), text, length) {
+            return Err(PostError::Full);
+        }
+        Ok(self.next_id())
+    }
+
+    pub(super) const fn count(&self) -> usize {
+        self.waiting.count()
+    }
+
+    /// When [`poll`](Self::poll) has something, in a session.
+    pub(super) fn timeout(&self) -> Option<Instant> {
+        match self.flight {
+            Flight::Sent { due, .. } => Some(due),
+            Flight::None if self.waiting.count() > 0 => Some(self.hold.unwrap_or_default()),
+            Flight::None | Flight::Done { .. } => None,
+        }
+    }
+
+    /// When the POST that is on its way was waited for long enough.
+    pub(super) fn patience(&self) -> Option<Instant> {
+        match self.flight {
+            Flight::Sent { since, .. } => Some(since.after(PATIENCE)),
+            Flight::None | Flight::Done { .. } => None,
+        }
+    }
+
+    /// Writes a POST that is due, and returns its length and whether it was sent before.
+    pub(super) fn poll(
+        &mut self,
+        now: Instant,
+        session: Session,
+        buffer: &mut [u8],
+    ) -> Option<(usize, bool)> {
+        if self.timeout().is_none_or(|due| now < due) {
+            return None;
+        }
+        let (most, since, tries) = match self.flight {
+            Flight::Sent {
+                texts,
+                since,
+                tries,
+                ..
+            } => (texts, since, tries.saturating_add(1)),
+            Flight::None | Flight::Done { .. } => (MOST, now, 0),
+        };
+        if tries == 0 {
+            self.number = self.number.wrapping_add(1);
+        }
+        let mut room = [0; TEXTS_MAX];
+        let (texts, count) = Texts::collect(self.batch().take(most.into()), &mut room);
+        self.flight = Flight::Sent {
+            texts: u8::try_from(count).unwrap_or(MOST),
+            since,
+            due: now.after(self.round_trip.timeout(tries)),
+            tries,
+        };
+        let post = Post {
+            session,
+            number: self.number,
+            sent_at: clock(now),
+            texts,
+        };
+        let length = Frame::Post(post).encode(buffer)?;
+        Some((length, tries > 0))
+    }
+
+    /// A command, or the texts before the first one.
+    fn batch(&self) -> impl Iterator<Item = &str> {
+        let is_alone = self.first().is_some_and(is_command);
+        let texts = self.waiting.texts().map(|(_, text)| text);
+        texts
+            .enumerate()
+            .take_while(move |&(index, text)| index == 0 || !is_alone && !is_command(text))
+            .map(|(_, text)| text)
+    }
+
+    /// The oldest text.
+    pub(super) fn first(&self) -> Option<&str> {
+        self.waiting.texts().next().map(|(_, text)| text)
+    }
+
+    /// An answer came. What it says to a command is the caller's to keep.
+    pub(super) fn handle(&mut self, now: Instant, posted: &Posted<'_>) -> Result<(), Dropped> {
+        let Flight::Sent { texts, since, .. } = self.flight else {
+            return Err(Dropped::Duplicate);
+        };
+        if posted.number != self.number {
+            return Err(Dropped::Duplicate);
+        }
+        let sample = clock(now).wrapping_sub(posted.sent_at);
+        let sample = Duration::from_millis(sample.into());
+        if sample <= now.since(since) {
+            self.round_trip.sample(sample);
+        }
+        self.hold = None;
+        let (outcome, texts) = match posted.outcome {
+            Outcome::Accepted {
+                first,
+                lines,
+                texts: accepted,
+            } if is_planted(Bug::RestUnsaid) => (Told::Said { first, lines }, texts.max(accepted)),
+            Outcome::Accepted {
+                first,
+                lines,
+                texts: accepted,
+            } => (Told::Said { first, lines }, accepted.min(texts)),
+            Outcome::Answer(_) => (Told::Answered, 1),
+            Outcome::Refused {
+                reason,
+                retry_ms: 0,
+            } => (Told::Refused(reason), 1),
+            Outcome::Refused { retry_ms, .. } => {
+                self.hold = Some(now.after(Duration::from_millis(retry_ms.into())));
+                self.flight = Flight::None;
+                return Ok(());
+            }
+        };
+        self.flight = Flight::Done { outcome, texts };
+        if texts == 0 {
+            self.hold = Some(now.after(self.round_trip.timeout(0)));
+            self.flight = Flight::None;
+        }
+        Ok(())
+    }
+
+    /// The session goes on: what is on its way is sent again.
+    pub(super) const fn resume(&mut self, now: Instant) {
+        if let Flight::Sent { since, due, .. } = &mut self.flight {
+            *since = now;
+            *due = now;
+        }
+    }
+
+    /// The session ended: nobody knows what became of the POST that was on its way.
+    pub(super) fn end(&mut self) {
+        self.number = 0;
+        self.hold = None;
+        if is_planted(Bug::PostedAgain) {
+            self.flight = Flight::None;
+        }
+        if let Flight::Sent { texts, .. } = self.flight {
+            self.flight = Flight::Done {
+                outcome: Told::Doubtful,
+                texts,
+            };
+        }
+    }
+
+    /// Whether the answer to a command was not told yet.
+    pub(super) fn has_answer(&self) -> bool {
+        let outcome = Told::Answered;
+        matches!(self.flight, Flight::Done { outcome: told, .. } if told == outcome)
+    }
+
+    /// What became of the next text.
+    pub(super) fn poll_told(&mut self) -> Option<(PostId, Told)> {
+        let Flight::Done { outcome, texts } = &mut self.flight else {
+            return None;
+        };
+        let mut told = *outcome;
+        *texts = texts.saturating_sub(1);
+        let is_last = *texts == 0;
+        // each text is a line: with its name it is never too long for one
+        if let (Told::Said { first, lines }, Told::Said { lines: own, .. }) = (outcome, &mut told) {
+            *own = if is_last { *lines } else { 1.min(*lines) };
+            *first = first.saturating_add((*own).into());
+            *lines = lines.saturating_sub(*own);
+        }
+        if is_last {
+            self.flight = Flight::None;
+        }
+        Some((self.waiting.pop()?, told))
+    }
+
+    /// The next text that will never be posted.
+    pub(super) fn poll_unsaid(&mut self) -> Option<PostId> {
+        self.waiting.pop()
+    }
+}
+
+/// The clock that is echoed: milliseconds modulo 65536.
+fn clock(now: Instant) -> u16 {
+    let [.., high, low] = now.as_millis().to_be_bytes();
+    u16::from_be_bytes([high, low])
+}
+
+fn is_command(text: &str) -> bool {
+    text.starts_with('/') && !text.starts_with("//")
+}

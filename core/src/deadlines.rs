@@ -1,0 +1,191 @@
+//! Which seat's time comes first: a binary heap in which each seat has at most one place.
+
+use heapless::Vec;
+
+use crate::Seat;
+use crate::time::Instant;
+
+/// At most one moment for each of `SEATS` seats.
+#[derive(Clone, Debug)]
+pub(crate) struct Deadlines<const SEATS: usize> {
+    /// No seat's moment is before that of the seat at half its index.
+    heap: Vec<Seat, SEATS>,
+    /// By seat: one more than its index in the heap; 0 if it is not there.
+    places: [u16; SEATS],
+    moments: [Instant; SEATS],
+}
+
+impl<const SEATS: usize> Deadlines<SEATS> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            heap: Vec::new(),
+            places: [0; SEATS],
+            moments: [Instant::from_millis(0); SEATS],
+        }
+    }
+
+    /// The seat whose moment comes first.
+    pub(crate) fn first(&self) -> Option<(Seat, Instant)> {
+        let seat = *self.heap.first()?;
+        Some((seat, self.moment(seat)))
+    }
+
+    /// Gives `seat` this moment, or none.
+    pub(crate) fn set(&mut self, seat: Seat, moment: Option<Instant>) {
+        let Some(moment) = moment else {
+            return self.remove(seat);
+        };
+        if let Some(place) = self.moments.get_mut(seat.index()) {
+            *place = moment;
+        }
+        let at = match self.place(seat) {
+            Some(at) => at,
+            None => {
+                let at = self.heap.len();
+                // there is room for every seat
+                let _ = self.heap.push(seat);
+                self.put(at, seat);
+                at
+            }
+        };
+        self.rise(at);
+        self.sink(self.place(seat).unwrap_or(at));
+    }
+
+    /// Gives `seat` this moment, unless it has an earlier one.
+    pub(crate) fn advance(&mut self, seat: Seat, moment: Instant) {
+        if self.place(seat).is_none() || moment < self.moment(seat) {
+            self.set(seat, Some(moment));
+        }
+    }
+
+    fn remove(&mut self, seat: Seat) {
+        let Some(at) = self.place(seat) else {
+            return;
+        };
+        if let Some(place) = self.places.get_mut(seat.index()) {
+            *place = 0;
+        }
+        let Some(last) = self.heap.pop() else {
+            return;
+        };
+        if last != seat {
+            self.put(at, last);
+            self.rise(at);
+            self.sink(self.place(last).unwrap_or(at));
+        }
+    }
+
+    fn rise(&mut self, mut at: usize) {
+        while at > 0 {
+            let above = (at - 1) / 2;
+            if !self.is_before(at, above) {
+                break;
+            }
+            self.swap(at, above);
+            at = above;
+        }
+    }
+
+    fn sink(&mut self, mut at: usize) {
+        loop {
+            let left = 2 * at + 1;
+            let below = if self.is_before(left + 1, left) {
+                left + 1
+            } else {
+                left
+            };
+            if !self.is_before(below, at) {
+                break;
+            }
+            self.swap(at, below);
+            at = below;
+        }
+    }
+
+    /// Whether both indexes are in the heap, and the first one's moment is before the second's.
+    fn is_before(&self, one: usize, other: usize) -> bool {
+        let (Some(one), Some(other)) = (self.heap.get(one), self.heap.get(other)) else {
+            return false;
+        };
+        self.moment(*one) < self.moment(*other)
+    }
+
+    fn swap(&mut self, one: usize, other: usize) {
+        if let (Some(first), Some(second)) =
+            (self.heap.get(one).copied(), self.heap.get(other).copied())
+        {
+            self.put(one, second);
+            self.put(other, first);
+        }
+    }
+
+    fn put(&mut self, at: usize, seat: Seat) {
+        if let (Some(here), Some(place)) =
+            (self.heap.get_mut(at), self.places.get_mut(seat.index()))
+        {
+            *here = seat;
+            *place = u16::try_from(at + 1).unwrap_or(u16::MAX);
+        }
+    }
+
+    fn place(&self, seat: Seat) -> Option<usize> {
+        usize::from(*self.places.get(seat.index())?).checked_sub(1)
+    }
+
+    fn moment(&self, seat: Seat) -> Instant {
+        self.moments.get(seat.index()).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SEATS: usize = 9;
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_map(
+            steps in proptest::collection::vec((0..SEATS, proptest::option::of(0..20_u64), any::<bool>()), 0..200)
+        ) {
+            let mut deadlines = Deadlines::<SEATS>::new();
+            let mut model = BTreeMap::new();
+            for (index, millis, only_earlier) in steps {
+                let seat = Seat::from_index(index).unwrap();
+                let moment = millis.map(Instant::from_millis);
+                match moment {
+                    Some(moment) if only_earlier => {
+                        deadlines.advance(seat, moment);
+                        let entry = model.entry(seat).or_insert(moment);
+                        *entry = moment.min(*entry);
+                    }
+                    Some(later) => {
+                        deadlines.set(seat, moment);
+                        model.insert(seat, later);
+                    }
+                    None => {
+                        deadlines.set(seat, None);
+                        model.remove(&seat);
+                    }
+                }
+                let first = deadlines.first();
+                prop_assert_eq!(first.map(|(_, at)| at), model.values().min().copied());
+                prop_assert_eq!(first.map(|(seat, at)| model.get(&seat) == Some(&at)), first.map(|_| true));
+            }
+            // the order in which they go
+            while let Some((seat, at)) = deadlines.first() {
+                prop_assert_eq!(model.remove(&seat), Some(at));
+                prop_assert!(model.values().all(|other| *other >= at));
+                deadlines.set(seat, None);
+            }
+            prop_assert!(model.is_empty());
+        }
+    }
+}

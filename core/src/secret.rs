@@ -1,0 +1,110 @@
+//! Numbers that nobody can guess who does not know the key: SipHash-2-4 with 128 bits of it.
+
+use core::net::{IpAddr, SocketAddr};
+
+use siphasher::sip128::SipHasher24;
+
+use crate::time::Instant;
+
+/// A cookie is good for this time and, at most, as much again, in milliseconds.
+const COOKIE_MS: u64 = 60_000;
+
+/// What a number is for: no two uses have one in common.
+#[derive(Clone, Copy)]
+enum Use {
+    Cookie,
+    Session,
+    Epoch,
+}
+
+/// What a client at `source` must say to show that it receives there.
+pub(crate) fn cookie(key: &[u8; 16], now: Instant, source: &SocketAddr) -> [u8; 16] {
+    hashed(key, Use::Cookie, source, now.as_millis() / COOKIE_MS)
+}
+
+/// Whether a client at `source` was given this cookie lately.
+pub(crate) fn is_cookie(
+    key: &[u8; 16],
+    now: Instant,
+    source: &SocketAddr,
+    cookie: &[u8; 16],
+) -> bool {
+    let period = now.as_millis() / COOKIE_MS;
+    [Some(period), period.checked_sub(1)]
+        .into_iter()
+        .flatten()
+        .any(|period| hashed(key, Use::Cookie, source, period) == *cookie)
+}
+
+/// A session for a client at `source` whose `id` no other has.
+pub(crate) fn session(key: &[u8; 16], source: &SocketAddr, nonce: u64, id: u32) -> u64 {
+    half(hashed(
+        key,
+        Use::Session,
+        source,
+        nonce ^ u64::from(id) << 32,
+    ))
+}
+
+/// An epoch; where the key is the same in each run, the first client's nonce makes the difference.
+pub(crate) fn epoch(key: &[u8; 16], source: &SocketAddr, nonce: u64) -> u32 {
+    let [a, b, c, d, ..] = hashed(key, Use::Epoch, source, nonce);
+    u32::from_be_bytes([a, b, c, d])
+}
+
+fn half(hash: [u8; 16]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = hash;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn hashed(key: &[u8; 16], use_: Use, source: &SocketAddr, number: u64) -> [u8; 16] {
+    let ip = match source.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    let mut message = [0; 27];
+    let parts = ip
+        .octets()
+        .into_iter()
+        .chain(source.port().to_be_bytes())
+        .chain(number.to_be_bytes())
+        .chain([use_ as u8]);
+    message
+        .iter_mut()
+        .zip(parts)
+        .for_each(|(byte, part)| *byte = part);
+    SipHasher24::new_with_key(key).hash(&message).as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; 16] = [7; 16];
+
+    #[test]
+    fn a_cookie_is_good_for_its_source_and_one_to_two_minutes() {
+        let source = "192.0.2.1:1000".parse().unwrap();
+        let at = |millis| Instant::from_millis(millis);
+        let given = cookie(&KEY, at(59_999), &source);
+        for good in [0, 59_999, 60_000, 119_999] {
+            assert!(is_cookie(&KEY, at(good), &source, &given), "{good}");
+        }
+        assert!(!is_cookie(&KEY, at(120_000), &source, &given));
+        for other in ["192.0.2.1:1001", "192.0.2.2:1000", "[::1]:1000"] {
+            assert!(!is_cookie(&KEY, at(0), &other.parse().unwrap(), &given));
+        }
+        assert!(!is_cookie(&[8; 16], at(0), &source, &given));
+    }
+
+    #[test]
+    fn uses_and_clients_have_different_numbers() {
+        let source = "192.0.2.1:1000".parse().unwrap();
+        let sessions =
+            [(1, 1), (1, 2), (2, 1)].map(|(nonce, id)| session(&KEY, &source, nonce, id));
+        assert!(sessions[0] != sessions[1] && sessions[0] != sessions[2]);
+        let of_cookie = half(cookie(&KEY, Instant::default(), &source));
+        assert_ne!(of_cookie, session(&KEY, &source, 0, 0));
+        assert_ne!(of_cookie >> 32, u64::from(epoch(&KEY, &source, 0)));
+    }
+}

@@ -1,0 +1,389 @@
+//! The relay's half of the framed dialect: sessions, what is on its way in them, and when it is late.
+//! See `PROTOCOL.md`, section "Frames".
+
+mod joining;
+mod posting;
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use heapless::Vec;
+
+use crate::deadlines::Deadlines;
+use crate::event::{Event, Refusal};
+use crate::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Reason, Session};
+use crate::index::{Index, hash};
+use crate::peers::{Seat, Suspicion};
+use crate::planted::{Bug, is_planted};
+use crate::queue::List;
+use crate::relay::{Relay, Reply};
+use crate::text::DATAGRAM_MAX;
+use crate::time::Instant;
+use crate::window::Window;
+
+/// A client that is silent for so long is parked,
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// ... and for so long, if it was sent lines and has not acknowledged them
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
+
+/// ... in so many tries.
+const TRIES: u8 = 4;
+
+/// A client's half of a session, by seat.
+#[derive(Clone, Debug)]
+pub(crate) struct Framed<const WINDOW: usize> {
+    session: Session,
+    /// That of the HELLO that was last answered by WELCOME.
+    nonce: u64,
+    /// Whether that HELLO took the seat.
+    is_new: bool,
+    pub(crate) window: Window<WINDOW>,
+    /// The number of the last POST, and what became of it.
+    post: u16,
+    outcome: Last,
+    /// Whether it does not answer.
+    is_parked: bool,
+    /// Whether it is in no list: it cannot be sent anything now.
+    pub(crate) is_held: bool,
+}
+
+/// What became of a client's last POST.
+#[derive(Clone, Copy, Debug)]
+enum Last {
+    /// It was a command: the answer is found again by obeying again, which changes nothing.
+    Command,
+    Accepted {
+        first: u64,
+        lines: u8,
+        texts: u8,
+    },
+    Refused(Reason),
+}
+
+/// The sessions of at most `SEATS` clients.
+#[derive(Clone, Debug)]
+pub(crate) struct Sessions<const SEATS: usize, const WINDOW: usize> {
+    /// As far as there was a session; a seat behind it has none.
+    by_seat: Vec<Option<Framed<WINDOW>>, SEATS>,
+    by_session: Index<SEATS>,
+    pub(crate) deadlines: Deadlines<SEATS>,
+    /// Tells the runs of the relay apart, once there was a client.
+    epoch: Option<u32>,
+}
+
+impl<const SEATS: usize, const WINDOW: usize> Sessions<SEATS, WINDOW> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            by_seat: Vec::new(),
+            by_session: Index::new(),
+            deadlines: Deadlines::new(),
+            epoch: None,
+        }
+    }
+
+    pub(crate) fn framed(&self, seat: Seat) -> Option<&Framed<WINDOW>> {
+        self.by_seat.get(seat.index())?.as_ref()
+    }
+
+    pub(crate) fn framed_mut(&mut self, seat: Seat) -> Option<&mut Framed<WINDOW>> {
+        self.by_seat.get_mut(seat.index())?.as_mut()
+    }
+
+    pub(crate) fn is_parked(&self, seat: Seat) -> bool {
+        self.framed(seat).is_some_and(|framed| framed.is_parked)
+    }
+
+    /// How many datagrams with new lines a seat may be sent next.
+    pub(crate) fn room(&self, seat: Seat) -> usize {
+        self.framed(seat).map_or(0, |framed| framed.window.room())
+    }
+
+    /// A DATA, but for its entries.
+    pub(crate) fn data_header(&self, now: Instant, first: u64) -> [u8; DATA_HEADER] {
+        framed::data_header(self.epoch.unwrap_or_default(), now.as_wrapped(), first)
+    }
+
+    /// The seat that goes on with a session.
+    fn find(&self, session: Session) -> Option<Seat> {
+        self.by_session
+            .candidates(session_hash(session))
+            .find(|seat| {
+                self.framed(*seat)
+                    .is_some_and(|framed| framed.session == session)
+            })
+    }
+
+    fn insert(&mut self, seat: Seat, framed: Framed<WINDOW>) {
+        self.by_session.insert(session_hash(framed.session), seat);
+        // there is room for every seat
+        while self.by_seat.len() <= seat.index() && self.by_seat.push(None).is_ok() {}
+        if let Some(slot) = self.by_seat.get_mut(seat.index()) {
+            *slot = Some(framed);
+        }
+    }
+
+    /// Ends the session of a seat, if it has one.
+    pub(crate) fn remove(&mut self, seat: Seat) -> Option<Session> {
+        let framed = self.by_seat.get_mut(seat.index())?.take()?;
+        self.by_session.remove(session_hash(framed.session), seat);
+        self.deadlines.set(seat, None);
+        Some(framed.session)
+    }
+}
+
+fn session_hash(session: Session) -> u32 {
+    hash(session.0)
+}
+
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
+    /// A frame arrived; `seat` is that of its source.
+    pub(crate) fn handle_frame(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        seat: Option<Seat>,
+        payload: &[u8],
+        reply: &mut Reply,
+    ) -> Event {
+        // the source may be forged
+        let refused = |why| Event::Refused { seat: None, why };
+        if seat.is_none()
+            && let Some(why) = self.unserved(source)
+        {
+            return refused(why);
+        }
+        let frame = match Frame::decode_clients(payload) {
+            Ok(Frame::Hello(hello)) => return self.handle_hello(now, source, seat, &hello, reply),
+            Ok(frame) => frame,
+            Err(framed::Malformed) => return refused(Refusal::Frame),
+        };
+        let session = match &frame {
+            Frame::Post(post) => post.session,
+            Frame::Ack(ack) => ack.session,
+            Frame::Leave(session) => *session,
+            Frame::Hello(_)
+            | Frame::Cookie(_)
+            | Frame::Welcome(_)
+            | Frame::Refused(_)
+            | Frame::Posted(_)
+            | Frame::Data(_)
+            | Frame::Gap(_)
+            | Frame::Bye(..) => return refused(Refusal::Frame),
+        };
+        let known = seat.filter(|seat| {
+            let theirs = self.sessions.framed(*seat).map(|framed| framed.session);
+            theirs == Some(session) || is_planted(Bug::SessionUnchecked) && theirs.is_some()
+        });
+        let Some(seat) = known else {
+            let is_plain = seat.is_some_and(|seat| self.sessions.framed(seat).is_none());
+            if is_plain {
+                return refused(Refusal::Dialect);
+            }
+            write(reply, &Frame::Bye(session, Goodbye::Unknown));
+            return refused(Refusal::Session);
+        };
+        self.hear(now, seat);
+        if let Frame::Ack(ack) = &frame {
+            return self.handle_ack(now, seat, ack, reply);
+        }
+        if let Frame::Post(post) = &frame {
+            return self.handle_post(now, seat, post, reply);
+        }
+        self.leave_in_frames(now, seat, reply)
+    }
+
+    fn handle_ack(
+        &mut self,
+        now: Instant,
+        seat: Seat,
+        ack: &framed::Ack,
+        reply: &mut Reply,
+    ) -> Event {
+        let list = self.peers.peer(seat).and_then(|peer| self.list(seat, peer));
+        self.skip_to(seat, ack.next);
+        if let Some(framed) = self.sessions.framed_mut(seat) {
+            framed.window.handle_ack(now.as_wrapped(), ack);
+        }
+        self.settle_again(list, seat);
+        if ack.answer {
+            let head = self.ring.head().sequence;
+            // a header fits
+            let _ = reply.extend_from_slice(&self.sessions.data_header(now, head));
+        }
+        Event::Acknowledged { seat }
+    }
+
+    /// A frame of its session came from a client.
+    fn hear(&mut self, now: Instant, seat: Seat) {
+        let Some(peer) = self.peers.peer_mut(seat) else {
+            return;
+        };
+        peer.heard = now;
+        peer.suspicion = Suspicion::default();
+        let Some(framed) = self.sessions.framed_mut(seat) else {
+            return;
+        };
+        if framed.is_parked {
+            framed.is_parked = false;
+            self.stats.unparked += 1;
+            self.settle(seat);
+            self.arm(now, seat);
+            self.announce_state(now, seat, " is back");
+        }
+    }
+
+    /// A client does not answer: nothing is sent to it until it is heard of again.
+    fn park(&mut self, now: Instant, seat: Seat, list: Option<List>) {
+        self.queue.unlink(list, seat);
+        if let Some(framed) = self.sessions.framed_mut(seat) {
+            framed.is_parked = true;
+            framed.is_held = true;
+        }
+        self.rewind(seat);
+        self.sessions.deadlines.set(seat, None);
+        self.stats.parked += 1;
+        self.full_until = Instant::default();
+        self.announce_state(now, seat, " is away");
+    }
+
+    /// A client has all lines before `next`. If these are more than are on their way, they were before
+    /// it was thought to be away, and need not be sent again.
+    fn skip_to(&mut self, seat: Seat, next: u64) {
+        let (Some(framed), Some(peer)) =
+            (self.sessions.framed_mut(seat), self.peers.peer_mut(seat))
+        else {
+            return;
+        };
+        let end = framed.window.end();
+        if next <= end.sequence {
+            return;
+        }
+        let tail = self.ring.tail();
+        let from = if end.offset < tail.offset { tail } else { end };
+        let to = self.ring.seek(from, next);
+        if to.sequence <= next {
+            framed.window.skip_to(to);
+            peer.cursor = to;
+        }
+    }
+
+    /// Lets a client be sent everything again that it has not acknowledged.
+    fn rewind(&mut self, seat: Seat) {
+        if let (Some(framed), Some(peer)) =
+            (self.sessions.framed_mut(seat), self.peers.peer_mut(seat))
+        {
+            let window = &mut framed.window;
+            window.restart(self.ring.seek(window.base(), window.acked()));
+            peer.cursor = window.base();
+        }
+    }
+
+    fn announce_state(&mut self, now: Instant, seat: Seat, state: &str) {
+        if let Some(name) = self.peers.peer(seat).map(|peer| peer.name.clone()) {
+            self.announce(now, self.peers.len(), None, &["* ", &name, state]);
+        }
+    }
+
+    /// Handles the deadlines that have come, until a client is parked: that one is returned.
+    pub(crate) fn handle_deadlines(&mut self, now: Instant) -> Option<Seat> {
+        while let Some((seat, at)) = self.sessions.deadlines.first()
+            && at <= now
+        {
+            let list = self.peers.peer(seat).and_then(|peer| self.list(seat, peer));
+            let heard = self.peers.peer(seat).map_or(now, |peer| peer.heard);
+            let Some(framed) = self.sessions.framed_mut(seat) else {
+                self.sessions.deadlines.set(seat, None);
+                continue;
+            };
+            framed.window.handle_timeout(now.as_wrapped());
+            if now.since(heard) >= framed.patience() {
+                self.park(now, seat, list);
+                return Some(seat);
+            }
+            self.settle_again(list, seat);
+            self.arm(now, seat);
+        }
+        None
+    }
+
+    /// Sets the deadline of a client that is not parked.
+    fn arm(&mut self, now: Instant, seat: Seat) {
+        let (Some(peer), Some(framed)) = (self.peers.peer(seat), self.sessions.framed(seat)) else {
+            return;
+        };
+        let silence = peer.heard.after(framed.patience());
+        let late = framed.window.timeout_ms(now.as_wrapped());
+        let late = late.map(|wait| now.after(Duration::from_millis(wait.max(1).into())));
+        let deadline = late.map_or(silence, |late| late.min(silence));
+        // at the end of time nothing is to come
+        let deadline = Some(deadline).filter(|deadline| *deadline > now);
+        self.sessions.deadlines.set(seat, deadline);
+    }
+
+    /// Something is on its way to a client since now.
+    pub(crate) fn arm_for_sent(&mut self, now: Instant, seat: Seat) {
+        if let Some(framed) = self.sessions.framed(seat)
+            && !is_planted(Bug::NoTimeout)
+        {
+            let rto = Duration::from_millis(framed.window.rto_ms().into());
+            self.sessions.deadlines.advance(seat, now.after(rto));
+        }
+    }
+
+    /// Moves a client's cursor to a line that is still there, and tells where it belongs, if it can
+    /// be sent anything.
+    pub(crate) fn catch_up_framed(&mut self, seat: Seat) -> Option<List> {
+        let (tail, head) = (self.ring.tail(), self.ring.head());
+        let peer = self.peers.peer_mut(seat)?;
+        let framed = self.sessions.framed_mut(seat)?;
+        let window = &mut framed.window;
+        self.stats.missed += window.handle_overwritten(tail);
+        peer.cursor = window.end();
+        let list = if framed.is_parked && !is_planted(Bug::ParkedServed) {
+            None
+        } else if window.gap().is_some() || window.lost().is_some() {
+            Some(List::Due)
+        } else if window.room() == 0 {
+            None
+        } else if peer.cursor == head {
+            Some(List::Idle)
+        } else {
+            Some(List::Due)
+        };
+        framed.is_held = list.is_none();
+        if list == Some(List::Due) {
+            let from = window.oldest_lost().unwrap_or(peer.cursor.offset);
+            self.note_owed(from);
+        }
+        list
+    }
+}
+
+impl<const WINDOW: usize> Framed<WINDOW> {
+    /// Says that lines were overwritten.
+    pub(crate) fn gap(&self, now: Instant, from: u64, until: u64) -> Frame<'static> {
+        Frame::Gap(Gap {
+            session: self.session,
+            sent_at: now.as_wrapped(),
+            from,
+            until,
+        })
+    }
+
+    /// After how much silence the client is parked.
+    const fn patience(&self) -> Duration {
+        if self.window.timeouts() >= TRIES {
+            UNACKNOWLEDGED_MAX
+        } else {
+            SILENCE_MAX
+        }
+    }
+}
+
+/// Makes a frame the reply; it must fit.
+fn write(reply: &mut Reply, frame: &Frame<'_>) {
+    let _ = reply.resize_default(DATAGRAM_MAX);
+    let length = frame.encode_relays(reply).unwrap_or(0);
+    reply.truncate(length);
+}

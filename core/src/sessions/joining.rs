@@ -1,0 +1,228 @@
+//! HELLO, and what answers it.
+
+use core::net::SocketAddr;
+
+use super::{Framed, Last, write};
+use crate::event::{Departure, Event, Farewell, Refusal};
+use crate::framed::{Cookie, Frame, Goodbye, Hello, Reason, Refused, Resume, Session, Welcome};
+use crate::peers::Seat;
+use crate::planted::{Bug, is_planted};
+use crate::relay::{Relay, Reply};
+use crate::secret;
+use crate::time::Instant;
+use crate::window::Window;
+
+/// After so many seconds of silence a client says that it is there.
+const KEEPALIVE_S: u8 = 15;
+
+/// Where all seats are taken it is worth another try after so many seconds.
+const RETRY_S: u16 = 60;
+
+/// A nonce that is smaller than the seat's by less than this is one that was overtaken.
+const NONCES: u64 = 1 << 16;
+
+/// The version that COOKIE tells.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
+    pub(super) fn handle_hello(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        seat: Option<Seat>,
+        hello: &Hello<'_>,
+        reply: &mut Reply,
+    ) -> Event {
+        let key = &self.config.key;
+        let is_proven = hello
+            .cookie
+            .is_some_and(|cookie| secret::is_cookie(key, now, &source, &cookie))
+            || is_planted(Bug::CookieUnchecked);
+        if !is_proven {
+            let cookie = secret::cookie(key, now, &source);
+            let nonce = hello.nonce;
+            write(
+                reply,
+                &Frame::Cookie(Cookie {
+                    version: VERSION,
+                    nonce,
+                    cookie,
+                }),
+            );
+            return Event::Challenged;
+        }
+        let epoch = self.sessions.epoch;
+        let resume = hello.resume.filter(|resume| epoch == Some(resume.epoch));
+        let resumed = resume.and_then(|resume| self.sessions.find(resume.session));
+        for known in [resumed, seat].into_iter().flatten() {
+            let Some(framed) = self.sessions.framed(known) else {
+                continue;
+            };
+            let behind = framed.nonce.wrapping_sub(hello.nonce);
+            if behind == 0 && seat == Some(known) && !is_planted(Bug::SecondSession) {
+                let is_new = framed.is_new;
+                self.hear(now, known);
+                self.welcome_in_frame(now, known, hello.nonce, None, reply);
+                if is_new {
+                    self.welcome(known, false, reply);
+                }
+                return Event::Acknowledged { seat: known };
+            }
+            if (1..NONCES).contains(&behind) && !is_planted(Bug::LateTaken) {
+                return Event::Refused {
+                    seat: None,
+                    why: Refusal::Late,
+                };
+            }
+        }
+        match (resumed, resume) {
+            (Some(seat), Some(resume)) => {
+                self.resume(now, source, seat, hello.nonce, resume, reply)
+            }
+            _ => self.join_in_frames(now, source, hello, resume, reply),
+        }
+    }
+
+    /// A session goes on from where its client is, perhaps at another address.
+    fn resume(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        seat: Seat,
+        nonce: u64,
+        resume: Resume,
+        reply: &mut Reply,
+    ) -> Event {
+        let displaced = self
+            .peers
+            .find(&source)
+            .filter(|other| *other != seat)
+            .and_then(|other| self.leave(now, other, Departure::Restarted));
+        let old = self.peers.peer(seat).map(|peer| peer.address);
+        let moved = old.filter(|old| *old != source).map(|old| {
+            self.peers.readdress(seat, source);
+            (old, Farewell::bye(resume.session, Goodbye::TakenOver))
+        });
+        let moved = moved.filter(|_| !is_planted(Bug::TakeoverUntold));
+        let list = self.peers.peer(seat).and_then(|peer| self.list(seat, peer));
+        self.skip_to(seat, resume.next);
+        if let Some(framed) = self.sessions.framed_mut(seat) {
+            framed.nonce = nonce;
+            framed.is_new = false;
+            framed.window.advance(resume.next);
+            if is_planted(Bug::ResumeMovesBack) {
+                let from = self.ring.seek(self.ring.tail(), resume.next);
+                framed.window = Window::new(resume.next, from);
+            }
+        }
+        self.rewind(seat);
+        self.settle_again(list, seat);
+        self.hear(now, seat);
+        self.welcome_in_frame(now, seat, nonce, None, reply);
+        Event::Resumed {
+            seat,
+            moved,
+            displaced,
+        }
+    }
+
+    /// Gives a client a seat; with `resume` it has lines of this run of the relay already.
+    fn join_in_frames(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        hello: &Hello<'_>,
+        resume: Option<Resume>,
+        reply: &mut Reply,
+    ) -> Event {
+        let newcomer = match self.take_seat(now, source, hello.name, false, true) {
+            Ok(newcomer) => newcomer,
+            Err(why) => {
+                let (reason, retry_s) = if why == Refusal::Full {
+                    (Reason::Full, RETRY_S)
+                } else {
+                    (Reason::Nameless, 0)
+                };
+                write(
+                    reply,
+                    &Frame::Refused(Refused {
+                        nonce: hello.nonce,
+                        reason,
+                        retry_s,
+                    }),
+                );
+                return Event::Refused { seat: None, why };
+            }
+        };
+        let seat = newcomer.seat;
+        let (key, nonce) = (&self.config.key, hello.nonce);
+        let id = self.peers.peer(seat).map_or(0, |peer| peer.id.get());
+        let session = Session(secret::session(key, &source, nonce, id));
+        self.sessions
+            .epoch
+            .get_or_insert_with(|| secret::epoch(key, &source, nonce));
+        let from = match resume {
+            Some(resume) => self.ring.seek(self.ring.tail(), resume.next),
+            None => self
+                .peers
+                .peer(seat)
+                .map(|peer| peer.cursor)
+                .unwrap_or_default(),
+        };
+        let acked = resume.map_or(from.sequence, |resume| resume.next.min(from.sequence));
+        self.sessions.insert(
+            seat,
+            Framed {
+                session,
+                nonce,
+                is_new: true,
+                window: Window::new(acked, from),
+                post: 0,
+                outcome: Last::Command,
+                is_parked: false,
+                is_held: true,
+            },
+        );
+        self.settle(seat);
+        self.arm(now, seat);
+        let known = resume.is_none().then_some(newcomer.history);
+        self.welcome_in_frame(now, seat, nonce, known, reply);
+        self.welcome(seat, newcomer.changed, reply);
+        Event::Joined {
+            seat,
+            displaced: newcomer.displaced,
+        }
+    }
+
+    /// Says to a client what it needs to know. `history` is how many of the lines to come were said
+    /// before, if not all of them.
+    fn welcome_in_frame(
+        &self,
+        now: Instant,
+        seat: Seat,
+        nonce: u64,
+        history: Option<u64>,
+        reply: &mut Reply,
+    ) {
+        let (Some(peer), Some(framed)) = (self.peers.peer(seat), self.sessions.framed(seat)) else {
+            return;
+        };
+        let first = framed.window.acked();
+        let head = self.ring.head().sequence;
+        write(
+            reply,
+            &Frame::Welcome(Welcome {
+                nonce,
+                session: framed.session,
+                epoch: self.sessions.epoch.unwrap_or_default(),
+                author: peer.id.get(),
+                first,
+                head: history.map_or(head, |history| first + history),
+                uptime_s: now.as_seconds(),
+                window: u8::try_from(WINDOW).unwrap_or(u8::MAX),
+                keepalive_s: KEEPALIVE_S,
+                name: &peer.name,
+                text: "",
+            }),
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! POST, and what becomes of it.
+
+use super::{Last, write};
+use crate::event::{Departure, Event, Refusal};
+use crate::framed::{ENTRY_HEADER, Frame, Goodbye, Outcome, Post, Posted, Reason};
+use crate::peers::Seat;
+use crate::plain::Command;
+use crate::planted::{Bug, is_planted};
+use crate::relay::{Relay, Reply};
+use crate::ring::MESSAGE_MAX;
+use crate::text::{LINE_MAX, SEPARATOR, clean, is_blank, is_plain_ascii};
+use crate::time::Instant;
+
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
+    pub(super) fn handle_post(
+        &mut self,
+        now: Instant,
+        seat: Seat,
+        post: &Post<'_>,
+        reply: &mut Reply,
+    ) -> Event {
+        let Some(framed) = self.sessions.framed(seat) else {
+            return Event::Acknowledged { seat };
+        };
+        let (ahead, last) = (post.number.wrapping_sub(framed.post), framed.outcome);
+        let late = Event::Refused {
+            seat: Some(seat),
+            why: Refusal::Late,
+        };
+        if ahead > 1 && !is_planted(Bug::PostedTwice) {
+            return late;
+        }
+        if ahead == 0 && !matches!(last, Last::Command) {
+            report(post, last, reply);
+            return Event::Acknowledged { seat };
+        }
+        let mut texts = post.texts.iter().map(core::str::from_utf8);
+        let command = texts
+            .next()
+            .and_then(|first| Command::of(first.ok()?))
+            .filter(|command| !matches!(command, Command::Say(_)));
+        let (last, event) = match command {
+            Some(command) => {
+                report(post, Last::Command, reply);
+                (
+                    Last::Command,
+                    self.obey_in_frames(now, seat, command, reply),
+                )
+            }
+            // the last one was a command, or there was none
+            None if ahead == 0 => return late,
+            None => {
+                let last = self.say_texts(now, seat, post);
+                report(post, last, reply);
+                (last, said(seat, last))
+            }
+        };
+        if let Some(framed) = self.sessions.framed_mut(seat) {
+            framed.post = post.number;
+            framed.outcome = last;
+        }
+        event
+    }
+
+    fn obey_in_frames(
+        &mut self,
+        now: Instant,
+        seat: Seat,
+        command: Command<'_>,
+        reply: &mut Reply,
+    ) -> Event {
+        match command {
+            Command::Quit => self.leave_in_frames(now, seat, reply),
+            Command::Quiet(_) => {
+                // a few words fit
+                let _ = reply.extend_from_slice(b"* your program decides what it shows");
+                Event::Answered { seat }
+            }
+            Command::Who(_)
+            | Command::Nick(_)
+            | Command::Help
+            | Command::Say(_)
+            | Command::Unknown(_) => self.obey(now, seat, command, false, reply),
+        }
+    }
+
+    pub(super) fn leave_in_frames(&mut self, now: Instant, seat: Seat, reply: &mut Reply) -> Event {
+        if let Some(framed) = self.sessions.framed(seat) {
+            write(reply, &Frame::Bye(framed.session, Goodbye::Left));
+        }
+        match self.leave(now, seat, Departure::Quit) {
+            Some(departed) => Event::Left(departed),
+            None => Event::Answered { seat },
+        }
+    }
+
+    /// Says as many texts of a POST, from the first on, as one message has room for.
+    fn say_texts(&mut self, now: Instant, seat: Seat, post: &Post<'_>) -> Last {
+        let name = self.peers.peer(seat).map_or(0, |peer| peer.name.len());
+        let first = self.ring.head().sequence;
+        let mut room = MESSAGE_MAX;
+        let (mut lines, mut texts) = (0_u8, 0_u8);
+        for text in post.texts.iter().take(u8::MAX.into()) {
+            let Ok(text) = core::str::from_utf8(text) else {
+                if texts == 0 {
+                    return Last::Refused(Reason::NotUtf8);
+                }
+                break;
+            };
+            let text = match Command::of(text) {
+                None => text,
+                Some(Command::Say(text)) => text,
+                Some(_) => break,
+            };
+            if !is_blank(text) {
+                let Some(rest) = room.checked_sub(size(name, text)) else {
+                    break;
+                };
+                room = rest;
+                if let Event::Said { lines: more, .. } = self.say(now, seat, text) {
+                    lines = lines.saturating_add(more);
+                }
+            }
+            texts += 1;
+        }
+        Last::Accepted {
+            first,
+            lines,
+            texts,
+        }
+    }
+}
+
+/// Answers a POST; the answer to a command is still to be written behind it.
+fn report(post: &Post<'_>, last: Last, reply: &mut Reply) {
+    let outcome = match last {
+        Last::Command => Outcome::Answer(""),
+        Last::Accepted {
+            first,
+            lines,
+            texts,
+        } => Outcome::Accepted {
+            first,
+            lines,
+            texts,
+        },
+        Last::Refused(reason) => Outcome::Refused {
+            reason,
+            retry_ms: 0,
+        },
+    };
+    let &Post {
+        session,
+        number,
+        sent_at,
+        ..
+    } = post;
+    write(
+        reply,
+        &Frame::Posted(Posted {
+            session,
+            number,
+            sent_at,
+            outcome,
+        }),
+    );
+}
+
+fn said(seat: Seat, last: Last) -> Event {
+    match last {
+        Last::Accepted { lines, .. } => Event::Said { seat, lines },
+        Last::Refused(_) | Last::Command => Event::Refused {
+            seat: Some(seat),
+            why: Refusal::NotUtf8,
+        },
+    }
+}
+
+/// The bytes in the ring of a text that somebody says whose name has `name` bytes.
+fn size(name: usize, text: &str) -> u64 {
+    let start = name + SEPARATOR.len();
+    let text = if is_plain_ascii(text) {
+        text.len()
+    } else {
+        clean(text).map(char::len_utf8).sum()
+    };
+    let lines = if start + text > LINE_MAX { 2 } else { 1 };
+    (lines * (ENTRY_HEADER + start) + text) as u64
+}

@@ -1,0 +1,911 @@
+//! The framed dialect, one situation at a time, with clients that are moved by hand.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use kilochat_core::framed::{
+    Ack, Frame, Goodbye, Hello, Outcome, Post, Range, Reason, Resume, Session, TEXTS_MAX, Texts,
+    Welcome,
+};
+use kilochat_core::{
+    Config, DATAGRAM_MAX, Delivery, Event, Expired, Instant, Refusal, Relay, Reply,
+};
+
+/// A datagram that was sent, as far as it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Sent {
+    Text(String),
+    /// The first line's sequence number, and the lines.
+    Data(u64, Vec<String>),
+    Gap(u64, u64),
+}
+
+/// What WELCOME said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Welcomed {
+    session: Session,
+    epoch: u32,
+    author: u32,
+    first: u64,
+    head: u64,
+    name: String,
+    text: String,
+}
+
+/// A room of 4 seats and 2 datagrams on their way.
+struct Room {
+    relay: Box<Relay<4, 2048, 2>>,
+    now: Instant,
+    nonce: u64,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self::with(Config {
+            history: 0,
+            announce_up_to: 0,
+            ..Config::default()
+        })
+    }
+
+    fn with(config: Config) -> Self {
+        let mut relay = Box::new(Relay::new());
+        relay.configure(Config {
+            key: [9; 16],
+            ..config
+        });
+        Self {
+            relay,
+            now: Instant::from_millis(0),
+            nonce: 1 << 40,
+        }
+    }
+
+    fn source(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    fn datagram(&mut self, port: u16, payload: &[u8]) -> (Event, Vec<u8>) {
+        let mut reply = Reply::new();
+        let event = self
+            .relay
+            .handle_datagram(self.now, Self::source(port), payload, &mut reply);
+        (event, reply.to_vec())
+    }
+
+    fn frame(&mut self, port: u16, frame: &Frame<'_>) -> (Event, Vec<u8>) {
+        self.datagram(port, &encoded(frame))
+    }
+
+    fn hello(
+        &mut self,
+        port: u16,
+        nonce: u64,
+        name: &str,
+        cookie: Option<[u8; 16]>,
+        resume: Option<Resume>,
+    ) -> (Event, Vec<u8>) {
+        let abilities = 0;
+        self.frame(
+            port,
+            &Frame::Hello(Hello {
+                abilities,
+                nonce,
+                cookie,
+                resume,
+                name,
+            }),
+        )
+    }
+
+    fn cookie(&mut self, port: u16) -> [u8; 16] {
+        let (event, reply) = self.hello(port, 7, "", None, None);
+        assert_eq!(event, Event::Challenged);
+        let Ok(Frame::Cookie(cookie)) = Frame::decode(&reply) else {
+            panic!("{reply:?}")
+        };
+        cookie.cookie
+    }
+
+    /// The answer to a HELLO with a cookie, which must be WELCOME.
+    fn welcome(&mut self, port: u16, name: &str, resume: Option<Resume>) -> (Event, Welcomed) {
+        let cookie = self.cookie(port);
+        self.nonce += 1;
+        let (event, reply) = self.hello(port, self.nonce, name, Some(cookie), resume);
+        (event, welcomed(&reply))
+    }
+
+    fn join(&mut self, port: u16, name: &str) -> Welcomed {
+        let (event, welcomed) = self.welcome(port, name, None);
+        assert!(matches!(event, Event::Joined { .. }), "{event:?}");
+        welcomed
+    }
+
+    fn post(
+        &mut self,
+        port: u16,
+        session: Session,
+        number: u16,
+        texts: &[&str],
+    ) -> (Event, Vec<u8>) {
+        let mut buffer = [0; TEXTS_MAX];
+        let (collected, count) = Texts::collect(texts.iter().copied(), &mut buffer);
+        assert_eq!(count, texts.len());
+        self.frame(
+            port,
+            &Frame::Post(Post {
+                session,
+                number,
+                sent_at: 77,
+                texts: collected,
+            }),
+        )
+    }
+
+    fn ack(&mut self, port: u16, session: Session, next: u64, ranges: &[(u16, u16)]) -> Event {
+        let ranges = ranges.iter().map(|&(skip, run)| Range { skip, run });
+        let ack = Ack {
+            session,
+            echo: None,
+            answer: false,
+            next,
+            ranges: ranges.collect(),
+        };
+        let (event, reply) = self.frame(port, &Frame::Ack(ack));
+        assert!(reply.is_empty() || matches!(event, Event::Refused { .. }));
+        event
+    }
+
+    /// Everything that is due, with the ports that get it.
+    fn flush(&mut self) -> Vec<(Sent, Vec<u16>)> {
+        let mut buffer = [0; DATAGRAM_MAX];
+        let mut all = Vec::new();
+        while let Some(fanout) = self.relay.poll_fanout(self.now, &mut buffer) {
+            let sent = sent(fanout.payload());
+            let mut ports: Vec<u16> = fanout.map(|delivery| delivery.address.port()).collect();
+            ports.sort_unstable();
+            all.push((sent, ports));
+        }
+        all
+    }
+
+    /// Lets time pass, and returns which names are parked by that.
+    fn sleep(&mut self, millis: u64) -> Vec<String> {
+        self.now = self.now.after(Duration::from_millis(millis));
+        let mut parked = Vec::new();
+        while let Some(expired) = self.relay.handle_timeout(self.now) {
+            let Expired::Parked(seat) = expired else {
+                panic!("{expired:?}")
+            };
+            parked.push(self.relay.peer(seat).unwrap().name.to_owned());
+        }
+        assert!(self.relay.poll_timeout().is_none_or(|then| then > self.now));
+        parked
+    }
+}
+
+fn encoded(frame: &Frame<'_>) -> Vec<u8> {
+    let mut buffer = [0; DATAGRAM_MAX];
+    let length = frame.encode(&mut buffer).unwrap();
+    buffer[..length].to_vec()
+}
+
+fn sent(payload: &[u8]) -> Sent {
+    match Frame::decode(payload) {
+        Ok(Frame::Data(data)) => Sent::Data(
+            data.first,
+            data.entries().map(|entry| entry.line.into()).collect(),
+        ),
+        Ok(Frame::Gap(gap)) => Sent::Gap(gap.from, gap.until),
+        _ => Sent::Text(String::from_utf8(payload.to_vec()).unwrap()),
+    }
+}
+
+fn welcomed(reply: &[u8]) -> Welcomed {
+    let Ok(Frame::Welcome(Welcome {
+        session,
+        epoch,
+        author,
+        first,
+        head,
+        name,
+        text,
+        ..
+    })) = Frame::decode(reply)
+    else {
+        panic!("{reply:?}")
+    };
+    Welcomed {
+        session,
+        epoch,
+        author,
+        first,
+        head,
+        name: name.into(),
+        text: text.into(),
+    }
+}
+
+fn outcome(reply: &[u8]) -> Outcome<'_> {
+    let Ok(Frame::Posted(posted)) = Frame::decode(reply) else {
+        panic!("{reply:?}")
+    };
+    assert_eq!(posted.sent_at, 77);
+    posted.outcome
+}
+
+fn bye(reply: &[u8]) -> Goodbye {
+    let Ok(Frame::Bye(_, why)) = Frame::decode(reply) else {
+        panic!("{reply:?}")
+    };
+    why
+}
+
+fn data(first: u64, lines: &[&str], ports: &[u16]) -> (Sent, Vec<u16>) {
+    let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+    (Sent::Data(first, lines), ports.into())
+}
+
+fn resume(welcomed: &Welcomed, next: u64) -> Option<Resume> {
+    Some(Resume {
+        session: welcomed.session,
+        epoch: welcomed.epoch,
+        next,
+    })
+}
+
+#[test]
+fn a_stranger_gets_a_cookie_that_is_shorter_than_its_hello_and_no_seat() {
+    let mut room = Room::new();
+    for cookie in [None, Some([0; 16])] {
+        let (event, reply) = room.hello(1, 5, "ada", cookie, None);
+        assert_eq!(event, Event::Challenged);
+        assert!(reply.len() <= 64);
+    }
+    assert_eq!(
+        (room.relay.peer_count(), room.relay.stats().challenged),
+        (0, 2)
+    );
+    // good at this address only, and not for ever
+    let cookie = room.cookie(1);
+    assert_eq!(
+        room.hello(2, 5, "ada", Some(cookie), None).0,
+        Event::Challenged
+    );
+    room.sleep(120_000);
+    assert_eq!(
+        room.hello(1, 5, "ada", Some(cookie), None).0,
+        Event::Challenged
+    );
+    let joined = room.join(1, "ada");
+    assert_eq!(joined.name, "ada");
+    assert_eq!(
+        joined.text,
+        "* welcome ada: 1 here (ada); /help lists commands"
+    );
+    assert!(joined.session.0 != 0 && joined.epoch != 0);
+}
+
+#[test]
+fn a_hello_that_comes_again_gets_the_same_welcome_and_one_that_is_late_nothing() {
+    let mut room = Room::new();
+    let joined = room.join(1, "ada");
+    let (cookie, nonce) = (room.cookie(1), room.nonce);
+    let (event, reply) = room.hello(1, nonce, "ada", Some(cookie), None);
+    assert!(matches!(event, Event::Acknowledged { .. }));
+    assert_eq!(welcomed(&reply), joined);
+    for late in [1, 65_535] {
+        let (event, reply) = room.hello(1, nonce - late, "eve", Some(cookie), None);
+        assert!(
+            matches!(
+                event,
+                Event::Refused {
+                    why: Refusal::Late,
+                    ..
+                }
+            ),
+            "{event:?}"
+        );
+        assert!(reply.is_empty());
+    }
+    // a client that was started again at the same port begins anywhere
+    let (event, reply) = room.hello(1, nonce - 65_536, "ada", Some(cookie), None);
+    assert!(matches!(event, Event::Joined { .. }));
+    assert_ne!(welcomed(&reply).session, joined.session);
+    assert_eq!(
+        (room.relay.peer_count(), welcomed(&reply).name),
+        (1, "ada".into())
+    );
+}
+
+#[test]
+fn both_dialects_get_the_same_lines_in_the_same_order() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    let bob = room.join(2, "bob");
+    room.datagram(3, b"eve\n");
+    room.datagram(3, b"hello\n");
+    let (event, reply) = room.post(1, ada.session, 1, &["one", "two"]);
+    assert!(matches!(event, Event::Said { lines: 2, .. }));
+    assert_eq!(
+        outcome(&reply),
+        Outcome::Accepted {
+            first: 1,
+            lines: 2,
+            texts: 2
+        }
+    );
+    let both = [
+        data(0, &["eve : hello", "ada : one", "ada : two"], &[1, 2]),
+        (Sent::Text("ada : one\nada : two\n".into()), vec![3]),
+    ];
+    assert_eq!(room.flush(), both);
+    assert_eq!(bob.author, ada.author + 1);
+    // the same bytes for everybody, padding allowed
+    let mut buffer = [0; DATAGRAM_MAX];
+    room.datagram(3, b"again");
+    let payload = room
+        .relay
+        .poll_fanout(room.now, &mut buffer)
+        .unwrap()
+        .payload();
+    let Ok(Frame::Data(frame)) = Frame::decode(payload) else {
+        panic!("{payload:?}")
+    };
+    assert_eq!(
+        (frame.epoch, frame.entries().next().unwrap().name),
+        (ada.epoch, 3)
+    );
+}
+
+#[test]
+fn what_is_not_acknowledged_is_sent_again_until_it_is() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.datagram(3, b"eve");
+    room.datagram(3, b"hello");
+    let hello = data(0, &["eve : hello"], &[1]);
+    assert_eq!(room.flush(), core::slice::from_ref(&hello));
+    room.sleep(999);
+    assert_eq!(room.flush(), []);
+    room.sleep(1);
+    assert_eq!(room.flush(), core::slice::from_ref(&hello));
+    room.sleep(1499);
+    assert_eq!(room.flush(), []);
+    room.sleep(1);
+    assert_eq!(room.flush(), [hello]);
+    assert_eq!(room.relay.stats().resent, 2);
+    room.ack(1, ada.session, 1, &[]);
+    room.sleep(10_000);
+    assert_eq!(room.flush(), []);
+}
+
+#[test]
+fn a_window_closes_and_what_was_overtaken_is_sent_again() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.datagram(3, b"eve");
+    for text in ["1", "2", "3"] {
+        room.datagram(3, text.as_bytes());
+        room.flush();
+    }
+    // two are on their way, the third waits
+    assert_eq!(room.relay.stats().deliveries, 2);
+    room.now = room.now.after(Duration::from_millis(200));
+    room.ack(1, ada.session, 0, &[(1, 1)]);
+    assert_eq!(room.flush(), []);
+    // nothing is known of the round trip yet: a second must have passed
+    room.now = room.now.after(Duration::from_millis(800));
+    room.ack(1, ada.session, 0, &[(1, 1)]);
+    assert_eq!(room.flush(), [data(0, &["eve : 1"], &[1])]);
+    room.ack(1, ada.session, 2, &[]);
+    assert_eq!(room.flush(), [data(2, &["eve : 3"], &[1])]);
+}
+
+#[test]
+fn lines_that_were_overwritten_are_a_gap_until_the_client_is_behind_it() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.datagram(3, b"eve");
+    room.datagram(3, b"first");
+    assert_eq!(room.flush(), [data(0, &["eve : first"], &[1])]);
+    let long = "x".repeat(900);
+    for _ in 0..4 {
+        room.datagram(3, long.as_bytes());
+    }
+    // the room's only client is behind by more than the ring holds
+    let line = format!("eve : {long}");
+    let tail = |room: &Room| room.relay.stats().lines - 2;
+    assert_eq!(tail(&room), 3);
+    assert_eq!(
+        room.flush(),
+        [
+            (Sent::Gap(0, 3), vec![1]),
+            data(3, &[&line], &[1]),
+            data(4, &[&line], &[1])
+        ]
+    );
+    assert_eq!(room.relay.stats().missed, 3);
+    room.ack(1, ada.session, 0, &[(3, 2)]);
+    assert_eq!(room.flush(), []);
+    room.sleep(1000);
+    assert_eq!(room.flush(), [(Sent::Gap(0, 3), vec![1])]);
+    room.ack(1, ada.session, 5, &[]);
+    room.sleep(5000);
+    assert_eq!((room.flush(), room.relay.stats().gaps), (vec![], 2));
+}
+
+#[test]
+fn a_session_goes_on_from_another_address() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.join(2, "bob");
+    room.datagram(3, b"eve");
+    room.datagram(3, b"one");
+    room.datagram(3, b"two");
+    room.flush();
+    let (event, again) = room.welcome(9, "ada", resume(&ada, 1));
+    let Event::Resumed {
+        seat,
+        moved: Some((old, farewell)),
+        ..
+    } = event
+    else {
+        panic!("{event:?}")
+    };
+    assert_eq!((again.session, again.first), (ada.session, 1));
+    assert_eq!(
+        (old.port(), bye(farewell.as_bytes())),
+        (1, Goodbye::TakenOver)
+    );
+    assert_eq!(room.relay.peer(seat).unwrap().address.port(), 9);
+    // from where the client is, to the new address only
+    assert_eq!(room.flush(), [data(1, &["eve : two"], &[9])]);
+    let (event, reply) = room.post(1, ada.session, 1, &["from the old address"]);
+    assert!(matches!(
+        event,
+        Event::Refused {
+            seat: None,
+            why: Refusal::Session
+        }
+    ));
+    assert_eq!(bye(&reply), Goodbye::Unknown);
+    assert_eq!(room.relay.peer_count(), 3);
+    // an address that changes before WELCOME arrives: the same HELLO from the next one
+    let (cookie, nonce) = (room.cookie(8), room.nonce);
+    let (event, reply) = room.hello(8, nonce, "ada", Some(cookie), resume(&ada, 1));
+    assert!(
+        matches!(event, Event::Resumed { moved: Some(_), .. }),
+        "{event:?}"
+    );
+    assert_eq!(welcomed(&reply).session, ada.session);
+    assert_eq!(room.flush(), [data(1, &["eve : two"], &[8])]);
+    let (_, again) = room.welcome(9, "ada", resume(&ada, 1));
+    assert_eq!(again.session, ada.session);
+    room.flush();
+    // it never moves back
+    room.ack(9, ada.session, 2, &[]);
+    let (_, again) = room.welcome(9, "ada", resume(&ada, 0));
+    assert_eq!((again.first, room.flush()), (2, vec![]));
+}
+
+#[test]
+fn a_client_whose_seat_is_gone_goes_on_in_the_same_run_and_starts_anew_in_another() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.datagram(3, b"eve");
+    room.datagram(3, b"one");
+    assert!(matches!(
+        room.frame(1, &Frame::Leave(ada.session)).0,
+        Event::Left(_)
+    ));
+    room.datagram(3, b"two");
+    let (event, again) = room.welcome(1, "ada", resume(&ada, 1));
+    assert!(matches!(event, Event::Joined { .. }));
+    assert_eq!((again.epoch, again.first), (ada.epoch, 1));
+    assert_ne!(again.session, ada.session);
+    assert_eq!(room.flush(), [data(1, &["eve : two"], &[1])]);
+    // lines that were overwritten meanwhile are a gap
+    room.frame(1, &Frame::Leave(again.session));
+    for _ in 0..4 {
+        room.datagram(3, "x".repeat(900).as_bytes());
+    }
+    let (_, again) = room.welcome(1, "ada", resume(&again, 2));
+    assert_eq!((again.first, &room.flush()[0].0), (2, &Sent::Gap(2, 4)));
+    // another run
+    let old = Welcomed {
+        epoch: again.epoch ^ 1,
+        ..again
+    };
+    let (_, anew) = room.welcome(2, "bob", resume(&old, 5));
+    assert_eq!(anew.first, anew.head);
+}
+
+#[test]
+fn a_post_is_said_once_however_often_it_comes() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    for _ in 0..3 {
+        let (_, reply) = room.post(1, ada.session, 1, &["hello"]);
+        let accepted = Outcome::Accepted {
+            first: 0,
+            lines: 1,
+            texts: 1,
+        };
+        assert_eq!(outcome(&reply), accepted);
+    }
+    for other in [0, 3, 40_000] {
+        let (event, reply) = room.post(1, ada.session, other, &["hello"]);
+        assert!(matches!(
+            event,
+            Event::Refused {
+                seat: Some(_),
+                why: Refusal::Late
+            }
+        ));
+        assert!(reply.is_empty());
+    }
+    assert_eq!(room.relay.stats().lines, 1);
+    assert_eq!(room.flush(), [data(0, &["ada : hello"], &[1])]);
+}
+
+#[test]
+fn a_message_has_a_number_of_its_own() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    // 0 was never posted, and 1 will be a command
+    for number in [0, 1] {
+        for text in ["/who", "hello"] {
+            let (event, reply) = room.post(1, ada.session, number, &[text]);
+            let is_late = matches!(
+                event,
+                Event::Refused {
+                    why: Refusal::Late,
+                    ..
+                }
+            );
+            assert_eq!(is_late, text == "hello", "{number}: {event:?}");
+            assert_eq!(is_late, reply.is_empty());
+        }
+    }
+    let (event, _) = room.post(1, ada.session, 2, &["hello"]);
+    assert!(matches!(event, Event::Said { lines: 1, .. }));
+    assert_eq!(room.relay.stats().lines, 1);
+}
+
+#[test]
+fn time_ends_and_calls_do_too() {
+    let mut room = Room::new();
+    room.now = Instant::from_millis(u64::MAX - 1);
+    let ada = room.join(1, "ada");
+    room.post(1, ada.session, 1, &["hello"]);
+    assert_eq!(room.flush().len(), 1);
+    room.now = Instant::from_millis(u64::MAX);
+    assert_eq!(room.relay.handle_timeout(room.now), None);
+    room.post(1, ada.session, 2, &["bye"]);
+    assert_eq!(room.flush().len(), 1);
+    assert_eq!(room.relay.handle_timeout(room.now), None);
+}
+
+#[test]
+fn a_post_is_taken_as_far_as_one_message_reaches() {
+    let mut room = Room::new();
+    let ada = room.join(1, "a name of two and thirty bytes!!");
+    // each takes 12 + 32 + 3 + 1 bytes of the 1944 that two whole lines have
+    let texts = ["x"; 60];
+    let (_, reply) = room.post(1, ada.session, 1, &texts);
+    let taken = Outcome::Accepted {
+        first: 0,
+        lines: 40,
+        texts: 40,
+    };
+    assert_eq!(outcome(&reply), taken);
+    // a command, or what is no text, is answered when it is the first
+    let (_, reply) = room.post(1, ada.session, 2, &[" ", "//x", "/who", "x"]);
+    let taken = Outcome::Accepted {
+        first: 40,
+        lines: 1,
+        texts: 2,
+    };
+    assert_eq!(outcome(&reply), taken);
+    let (event, reply) = room.post(1, ada.session, 3, &["/who", "x"]);
+    assert!(matches!(event, Event::Answered { .. }));
+    let answer = Outcome::Answer("* 1 here: a name of two and thirty bytes!!");
+    assert_eq!(outcome(&reply), answer);
+    let mut bad = encoded(&Frame::Post(Post {
+        session: ada.session,
+        number: 4,
+        sent_at: 77,
+        texts: Texts::collect(["??"], &mut [0; 8]).0,
+    }));
+    bad.truncate(bad.len() - 2);
+    bad.extend([0xFF, 0xFE]);
+    let (event, reply) = room.datagram(1, &bad);
+    assert!(matches!(
+        event,
+        Event::Refused {
+            why: Refusal::NotUtf8,
+            ..
+        }
+    ));
+    let refused = Outcome::Refused {
+        reason: Reason::NotUtf8,
+        retry_ms: 0,
+    };
+    assert_eq!(outcome(&reply), refused);
+    let (event, reply) = room.post(1, ada.session, 5, &["/quit"]);
+    assert!(matches!(event, Event::Left(_)));
+    assert_eq!(bye(&reply), Goodbye::Left);
+}
+
+#[test]
+fn forged_datagrams_have_no_effect() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.datagram(3, b"eve");
+    room.datagram(3, b"hello");
+    room.flush();
+    let before = format!(
+        "{:?}",
+        room.relay.peer(room.relay.find(&Room::source(1)).unwrap())
+    );
+    room.now = room.now.after(Duration::from_millis(500));
+    let forged = Session(ada.session.0 ^ 1);
+    for frame in [
+        Frame::Leave(forged),
+        Frame::Ack(Ack {
+            session: forged,
+            echo: None,
+            answer: true,
+            next: 1,
+            ranges: heapless::Vec::new(),
+        }),
+        Frame::Bye(ada.session, Goodbye::Left),
+        Frame::Bye(forged, Goodbye::Left),
+    ] {
+        let (event, _) = room.frame(1, &frame);
+        assert!(
+            matches!(event, Event::Refused { seat: None, .. }),
+            "{event:?}"
+        );
+    }
+    assert!(matches!(
+        room.post(1, forged, 1, &["x"]).0,
+        Event::Refused { seat: None, .. }
+    ));
+    assert_eq!(
+        room.hello(1, room.nonce + 5, "x", Some([1; 16]), None).0,
+        Event::Challenged
+    );
+    for text in ["forged", "/quit", ""] {
+        let (event, reply) = room.datagram(1, text.as_bytes());
+        let dialect = Event::Refused {
+            seat: None,
+            why: Refusal::Dialect,
+        };
+        assert_eq!((event, reply), (dialect, vec![]));
+    }
+    // nor has a frame from a plain peer's address
+    let (event, reply) = room.frame(3, &Frame::Leave(ada.session));
+    assert_eq!(
+        (event, reply),
+        (
+            Event::Refused {
+                seat: None,
+                why: Refusal::Dialect
+            },
+            vec![]
+        )
+    );
+    let after = format!(
+        "{:?}",
+        room.relay.peer(room.relay.find(&Room::source(1)).unwrap())
+    );
+    assert_eq!((before, room.relay.peer_count()), (after, 2));
+    // not even on when it is sent again
+    room.sleep(500);
+    assert_eq!(room.flush(), [data(0, &["eve : hello"], &[1])]);
+}
+
+#[test]
+fn who_does_not_answer_is_parked_and_comes_back_to_what_it_missed() {
+    let config = Config {
+        history: 0,
+        ..Config::default()
+    };
+    let mut room = Room::with(config);
+    let ada = room.join(1, "ada");
+    room.datagram(3, b"eve");
+    room.datagram(3, b"hello");
+    let mut parked = Vec::new();
+    let mut silence = 0;
+    while parked.is_empty() {
+        room.flush();
+        parked = room.sleep(100);
+        silence += 100;
+    }
+    assert_eq!((parked, silence), (vec!["ada".to_owned()], 20_000));
+    assert_eq!(
+        room.flush(),
+        [(Sent::Text("* ada is away".into()), vec![3])]
+    );
+    // nothing is sent to it, and it holds nothing up
+    for _ in 0..20 {
+        room.datagram(3, "x".repeat(900).as_bytes());
+        assert!(room.relay.can_receive());
+    }
+    assert_eq!((room.flush(), room.relay.poll_timeout()), (vec![], None));
+    room.ack(1, ada.session, ada.first, &[]);
+    let back = room.flush();
+    assert!(
+        back.contains(&(Sent::Gap(ada.first, 22), vec![1])),
+        "{back:?}"
+    );
+    let told = |(sent, ports): &(Sent, Vec<u16>)| match sent {
+        Sent::Text(text) => text == "* ada is back" && ports == &[3],
+        Sent::Data(..) | Sent::Gap(..) => false,
+    };
+    assert!(back.iter().any(told), "{back:?}");
+    let stats = room.relay.stats();
+    assert_eq!((stats.parked, stats.unparked), (1, 1));
+}
+
+#[test]
+fn a_seat_of_somebody_who_is_away_is_given_away_first() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.now = room.now.after(Duration::from_secs(59));
+    for (port, name) in [(2, "bob"), (3, "cy"), (4, "di")] {
+        room.datagram(port, name.as_bytes());
+    }
+    let (event, _) = room.datagram(5, b"eve");
+    assert!(matches!(
+        event,
+        Event::Refused {
+            why: Refusal::Full,
+            ..
+        }
+    ));
+    assert_eq!(room.sleep(1000), ["ada"]);
+    let (event, _) = room.datagram(5, b"eve");
+    let (_, address, farewell) = event.farewell().unwrap();
+    assert_eq!((address.port(), bye(farewell)), (1, Goodbye::GivenAway));
+    // it is refused, and asks later
+    let cookie = room.cookie(1);
+    let (event, reply) = room.hello(1, room.nonce + 9, "ada", Some(cookie), resume(&ada, 0));
+    assert!(matches!(
+        event,
+        Event::Refused {
+            why: Refusal::Full,
+            ..
+        }
+    ));
+    let Ok(Frame::Refused(refused)) = Frame::decode(&reply) else {
+        panic!("{reply:?}")
+    };
+    assert_eq!((refused.reason, refused.retry_s), (Reason::Full, 60));
+}
+
+#[test]
+fn what_the_network_refuses_is_offered_again_with_more() {
+    let mut room = Room::new();
+    room.join(1, "ada");
+    room.datagram(3, b"eve");
+    room.datagram(3, b"one");
+    let mut buffer = [0; DATAGRAM_MAX];
+    let refused: Vec<Delivery> = room
+        .relay
+        .poll_fanout(room.now, &mut buffer)
+        .unwrap()
+        .collect();
+    room.datagram(3, b"two");
+    room.relay.refused(refused[0]);
+    assert_eq!(room.flush(), [data(0, &["eve : one", "eve : two"], &[1])]);
+    // something sent again that is refused stays due
+    room.sleep(1000);
+    let again: Vec<Delivery> = room
+        .relay
+        .poll_fanout(room.now, &mut buffer)
+        .unwrap()
+        .collect();
+    assert_eq!(room.flush(), []);
+    room.relay.refused(again[0]);
+    assert_eq!(room.flush(), [data(0, &["eve : one", "eve : two"], &[1])]);
+    assert_eq!(room.relay.stats().deferred, 2);
+}
+
+#[test]
+fn a_long_buffer_takes_several_datagrams_for_those_who_are_behind() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.join(2, "bob");
+    room.datagram(3, b"eve");
+    for text in ["x", "y"] {
+        room.datagram(3, text.repeat(900).as_bytes());
+    }
+    let mut buffer = [0xFF; 4 * DATAGRAM_MAX];
+    let fanout = room.relay.poll_fanout(room.now, &mut buffer).unwrap();
+    let (payload, segment) = (fanout.payload(), fanout.segment());
+    let firsts: Vec<u64> = payload
+        .chunks(segment)
+        .map(|datagram| {
+            let Sent::Data(first, lines) = sent(datagram) else {
+                panic!("{datagram:?}")
+            };
+            assert_eq!(lines.len(), 1);
+            first
+        })
+        .collect();
+    assert_eq!((firsts, payload.len()), (vec![0, 1], 1024 + 16 + 12 + 906));
+    let deliveries: Vec<Delivery> = fanout.collect();
+    assert_eq!(deliveries.len(), 2);
+    // what the network does not take is sent again
+    room.relay.refused(deliveries[1]);
+    let again: Vec<_> = room.flush().into_iter().map(|(_, ports)| ports).collect();
+    assert_eq!(again, [[2], [2]]);
+    // ... and one whose window has no room for both gets one
+    room.ack(1, ada.session, 1, &[]);
+    room.datagram(3, "z".repeat(900).as_bytes());
+    room.datagram(3, b"last");
+    let fanout = room.relay.poll_fanout(room.now, &mut buffer).unwrap();
+    let Sent::Data(2, lines) = sent(fanout.payload()) else {
+        panic!("{:?}", fanout.payload())
+    };
+    assert_eq!(lines.len(), 2);
+    assert_eq!(
+        fanout
+            .map(|delivery| delivery.address.port())
+            .collect::<Vec<_>>(),
+        [1]
+    );
+}
+
+#[test]
+fn a_keepalive_is_answered_and_a_peer_may_change_its_dialect() {
+    let mut room = Room::new();
+    room.datagram(1, b"ada");
+    let ada = room.join(1, "ada");
+    assert_eq!((room.relay.peer_count(), ada.name.as_str()), (1, "ada"));
+    room.datagram(3, b"eve");
+    room.datagram(3, b"hello");
+    let ack = Ack {
+        session: ada.session,
+        echo: None,
+        answer: true,
+        next: 0,
+        ranges: heapless::Vec::new(),
+    };
+    let (event, reply) = room.frame(1, &Frame::Ack(ack));
+    assert!(matches!(event, Event::Acknowledged { .. }));
+    // it tells how many lines there are
+    assert_eq!(sent(&reply), Sent::Data(1, vec![]));
+    // a plain text from there is not
+    assert_eq!(
+        room.datagram(1, b"ada").0,
+        Event::Refused {
+            seat: None,
+            why: Refusal::Dialect
+        }
+    );
+}
+
+#[test]
+fn a_relay_in_classic_mode_knows_no_frames() {
+    let mut room = Room::with(Config {
+        classic: true,
+        ..Config::default()
+    });
+    let (event, reply) = room.hello(1, 1, "ada", None, None);
+    assert_eq!(
+        (event, reply),
+        (
+            Event::Refused {
+                seat: None,
+                why: Refusal::Frame
+            },
+            vec![]
+        )
+    );
+}
