@@ -10,7 +10,7 @@
 //! | `KILOCHAT_MOTD` | a text that greets newcomers |
 //! | `KILOCHAT_OPEN` | 1: answer sources outside the local networks, too |
 //! | `KILOCHAT_MAC` | the hardware address, in place of that in the chip's user registers |
-//! | `KILOCHAT_KEY` | a number of up to 16 hexadecimal digits, different for each board |
+//! | `KILOCHAT_KEY` | a secret number of up to 32 hexadecimal digits, different for each board |
 //!
 //! There is no gateway: a peer is answered at the hardware address that its datagrams come from.
 #![allow(clippy::print_stdout, reason = "it is how a build script talks")]
@@ -52,8 +52,8 @@ fn main() {
         fail("KILOCHAT_MOTD", &motd, "a text of at most 160 bytes");
     }
     let key = value("KILOCHAT_KEY").map_or(0, |text| {
-        u64::from_str_radix(&text, 16)
-            .unwrap_or_else(|_| fail("KILOCHAT_KEY", &text, "0123456789abcdef"))
+        let example = "0123456789abcdef0123456789abcdef";
+        u128::from_str_radix(&text, 16).unwrap_or_else(|_| fail("KILOCHAT_KEY", &text, example))
     });
     let settings = format!(
         "pub(crate) const ADDRESSES: [Option<(core::net::IpAddr, u8)>; 2] = [{}, {}];
@@ -64,7 +64,7 @@ fn main() {
          pub(crate) const NAME: &str = {name:?};
          pub(crate) const MOTD: &str = {motd:?};
          pub(crate) const MAC: Option<[u8; 6]> = {mac:?};
-         pub(crate) const KEY: u64 = {key};\n",
+         pub(crate) const KEY: u128 = {key};\n",
         addresses[0],
         addresses[1],
         switch("KILOCHAT_DHCP", false),

@@ -59,22 +59,15 @@ impl Config {
 
     /// Whether there is nothing in it that the network stack would panic on.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let [first, ..] = self.hardware;
-        if first & 1 != 0 || self.hardware == [0; 6] {
+        if !is_one_machine(self.hardware) {
             return Err(Error::Hardware);
         }
         if self.port == 0 {
             return Err(Error::Port);
         }
         for network in &self.addresses {
-            let (is_unicast, bits) = match network.address {
-                IpAddr::V4(ip) => (
-                    !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),
-                    32,
-                ),
-                IpAddr::V6(ip) => (!(ip.is_unspecified() || ip.is_multicast()), 128),
-            };
-            if !is_unicast || network.address.is_loopback() || network.prefix > bits {
+            let bits = if network.address.is_ipv4() { 32 } else { 128 };
+            if !is_host(network.address) || network.prefix > bits {
                 return Err(Error::Address);
             }
         }
@@ -91,16 +84,28 @@ impl Config {
     }
 }
 
-/// Why a node cannot start.
+/// Whether it is the hardware address of one machine.
+pub(crate) fn is_one_machine(hardware: [u8; 6]) -> bool {
+    let [first, ..] = hardware;
+    first & 1 == 0 && hardware != [0; 6]
+}
+
+/// Whether a machine on a wire may have this address.
+pub(crate) fn is_host(ip: IpAddr) -> bool {
+    let is_broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+    !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || is_broadcast)
+}
+
+/// Why a node or a station cannot start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Error {
-    /// [`Config::hardware`] is a group's address or none.
+    /// The hardware address is a group's or none.
     Hardware,
-    /// [`Config::port`] is 0.
+    /// The relay's port is 0.
     Port,
-    /// One of [`Config::addresses`] is not unicast, its prefix is longer than an address, or there
-    /// are two of IPv4.
+    /// An address is not unicast, its prefix is longer than an address, a node has two of IPv4, or a
+    /// station's, its router's and its relay's are not of one family that is compiled in.
     Address,
     /// The device is not Ethernet, or its frames are too short for a datagram of
     /// [`DATAGRAM_MAX`](kilochat_core::DATAGRAM_MAX) bytes.
@@ -112,7 +117,9 @@ impl fmt::Display for Error {
         formatter.write_str(match self {
             Self::Hardware => "the hardware address is not that of one machine",
             Self::Port => "the port is 0",
-            Self::Address => "an address is not that of one machine, or there are two of IPv4",
+            Self::Address => {
+                "an address is not that of one machine, or does not go with the others"
+            }
             Self::Device => "the device is not Ethernet, or its frames are too short",
         })
     }
@@ -128,21 +135,21 @@ impl core::error::Error for Error {}
 /// use kilochat_embedded::Storage;
 /// use static_cell::ConstStaticCell;
 ///
-/// static STORAGE: ConstStaticCell<Storage<32, 8192>> = ConstStaticCell::new(Storage::new());
+/// static STORAGE: ConstStaticCell<Storage<32, 8192, 8>> = ConstStaticCell::new(Storage::new());
 /// ```
 #[derive(Debug)]
-pub struct Storage<const PEERS: usize, const RING: usize> {
-    pub(crate) relay: Relay<PEERS, RING>,
+pub struct Storage<const PEERS: usize, const RING: usize, const WINDOW: usize> {
+    pub(crate) relay: Relay<PEERS, RING, WINDOW>,
     /// By seat: how its peer is answered.
     pub(crate) routes: [Route; PEERS],
     pub(crate) buffers: Buffers,
 }
 
-impl<const PEERS: usize, const RING: usize> Storage<PEERS, RING> {
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Storage<PEERS, RING, WINDOW> {
     /// Its size in bytes.
     pub const SIZE: usize = size_of::<Self>();
 
-    /// Memory for `PEERS` peers and `RING` bytes of lines: see [`Relay`].
+    /// Memory for `PEERS` peers and `RING` bytes of lines, `WINDOW` datagrams on their way: see [`Relay`].
     pub const fn new() -> Self {
         Self {
             relay: Relay::new(),
@@ -152,16 +159,18 @@ impl<const PEERS: usize, const RING: usize> Storage<PEERS, RING> {
     }
 }
 
-impl<const PEERS: usize, const RING: usize> Default for Storage<PEERS, RING> {
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Default
+    for Storage<PEERS, RING, WINDOW>
+{
     fn default() -> Self {
         Self::new()
     }
 }
 
-// 14160 of relay, 32 routes of 24 bytes, a frame's payload of 1472, with mdns a question's 512, and
+// 18376 of relay, 32 routes of 24 bytes, a frame's payload of 1472, with mdns a question's 512, and
 // the tables of the sockets
-const _: () = assert!(Storage::<32, 8192>::SIZE <= 18 * 1024);
-const _: () = assert!(Storage::<64, 65536>::SIZE <= 82 * 1024);
+const _: () = assert!(Storage::<32, 8192, 8>::SIZE <= 23 * 1024);
+const _: () = assert!(Storage::<64, 65536, 32>::SIZE <= 98 * 1024);
 
 /// The link-local IPv6 address that belongs to a hardware address (RFC 4291 appendix A).
 pub const fn link_local(hardware: [u8; 6]) -> Ipv6Addr {

@@ -14,7 +14,7 @@
 //! use kilochat_embedded::{Config, Node, Storage};
 //! use static_cell::ConstStaticCell;
 //!
-//! static STORAGE: ConstStaticCell<Storage<32, 8192>> = ConstStaticCell::new(Storage::new());
+//! static STORAGE: ConstStaticCell<Storage<32, 8192, 8>> = ConstStaticCell::new(Storage::new());
 //!
 //! # let device = Loopback::new(Medium::Ethernet);
 //! # let milliseconds = || 0;
@@ -37,6 +37,9 @@
 //! **Nobody waits for a peer.** A stack that asks for a hardware address before it sends waits for
 //! peers that are gone. A node answers each peer at the hardware address that its last datagram
 //! came from, and from the address that it went to; it asks nobody.
+//!
+//! A [`Station`] is the other side: a client of a relay, for a microcontroller that has something to
+//! say now and then.
 //!
 //! # Features
 //!
@@ -66,13 +69,16 @@ mod log;
 #[cfg(feature = "mdns")]
 mod mdns;
 mod stack;
+mod station;
 mod wire;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use heapless::Vec;
-use kilochat_core::{DATAGRAM_MAX, Departed, Event, Instant, NETWORKS_MAX, Network, Relay, Reply};
+use kilochat_core::{
+    DATAGRAM_MAX, Departed, Event, Expired, Instant, NETWORKS_MAX, Network, Relay, Reply,
+};
 
 pub use config::{
     ADDRESSES_MAX, Config, Error, NAME_MAX, PORT, Storage, link_local, link_local_v4,
@@ -80,6 +86,7 @@ pub use config::{
 use log::log;
 use stack::{Route, Stack};
 pub use stack::{phy, time};
+pub use station::{Station, StationConfig, StationStats, StationStorage};
 
 /// The most frames that a poll takes from the device before it sends what they made due.
 const BATCH: usize = 32;
@@ -121,9 +128,9 @@ pub struct Stats {
 }
 
 /// A relay on an Ethernet device.
-pub struct Node<D: phy::Device, const PEERS: usize, const RING: usize> {
+pub struct Node<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize> {
     stack: Stack<D>,
-    relay: &'static mut Relay<PEERS, RING>,
+    relay: &'static mut Relay<PEERS, RING, WINDOW>,
     routes: &'static mut [Route; PEERS],
     stats: Stats,
     port: u16,
@@ -152,7 +159,9 @@ struct Ipv4 {
     take_at: Option<Instant>,
 }
 
-impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING> {
+impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
+    Node<D, PEERS, RING, WINDOW>
+{
     /// A node that answers from the first [`poll`](Self::poll) on.
     ///
     /// # Errors
@@ -160,19 +169,32 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
     /// When the configuration, or the device, cannot be worked with.
     pub fn new(
         device: D,
-        storage: &'static mut Storage<PEERS, RING>,
+        storage: &'static mut Storage<PEERS, RING, WINDOW>,
         config: Config,
         now: Instant,
     ) -> Result<Self, Error> {
         config.check()?;
+        Stack::check(&device)?;
+        let mut node = Self::made(device, storage, &config, now);
+        node.set_up(&config);
+        Ok(node)
+    }
+
+    /// A node without addresses; its configuration and its device have been checked.
+    #[inline(never)] // so that it is made where it stays
+    fn made(
+        device: D,
+        storage: &'static mut Storage<PEERS, RING, WINDOW>,
+        config: &Config,
+        now: Instant,
+    ) -> Self {
         let Storage {
             relay,
             routes,
             buffers,
         } = storage;
-        let stack = Stack::new(device, buffers, &config, now)?;
-        let mut node = Self {
-            stack,
+        relay.configure(config.relay.clone());
+        Self {
             relay,
             routes,
             stats: Stats::default(),
@@ -181,13 +203,19 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
             refusals: (now, 0),
             networks: Vec::new(),
             #[cfg(feature = "ipv4")]
-            ipv4: Ipv4::new(&config, now),
+            ipv4: Ipv4::new(config, now),
             #[cfg(feature = "mdns")]
-            name: config.name,
+            name: config.name.clone(),
             #[cfg(feature = "mdns")]
             answered: now,
-        };
-        node.relay.configure(config.relay);
+            // the last one, so that it is made where it stays, too
+            stack: Stack::new(device, buffers, config, now),
+        }
+    }
+
+    /// Gives a node its addresses.
+    fn set_up(&mut self, config: &Config) {
+        self.stack.set_ipv6(config);
         log!(
             info,
             "up: {=usize} seats, UDP port {=u16}, hardware address {=[u8]:02x}",
@@ -196,11 +224,10 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
             config.hardware
         );
         #[cfg(feature = "ipv4")]
-        if !node.ipv4.waits() {
-            node.stack.set_ipv4(node.ipv4.fallback, None);
+        if !self.ipv4.waits() {
+            self.stack.set_ipv4(self.ipv4.fallback, None);
         }
-        node.note_addresses();
-        Ok(node)
+        self.note_addresses();
     }
 
     /// Takes what the device has received, a batch of frames at most, and sends what is due.
@@ -218,8 +245,15 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
             is_due |= !self.handle_frame(now);
         }
         self.stats.frames += frames as u64;
-        while let Some(departed) = self.relay.handle_timeout(now) {
-            log_departed(&departed);
+        while let Some(expired) = self.relay.handle_timeout(now) {
+            match expired {
+                Expired::Left(departed) => log_departed(&departed),
+                Expired::Parked(seat) => log!(
+                    info,
+                    "{=str} does not answer",
+                    self.relay.peer(seat).map_or("", |peer| peer.name)
+                ),
+            }
         }
         let is_flushed = self.send(now);
         if is_due {
@@ -243,7 +277,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
     }
 
     /// The relay, for its peers and counters.
-    pub fn relay(&self) -> &Relay<PEERS, RING> {
+    pub fn relay(&self) -> &Relay<PEERS, RING, WINDOW> {
         self.relay
     }
 
@@ -269,6 +303,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
 
     /// Does what the stack has to do without a frame, follows its addresses, and notes when to do
     /// so again.
+    #[inline(never)] // what it needs of the stack is not added to what a datagram needs
     fn maintain(&mut self, now: Instant) {
         self.stack.maintain(now);
         #[cfg(feature = "dhcp")]
@@ -311,10 +346,10 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
 
     /// Tells the relay and the log of addresses that have changed.
     fn note_addresses(&mut self) {
-        if self.stack.addresses().eq(self.networks.iter().copied()) {
+        let networks: Vec<_, NETWORKS_MAX> = self.stack.addresses().take(NETWORKS_MAX).collect();
+        if networks == self.networks {
             return;
         }
-        let networks: Vec<_, NETWORKS_MAX> = self.stack.addresses().take(NETWORKS_MAX).collect();
         for network in networks.iter().filter(|new| !self.networks.contains(new)) {
             log!(info, "address {}/{=u8}", network.address, network.prefix);
         }
@@ -338,6 +373,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
         false
     }
 
+    #[inline(never)] // so that the reply is on the stack for no longer than it takes
     fn handle_datagram(&mut self, now: Instant) -> bool {
         let datagram = match self.stack.datagram() {
             Some(Ok(datagram))
@@ -360,19 +396,10 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
             .relay
             .handle_datagram(now, datagram.source, datagram.payload, &mut reply);
         let (source, route) = (datagram.source, datagram.route);
-        if let Event::Joined {
-            displaced: Some(departed),
-            ..
-        } = &event
-            && let Some(farewell) = self.routes.get(departed.seat.index()).copied()
-            && !departed.farewell.is_empty()
+        if let Some((seat, address, farewell)) = event.farewell()
+            && let Some(route) = self.routes.get(seat.index()).copied()
         {
-            self.answer(
-                now,
-                &farewell,
-                departed.address,
-                departed.farewell.as_bytes(),
-            );
+            self.answer(now, &route, address, farewell);
         }
         if let Some(seat) = event.seat()
             && let Some(known) = self.routes.get_mut(seat.index())
@@ -400,6 +427,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
 
     /// Answers the question where the node is.
     #[cfg(feature = "mdns")]
+    #[inline(never)] // as for `maintain`
     fn handle_question(&mut self, now: Instant) {
         let Some(datagram) = self.stack.question() else {
             return;
@@ -492,6 +520,14 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> Node<D, PEERS, RING>
             Event::Refused { .. } => self.refusals.1 = self.refusals.1.saturating_add(1),
             Event::Said { lines, .. } => log!(trace, "{=str} said {=u8} lines", name, *lines),
             Event::Answered { .. } => log!(trace, "{=str} was answered", name),
+            Event::Resumed { displaced, .. } => {
+                if let Some(departed) = displaced {
+                    log_departed(departed);
+                }
+                log!(info, "{=str} goes on at {}", name, source);
+            }
+            Event::Challenged => log!(trace, "{} was asked for its cookie", source),
+            Event::Acknowledged { .. } => log!(trace, "{=str} acknowledged", name),
             Event::Helped => log!(trace, "{} was helped", source),
             Event::Keepalive { .. } => log!(trace, "{=str} is there", name),
         }
@@ -534,8 +570,8 @@ impl Ipv4 {
     }
 }
 
-impl<D: phy::Device, const PEERS: usize, const RING: usize> core::fmt::Debug
-    for Node<D, PEERS, RING>
+impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize> core::fmt::Debug
+    for Node<D, PEERS, RING, WINDOW>
 {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         formatter
@@ -551,7 +587,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize> core::fmt::Debug
 /// groups.
 fn is_on_wire(source: IpAddr) -> bool {
     // an IPv6 form of an IPv4 address is not for the wire either (RFC 4942 section 2.2)
-    let is_mapped = source.is_ipv6() && source.to_canonical().is_ipv4();
+    let is_mapped = matches!(source, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
     !source.is_loopback() && !is_mapped
 }
 

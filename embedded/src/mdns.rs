@@ -44,12 +44,11 @@ pub(crate) fn question(query: &[u8], name: &str) -> Option<Question> {
     let mut at = HEADER;
     for _ in 0..u16::from_be_bytes([high, low]) {
         let (is_ours, end) = compare(query, at, name)?;
-        let [kind, class] = [end, end + 2].map(|at| number(query, at));
-        let (kind, class) = (kind?, class?);
+        let (kind, class) = (number(query, end)?, number(query, end + 2)?);
         at = end + 4;
-        if is_ours && [INTERNET, ANY].contains(&(class & !TOP_BIT)) {
-            asked.v4 |= [A, ANY].contains(&kind);
-            asked.v6 |= [AAAA, ANY].contains(&kind);
+        if is_ours && matches!(class & !TOP_BIT, INTERNET | ANY) {
+            asked.v4 |= matches!(kind, A | ANY);
+            asked.v6 |= matches!(kind, AAAA | ANY);
             asked.is_unicast |= class & TOP_BIT != 0;
         }
     }

@@ -1,4 +1,4 @@
-//! The network stack: the only file that names smoltcp's types.
+//! The node's network stack: the only file of the node that names smoltcp's types.
 //!
 //! smoltcp answers ARP, neighbour discovery and ping, keeps the addresses and takes UDP apart. It
 //! sends no datagram of the relay: its sockets would wait for a neighbour that does not answer, and
@@ -115,19 +115,24 @@ pub(crate) struct Stack<D> {
 }
 
 impl<D: Device> Stack<D> {
-    /// A stack on `device` without an IPv4 address.
+    /// Whether there can be a stack on `device`.
+    pub(crate) fn check(device: &D) -> Result<(), Error> {
+        let capabilities = device.capabilities();
+        if !is_fit(&capabilities) {
+            return Err(Error::Device);
+        }
+        Ok(())
+    }
+
+    /// A stack on `device`, which has been checked, without addresses.
+    #[inline(never)] // so that it is made where it stays
     pub(crate) fn new(
         device: D,
         buffers: &'static mut Buffers,
         config: &Config,
         now: Instant,
-    ) -> Result<Self, Error> {
-        let capabilities = device.capabilities();
-        if capabilities.medium != Medium::Ethernet
-            || capabilities.max_transmission_unit < HEADERS_MAX + DATAGRAM_MAX
-        {
-            return Err(Error::Device);
-        }
+    ) -> Self {
+        let checksums = device.capabilities().checksum;
         let mut device = NotingDevice {
             device,
             notes: Notes::new(config.hardware),
@@ -139,7 +144,9 @@ impl<D: Device> Stack<D> {
             options.slaac = config.slaac;
         }
         let interface = Interface::new(options, &mut device, stack_time(now));
-        buffers.sockets = (0..SOCKETS).map(|_| SocketStorage::EMPTY).collect();
+        buffers.sockets.clear();
+        // as many as there is room for
+        while buffers.sockets.push(SocketStorage::EMPTY).is_ok() {}
         let mut sockets = SocketSet::new(buffers.sockets.as_mut_slice());
         let udp = open(
             &mut sockets,
@@ -164,20 +171,18 @@ impl<D: Device> Stack<D> {
             socket.set_retry_config(retry);
             sockets.add(socket)
         });
-        let mut stack = Self {
+        Self {
             device,
             interface,
             sockets,
-            checksums: capabilities.checksum,
+            checksums,
             hardware: config.hardware,
             udp,
             #[cfg(feature = "mdns")]
             names,
             #[cfg(feature = "dhcp")]
             dhcp,
-        };
-        stack.set_ipv6(config);
-        Ok(stack)
+        }
     }
 
     pub(crate) fn device(&self) -> &D {
@@ -196,8 +201,9 @@ impl<D: Device> Stack<D> {
         })
     }
 
+    /// Adds the link-local address and the static ones.
     #[cfg(feature = "ipv6")]
-    fn set_ipv6(&mut self, config: &Config) {
+    pub(crate) fn set_ipv6(&mut self, config: &Config) {
         let local = Network {
             address: crate::config::link_local(self.hardware).into(),
             prefix: 64,
@@ -205,7 +211,8 @@ impl<D: Device> Stack<D> {
         let fixed = config.addresses.iter().filter(|n| n.address.is_ipv6());
         self.interface.update_ip_addrs(|addresses| {
             // there is room for them
-            addresses.extend([&local].into_iter().chain(fixed).filter_map(cidr));
+            addresses.extend(cidr(&local));
+            addresses.extend(fixed.filter_map(cidr));
         });
         #[cfg(feature = "mdns")]
         if self.names.is_some() {
@@ -216,7 +223,7 @@ impl<D: Device> Stack<D> {
 
     #[cfg(not(feature = "ipv6"))]
     #[expect(clippy::unused_self, reason = "as with IPv6")]
-    fn set_ipv6(&mut self, _config: &Config) {}
+    pub(crate) fn set_ipv6(&mut self, _config: &Config) {}
 
     /// Replaces the IPv4 address, which forgets all neighbours.
     #[cfg(feature = "ipv4")]
@@ -242,6 +249,7 @@ impl<D: Device> Stack<D> {
     /// What DHCP has brought about since the last call.
     #[cfg(feature = "dhcp")]
     pub(crate) fn poll_dhcp(&mut self) -> Option<Lease> {
+        use crate::config::is_host;
         use smoltcp::socket::dhcpv4::{Event, Socket};
 
         match self.sockets.get_mut::<Socket<'_>>(self.dhcp?).poll()? {
@@ -251,7 +259,10 @@ impl<D: Device> Stack<D> {
                     prefix: lease.address.prefix_len(),
                 };
                 let router = lease.router;
-                Some(Lease::Gained(network, router.filter(|ip| is_host(*ip))))
+                Some(Lease::Gained(
+                    network,
+                    router.filter(|ip| is_host((*ip).into())),
+                ))
             }
             Event::Deconfigured => Some(Lease::Lost),
         }
@@ -572,8 +583,14 @@ fn ip_header(
     Some((header, protocol))
 }
 
+/// Whether a device is Ethernet, and its frames have room for every datagram.
+pub(crate) fn is_fit(capabilities: &DeviceCapabilities) -> bool {
+    capabilities.medium == Medium::Ethernet
+        && capabilities.max_transmission_unit >= HEADERS_MAX + DATAGRAM_MAX
+}
+
 /// An address as smoltcp has it, none of a family that is not compiled in.
-fn stack_address(ip: IpAddr) -> Option<IpAddress> {
+pub(crate) fn stack_address(ip: IpAddr) -> Option<IpAddress> {
     match ip {
         #[cfg(feature = "ipv4")]
         IpAddr::V4(ip) => Some(ip.into()),
@@ -586,20 +603,15 @@ fn stack_address(ip: IpAddr) -> Option<IpAddress> {
     }
 }
 
-fn source(metadata: &udp::UdpMetadata) -> SocketAddr {
+pub(crate) fn source(metadata: &udp::UdpMetadata) -> SocketAddr {
     (IpAddr::from(metadata.endpoint.addr), metadata.endpoint.port).into()
 }
 
-fn cidr(network: &Network) -> Option<IpCidr> {
+pub(crate) fn cidr(network: &Network) -> Option<IpCidr> {
     Some(IpCidr::new(stack_address(network.address)?, network.prefix))
 }
 
-#[cfg(feature = "dhcp")]
-fn is_host(ip: Ipv4Addr) -> bool {
-    !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_loopback())
-}
-
-fn stack_time(now: Instant) -> time::Instant {
+pub(crate) fn stack_time(now: Instant) -> time::Instant {
     let millis = now.as_millis().min(TIME_MAX);
     time::Instant::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
 }

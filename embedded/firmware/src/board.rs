@@ -15,6 +15,9 @@ use cortex_m_rt::{ExceptionFrame, exception};
 use kilochat_embedded::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use kilochat_embedded::time::Instant;
 
+// SAFETY: the functions do what the run-time ABI says of their names
+core::arch::global_asm!(include_str!("runtime.s"), options(raw));
+
 /// A register of this chip.
 #[derive(Clone, Copy)]
 struct Register(usize);

@@ -12,14 +12,16 @@ mod settings;
 
 use board::{Board, Ethernet, EthernetBuffers};
 use kilochat_core::Instant;
-use kilochat_embedded::{Node, Storage};
+use kilochat_embedded::{Error, Node, Storage};
 use static_cell::ConstStaticCell;
 
 /// How many peers there is room for, and bytes of what they said last.
 const SEATS: usize = 32;
 const RING: usize = 8192;
+const WINDOW: usize = 8;
 
-static STORAGE: ConstStaticCell<Storage<SEATS, RING>> = ConstStaticCell::new(Storage::new());
+static STORAGE: ConstStaticCell<Storage<SEATS, RING, WINDOW>> =
+    ConstStaticCell::new(Storage::new());
 static BUFFERS: ConstStaticCell<EthernetBuffers> = ConstStaticCell::new(EthernetBuffers::new());
 
 #[cortex_m_rt::entry]
@@ -27,10 +29,8 @@ fn main() -> ! {
     let mut board = Board::start();
     #[cfg(feature = "defmt")]
     let mut report = report::Report::start(&mut board);
-    let config = settings::config(&board);
-    let ethernet = Ethernet::start(BUFFERS.take(), config.hardware);
-    let now = Instant::from_millis(board.now_ms());
-    let mut node = match Node::new(ethernet, STORAGE.take(), config, now) {
+    let mut started = start(&board);
+    let node = match &mut started {
         Ok(node) => node,
         Err(error) => panic!("cannot start: {error}"),
     };
@@ -42,4 +42,17 @@ fn main() -> ! {
         board.feed_watchdog();
         board.sleep(wake_up.map_or(u64::MAX, Instant::as_millis));
     }
+}
+
+/// Makes the node. A call of its own: what it takes of the stack is free afterwards.
+///
+/// # Panics
+///
+/// When called twice.
+#[inline(never)]
+fn start(board: &Board) -> Result<Node<Ethernet, SEATS, RING, WINDOW>, Error> {
+    let config = settings::config(board);
+    let ethernet = Ethernet::start(BUFFERS.take(), config.hardware);
+    let now = Instant::from_millis(board.now_ms());
+    Node::new(ethernet, STORAGE.take(), config, now)
 }

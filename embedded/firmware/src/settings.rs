@@ -15,6 +15,7 @@ pub(crate) fn config(board: &Board) -> Config {
     config.dhcp = DHCP;
     config.slaac = SLAAC;
     config.seed = seed(board, hardware);
+    config.relay.key = (KEY ^ u128::from(config.seed)).to_be_bytes();
     // build.rs has seen to it that these fit
     for (address, prefix) in ADDRESSES.into_iter().flatten() {
         let _ = config.addresses.push(Network { address, prefix });
@@ -26,10 +27,10 @@ pub(crate) fn config(board: &Board) -> Config {
 }
 
 /// A number that is another one after most starts. The chip has no random generator: this is the
-/// device key, the hardware address and where in its millisecond the clock is. It keeps two boards
-/// from using the same numbers for DHCP, and guards no secret.
+/// hardware address and where in its millisecond the clock is. It keeps two boards from using the
+/// same numbers for DHCP; what nobody can guess is the device key.
 fn seed(board: &Board, [a, b, c, d, e, f]: [u8; 6]) -> u64 {
     let hardware = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
-    let mixed = (KEY ^ hardware).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = hardware.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed.rotate_left(32) ^ u64::from(board.jitter())
 }

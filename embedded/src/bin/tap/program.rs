@@ -27,9 +27,12 @@ use crate::logger::Writer;
 /// Bytes of lines that the relay keeps.
 const RING: usize = 64 * 1024;
 
-type TapNode = Node<Tap, { SEATS_MAX as usize }, RING>;
+/// Datagrams on their way to a peer that acknowledges them.
+const WINDOW: usize = 32;
 
-static STORAGE: ConstStaticCell<Storage<{ SEATS_MAX as usize }, RING>> =
+type TapNode = Node<Tap, { SEATS_MAX as usize }, RING, WINDOW>;
+
+static STORAGE: ConstStaticCell<Storage<{ SEATS_MAX as usize }, RING, WINDOW>> =
     ConstStaticCell::new(Storage::new());
 
 /// How long a stopping relay tries to say goodbye.
@@ -202,6 +205,8 @@ fn config(arguments: &Arguments) -> Result<Config, String> {
         .as_str()
         .try_into()
         .map_err(|_| format!("--name is at most {} bytes", kilochat_embedded::NAME_MAX))?;
+    getrandom::fill(&mut config.relay.key)
+        .map_err(|error| format!("the system has no random numbers: {error}"))?;
     config.seed = RandomState::new().hash_one(hardware);
     Ok(config)
 }

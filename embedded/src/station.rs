@@ -1,0 +1,328 @@
+//! A client of a relay on an Ethernet device: the state machine of `kilochat-core` and one UDP
+//! socket of smoltcp, which finds out where the relay is.
+//!
+//! A program that has an interface and sockets already needs of this only [`Station::poll`].
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use heapless::Vec;
+use kilochat_core::{Client, DATAGRAM_MAX, Instant, Network, Path, Received};
+use smoltcp::iface::{
+    self, Interface, PollIngressSingleResult, SocketHandle, SocketSet, SocketStorage,
+};
+use smoltcp::phy::Device;
+use smoltcp::socket::udp;
+use smoltcp::wire::{EthernetAddress, IpEndpoint};
+
+use crate::config::{Error, is_host, is_one_machine};
+use crate::stack::{cidr, is_fit, source, stack_address, stack_time};
+
+/// The most frames that a poll takes from the device before it sends what they made due.
+const BATCH: usize = 32;
+
+/// How soon to try again when the stack could not send.
+const BLOCKED: Duration = Duration::from_millis(1);
+
+/// The first of the ports that are nobody's (RFC 6335 section 6), and how many there are.
+const PORTS: (u16, u16) = (49152, 16384);
+
+/// How a station is reached, and whose client it is.
+#[derive(Clone, Copy, Debug)]
+pub struct StationConfig {
+    /// The hardware address: unicast, and nobody else's on this Ethernet.
+    pub hardware: [u8; 6],
+    /// Its own address, with the length of its network's prefix.
+    pub address: Network,
+    /// Who forwards to other networks, if the relay is in another.
+    pub router: Option<IpAddr>,
+    /// The relay.
+    pub relay: SocketAddr,
+    /// Any number that differs from start to start: the port that it sends from is made of it.
+    pub seed: u64,
+}
+
+/// The memory of a station's socket. A new one is all zero bits.
+#[derive(Debug)]
+pub struct StationStorage {
+    sockets: Vec<SocketStorage<'static>, 1>,
+    /// Of what was received last, and of what is to be sent.
+    metadata: [Vec<udp::PacketMetadata, 1>; 2],
+    payloads: [[u8; DATAGRAM_MAX]; 2],
+}
+
+impl StationStorage {
+    /// Memory for one station.
+    pub const fn new() -> Self {
+        Self {
+            sockets: Vec::new(),
+            metadata: [Vec::new(), Vec::new()],
+            payloads: [[0; DATAGRAM_MAX]; 2],
+        }
+    }
+}
+
+impl Default for StationStorage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What has happened on the network since the start, counted. [`Client::stats`] counts the rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub struct StationStats {
+    /// Frames taken from the device.
+    pub frames: u64,
+    /// Datagrams that the relay did not send, or that were no frames of the dialect.
+    pub foreign: u64,
+    /// Datagrams that were not sent before the next one was due: nobody said where the relay is, or
+    /// the device took nothing.
+    pub unsent: u64,
+}
+
+/// A client of a relay on an Ethernet device.
+///
+/// ```
+/// # use core::net::IpAddr;
+/// # use kilochat_embedded::phy::{Device, Loopback, Medium};
+/// use kilochat_core::{Client, ClientEvent, Instant, Network};
+/// use kilochat_embedded::{Station, StationConfig, StationStorage};
+/// use static_cell::ConstStaticCell;
+///
+/// static STORAGE: ConstStaticCell<StationStorage> = ConstStaticCell::new(StationStorage::new());
+///
+/// # let device = Loopback::new(Medium::Ethernet);
+/// # let mut milliseconds = (0..).step_by(100);
+/// # let mut milliseconds = || milliseconds.next().unwrap();
+/// # let random = || 4;
+/// # let mut rounds = 0..4;
+/// # let mut temperature = || rounds.next().filter(|round| *round < 2);
+/// let config = StationConfig {
+///     hardware: [0x02, 0, 0, 0, 0, 2],
+///     address: Network { address: IpAddr::from([192, 0, 2, 2]), prefix: 24 },
+///     router: None,
+///     relay: ([192, 0, 2, 1], 10888).into(),
+///     seed: random(),
+/// };
+/// let client = Client::<4, 512>::new("greenhouse", random(), 1);
+/// let now = Instant::from_millis(milliseconds());
+/// let mut station = Station::new(device, STORAGE.take(), &config, client, now)?;
+/// loop {
+///     let wake_up = station.poll(Instant::from_millis(milliseconds()));
+///     while let Some(event) = station.client.poll_event() {
+///         if let ClientEvent::Ended(_) = event {
+///             // nobody answered, or the seat was needed: try again
+///             station.client = Client::new("greenhouse", random(), 1);
+///             break;
+///         }
+///     }
+///     if let Some(degrees) = temperature() {
+///         // said once there is a seat; if there is no room for it, a later one will do
+///         let _ = station.client.post(&format!("{degrees} degrees")); // or heapless::format!
+///         continue;
+///     }
+///     // sleep until a frame comes or until `wake_up`
+/// #     let _ = wake_up;
+/// #     break;
+/// }
+/// # Ok::<(), kilochat_embedded::Error>(())
+/// ```
+pub struct Station<D: Device, const HELD: usize, const OUT: usize> {
+    /// Who speaks: give it texts and take its events, before and after each
+    /// [`poll`](Self::poll). One that has ended may be replaced.
+    pub client: Client<HELD, OUT>,
+    device: D,
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    socket: SocketHandle,
+    port: u16,
+    relay: (SocketAddr, IpEndpoint),
+    stats: StationStats,
+}
+
+impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
+    /// A station whose `client`, which has one path, asks for a seat from the first
+    /// [`poll`](Self::poll) on.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration, or the device, cannot be worked with.
+    pub fn new(
+        mut device: D,
+        storage: &'static mut StationStorage,
+        config: &StationConfig,
+        client: Client<HELD, OUT>,
+        now: Instant,
+    ) -> Result<Self, Error> {
+        let (address, relay) = config.check()?;
+        if !is_fit(&device.capabilities()) {
+            return Err(Error::Device);
+        }
+        let mut options = iface::Config::new(EthernetAddress(config.hardware).into());
+        options.random_seed = config.seed;
+        let mut interface = Interface::new(options, &mut device, stack_time(now));
+        // there is room for both
+        interface.update_ip_addrs(|addresses| addresses.extend([address]));
+        let routes = interface.routes_mut();
+        let _ = match config.router {
+            #[cfg(feature = "ipv4")]
+            Some(IpAddr::V4(router)) => routes.add_default_ipv4_route(router),
+            #[cfg(feature = "ipv6")]
+            Some(IpAddr::V6(router)) => routes.add_default_ipv6_route(router),
+            _ => Ok(None),
+        };
+        let StationStorage {
+            sockets,
+            metadata: [received, sending],
+            payloads: [receive, send],
+        } = storage;
+        *received = [udp::PacketMetadata::EMPTY].into();
+        *sending = [udp::PacketMetadata::EMPTY].into();
+        let mut socket = udp::Socket::new(
+            udp::PacketBuffer::new(received.as_mut_slice(), receive.as_mut_slice()),
+            udp::PacketBuffer::new(sending.as_mut_slice(), send.as_mut_slice()),
+        );
+        let (first, count) = PORTS;
+        let [.., high, low] = config.seed.to_be_bytes();
+        let port = first + u16::from_be_bytes([high, low]) % count;
+        // it is not open yet, and the port is not 0
+        let _ = socket.bind(port);
+        *sockets = [SocketStorage::EMPTY].into();
+        let mut sockets = SocketSet::new(sockets.as_mut_slice());
+        Ok(Self {
+            client,
+            device,
+            interface,
+            socket: sockets.add(socket),
+            sockets,
+            port,
+            relay: (config.relay, relay),
+            stats: StationStats::default(),
+        })
+    }
+
+    /// Takes what the device has received, a batch of frames at most, and sends what the client has
+    /// to say.
+    ///
+    /// Returns when to call it again if no frame comes and nothing is posted before; a moment that is
+    /// not in the future means that there is more to do now. The work of a call is bounded.
+    pub fn poll(&mut self, now: Instant) -> Option<Instant> {
+        let mut frames = 0;
+        while frames < BATCH && self.receive(now) {
+            frames += 1;
+        }
+        self.stats.frames += frames as u64;
+        self.client.handle_timeout(now);
+        self.flush(now);
+        let mut buffer = [0; DATAGRAM_MAX];
+        while let Some(transmit) = self.client.poll_transmit(now, &mut buffer) {
+            self.send(buffer.get(..transmit.length).unwrap_or_default());
+            self.flush(now);
+        }
+        if frames == BATCH {
+            return Some(now);
+        }
+        let stack = self.interface.poll_at(stack_time(now), &self.sockets);
+        let stack = stack.map(|then| {
+            let micros = u64::try_from(then.total_micros()).unwrap_or_default();
+            Instant::from_millis(micros.div_ceil(1000)).max(now.after(BLOCKED))
+        });
+        [stack, self.client.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What has been counted so far on the network.
+    pub fn stats(&self) -> StationStats {
+        self.stats
+    }
+
+    /// The device.
+    pub fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// The device, for instance to count its errors.
+    pub fn device_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+
+    /// Takes one frame, and the datagram in it; returns false if there was none.
+    fn receive(&mut self, now: Instant) -> bool {
+        let result = self.interface.poll_ingress_single(
+            stack_time(now),
+            &mut self.device,
+            &mut self.sockets,
+        );
+        let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.socket);
+        if let Ok((payload, metadata)) = socket.recv() {
+            let is_frame = source(&metadata) == self.relay.0
+                && self.client.handle_datagram(now, Path(0), payload) != Received::Foreign;
+            self.stats.foreign += u64::from(!is_frame);
+        }
+        result != PollIngressSingleResult::None
+    }
+
+    /// Hands a datagram to the stack, in place of the last one if that is still there: the client
+    /// repeats what must arrive, and nobody wants what is old.
+    fn send(&mut self, payload: &[u8]) {
+        let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.socket);
+        if !socket.can_send() {
+            self.stats.unsent += 1;
+            socket.close();
+            // it is closed, and the port is not 0
+            let _ = socket.bind(self.port);
+        }
+        // it fits, and the relay has an address
+        let _ = socket.send_slice(payload, self.relay.1);
+    }
+
+    /// Lets the stack send: the datagram, or the question where the relay is.
+    fn flush(&mut self, now: Instant) {
+        let now = stack_time(now);
+        self.interface
+            .poll_egress(now, &mut self.device, &mut self.sockets);
+    }
+}
+
+impl StationConfig {
+    /// The addresses as smoltcp has them, if there is nothing in it that it would panic on.
+    fn check(&self) -> Result<(smoltcp::wire::IpCidr, IpEndpoint), Error> {
+        if !is_one_machine(self.hardware) {
+            return Err(Error::Hardware);
+        }
+        if self.relay.port() == 0 {
+            return Err(Error::Port);
+        }
+        let (own, relay) = (self.address.address, self.relay.ip());
+        let router = self.router.unwrap_or(relay);
+        let is_one_family = own.is_ipv4() == relay.is_ipv4() && own.is_ipv4() == router.is_ipv4();
+        let bits = if own.is_ipv4() { 32 } else { 128 };
+        if !is_one_family
+            || self.address.prefix > bits
+            || ![own, relay, router].into_iter().all(is_host)
+        {
+            return Err(Error::Address);
+        }
+        let address = cidr(&self.address).ok_or(Error::Address)?;
+        let relay = IpEndpoint::new(
+            stack_address(relay).ok_or(Error::Address)?,
+            self.relay.port(),
+        );
+        Ok((address, relay))
+    }
+}
+
+impl<D: Device, const HELD: usize, const OUT: usize> core::fmt::Debug for Station<D, HELD, OUT> {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter
+            .debug_struct("Station")
+            .field("client", &self.client)
+            .field("relay", &self.relay.0)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
+    }
+}
