@@ -5,6 +5,7 @@
 )]
 
 use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
@@ -24,6 +25,8 @@ pub const SEATS_MAX: u16 = 4096;
 Examples:
   kilochat relay                     run the relay on this machine
   kilochat chat 192.168.1.5          join it from another one
+  kilochat send boat --name cron hi  say something in a script
+  kilochat ping 192.168.1.5          see whether it answers, and how fast
   nc -u 192.168.1.5 10888            ... or with netcat: the first line is your name"
 )]
 pub struct Arguments {
@@ -39,6 +42,10 @@ pub enum Command {
     Relay(RelayArguments),
     /// Join a relay and chat.
     Chat(ChatArguments),
+    /// Say something and make sure that it has arrived, for scripts.
+    Send(SendArguments),
+    /// See whether a relay answers, and how fast, without joining it.
+    Ping(PingArguments),
 }
 
 /// `kilochat relay`.
@@ -143,12 +150,17 @@ Examples:
   uptime | kilochat chat relay.local --name boat  say what a program prints, then leave
   kilochat chat relay.local --name log --stay --json </dev/null  >> room.jsonl
 
-On a terminal, Ctrl-C clears the line; on an empty one it leaves, like Ctrl-D and /quit.
+On a terminal, Ctrl-C clears the line; on an empty one it leaves, like Ctrl-D and /quit. What you
+typed has arrived unless it says, after a second, that it has not; then it says when it has.
 
-Where standard input or output is no terminal, each line of input is a message, whatever
-it begins with; blank lines are not sent. HOST and --name must be given. At the end of the
-input it leaves after 200 ms without traffic, after 2 s in any case. It exits with 1 if
-nobody answers, with 2 if the command line is wrong.")]
+Where standard input or output is no terminal, each line of input is a message, whatever it begins
+with; blank lines are not sent. HOST and --name must be given. At the end of the input it waits until
+everything has arrived, as long as something does every 30 s, and leaves after 200 ms without traffic,
+after 2 s in any case. It exits with 1 if nobody answers or not everything has arrived, and says how
+much; with 2 if the command line is wrong.
+
+It speaks in frames, which are repeated until they have arrived. If the relay answers none within 3 s,
+it goes on in plain text, in which lines can be lost, and waits 5 s for a welcome.")]
 pub struct ChatArguments {
     /// Where the relay is: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
     #[arg(value_name = "HOST[:PORT]", env = "KILOCHAT_HOST")]
@@ -158,7 +170,7 @@ pub struct ChatArguments {
     #[arg(long, short, env = "KILOCHAT_NAME")]
     pub name: Option<String>,
 
-    /// Show the time before each line
+    /// Show before each line when it was said
     #[arg(long, env = "KILOCHAT_TIME", value_parser = FalseyValueParser::new())]
     pub time: bool,
 
@@ -171,7 +183,8 @@ pub struct ChatArguments {
     )]
     pub color: ColorChoice,
 
-    /// Print a JSON object for each line: time, kind (message, history, notice, status), name, text
+    /// Print a JSON object for each line: time, kind (message, own, history, notice, gap, status),
+    /// sequence (the line's number, or null), name, text; for a gap also how many lines
     #[arg(long, env = "KILOCHAT_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
 
@@ -179,9 +192,88 @@ pub struct ChatArguments {
     #[arg(long, env = "KILOCHAT_STAY", value_parser = FalseyValueParser::new())]
     pub stay: bool,
 
-    /// The relay is an old one that gives no welcome: do not wait for it
+    /// Plain text from the start, without frames
+    #[arg(long, env = "KILOCHAT_PLAIN", value_parser = FalseyValueParser::new())]
+    pub plain: bool,
+
+    /// The relay is an old one that gives no welcome: plain text, and no waiting
     #[arg(long, env = "KILOCHAT_CLASSIC", value_parser = FalseyValueParser::new())]
     pub classic: bool,
+}
+
+/// `kilochat send`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  kilochat send 192.168.1.5 --name cron backup done
+  df -h / | kilochat send boat --name disk           each line is a message
+  kilochat send boat --name door open || echo 'nobody knows that it is open' >&2
+  kilochat send old-server --name cron --classic hi
+
+It joins, says it, and leaves when the relay has confirmed it. It prints nothing that is said in the
+room, and what goes wrong to standard error. A relay that does not answer within 3 s is none; one that
+has gone is waited for as long as something arrives every 30 s.
+
+It exits with 0 when everything has arrived, with 1 if not or if nobody knows, with 2 if the command
+line is wrong. Words that begin with / are no commands; what begins with - comes behind a --.")]
+pub struct SendArguments {
+    /// Where the relay is: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
+    #[arg(value_name = "HOST[:PORT]")]
+    pub host: String,
+
+    /// What to say [default: the lines of standard input]
+    #[arg(value_name = "TEXT")]
+    pub text: Vec<String>,
+
+    /// The name to say it under; what is beyond 32 bytes is cut
+    #[arg(long, short, env = "KILOCHAT_NAME")]
+    pub name: String,
+
+    /// Plain text, for a relay that knows no frames: unconfirmed, so 0 means only that it was sent
+    #[arg(long, env = "KILOCHAT_PLAIN", value_parser = FalseyValueParser::new())]
+    pub plain: bool,
+
+    /// Plain text to an old server that gives no welcome: 0 means only that it was sent
+    #[arg(long, env = "KILOCHAT_CLASSIC", value_parser = FalseyValueParser::new())]
+    pub classic: bool,
+}
+
+/// `kilochat ping`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  kilochat ping 192.168.1.5                  once a second, until Ctrl-C
+  kilochat ping relay.local -c 3             three times
+  kilochat ping '[fe80::1%eth0]:10888' -i 0.1
+  until kilochat ping boat -c 1; do sleep 1; done; kilochat chat boat
+
+It asks for what a client gets before it joins, so nobody in the room notices. After the last
+request it waits 2 s for what has not come. Times are in milliseconds; the last line has the
+shortest, the mean and the longest.
+
+It exits with 1 if nothing was answered, with 2 if the command line is wrong. An old server, and a
+relay with --classic, look like none. The old one takes each request for the name of somebody who
+never speaks; so as long as there is no answer each goes from a new port, and after 16 it gives up.")]
+pub struct PingArguments {
+    /// Where the relay is: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
+    #[arg(value_name = "HOST[:PORT]", env = "KILOCHAT_HOST")]
+    pub host: String,
+
+    /// Stop after so many requests
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
+
+    /// Seconds from one request to the next, from 0.01 on
+    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub interval: Duration,
+}
+
+/// Reads seconds, with or without a fraction.
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds >= 0.01);
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "write seconds, like 0.5; at least 0.01".into())
 }
 
 /// Reads `IP`, `IP:PORT` or `[IP]:PORT`.

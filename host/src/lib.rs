@@ -1,11 +1,17 @@
 #![forbid(unsafe_code)]
 //! The kilochat relay on UDP sockets and its terminal client.
 
+mod address;
 pub mod args;
 pub mod chat;
 mod error;
+pub mod ping;
+mod port;
 pub mod relay;
+mod signals;
 
+use core::hash::BuildHasher;
+use std::hash::RandomState;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -19,6 +25,8 @@ pub fn run() -> ExitCode {
     let result = match arguments.command {
         args::Command::Relay(arguments) => relay::run(&arguments),
         args::Command::Chat(arguments) => chat::run(&arguments),
+        args::Command::Ping(arguments) => ping::run(&arguments),
+        args::Command::Send(arguments) => chat::send(&arguments),
     };
     let Err(error) = result else {
         return ExitCode::SUCCESS;
@@ -26,4 +34,10 @@ pub fn run() -> ExitCode {
     // Nobody may be left to read it; the exit code says it too.
     let _ = writeln!(std::io::stderr(), "kilochat: {error}");
     ExitCode::from(error.exit_code())
+}
+
+/// A number that nobody can guess.
+fn random() -> u64 {
+    // its keys are the system's random numbers
+    RandomState::new().hash_one(())
 }

@@ -1,42 +1,35 @@
-//! Drives a session on sockets: one loop for the terminal and for pipes.
+//! Drives a dialect on sockets: one loop for the terminal and for pipes.
 
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicUsize, Ordering};
-use core::time::Duration;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::UdpSocket;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use socket2::{Domain, Protocol, Socket, Type};
-
+use super::dialect::{Dialect, End, Speaker};
+use super::framed::Framed;
+use super::outbox::Line;
 use super::output::Shown;
-use super::session::{End, Session};
-use crate::Error;
-
-/// Room for what arrives while nobody reads; the system may give less.
-const RECEIVE_BUFFER: usize = 4 << 20;
-
-/// The most datagrams that wait to be shown; then the socket's own buffer fills.
-const BACKLOG_MAX: usize = 4096;
+use super::ports::Ports;
+use super::session::{Server, Session};
+use super::wake::Wake;
+use crate::{Error, port};
 
 /// The most events that are handled before their lines are shown.
 const BATCH: usize = 64;
 
 /// The most lines of input that wait to be sent.
-const INPUT_MAX: usize = 64;
+const INPUT_MAX: usize = 256;
 
-/// The longest time without a look at the clock.
-const LONG: Duration = Duration::from_secs(3600);
+/// A relay that knows frames and yet did not answer any is given so many more chances.
+const CHANCES: u8 = 2;
 
 /// Something happened.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A datagram arrived at the socket of this number.
+    /// A datagram arrived at the port of this number.
     Datagram(usize, Vec<u8>),
-    /// The socket of this number reported an error.
+    /// The port of this number reported an error.
     Network(usize, io::Error),
     /// A line was typed or read.
     Line(String),
@@ -58,15 +51,71 @@ pub(super) trait Output {
     fn show(&mut self, lines: &[Shown]) -> io::Result<()>;
 }
 
-/// A session, its socket, and what happens to them.
+/// Which dialects may be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// Frames, and plain text if nobody knows them.
+    Any,
+    /// Frames only.
+    Framed,
+    /// Plain text.
+    Plain,
+    /// Plain text to an old server, which does not welcome.
+    Classic,
+}
+
+/// Who wants to talk, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// The name, which must be clean.
+    pub(super) name: String,
+    /// Who it is.
+    pub(super) speaker: Speaker,
+    /// In which dialects.
+    pub(super) choice: Choice,
+    /// Whether to listen for a moment when all is said.
+    pub(super) lingers: bool,
+}
+
+impl Plan {
+    /// What to try first.
+    fn first(&self) -> Tongue {
+        match self.choice {
+            Choice::Any | Choice::Framed => Tongue::Framed,
+            Choice::Plain => Tongue::Plain(Server::Unknown),
+            Choice::Classic => Tongue::Plain(Server::Classic),
+        }
+    }
+
+    fn begin(&self, tongue: Tongue, lines: Vec<Line>) -> Box<dyn Dialect> {
+        let (now, name) = (Instant::now(), self.name.clone());
+        match tongue {
+            Tongue::Framed => Box::new(Framed::new(now, name, self.speaker, self.lingers, lines)),
+            Tongue::Plain(server) => Box::new(Session::new(now, name, self.speaker, server, lines)),
+        }
+    }
+}
+
+/// What is tried at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tongue {
+    Framed,
+    Plain(Server),
+}
+
+/// A dialect, its ports, and what happens to them.
 pub(super) struct Conversation {
-    session: Session,
-    addresses: Vec<SocketAddr>,
-    link: Link,
-    links: usize,
+    plan: Plan,
+    dialect: Box<dyn Dialect>,
+    chances: u8,
+    /// Where to go if nobody listens at the first address.
+    addresses: VecDeque<SocketAddr>,
+    ports: Ports,
     events: Receiver<Event>,
     sender: Sender<Event>,
-    backlog: Arc<AtomicUsize>,
+    wake: Wake,
+    is_input_over: bool,
+    is_leaving: bool,
     /// Lets the reader of standard input read one more line.
     permits: Option<Sender<()>>,
     granted: usize,
@@ -75,35 +124,33 @@ pub(super) struct Conversation {
     tells_blank: bool,
 }
 
-struct Link {
-    socket: UdpSocket,
-    address: SocketAddr,
-}
-
 impl Conversation {
-    /// Opens a socket to the first of `addresses` that can be reached.
+    /// One that goes to the first of `addresses`, or to the next if nobody listens there.
     ///
     /// # Errors
     ///
-    /// When none of them can.
-    pub(super) fn new(session: Session, mut addresses: Vec<SocketAddr>) -> Result<Self, Error> {
-        let link = open_any(&mut addresses)?;
+    /// When there is none.
+    pub(super) fn new(plan: Plan, addresses: Vec<SocketAddr>) -> Result<Self, Error> {
+        let mut addresses = VecDeque::from(addresses);
+        let first = addresses.pop_front();
+        let first = first.ok_or_else(|| Error::Failure("there is no address".into()))?;
         let (sender, events) = channel();
-        let conversation = Self {
-            session,
+        Ok(Self {
+            dialect: plan.begin(plan.first(), Vec::new()),
+            plan,
+            chances: CHANCES,
             addresses,
-            link,
-            links: 0,
+            ports: Ports::new(first, sender.clone()),
             events,
             sender,
-            backlog: Arc::default(),
+            wake: Wake::new(Instant::now(), SystemTime::now()),
+            is_input_over: false,
+            is_leaving: false,
             permits: None,
             granted: 0,
             blank: 0,
             tells_blank: false,
-        };
-        conversation.listen()?;
-        Ok(conversation)
+        })
     }
 
     /// Where to report what happens.
@@ -117,6 +164,11 @@ impl Conversation {
         self.tells_blank = true;
     }
 
+    /// Says something on behalf of the program.
+    pub(super) fn status(&mut self, text: String) {
+        self.dialect.status(text);
+    }
+
     /// Talks until somebody leaves.
     ///
     /// # Errors
@@ -126,9 +178,10 @@ impl Conversation {
         let mut is_readable = true;
         let mut failure = None;
         loop {
-            self.session.handle_timeout(Instant::now());
+            self.check_network();
+            self.dialect.handle_timeout(Instant::now());
             self.transmit();
-            let lines: Vec<Shown> = core::iter::from_fn(|| self.session.poll_output()).collect();
+            let lines: Vec<Shown> = core::iter::from_fn(|| self.dialect.poll_output()).collect();
             if is_readable
                 && !lines.is_empty()
                 && let Err(error) = output.show(&lines)
@@ -137,16 +190,19 @@ impl Conversation {
                 if error.kind() != ErrorKind::BrokenPipe {
                     failure = Some(Error::Failure(format!("standard output: {error}")));
                 }
-                self.session.handle_leave(Instant::now());
+                self.handle(Event::Leave);
                 continue;
             }
-            if let Some(end) = self.session.end().cloned() {
-                if matches!(end, End::Refused(_)) && self.try_next_address() {
+            if let Some(end) = self.dialect.end().cloned() {
+                if !self.is_leaving && self.go_on(&end) {
                     continue;
                 }
                 return match end {
-                    End::Left => failure.map_or(Ok(()), Err),
-                    End::Refused(why) | End::Failed(why) => Err(Error::Failure(why)),
+                    End::Left | End::Welcomed => failure.map_or(Ok(()), Err),
+                    End::Refused(why) | End::Failed(why) => {
+                        Err(failure.unwrap_or(Error::Failure(why)))
+                    }
+                    End::NoFrames => Err(Error::Failure(self.no_frames())),
                 };
             }
             self.grant();
@@ -157,10 +213,9 @@ impl Conversation {
     /// Handles what happened, or waits until something does.
     fn wait(&mut self) -> Result<(), Error> {
         let now = Instant::now();
-        let timeout = self
-            .session
-            .poll_timeout()
-            .map_or(LONG, |at| at.saturating_duration_since(now));
+        let due = self.wake.due();
+        let until = self.dialect.poll_timeout().map_or(due, |at| at.min(due));
+        let timeout = until.saturating_duration_since(now);
         match self.events.recv_timeout(timeout) {
             Ok(event) => self.handle(event),
             Err(RecvTimeoutError::Timeout) => return Ok(()),
@@ -180,142 +235,115 @@ impl Conversation {
     fn handle(&mut self, event: Event) {
         let now = Instant::now();
         match event {
-            Event::Datagram(link, payload) => {
-                self.backlog.fetch_sub(1, Ordering::Relaxed);
-                if link == self.links {
-                    self.session.handle_datagram(now, &payload);
+            Event::Datagram(number, payload) => {
+                self.ports.handle_taken();
+                if let Some(path) = self.ports.path(number) {
+                    self.dialect.handle_datagram(now, path, &payload);
                 }
             }
-            Event::Network(link, error) => {
-                if link == self.links {
+            Event::Network(number, error) => {
+                if self.ports.path(number).is_some() {
                     self.handle_error(&error);
                 }
             }
             Event::Line(text) => {
                 self.granted = self.granted.saturating_sub(1);
-                if !self.session.handle_line(now, &text) {
+                if !self.dialect.handle_line(now, &text) {
                     self.blank += 1;
                 }
             }
-            Event::Status(text) => self.session.status(text),
+            Event::Status(text) => self.dialect.status(text),
             Event::EndOfInput => {
+                self.is_input_over = true;
                 if self.tells_blank && self.blank > 0 {
                     let lines = if self.blank == 1 { "line" } else { "lines" };
-                    self.session
-                        .status(format!("{} blank {lines} not sent", self.blank));
+                    let blank = format!("{} blank {lines} not sent", self.blank);
+                    self.dialect.status(blank);
                 }
-                self.session.handle_end_of_input(now);
+                self.dialect.handle_end_of_input(now);
             }
-            Event::Leave => self.session.handle_leave(now),
+            Event::Leave => {
+                self.is_leaving = true;
+                self.dialect.handle_leave(now);
+            }
         }
     }
 
     fn transmit(&mut self) {
-        while let Some(payload) = self.session.poll_transmit(Instant::now()) {
-            if let Err(error) = self.link.socket.send(&payload) {
+        while let Some((path, payload)) = self.dialect.poll_transmit(Instant::now()) {
+            if let Err(error) = self.ports.send(path, &payload) {
                 self.handle_error(&error);
             }
         }
     }
 
     fn handle_error(&mut self, error: &io::Error) {
-        let address = self.link.address;
-        let kind = error.kind();
-        if matches!(kind, ErrorKind::Interrupted | ErrorKind::WouldBlock) {
-            return;
+        if let Some(complaint) = port::complaint(self.ports.address, error) {
+            self.dialect.handle_refused(Instant::now(), &complaint);
         }
-        // Windows calls it a reset
-        let is_refused = matches!(
-            kind,
-            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
-        );
-        let why = if is_refused {
-            format!("connection refused: nobody listens at {address}")
-        } else {
-            format!("cannot reach {address}: {error}")
-        };
-        self.session.handle_refused(Instant::now(), &why);
     }
 
-    fn try_next_address(&mut self) -> bool {
-        let Ok(link) = open_any(&mut self.addresses) else {
-            return false;
+    /// Sees to it that a machine that slept, or that is in another network now, is connected again.
+    fn check_network(&mut self) {
+        let Some(has_slept) = self.wake.check(Instant::now(), SystemTime::now()) else {
+            return;
         };
-        self.link = link;
-        self.links += 1;
-        self.session.join_elsewhere(Instant::now());
-        self.listen().is_ok()
+        let has_moved = self.ports.has_moved();
+        if has_moved {
+            self.ports.renew(self.ports.address);
+        }
+        if has_slept || has_moved {
+            self.dialect.handle_network_change(Instant::now());
+        }
     }
 
-    /// Starts the thread that receives; it ends with the program.
-    fn listen(&self) -> Result<(), Error> {
-        let socket =
-            self.link.socket.try_clone().map_err(|error| {
-                Error::Failure(format!("no second handle of a socket: {error}"))
-            })?;
-        let (link, sender, backlog) = (self.links, self.sender.clone(), self.backlog.clone());
-        thread::spawn(move || receive(link, &socket, &sender, &backlog));
-        Ok(())
+    /// Goes on in another dialect or at another address, if that is what an end means.
+    fn go_on(&mut self, end: &End) -> bool {
+        let mut address = self.ports.address;
+        let tongue = match end {
+            End::Refused(_) => {
+                let Some(next) = self.addresses.pop_front() else {
+                    return false;
+                };
+                address = next;
+                self.chances = CHANCES;
+                self.plan.first()
+            }
+            End::NoFrames if self.plan.choice == Choice::Any && self.chances > 0 => {
+                Tongue::Plain(Server::Frameless)
+            }
+            End::NoFrames if self.plan.choice == Choice::Any => Tongue::Plain(Server::Unknown),
+            End::Welcomed => {
+                self.chances = self.chances.saturating_sub(1);
+                Tongue::Framed
+            }
+            End::Left | End::Failed(_) | End::NoFrames => return false,
+        };
+        self.ports.renew(address);
+        let lines = self.dialect.take_lines(Instant::now());
+        self.dialect = self.plan.begin(tongue, lines);
+        if self.is_input_over {
+            self.dialect.handle_end_of_input(Instant::now());
+        }
+        true
+    }
+
+    fn no_frames(&self) -> String {
+        format!(
+            "no relay with frames answers at {}: nobody, a firewall, or an old one \
+             (--plain sends unconfirmed)",
+            self.ports.address
+        )
     }
 
     fn grant(&mut self) {
         let Some(permits) = &self.permits else { return };
-        while self.granted + self.session.queued() < INPUT_MAX {
+        while self.granted + self.dialect.queued() < INPUT_MAX {
             self.granted += 1;
             if permits.send(()).is_err() {
                 self.permits = None;
                 return;
             }
-        }
-    }
-}
-
-/// Opens a socket to the first of `addresses` that can be reached, and takes it and those before
-/// it off the list.
-fn open_any(addresses: &mut Vec<SocketAddr>) -> Result<Link, Error> {
-    let mut failure = "there is no address".to_owned();
-    while !addresses.is_empty() {
-        let address = addresses.remove(0);
-        match open(address) {
-            Ok(socket) => return Ok(Link { socket, address }),
-            Err(error) => failure = format!("cannot reach {address}: {error}"),
-        }
-    }
-    Err(Error::Failure(failure))
-}
-
-fn open(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
-    // what the system allows is enough for all but a flood
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-    socket.connect(&address.into())?;
-    Ok(socket.into())
-}
-
-fn receive(link: usize, socket: &UdpSocket, sender: &Sender<Event>, backlog: &AtomicUsize) {
-    // an old server's datagram may be longer than ours ever are
-    let mut buffer = vec![0; 65_536];
-    loop {
-        let event = match socket.recv(&mut buffer) {
-            Ok(length) => {
-                while backlog.load(Ordering::Relaxed) >= BACKLOG_MAX {
-                    thread::sleep(Duration::from_millis(1));
-                }
-                backlog.fetch_add(1, Ordering::Relaxed);
-                Event::Datagram(link, buffer[..length].to_vec())
-            }
-            Err(error) => {
-                // an error that stays must not keep a core busy
-                thread::sleep(Duration::from_millis(1));
-                Event::Network(link, error)
-            }
-        };
-        if sender.send(event).is_err() {
-            return;
         }
     }
 }

@@ -11,6 +11,7 @@ use jiff::{Timestamp, Zoned};
 use super::conversation::{Conversation, Event, Output};
 use super::output::{Format, Kind, Shown, columns};
 use crate::Error;
+use crate::signals::{self, Place};
 
 /// A line of input that is longer is said in parts.
 const INPUT_LINE_MAX: u64 = 64 * 1024;
@@ -32,14 +33,20 @@ pub(super) struct Options {
 ///
 /// When the session fails.
 pub(super) fn run(conversation: &mut Conversation, options: Options) -> Result<(), Error> {
-    let (permits, permitted) = channel();
-    conversation.set_permits(permits);
-    let sender = conversation.sender();
-    thread::spawn(move || read(&mut io::stdin().lock(), &permitted, &sender, options.stay));
-    super::signals::watch(conversation.sender(), super::signals::Place::Pipe)?;
+    read_input(conversation, options.stay);
+    let leave = conversation.sender();
+    signals::watch(Place::Pipe, move || leave.send(Event::Leave).is_ok())?;
     #[cfg(unix)]
     watch_output(conversation.sender());
     conversation.run(&mut Lines { options })
+}
+
+/// Reads standard input, no more of it than can be said, and leaves at its end unless it is to `stay`.
+pub(super) fn read_input(conversation: &mut Conversation, stay: bool) {
+    let (permits, permitted) = channel();
+    conversation.set_permits(permits);
+    let sender = conversation.sender();
+    thread::spawn(move || read(&mut io::stdin().lock(), &permitted, &sender, stay));
 }
 
 struct Lines {
@@ -56,12 +63,13 @@ impl Output for Lines {
             ..self.options.format
         };
         for line in lines {
-            if self.options.json {
-                line.write_json(now, &mut shown);
-            } else if line.kind == Kind::Status {
-                told.push_str(&format!("kilochat: {}\n", line.text));
-            } else {
-                line.write_text(format, &local, &mut shown);
+            match line.kind {
+                _ if self.options.json => line.write_json(now, &mut shown),
+                Kind::Status => told.push_str(&format!("kilochat: {}\n", line.text)),
+                Kind::Own => {} // whoever wrote it knows it
+                Kind::Message | Kind::History | Kind::Notice | Kind::Gap(_) => {
+                    line.write_text(format, &local, &mut shown);
+                }
             }
         }
         // nobody may be left to read it

@@ -2,29 +2,31 @@
 
 mod asked;
 mod conversation;
+mod dialect;
+mod framed;
 mod lines;
 mod outbox;
 mod output;
 mod pace;
+mod ports;
+mod send;
 mod session;
-mod signals;
 mod terminal;
+mod wake;
 mod wire;
 mod wrap;
 
-use core::net::SocketAddr;
 use std::io::{IsTerminal, stdin, stdout};
-use std::net::ToSocketAddrs;
-use std::time::Instant;
 
 use kilochat_core::NAME_MAX;
 
-use self::conversation::Conversation;
+use self::conversation::{Choice, Conversation, Plan};
+use self::dialect::Speaker;
 use self::output::Format;
-use self::session::{Session, Speaker};
+pub use self::send::send;
 use self::terminal::Terminal;
-use crate::Error;
-use crate::args::{ChatArguments, PORT};
+use crate::args::ChatArguments;
+use crate::{Error, address};
 
 /// Joins a relay and chats until the person, or the end of the input, says to leave.
 ///
@@ -84,30 +86,38 @@ fn conversation(
     host: &str,
     raw: &str,
 ) -> Result<Conversation, Error> {
+    let name = usable_name(raw)?;
+    let choice = match arguments {
+        _ if arguments.classic => Choice::Classic,
+        _ if arguments.plain => Choice::Plain,
+        _ => Choice::Any,
+    };
+    let plan = Plan {
+        name: name.clone(),
+        speaker,
+        choice,
+        lingers: true,
+    };
+    let mut conversation = Conversation::new(plan, address::find(host)?)?;
+    if raw.trim().len() > NAME_MAX {
+        conversation.status(format!("the name is cut to {NAME_MAX} bytes: {name}"));
+    }
+    Ok(conversation)
+}
+
+/// The name as it may be sent.
+///
+/// # Errors
+///
+/// When there is nothing to see in it.
+fn usable_name(raw: &str) -> Result<String, Error> {
     let name = wire::name(raw);
     if name.is_empty() {
         return Err(Error::Usage(
             "a name needs a character that can be seen".into(),
         ));
     }
-    let (host, port) = wire::host_and_port(host, PORT).map_err(Error::Usage)?;
-    let addresses = resolve(&host, port)?;
-    let mut session = Session::new(Instant::now(), name.clone(), speaker, arguments.classic);
-    if raw.trim().len() > NAME_MAX {
-        session.status(format!("the name is cut to {NAME_MAX} bytes: {name}"));
-    }
-    Conversation::new(session, addresses)
-}
-
-fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    let addresses: Vec<SocketAddr> = (host, port)
-        .to_socket_addrs()
-        .map_err(|error| Error::Failure(format!("cannot find {host}: {error}")))?
-        .collect();
-    if addresses.is_empty() {
-        return Err(Error::Failure(format!("{host} has no address")));
-    }
-    Ok(addresses)
+    Ok(name)
 }
 
 /// The name of the person at the keyboard, as the system knows it.

@@ -27,6 +27,16 @@ pub(super) enum Line {
     Said(String),
 }
 
+impl Line {
+    /// The line as it is sent.
+    pub(super) fn payload(&self, has_commands: bool) -> String {
+        match self {
+            Self::Said(text) if has_commands => wire::literal(text),
+            Self::Typed(text) | Self::Said(text) => text.clone(),
+        }
+    }
+}
+
 /// What comes out of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -54,9 +64,10 @@ struct Sent {
 }
 
 impl Outbox {
-    pub(super) fn new(now: Instant) -> Self {
+    /// Those that are to be said first.
+    pub(super) fn new(now: Instant, lines: Vec<Line>) -> Self {
         Self {
-            queue: VecDeque::new(),
+            queue: lines.into(),
             sent: VecDeque::new(),
             pace: Pace::new(now),
         }
@@ -95,31 +106,48 @@ impl Outbox {
         if !self.pace.allows(now) {
             return Next::Nothing;
         }
+        let Some(line) = self.take(wire::room(name), has_commands) else {
+            return Next::Nothing;
+        };
+        let payload = line.payload(has_commands);
+        if payload.len() > DATAGRAM_MAX {
+            return Next::TooLong;
+        }
+        self.remember(now, line);
+        Next::Payload(payload)
+    }
+
+    /// Takes the next line: a command, or as much of a text as fits in `room` bytes.
+    pub(super) fn take(&mut self, room: usize, has_commands: bool) -> Option<Line> {
         while let Some(line) = self.queue.pop_front() {
             let text = match line {
                 Line::Said(text) => text,
                 Line::Typed(text) if !has_commands => text,
                 Line::Typed(text) => match text.strip_prefix('/') {
                     Some(rest) if rest.starts_with('/') => rest.into(),
-                    Some(_) => return self.next_command(now, text),
+                    Some(_) => return Some(Line::Typed(text)),
                     None => text,
                 },
             };
-            let (piece, rest) = wire::split(&text, name);
+            let (piece, rest) = wire::split(&text, room);
             if !rest.is_empty() {
                 self.queue.push_front(Line::Said(rest.into()));
             }
-            if wire::is_blank(piece) {
-                continue;
+            if !wire::is_blank(piece) {
+                return Some(Line::Said(piece.into()));
             }
-            self.remember(now, Line::Said(piece.into()));
-            return Next::Payload(if has_commands {
-                wire::literal(piece)
-            } else {
-                piece.into()
-            });
         }
-        Next::Nothing
+        None
+    }
+
+    /// Puts a line that was taken back in front.
+    pub(super) fn put_back(&mut self, line: Line) {
+        self.queue.push_front(line);
+    }
+
+    /// Takes all lines that wait.
+    pub(super) fn take_all(&mut self) -> Vec<Line> {
+        core::mem::take(&mut self.queue).into()
     }
 
     /// Forgets what was sent too long ago to matter.
@@ -193,14 +221,6 @@ impl Outbox {
         })
     }
 
-    fn next_command(&mut self, now: Instant, text: String) -> Next {
-        if text.len() > DATAGRAM_MAX {
-            return Next::TooLong;
-        }
-        self.remember(now, Line::Typed(text.clone()));
-        Next::Payload(text)
-    }
-
     fn remember(&mut self, now: Instant, line: Line) {
         self.sent.push_back(Sent { at: now, line });
         self.pace.handle_sent(now);
@@ -236,7 +256,7 @@ mod tests {
     }
 
     fn sent(line: Line, has_commands: bool) -> Vec<String> {
-        let mut outbox = Outbox::new(Instant::now());
+        let mut outbox = Outbox::new(Instant::now(), Vec::new());
         outbox.push(line);
         drain(&mut outbox, "Ada", has_commands)
     }
@@ -293,7 +313,7 @@ mod tests {
     #[test]
     fn only_what_may_be_lost_is_said_again() {
         let start = Instant::now();
-        let mut outbox = Outbox::new(start);
+        let mut outbox = Outbox::new(start, Vec::new());
         for text in ["old", "new", "newer"] {
             outbox.push(Line::Said(text.into()));
         }

@@ -1,8 +1,10 @@
 //! How a line looks: plain, coloured, or as a JSON object.
 
+use core::time::Duration;
+
 use anstyle::{AnsiColor, Style};
 use clap::ColorChoice;
-use jiff::{Timestamp, Unit, Zoned};
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit, Zoned};
 use kilochat_core::SEPARATOR;
 
 use super::wrap::wrap;
@@ -18,6 +20,10 @@ pub(super) enum Kind {
     Notice,
     /// Said by this client.
     Status,
+    /// Said by the person or program at this end, and known to have arrived.
+    Own,
+    /// So many lines never arrived.
+    Gap(u64),
 }
 
 /// A line to show; its text is clean.
@@ -29,6 +35,10 @@ pub(super) struct Shown {
     pub(super) name: Option<String>,
     /// What was said.
     pub(super) text: String,
+    /// Its place in the order that is the same for all; of a gap, that of its first line.
+    pub(super) sequence: Option<u64>,
+    /// How long ago it was said, if that is known.
+    pub(super) age: Option<Duration>,
 }
 
 /// How lines are written.
@@ -74,12 +84,28 @@ pub(super) fn columns() -> Option<usize> {
 }
 
 impl Shown {
+    /// A line.
+    pub(super) fn new(kind: Kind, name: Option<&str>, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            name: name.map(Into::into),
+            text: text.into(),
+            sequence: None,
+            age: None,
+        }
+    }
+
     /// A line that this client says.
     pub(super) fn status(text: impl Into<String>) -> Self {
+        Self::new(Kind::Status, None, text)
+    }
+
+    /// Lines that never arrived, from the one with this sequence number on.
+    pub(super) fn gap(from: u64, lines: u64) -> Self {
+        let messages = if lines == 1 { "message" } else { "messages" };
         Self {
-            kind: Kind::Status,
-            name: None,
-            text: text.into(),
+            sequence: Some(from),
+            ..Self::new(Kind::Gap(lines), None, format!("{lines} {messages} lost"))
         }
     }
 
@@ -97,19 +123,20 @@ impl Shown {
     fn styled(&self, format: Format, now: &Zoned) -> (String, usize) {
         let mut out = String::new();
         if format.time {
-            out.push_str(&now.strftime("%H:%M:%S ").to_string());
+            let said = now.saturating_sub(self.age.unwrap_or_default());
+            out.push_str(&said.strftime("%H:%M:%S ").to_string());
         }
         let text = self.text.as_str();
         let (mark, name) = match (self.kind, &self.name) {
-            (Kind::Notice, _) => ("* ", None),
+            (Kind::Notice | Kind::Gap(_), _) => ("* ", None),
             (Kind::Status, _) => ("-- ", None),
             (Kind::History, None) => ("* ", None),
-            (Kind::Message, None) => ("", None),
-            (Kind::Message | Kind::History, Some(name)) => ("", Some(name)),
+            (Kind::Message | Kind::Own, None) => ("", None),
+            (Kind::Message | Kind::History | Kind::Own, Some(name)) => ("", Some(name)),
         };
         let plain = match self.kind {
-            Kind::Message => Style::new(),
-            Kind::History | Kind::Notice | Kind::Status => Style::new().dimmed(),
+            Kind::Message | Kind::Own => Style::new(),
+            Kind::History | Kind::Notice | Kind::Status | Kind::Gap(_) => Style::new().dimmed(),
         };
         let plain = if format.colour { plain } else { Style::new() };
         if let Some(name) = name {
@@ -134,15 +161,27 @@ impl Shown {
             Kind::History => "history",
             Kind::Notice => "notice",
             Kind::Status => "status",
+            Kind::Own => "own",
+            Kind::Gap(_) => "gap",
         };
-        let time = now.round(Unit::Millisecond).unwrap_or(now);
+        let (said, unit) = match self.age {
+            // the relay tells whole seconds
+            Some(age) => (now.saturating_sub(age).unwrap_or(now), Unit::Second),
+            None => (now, Unit::Millisecond),
+        };
+        let whole = TimestampRound::new().smallest(unit).mode(RoundMode::Floor);
+        let time = said.round(whole).unwrap_or(said);
+        let sequence = serde_json::Value::from(self.sequence);
         let name = serde_json::Value::from(self.name.as_deref());
         let text = serde_json::Value::from(self.text.as_str());
         // by hand, to keep the keys in this order
         out.push_str(&format!(
-            r#"{{"time":"{time}","kind":"{kind}","name":{name},"text":{text}}}"#
+            r#"{{"time":"{time}","kind":"{kind}","sequence":{sequence},"name":{name},"text":{text}"#
         ));
-        out.push('\n');
+        if let Kind::Gap(lines) = self.kind {
+            out.push_str(&format!(r#","lines":{lines}"#));
+        }
+        out.push_str("}\n");
     }
 }
 
@@ -172,36 +211,28 @@ mod tests {
         out
     }
 
-    fn message(kind: Kind, name: Option<&str>, text: &str) -> Shown {
-        Shown {
-            kind,
-            name: name.map(Into::into),
-            text: text.into(),
-        }
-    }
-
     #[test]
     fn lines_are_plain_without_colour() {
-        let said = message(Kind::Message, Some("小明"), "你好");
+        let said = Shown::new(Kind::Message, Some("小明"), "你好");
         assert_eq!(text(&said, false, false), "小明 : 你好\n");
         assert_eq!(text(&said, false, true), "03:04:05 小明 : 你好\n");
-        let joined = message(Kind::Notice, None, "Ada joined");
+        let joined = Shown::new(Kind::Notice, None, "Ada joined");
         assert_eq!(text(&joined, false, false), "* Ada joined\n");
         assert_eq!(
-            text(&message(Kind::History, None, "Ada joined"), false, false),
+            text(&Shown::new(Kind::History, None, "Ada joined"), false, false),
             "* Ada joined\n"
         );
         assert_eq!(text(&Shown::status("gone"), false, false), "-- gone\n");
         assert_eq!(
-            text(&message(Kind::Message, None, "echo"), false, false),
+            text(&Shown::new(Kind::Message, None, "echo"), false, false),
             "echo\n"
         );
     }
 
     #[test]
     fn a_name_keeps_its_colour() {
-        let first = text(&message(Kind::Message, Some("Ada"), "a"), true, false);
-        let second = text(&message(Kind::Message, Some("Ada"), "b"), true, false);
+        let first = text(&Shown::new(Kind::Message, Some("Ada"), "a"), true, false);
+        let second = text(&Shown::new(Kind::Message, Some("Ada"), "b"), true, false);
         assert!(first.starts_with("\x1b["));
         assert_eq!(first.replace(" : a", ""), second.replace(" : b", ""));
         assert_ne!(name_style("Ada"), name_style("Bob"));
@@ -211,12 +242,40 @@ mod tests {
     fn json_has_its_keys_in_order_and_escapes() {
         let now = "2026-01-02T03:04:05.678901Z".parse().unwrap();
         let mut out = String::new();
-        message(Kind::Message, Some("A\"b"), "back\\slash 😀").write_json(now, &mut out);
-        message(Kind::Notice, None, "x").write_json(now, &mut out);
+        Shown::new(Kind::Message, Some("A\"b"), "back\\slash 😀").write_json(now, &mut out);
+        Shown::new(Kind::Notice, None, "x").write_json(now, &mut out);
         assert_eq!(
             out,
-            "{\"time\":\"2026-01-02T03:04:05.679Z\",\"kind\":\"message\",\"name\":\"A\\\"b\",\"text\":\"back\\\\slash 😀\"}\n\
-             {\"time\":\"2026-01-02T03:04:05.679Z\",\"kind\":\"notice\",\"name\":null,\"text\":\"x\"}\n"
+            "{\"time\":\"2026-01-02T03:04:05.678Z\",\"kind\":\"message\",\"sequence\":null,\"name\":\"A\\\"b\",\"text\":\"back\\\\slash 😀\"}\n\
+             {\"time\":\"2026-01-02T03:04:05.678Z\",\"kind\":\"notice\",\"sequence\":null,\"name\":null,\"text\":\"x\"}\n"
         );
+    }
+
+    #[test]
+    fn json_tells_what_frames_tell() {
+        let now = "2026-01-02T03:04:05.678901Z".parse().unwrap();
+        let mut out = String::new();
+        Shown {
+            sequence: Some(7),
+            age: Some(Duration::from_millis(4_700)),
+            ..Shown::new(Kind::Own, Some("Ada"), "hi")
+        }
+        .write_json(now, &mut out);
+        Shown::gap(8, 3).write_json(now, &mut out);
+        assert_eq!(
+            out,
+            "{\"time\":\"2026-01-02T03:04:00Z\",\"kind\":\"own\",\"sequence\":7,\"name\":\"Ada\",\"text\":\"hi\"}\n\
+             {\"time\":\"2026-01-02T03:04:05.678Z\",\"kind\":\"gap\",\"sequence\":8,\"name\":null,\"text\":\"3 messages lost\",\"lines\":3}\n"
+        );
+    }
+
+    #[test]
+    fn the_time_is_that_of_what_was_said() {
+        let old = Shown {
+            age: Some(Duration::from_secs(3605)),
+            ..Shown::new(Kind::History, Some("Ada"), "hi")
+        };
+        assert_eq!(text(&old, false, true), "02:04:00 Ada : hi\n");
+        assert_eq!(text(&Shown::gap(0, 1), false, false), "* 1 message lost\n");
     }
 }

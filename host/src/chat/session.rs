@@ -12,9 +12,10 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use kilochat_core::clean;
+use kilochat_core::Path;
 
 use super::asked::{Asked, Asker};
+use super::dialect::{Dialect, End, LINGER, LINGER_MAX, MAY_MISS, PATIENCE, Speaker, Typed};
 use super::outbox::{Line, Next, Outbox};
 use super::output::Shown;
 use super::wire;
@@ -35,46 +36,14 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A server that never welcomes has our name if it was not refused for so long.
 const ACCEPTED: Duration = Duration::from_millis(500);
 
-/// After the end of the input this much silence ends the session,
-const LINGER: Duration = Duration::from_millis(200);
-
-/// ... and this much time does in any case.
-const LINGER_MAX: Duration = Duration::from_secs(2);
-
 /// The relay has so long to say goodbye.
 const GOODBYE: Duration = Duration::from_millis(200);
-
-/// So long after the end of the input lines still wait for a relay that has gone.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Said after a restart that nobody announced.
-const MAY_MISS: &str = "; lines may be missing";
-
-/// Who is at this end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speaker {
-    /// A person at a terminal, who types commands and sees what happens.
-    Person,
-    /// A program: each of its lines is a message, and failures end the session.
-    Program,
-}
-
-/// How a session ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// As it was meant to.
-    Left,
-    /// Nobody listens there, and nobody ever answered.
-    Refused(String),
-    /// It cannot go on, for this reason.
-    Failed(String),
-}
 
 /// A conversation with one relay.
 #[derive(Debug)]
 pub(super) struct Session {
     speaker: Speaker,
-    is_classic: bool,
+    server: Server,
     name: String,
     phase: Phase,
     outbox: Outbox,
@@ -89,6 +58,18 @@ pub(super) struct Session {
     end: Option<End>,
 }
 
+/// What is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    /// A relay that welcomes, or an old server.
+    Unknown,
+    /// An old server that does not welcome.
+    Classic,
+    /// One that knew no frames. Should it welcome, it does know them, and they were lost: this
+    /// session ends then.
+    Frameless,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// The name is the first datagram; a welcome is awaited.
@@ -100,7 +81,14 @@ enum Phase {
     /// The relay has gone or forgot us: the name is sent until it is answered.
     Rejoining(Rejoining),
     /// `/quit` is sent, its answer awaited.
-    Leaving { is_sent: bool, until: Instant },
+    Leaving {
+        is_sent: bool,
+        until: Instant,
+        /// How often it is sent again if there is no answer.
+        again: u8,
+        /// To come back with frames.
+        for_frames: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,17 +130,23 @@ struct Ending {
 }
 
 impl Session {
-    /// A session that is to join under `name`, which must be clean.
-    pub(super) fn new(now: Instant, name: String, speaker: Speaker, is_classic: bool) -> Self {
+    /// A session that is to join under `name`, which must be clean, and to say `lines`.
+    pub(super) fn new(
+        now: Instant,
+        name: String,
+        speaker: Speaker,
+        server: Server,
+        lines: Vec<Line>,
+    ) -> Self {
         Self {
             speaker,
-            is_classic,
+            server,
             name,
             phase: Phase::Joining {
                 is_sent: false,
                 until: now + WELCOME_WAIT,
             },
-            outbox: Outbox::new(now),
+            outbox: Outbox::new(now, lines),
             asked: Asked::default(),
             history: 0,
             has_heard: false,
@@ -164,78 +158,21 @@ impl Session {
             end: None,
         }
     }
+}
 
-    /// Says something on behalf of the program.
-    pub(super) fn status(&mut self, text: impl Into<String>) {
-        self.output.push_back(Shown::status(text));
-    }
-
-    /// Starts again at another address, with the lines that wait.
-    pub(super) fn join_elsewhere(&mut self, now: Instant) {
-        self.outbox.queue_all(now);
-        self.phase = Phase::Joining {
-            is_sent: false,
-            until: now + WELCOME_WAIT,
-        };
-        self.started_at = now;
-        self.end = None;
-    }
-
-    /// How many lines wait to be sent.
-    pub(super) fn queued(&self) -> usize {
-        self.outbox.len()
-    }
-
-    /// How it ended, once it has.
-    pub(super) fn end(&self) -> Option<&End> {
-        self.end.as_ref()
-    }
-
-    /// The next line to show.
-    pub(super) fn poll_output(&mut self) -> Option<Shown> {
-        self.output.pop_front()
-    }
-
-    /// A line was typed or read; says whether there was anything to say in it.
-    pub(super) fn handle_line(&mut self, now: Instant, text: &str) -> bool {
-        let text: String = clean(text).collect();
-        if wire::is_blank(&text) {
-            return false;
+impl Dialect for Session {
+    fn handle_datagram(&mut self, now: Instant, _path: Path, payload: &[u8]) {
+        if payload.is_empty() {
+            return;
         }
-        match self.speaker {
-            Speaker::Person if text.trim() == "/quit" => self.handle_end_of_input(now),
-            Speaker::Person => self.outbox.push(Line::Typed(text)),
-            Speaker::Program => self.outbox.push(Line::Said(text)),
-        }
-        true
-    }
-
-    /// There are no more lines to come: leaves when all is said.
-    pub(super) fn handle_end_of_input(&mut self, now: Instant) {
-        self.ending.get_or_insert(Ending {
-            since: now,
-            drained: None,
-        });
-    }
-
-    /// Leaves at once.
-    pub(super) fn handle_leave(&mut self, now: Instant) {
-        match self.phase {
-            Phase::Leaving { .. } => {}
-            Phase::Welcomed { .. } => {
-                self.phase = Phase::Leaving {
-                    is_sent: false,
-                    until: now + GOODBYE,
-                }
-            }
-            Phase::Joining { .. } | Phase::Unwelcomed | Phase::Rejoining(_) => {
-                self.finish(End::Left);
-            }
+        self.has_heard = true;
+        self.heard_at = now;
+        for line in wire::lines(payload) {
+            self.handle_received(now, &line);
         }
     }
 
-    /// The network said that nobody listens there, or that there is no way there.
-    pub(super) fn handle_refused(&mut self, now: Instant, why: &str) {
+    fn handle_refused(&mut self, now: Instant, why: &str) {
         match &mut self.phase {
             Phase::Joining { .. } => self.finish(End::Refused(why.into())),
             Phase::Unwelcomed if !self.has_heard && now < self.started_at + WELCOME_WAIT => {
@@ -243,25 +180,59 @@ impl Session {
             }
             Phase::Unwelcomed | Phase::Welcomed { .. } => {
                 self.outbox.queue_recent(now);
-                self.status(format!("the relay has gone ({why}); joining again"));
+                self.say(format!("the relay has gone ({why}); joining again"));
                 self.rejoin(now, now + ACCEPTED, Why::Doubt);
             }
             Phase::Rejoining(rejoining) => rejoining.tried = None,
-            Phase::Leaving { .. } => self.finish(End::Left),
+            Phase::Leaving { .. } => self.finish_leaving(),
         }
     }
 
-    /// Time passed; extra calls do nothing.
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
+    fn handle_line(&mut self, now: Instant, text: &str) -> bool {
+        match Typed::read(self.speaker, text) {
+            Typed::Blank => return false,
+            Typed::Quit => self.handle_end_of_input(now),
+            Typed::Line(line) => self.outbox.push(line),
+        }
+        true
+    }
+
+    fn handle_end_of_input(&mut self, now: Instant) {
+        self.ending.get_or_insert(Ending {
+            since: now,
+            drained: None,
+        });
+    }
+
+    fn handle_leave(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Leaving { .. } => {}
+            Phase::Welcomed { .. } => {
+                self.phase = Phase::Leaving {
+                    is_sent: false,
+                    until: now + GOODBYE,
+                    again: 0,
+                    for_frames: false,
+                };
+            }
+            Phase::Joining { .. } | Phase::Unwelcomed | Phase::Rejoining(_) => {
+                self.finish(End::Left);
+            }
+        }
+    }
+
+    fn handle_network_change(&mut self, _now: Instant) {}
+
+    fn handle_timeout(&mut self, now: Instant) {
         self.outbox.handle_timeout(now);
         match self.phase {
             Phase::Joining { until, .. } if now >= until => self.give_up_welcome(),
             Phase::Rejoining(rejoining) => self.check_rejoining(now, rejoining),
             Phase::Welcomed { .. } if self.outbox.pace.is_unanswered(now) => {
-                self.status("the relay does not answer; joining again");
+                self.say("the relay does not answer; joining again");
                 self.rejoin(now, now, Why::Doubt);
             }
-            Phase::Leaving { until, .. } if now >= until => self.finish(End::Left),
+            Phase::Leaving { until, .. } if now >= until => self.repeat_goodbye(now),
             Phase::Joining { .. }
             | Phase::Unwelcomed
             | Phase::Welcomed { .. }
@@ -270,8 +241,7 @@ impl Session {
         self.check_ending(now);
     }
 
-    /// When to call [`Self::handle_timeout`] and [`Self::poll_transmit`] next.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    fn poll_timeout(&self) -> Option<Instant> {
         let phase = match self.phase {
             Phase::Joining { until, .. } | Phase::Leaving { until, .. } => Some(until),
             Phase::Unwelcomed => None,
@@ -293,8 +263,7 @@ impl Session {
         [phase, line, quiet].into_iter().flatten().min()
     }
 
-    /// The next datagram to send.
-    pub(super) fn poll_transmit(&mut self, now: Instant) -> Option<Vec<u8>> {
+    fn poll_transmit(&mut self, now: Instant) -> Option<(Path, Vec<u8>)> {
         if self.end.is_some() {
             return None;
         }
@@ -303,19 +272,80 @@ impl Session {
             self.sent_at = now;
         }
         self.check_drained(now);
-        payload
+        payload.map(|payload| (Path(0), payload))
     }
 
-    /// A datagram arrived.
-    pub(super) fn handle_datagram(&mut self, now: Instant, payload: &[u8]) {
-        if payload.is_empty() {
-            return;
+    fn poll_output(&mut self) -> Option<Shown> {
+        self.output.pop_front()
+    }
+
+    fn status(&mut self, text: String) {
+        self.say(text);
+    }
+
+    fn queued(&self) -> usize {
+        self.outbox.len()
+    }
+
+    fn end(&self) -> Option<&End> {
+        self.end.as_ref()
+    }
+
+    fn take_lines(&mut self, now: Instant) -> Vec<Line> {
+        if matches!(self.end, Some(End::Refused(_))) {
+            self.outbox.queue_all(now);
         }
-        self.has_heard = true;
-        self.heard_at = now;
-        for line in wire::lines(payload) {
-            self.handle_received(now, &line);
+        self.outbox.take_all()
+    }
+}
+
+impl Session {
+    fn say(&mut self, text: impl Into<String>) {
+        self.output.push_back(Shown::status(text));
+    }
+
+    /// The relay that welcomed us will know frames: gives the seat back.
+    fn leave_for_frames(&mut self, now: Instant) {
+        self.phase = Phase::Leaving {
+            is_sent: false,
+            until: now + GOODBYE,
+            again: 2,
+            for_frames: true,
+        };
+    }
+
+    fn repeat_goodbye(&mut self, now: Instant) {
+        if let Phase::Leaving {
+            is_sent,
+            until,
+            again: again @ 1..,
+            ..
+        } = &mut self.phase
+        {
+            *is_sent = false;
+            *until = now + GOODBYE;
+            *again -= 1;
+        } else {
+            self.finish_leaving();
         }
+    }
+
+    fn finish_leaving(&mut self) {
+        self.finish(if self.is_for_frames() {
+            End::Welcomed
+        } else {
+            End::Left
+        });
+    }
+
+    fn is_for_frames(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Leaving {
+                for_frames: true,
+                ..
+            }
+        )
     }
 
     /// Says the name again, from `next` on, until it is answered.
@@ -338,7 +368,7 @@ impl Session {
             Phase::Joining { is_sent: true, .. } | Phase::Leaving { is_sent: true, .. } => None,
             Phase::Joining { is_sent, .. } => {
                 *is_sent = true;
-                if self.is_classic {
+                if self.server == Server::Classic {
                     self.phase = Phase::Unwelcomed;
                 }
                 Some(self.name.clone().into_bytes())
@@ -393,7 +423,7 @@ impl Session {
                     }
                     return Some(payload.into_bytes());
                 }
-                Next::TooLong => self.status("not sent: a command has at most 1024 bytes"),
+                Next::TooLong => self.say("not sent: a command has at most 1024 bytes"),
                 Next::Nothing => return None,
             }
         }
@@ -407,7 +437,7 @@ impl Session {
             ));
             return;
         }
-        self.status(
+        self.say(
             "no answer for 5 s: an old server, a firewall, or nobody; sending what you type anyway",
         );
         self.phase = Phase::Unwelcomed;
@@ -415,7 +445,7 @@ impl Session {
 
     fn check_rejoining(&mut self, now: Instant, rejoining: Rejoining) {
         if rejoining.accepted_at().is_some_and(|at| now >= at) {
-            self.status(format!("joined again as {}{MAY_MISS}", self.name));
+            self.say(format!("joined again as {}{MAY_MISS}", self.name));
             self.phase = Phase::Unwelcomed;
             return;
         }
@@ -476,10 +506,10 @@ impl Session {
             return;
         }
         match self.outbox.len() {
-            _ if matches!(end, End::Refused(_)) => {}
+            _ if matches!(end, End::Refused(_) | End::Welcomed) => {}
             0 => {}
-            1 => self.status("1 line was not sent"),
-            lines => self.status(format!("{lines} lines were not sent")),
+            1 => self.say("1 line was not sent"),
+            lines => self.say(format!("{lines} lines were not sent")),
         }
         self.end = Some(end);
     }

@@ -19,8 +19,9 @@ use rustyline::{
 };
 
 use super::conversation::{Conversation, Event, Output};
-use super::output::{Format, Shown, columns};
+use super::output::{Format, Kind, Shown, columns};
 use crate::Error;
+use crate::signals::{self, Place};
 
 /// What stands before the line that is typed.
 const PROMPT: &str = "> ";
@@ -106,7 +107,8 @@ impl Terminal {
             .editor
             .create_external_printer()
             .map_err(|error| Error::Failure(format!("the terminal: {error}")))?;
-        super::signals::watch(conversation.sender(), super::signals::Place::Terminal)?;
+        let leave = conversation.sender();
+        signals::watch(Place::Terminal, move || leave.send(Event::Leave).is_ok())?;
         let mode = Mode::quiet();
         let gate = self.gate.clone();
         let sender = conversation.sender();
@@ -168,8 +170,12 @@ impl<P: ExternalPrinter> Output for Screen<P> {
             ..self.format
         };
         let mut text = NO_WRAP.to_owned();
-        for line in lines {
+        // what was typed here is on the screen already
+        for line in lines.iter().filter(|line| line.kind != Kind::Own) {
             line.write_text(format, &now, &mut text);
+        }
+        if text == NO_WRAP {
+            return Ok(());
         }
         // a line end must stay the last: the editor would add another
         text.insert_str(text.len() - 1, WRAP);

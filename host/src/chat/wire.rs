@@ -1,6 +1,5 @@
 //! The plain dialect as a client reads and writes it. See `core/PROTOCOL.md`.
 
-use core::net::IpAddr;
 use core::str::from_utf8;
 
 use kilochat_core::{LINE_MAX, NAME_MAX, SEPARATOR, clean};
@@ -98,9 +97,13 @@ pub(super) fn is_blank(text: &str) -> bool {
     text.chars().all(char::is_whitespace)
 }
 
-/// The start of `text` that fits in one line behind `name`, and the rest.
-pub(super) fn split<'a>(text: &'a str, name: &str) -> (&'a str, &'a str) {
-    let room = LINE_MAX - SEPARATOR.len() - name.len().min(NAME_MAX);
+/// How many bytes of text fit in one line behind `name`.
+pub(super) fn room(name: &str) -> usize {
+    LINE_MAX - SEPARATOR.len() - name.len().min(NAME_MAX)
+}
+
+/// The start of `text` that fits in `room` bytes, and the rest.
+pub(super) fn split(text: &str, room: usize) -> (&str, &str) {
     text.split_at(text.floor_char_boundary(room))
 }
 
@@ -146,41 +149,6 @@ pub(super) fn is_made_of(name: &str, text: &str) -> bool {
     let is_whole = name.chars().count() == text.chars().count();
     let is_cut = name.len() + 4 > NAME_MAX;
     is_numbered || (rest.is_empty() && (is_whole || is_cut))
-}
-
-/// A HOST[:PORT] as a person writes it.
-///
-/// # Errors
-///
-/// A sentence for that person when there is no host, or the port is no port.
-pub(super) fn host_and_port(text: &str, port: u16) -> Result<(String, u16), String> {
-    let text = text.trim();
-    let (host, written) = if let Some(rest) = text.strip_prefix('[') {
-        let Some((host, rest)) = rest.split_once(']') else {
-            return Err(format!("{text}: the ] is missing"));
-        };
-        match rest.strip_prefix(':') {
-            Some(port) => (host, Some(port)),
-            None if rest.is_empty() => (host, None),
-            None => return Err(format!("{text}: write [ADDRESS]:PORT")),
-        }
-    } else if text.parse::<IpAddr>().is_ok() || text.matches(':').count() > 1 {
-        (text, None)
-    } else {
-        match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        }
-    };
-    if host.is_empty() || host.contains(char::is_whitespace) {
-        return Err(format!("{text:?}: write HOST or HOST:PORT"));
-    }
-    let port = match written.map(str::parse) {
-        None => port,
-        Some(Ok(port)) if port != 0 => port,
-        Some(_) => return Err(format!("{text}: a port is a number from 1 to 65535")),
-    };
-    Ok((host.into(), port))
 }
 
 fn meaning(text: &str) -> Meaning<'_> {
@@ -385,7 +353,7 @@ mod tests {
                     let mut rest = text.as_str();
                     let mut joined = String::new();
                     while !rest.is_empty() {
-                        let (piece, after) = split(rest, name);
+                        let (piece, after) = split(rest, room(name));
                         assert!(!piece.is_empty());
                         assert!(name.len() + SEPARATOR.len() + piece.len() <= LINE_MAX);
                         let is_full =
@@ -421,31 +389,5 @@ mod tests {
         assert!(!is_made_of("hello", "hello there"));
         assert!(!is_made_of("Ada", "hello"));
         assert!(!is_made_of("Ada", ""));
-    }
-
-    #[test]
-    fn hosts_and_ports_are_read_as_people_write_them() {
-        let good = [
-            ("relay.local", "relay.local", 10888),
-            ("relay.local:7", "relay.local", 7),
-            ("10.0.0.1", "10.0.0.1", 10888),
-            ("10.0.0.1:99", "10.0.0.1", 99),
-            ("::1", "::1", 10888),
-            ("fe80::1%eth0", "fe80::1%eth0", 10888),
-            ("[::1]", "::1", 10888),
-            ("[::1]:99", "::1", 99),
-        ];
-        for (text, host, port) in good {
-            assert_eq!(
-                host_and_port(text, 10888),
-                Ok((host.into(), port)),
-                "{text}"
-            );
-        }
-        for text in [
-            "", " ", ":1", "a:", "a:0", "a:65536", "a:x", "[::1", "[::1]x", "a b", "[]:1",
-        ] {
-            assert!(host_and_port(text, 10888).is_err(), "{text}");
-        }
     }
 }

@@ -4,17 +4,19 @@
 //! lone line goes out at once, and under load lines share datagrams without a timer.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
-use kilochat_core::{DATAGRAM_MAX, Delivery, Event, Instant, Relay, Reply, Unreachable};
+use kilochat_core::{DATAGRAM_MAX, Delivery, Instant, Relay, Reply, Unreachable};
 use mio::{Events, Interest, Poll, Token, Waker};
 use static_cell::ConstStaticCell;
 
 use super::journal::{Journal, Record};
 use super::transport::{Route, Transport};
+use super::worker::Worker;
 use super::{config, sockets};
 use crate::Error;
 use crate::args::{RelayArguments, SEATS_MAX};
@@ -22,13 +24,25 @@ use crate::args::{RelayArguments, SEATS_MAX};
 /// Bytes of lines that the relay keeps.
 const RING: usize = 1 << 20;
 
-type HostRelay = Relay<{ SEATS_MAX as usize }, RING>;
+/// Datagrams on their way to a peer that acknowledges them.
+const WINDOW: usize = 32;
+
+type HostRelay = Relay<{ SEATS_MAX as usize }, RING, WINDOW>;
 
 /// Static, so that it is never on a stack and takes memory only where it is used.
 static RELAY: ConstStaticCell<HostRelay> = ConstStaticCell::new(Relay::new());
 
 /// The most datagrams that are taken from a socket before what they made due is sent.
 const BATCH: usize = 64;
+
+/// The most datagrams to one destination that are sent at once.
+const SEGMENTS_MAX: usize = 16;
+
+/// So many deliveries of a fan-out are sent before it is thought of sharing the rest of it,
+const ALONE: usize = 64;
+
+/// ... which is done from so many on: waking a thread takes as long as sending some dozens.
+const CROWD: usize = 128;
 
 /// The most reports of unreachable destinations between two looks at them.
 const REPORTS: usize = 64;
@@ -67,6 +81,14 @@ pub struct Server {
     signals: Arc<Signals>,
     waker: Arc<Waker>,
     journal: Journal,
+    /// The datagram that arrived, and those that are to be sent.
+    arrived: Vec<u8>,
+    departing: Vec<u8>,
+    /// Sends a part of large fan-outs, if there is a core for it.
+    worker: Option<Worker>,
+    /// A large fan-out, and what the network did not take of it.
+    crowd: Vec<Delivery>,
+    unsent: Vec<usize>,
     start: std::time::Instant,
     now: Instant,
     /// When a loss in the kernel may be logged again, and what it was when last logged.
@@ -153,12 +175,17 @@ impl Server {
         }
         Ok(Self {
             relay,
-            network,
             poll,
             events: Events::with_capacity(64),
             signals: Arc::default(),
             waker,
             journal,
+            worker: worker(&network.transports),
+            network,
+            crowd: Vec::with_capacity(usize::from(SEATS_MAX)),
+            unsent: Vec::with_capacity(2 * usize::from(SEATS_MAX)),
+            arrived: vec![0; 2 * DATAGRAM_MAX],
+            departing: vec![0; SEGMENTS_MAX * DATAGRAM_MAX],
             start: std::time::Instant::now(),
             now: Instant::default(),
             loss: (Instant::default(), 0),
@@ -191,8 +218,9 @@ impl Server {
             self.tick();
             self.receive();
             let is_flushed = self.send();
-            while let Some(departed) = self.relay.handle_timeout(self.now) {
-                self.journal.write(Record::Departed(departed));
+            while let Some(expired) = self.relay.handle_timeout(self.now) {
+                let relay = &*self.relay;
+                self.journal.write_expired(expired, |seat| relay.peer(seat));
             }
             if self.signals.report.swap(false, Ordering::Relaxed) {
                 self.report(true);
@@ -211,7 +239,7 @@ impl Server {
 
     /// Takes what has arrived, as far as the relay has room for it.
     fn receive(&mut self) {
-        let mut buffer = [0; 2 * DATAGRAM_MAX];
+        let mut buffer = core::mem::take(&mut self.arrived);
         for index in 0..self.network.transports.len() {
             for _ in 0..BATCH {
                 if !self.network.readable[index] || !self.relay.can_receive() {
@@ -222,6 +250,7 @@ impl Server {
                 }
             }
         }
+        self.arrived = buffer;
         self.handle_reports();
         self.note_loss();
     }
@@ -235,18 +264,9 @@ impl Server {
         let event = self
             .relay
             .handle_datagram(self.now, received.source, payload, &mut reply);
-        if let Event::Joined {
-            displaced: Some(departed),
-            ..
-        } = &event
-            && !departed.farewell.is_empty()
-        {
-            let (address, seat) = (departed.address, departed.seat.index());
-            self.network.answer(
-                departed.farewell.as_bytes(),
-                address,
-                self.network.routes[seat],
-            );
+        if let Some((seat, address, farewell)) = event.farewell() {
+            let route = self.network.routes[seat.index()];
+            self.network.answer(farewell, address, route);
         }
         if let Some(seat) = event.seat() {
             self.network.routes[seat.index()] = (socket, received.route);
@@ -262,18 +282,38 @@ impl Server {
 
     /// Sends what is due; returns false if the network would block.
     fn send(&mut self) -> bool {
-        let mut buffer = [0; DATAGRAM_MAX];
-        while let Some(fanout) = self.relay.poll_fanout(self.now, &mut buffer) {
-            let payload = fanout.payload();
-            for delivery in fanout {
+        loop {
+            let room = self.network.segments() * DATAGRAM_MAX;
+            let buffer = &mut self.departing[..room];
+            let Some(fanout) = self.relay.poll_fanout(self.now, buffer) else {
+                return true;
+            };
+            let (payload, mut fanout) = (fanout.payload(), fanout);
+            let alone = if self.worker.is_some() {
+                ALONE
+            } else {
+                usize::MAX
+            };
+            for delivery in fanout.by_ref().take(alone) {
                 if !self.network.deliver(payload, &delivery) {
                     self.relay.refused(delivery);
                     return false;
                 }
             }
+            if let Some(worker) = &self.worker {
+                self.crowd.clear();
+                self.crowd.extend(fanout);
+                self.network
+                    .deliver_all(worker, payload, &self.crowd, &mut self.unsent);
+                for index in self.unsent.iter().rev() {
+                    self.relay.refused(self.crowd[*index]);
+                }
+                if !self.unsent.is_empty() {
+                    return false;
+                }
+            }
             self.handle_reports();
         }
-        true
     }
 
     /// Tells the relay whom the network cannot reach.
@@ -348,6 +388,15 @@ impl Server {
         self.journal.close();
         Ok(())
     }
+}
+
+/// A thread that helps with large fan-outs, where it can have a core of its own.
+fn worker(transports: &[Transport]) -> Option<Worker> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let (payload, destinations) = (SEGMENTS_MAX * DATAGRAM_MAX, usize::from(SEATS_MAX));
+    (cores > 1)
+        .then(|| Worker::start(transports, payload, destinations).ok())
+        .flatten()
 }
 
 /// The sockets, and what is known of the ways to the peers.
@@ -445,8 +494,62 @@ impl Network {
 
     /// Sends a delivery; false means that the network would block.
     fn deliver(&mut self, payload: &[u8], delivery: &Delivery) -> bool {
-        let route = self.routes[delivery.seat.index()];
-        self.send(payload, delivery.address, route) != Outcome::WouldBlock
+        let (index, route) = self.routes[delivery.seat.index()];
+        let to = delivery.address;
+        if payload.len() > DATAGRAM_MAX {
+            let sent = self.transports[index].send_segments(payload, DATAGRAM_MAX, to, &route);
+            match sent {
+                Ok(()) => return true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // then one by one
+                Err(_) => {}
+            }
+        }
+        payload
+            .chunks(DATAGRAM_MAX)
+            .all(|datagram| self.send(datagram, to, (index, route)) != Outcome::WouldBlock)
+    }
+
+    /// Sends a fan-out, the second half of it through the worker. What is `unsent` then would block.
+    fn deliver_all(
+        &mut self,
+        worker: &Worker,
+        payload: &[u8],
+        deliveries: &[Delivery],
+        unsent: &mut Vec<usize>,
+    ) {
+        let half = if deliveries.len() < CROWD {
+            deliveries.len()
+        } else {
+            deliveries.len() / 2
+        };
+        let (ours, theirs) = deliveries.split_at(half);
+        if !theirs.is_empty() {
+            let routes = &self.routes;
+            let route = |delivery: &Delivery| routes[delivery.seat.index()];
+            let destinations = theirs.iter().map(|theirs| (theirs.address, route(theirs)));
+            worker.begin(payload, destinations);
+        }
+        let sent = ours.iter().take_while(|ours| self.deliver(payload, ours));
+        let blocked = sent.count();
+        unsent.clear();
+        if !theirs.is_empty() {
+            worker.finish(unsent);
+            unsent.iter_mut().for_each(|index| *index += half);
+        }
+        // what failed over there may have failed for another's error
+        let mut would_block = blocked < half;
+        unsent.retain(|index| {
+            would_block = would_block || !self.deliver(payload, &deliveries[*index]);
+            would_block
+        });
+        unsent.splice(0..0, blocked..half);
+    }
+
+    /// How many datagrams to one destination may be sent at once.
+    fn segments(&self) -> usize {
+        let segments = self.transports.iter().map(Transport::segments).min();
+        segments.unwrap_or(1).clamp(1, SEGMENTS_MAX)
     }
 
     /// Sends what is sent now or never.

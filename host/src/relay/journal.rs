@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use kilochat_core::{Departed, Event, Instant, Name, PeerInfo, Refusal, Seat, Stats};
+use kilochat_core::{Departed, Event, Expired, Instant, Name, PeerInfo, Refusal, Seat, Stats};
 use tracing::{Level, debug, info, warn};
 
 use super::driver::Counters;
@@ -41,6 +41,8 @@ pub(super) enum Record {
     },
     /// A peer is gone.
     Departed(Departed),
+    /// A peer does not answer.
+    Parked(Name),
     /// So many events were not logged: there were too many in a second.
     LeftOut(u64),
     /// The kernel dropped datagrams.
@@ -120,6 +122,18 @@ impl Journal {
         }
     }
 
+    /// Logs what the passing of time did; `peer` finds whom it did it to.
+    pub(super) fn write_expired<'a>(
+        &mut self,
+        expired: Expired,
+        peer: impl FnOnce(Seat) -> Option<PeerInfo<'a>>,
+    ) {
+        self.write(match expired {
+            Expired::Left(departed) => Record::Departed(departed),
+            Expired::Parked(seat) => Record::Parked(name(peer(seat))),
+        });
+    }
+
     /// Logs what a datagram was; `peer` finds its sender.
     pub(super) fn write_event<'a>(
         &mut self,
@@ -129,12 +143,7 @@ impl Journal {
         peer: impl FnOnce(Seat) -> Option<PeerInfo<'a>>,
     ) {
         if level(&event) <= self.level && self.has_room(now) {
-            let name = event
-                .seat()
-                .and_then(peer)
-                .map(|peer| peer.name)
-                .unwrap_or_default();
-            let name = Name::try_from(name).unwrap_or_default();
+            let name = name(event.seat().and_then(peer));
             self.write(Record::Event {
                 source,
                 name,
@@ -174,11 +183,18 @@ impl Journal {
     }
 }
 
+fn name(peer: Option<PeerInfo<'_>>) -> Name {
+    let name = peer.map(|peer| peer.name).unwrap_or_default();
+    Name::try_from(name).unwrap_or_default()
+}
+
 impl Record {
     fn level(&self) -> Level {
         match self {
             Self::Event { event, .. } => level(event),
-            Self::Listening { .. } | Self::Departed(_) | Self::LeftOut(_) => Level::INFO,
+            Self::Listening { .. } | Self::Departed(_) | Self::Parked(_) | Self::LeftOut(_) => {
+                Level::INFO
+            }
             Self::KernelDropped { .. } => Level::WARN,
             Self::Stats { asked: true, .. } => Level::ERROR,
             Self::Stats { asked: false, .. } => Level::INFO,
@@ -189,12 +205,17 @@ impl Record {
 /// At which level of detail an event is logged.
 fn level(event: &Event) -> Level {
     match event {
-        Event::Joined { .. } | Event::Left(_) | Event::Renamed { .. } | Event::Refused { .. } => {
-            Level::INFO
-        }
-        Event::Said { .. } | Event::Answered { .. } | Event::Helped | Event::Keepalive { .. } => {
-            Level::DEBUG
-        }
+        Event::Joined { .. }
+        | Event::Left(_)
+        | Event::Renamed { .. }
+        | Event::Resumed { .. }
+        | Event::Refused { .. } => Level::INFO,
+        Event::Said { .. }
+        | Event::Answered { .. }
+        | Event::Helped
+        | Event::Challenged
+        | Event::Acknowledged { .. }
+        | Event::Keepalive { .. } => Level::DEBUG,
     }
 }
 
@@ -225,6 +246,7 @@ fn write(record: Record) {
             event,
         } => write_event(source, &name, event),
         Record::Departed(departed) => write_departed(&departed),
+        Record::Parked(name) => info!(%name, "away: does not answer"),
         Record::LeftOut(events) => info!(events, "not logged: too many in a second"),
         Record::KernelDropped { now, total } => warn!(
             dropped = now,
@@ -250,6 +272,17 @@ fn write_event(source: SocketAddr, name: &Name, event: Event) {
             info!(%name, address = %source, "joined");
         }
         Event::Left(departed) => write_departed(&departed),
+        Event::Resumed {
+            moved, displaced, ..
+        } => {
+            if let Some(departed) = displaced {
+                write_departed(&departed);
+            }
+            match moved {
+                Some((from, _)) => info!(%name, address = %source, %from, "resumed"),
+                None => info!(%name, address = %source, "resumed"),
+            }
+        }
         Event::Renamed { from, .. } => info!(%name, %from, "renamed"),
         Event::Refused { seat: Some(_), why } => {
             info!(%name, address = %source, why = why.as_str(), "refused");
@@ -259,6 +292,8 @@ fn write_event(source: SocketAddr, name: &Name, event: Event) {
         }
         Event::Said { lines, .. } => debug!(%name, lines, "said"),
         Event::Answered { .. } => debug!(%name, "answered"),
+        Event::Challenged => debug!(address = %source, "asked for its cookie"),
+        Event::Acknowledged { .. } => debug!(%name, "acknowledged"),
         Event::Helped => debug!(address = %source, "helped"),
         Event::Keepalive { .. } => debug!(%name, "keepalive"),
     }
@@ -279,6 +314,8 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters) {
         lines = relay.lines,
         deliveries = relay.deliveries,
         coalesced = relay.coalesced,
+        resent = relay.resent,
+        gaps = relay.gaps,
         deferred = relay.deferred,
         missed = relay.missed,
         joined = relay.joined,
@@ -288,9 +325,17 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters) {
         renamed = relay.renamed,
         answered = relay.answered,
         keepalives = relay.keepalives,
+        acknowledged = relay.acknowledged,
+        challenged = relay.challenged,
+        resumed = relay.resumed,
+        parked = relay.parked,
+        unparked = relay.unparked,
         unreachable = relay.unreachable,
         untold = relay.untold,
         refused_frame = relay.refused(Refusal::Frame),
+        refused_session = relay.refused(Refusal::Session),
+        refused_dialect = relay.refused(Refusal::Dialect),
+        refused_late = relay.refused(Refusal::Late),
         refused_too_long = relay.refused(Refusal::TooLong),
         refused_not_utf8 = relay.refused(Refusal::NotUtf8),
         refused_blank = relay.refused(Refusal::Blank),
@@ -299,7 +344,7 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters) {
         refused_foreign = relay.refused(Refusal::Foreign),
         refused_full = relay.refused(Refusal::Full),
         send_errors = counters.send_errors,
-        resent = counters.resent,
+        sent_again = counters.resent,
         replies_lost = counters.replies_lost,
         own = counters.own,
         receive_errors = counters.receive_errors,

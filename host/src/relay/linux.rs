@@ -1,6 +1,7 @@
 //! The transport with what Linux adds: each peer is answered from the very address and interface
 //! that it wrote to (`IP_PKTINFO`, ip(7); `IPV6_PKTINFO`, RFC 3542 section 6), ICMP errors name
-//! their destination (`IP_RECVERR`), and the kernel tells what it dropped (`SO_RXQ_OVFL`).
+//! their destination (`IP_RECVERR`), the kernel tells what it dropped (`SO_RXQ_OVFL`), and takes
+//! several datagrams to one destination in a call (`UDP_SEGMENT`, udp(7)).
 
 use core::mem::size_of;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -35,6 +36,8 @@ pub(super) struct Transport {
     is_v6: bool,
     control: Vec<u8>,
     dropped: u64,
+    /// Whether no way out has refused several datagrams in a call.
+    has_segments: bool,
 }
 
 impl Transport {
@@ -60,6 +63,21 @@ impl Transport {
             is_v6: address.is_ipv6(),
             control: vec![0; CONTROL],
             dropped: 0,
+            has_segments: true,
+        })
+    }
+
+    /// The same socket once more, for another thread to send through.
+    ///
+    /// # Errors
+    ///
+    /// When there can be no more handles.
+    pub(super) fn another(&self) -> io::Result<Self> {
+        let socket = std::net::UdpSocket::from(SockRef::from(&self.socket).try_clone()?);
+        Ok(Self {
+            socket: UdpSocket::from_std(socket),
+            control: Vec::new(),
+            ..*self
         })
     }
 
@@ -108,11 +126,58 @@ impl Transport {
     /// `WouldBlock` when the network takes nothing now; anything else concerns this destination
     /// or, where [`next_unreachable`](Self::next_unreachable) names one, another.
     pub(super) fn send(&self, payload: &[u8], to: SocketAddr, route: &Route) -> io::Result<()> {
+        self.send_with(payload, to, &route.control[..usize::from(route.length)])
+    }
+
+    /// Sends several datagrams to one destination, each of `segment` bytes but for the last, which may
+    /// be shorter.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when the network takes nothing now; after any other none was sent, and they may be
+    /// one by one.
+    pub(super) fn send_segments(
+        &mut self,
+        payload: &[u8],
+        segment: usize,
+        to: SocketAddr,
+        route: &Route,
+    ) -> io::Result<()> {
+        const SPACE: usize = size_of::<libc::cmsghdr>() + size_of::<usize>();
+        let mut control = [0; 40 + SPACE];
+        let length = usize::from(route.length);
+        control[..length].copy_from_slice(&route.control[..length]);
+        // more than a datagram can have is as good as the most
+        let bytes = u16::try_from(segment).unwrap_or(u16::MAX).to_ne_bytes();
+        write_control(
+            &mut control[length..],
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            &bytes,
+        );
+        let sent = self.send_with(payload, to, &control[..length + SPACE]);
+        if let Err(error) = &sent
+            && matches!(
+                error.raw_os_error(),
+                Some(libc::EIO | libc::EOPNOTSUPP | libc::ENOPROTOOPT)
+            )
+        {
+            self.has_segments = false;
+        }
+        sent
+    }
+
+    /// How many datagrams to one destination it is worth to have at once.
+    pub(super) const fn segments(&self) -> usize {
+        if self.has_segments { 16 } else { 1 }
+    }
+
+    fn send_with(&self, payload: &[u8], to: SocketAddr, control: &[u8]) -> io::Result<()> {
         let to = SockAddr::from(mapped(to, self.is_v6));
         let parts = [IoSlice::new(payload)];
         let mut message = MsgHdr::new().with_addr(&to).with_buffers(&parts);
-        if route.length > 0 {
-            message = message.with_control(&route.control[..usize::from(route.length)]);
+        if !control.is_empty() {
+            message = message.with_control(control);
         }
         let sent = SockRef::from(&self.socket).sendmsg(&message, libc::MSG_DONTWAIT);
         sent.map(drop).map_err(|error| match error.raw_os_error() {
@@ -187,19 +252,24 @@ impl Route {
         }
     }
 
-    /// A control message as cmsg(3) lays it out; the kernel copies it, so it may lie anywhere.
     fn from_control(level: i32, kind: i32, data: &[u8]) -> Self {
-        const HEADER: usize = size_of::<libc::cmsghdr>();
         let mut route = Self::default();
-        let length = HEADER + data.len();
-        route.control[..size_of::<usize>()].copy_from_slice(&length.to_ne_bytes());
-        route.control[HEADER - 8..HEADER - 4].copy_from_slice(&level.to_ne_bytes());
-        route.control[HEADER - 4..HEADER].copy_from_slice(&kind.to_ne_bytes());
-        route.control[HEADER..length].copy_from_slice(data);
-        let space = length.next_multiple_of(size_of::<usize>());
+        let space = write_control(&mut route.control, level, kind, data);
         route.length = u8::try_from(space).unwrap_or_default();
         route
     }
+}
+
+/// Writes a control message as cmsg(3) lays it out, and returns how much room it takes; the kernel
+/// copies it, so it may lie anywhere.
+fn write_control(control: &mut [u8], level: i32, kind: i32, data: &[u8]) -> usize {
+    const HEADER: usize = size_of::<libc::cmsghdr>();
+    let length = HEADER + data.len();
+    control[..size_of::<usize>()].copy_from_slice(&length.to_ne_bytes());
+    control[HEADER - 8..HEADER - 4].copy_from_slice(&level.to_ne_bytes());
+    control[HEADER - 4..HEADER].copy_from_slice(&kind.to_ne_bytes());
+    control[HEADER..length].copy_from_slice(data);
+    length.next_multiple_of(size_of::<usize>())
 }
 
 fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
@@ -210,4 +280,40 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
         let v6 = storage.as_sockaddr_in6()?;
         Some(core::net::SocketAddrV6::new(v6.ip(), v6.port(), 0, v6.scope_id()).into())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_arrive_as_datagrams_from_the_address_that_was_written_to() {
+        for (bound, local, remote) in [
+            ("[::]:0", "127.0.0.3", "127.0.0.1"),
+            ("[::]:0", "::1", "::1"),
+            ("0.0.0.0:0", "127.0.0.3", "127.0.0.1"),
+        ] {
+            let socket = UdpSocket::bind(bound.parse().unwrap()).unwrap();
+            let mut transport = Transport::new(socket).unwrap();
+            let port = transport.socket.local_addr().unwrap().port();
+            let client = std::net::UdpSocket::bind((remote, 0)).unwrap();
+            client.connect((local, port)).unwrap();
+            client.send(b"hello").unwrap();
+            let mut buffer = [0; 16];
+            let received = loop {
+                match transport.receive(&mut buffer) {
+                    Ok(received) => break received,
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+            };
+            transport
+                .send_segments(b"aaabbbcc", 3, received.source, &received.route)
+                .unwrap();
+            for segment in ["aaa", "bbb", "cc"] {
+                let length = client.recv(&mut buffer).unwrap();
+                assert_eq!(&buffer[..length], segment.as_bytes());
+            }
+            assert_eq!(transport.segments(), 16);
+        }
+    }
 }

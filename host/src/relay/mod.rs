@@ -5,6 +5,7 @@ mod greeting;
 mod journal;
 mod signals;
 mod sockets;
+mod worker;
 
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "portable.rs")]
@@ -38,7 +39,7 @@ pub fn run(arguments: &RelayArguments) -> Result<(), Error> {
 ///
 /// # Errors
 ///
-/// When a value is more than the core has room for.
+/// When a value is more than the core has room for, or the system has no random numbers.
 fn config(arguments: &RelayArguments) -> Result<Config, Error> {
     let motd = arguments.motd.as_deref().unwrap_or_default();
     let motd = String::try_from(motd).map_err(|_| {
@@ -47,6 +48,9 @@ fn config(arguments: &RelayArguments) -> Result<Config, Error> {
             motd.len()
         ))
     })?;
+    let mut key = [0; 16];
+    getrandom::fill(&mut key)
+        .map_err(|error| Error::Failure(format!("the system has no random numbers: {error}")))?;
     Ok(Config {
         seats: arguments.seats,
         history: arguments.history,
@@ -58,6 +62,7 @@ fn config(arguments: &RelayArguments) -> Result<Config, Error> {
         echo: arguments.echo,
         classic: arguments.classic,
         open: arguments.open,
+        key,
         motd,
         networks: attached_networks().take(NETWORKS_MAX).collect(),
         ..Config::default()

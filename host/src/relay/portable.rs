@@ -8,6 +8,7 @@ use std::io;
 
 use kilochat_core::Unreachable;
 use mio::net::UdpSocket;
+use socket2::SockRef;
 
 use super::driver::{Received, folded, mapped};
 
@@ -31,6 +32,19 @@ impl Transport {
         Ok(Self { socket, is_v6 })
     }
 
+    /// The same socket once more, for another thread to send through.
+    ///
+    /// # Errors
+    ///
+    /// When there can be no more handles.
+    pub(super) fn another(&self) -> io::Result<Self> {
+        let socket = std::net::UdpSocket::from(SockRef::from(&self.socket).try_clone()?);
+        Ok(Self {
+            socket: UdpSocket::from_std(socket),
+            ..*self
+        })
+    }
+
     /// # Errors
     ///
     /// `WouldBlock` when nothing has arrived; anything else may be tried again.
@@ -51,6 +65,24 @@ impl Transport {
         self.socket
             .send_to(payload, mapped(to, self.is_v6))
             .map(drop)
+    }
+
+    /// # Errors
+    ///
+    /// Always: several datagrams in a call are nothing that this system is known to take.
+    pub(super) fn send_segments(
+        &mut self,
+        _payload: &[u8],
+        _segment: usize,
+        _to: SocketAddr,
+        _route: &Route,
+    ) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// How many datagrams to one destination it is worth to have at once.
+    pub(super) const fn segments(&self) -> usize {
+        1
     }
 
     /// Whom the network has reported as unreachable: here it does not say.
@@ -96,5 +128,8 @@ mod tests {
             (transport.next_unreachable(), transport.dropped()),
             (None, 0)
         );
+        let nobody = "127.0.0.1:9".parse().unwrap();
+        assert!(transport.send_segments(b"", 1, nobody, &Route).is_err());
+        assert_eq!(transport.another().unwrap().segments(), 1);
     }
 }

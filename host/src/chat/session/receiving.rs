@@ -4,9 +4,10 @@ use core::time::Duration;
 use std::time::Instant;
 
 use super::super::asked::Asker;
+use super::super::dialect::{End, MAY_MISS, Speaker};
 use super::super::output::{Kind, Shown};
 use super::super::wire::{self, Meaning, Received};
-use super::{ACCEPTED, End, MAY_MISS, Phase, Session, Speaker, Why};
+use super::{ACCEPTED, Phase, Server, Session, Why};
 
 /// A second welcome so soon after the first is the network's doing.
 const DOUBLED: Duration = Duration::from_millis(500);
@@ -49,9 +50,11 @@ impl Session {
             Meaning::Full if matches!(self.phase, Phase::Rejoining(_)) => {
                 self.finish(End::Failed(format!("the relay refused: {text}")));
             }
+            // the first goodbye was heard, its answer lost
+            Meaning::Nameless if self.is_for_frames() => self.finish_leaving(),
             Meaning::Nameless if is_welcomed => {
                 self.show(Kind::Notice, None, text);
-                self.status("the relay was restarted; joining again");
+                self.say("the relay was restarted; joining again");
                 self.outbox.queue_recent(now);
                 self.outbox.queue_last();
                 self.rejoin(now, now, Why::Forgotten);
@@ -59,24 +62,20 @@ impl Session {
             Meaning::Stopping if is_welcomed => {
                 self.show(Kind::Notice, None, text);
                 self.outbox.queue_recent(now);
-                self.status("waiting for the relay, to join again");
+                self.say("waiting for the relay, to join again");
                 self.rejoin(now, now + ACCEPTED, Why::Told);
             }
             Meaning::GivenAway if is_welcomed => {
                 self.show(Kind::Notice, None, text);
-                self.status("joining again");
+                self.say("joining again");
                 self.rejoin(now, now, Why::Told);
             }
             Meaning::Bye if matches!(self.phase, Phase::Leaving { .. }) => {
                 self.show(Kind::Notice, None, text);
-                self.finish(End::Left);
+                self.finish_leaving();
             }
             Meaning::Lost(lost) => {
-                self.output.push_back(Shown {
-                    kind: Kind::Notice,
-                    name: None,
-                    text: text.into(),
-                });
+                self.output.push_back(Shown::new(Kind::Notice, None, text));
                 self.history = self.history.saturating_sub(lost);
             }
             Meaning::Full
@@ -94,9 +93,11 @@ impl Session {
         if is_doubled && name == self.name {
             return;
         }
-        self.history = 0;
-        self.show(Kind::Notice, None, text);
-        self.history = history;
+        if self.server != Server::Frameless {
+            self.history = 0;
+            self.show(Kind::Notice, None, text);
+            self.history = history;
+        }
         let _ = self.asked.take(name);
         let is_ours = wire::is_made_of(name, &self.name);
         let is_asked = match self.phase {
@@ -105,13 +106,20 @@ impl Session {
             Phase::Welcomed { .. } | Phase::Rejoining(_) => is_ours,
             Phase::Leaving { .. } => return,
         };
+        if self.server == Server::Frameless {
+            if !is_asked {
+                self.outbox.queue_mistaken(name);
+            }
+            self.leave_for_frames(now);
+            return;
+        }
         if !is_asked {
             self.handle_mistaken(now, name);
             return;
         }
         if let Phase::Welcomed { .. } = self.phase {
             self.outbox.queue_recent(now);
-            self.status(format!("the relay was restarted; joined again{MAY_MISS}"));
+            self.say(format!("the relay was restarted; joined again{MAY_MISS}"));
         }
         self.enter(now, name, true);
     }
@@ -120,13 +128,13 @@ impl Session {
     fn handle_mistaken(&mut self, now: Instant, name: &str) {
         if self.outbox.has_renamed(name) {
             if !matches!(self.phase, Phase::Rejoining(_)) {
-                self.status(format!("the relay was restarted; joined again{MAY_MISS}"));
+                self.say(format!("the relay was restarted; joined again{MAY_MISS}"));
             }
             self.enter(now, name, true);
             return;
         }
         self.outbox.queue_mistaken(name);
-        self.status("the relay was restarted; joining again");
+        self.say("the relay was restarted; joining again");
         self.phase = Phase::Welcomed { since: now };
         self.rejoin(now, now, Why::Forgotten);
     }
@@ -165,7 +173,7 @@ impl Session {
                 Why::Forgotten => true,
             };
             let end = if may_miss { MAY_MISS } else { "" };
-            self.status(format!("joined again as {name}{end}"));
+            self.say(format!("joined again as {name}{end}"));
         }
         self.name = name.into();
         self.outbox.pace.reset(now);
@@ -175,20 +183,18 @@ impl Session {
     /// Somebody talks, but there was no welcome.
     fn notice_old_server(&mut self) {
         if self.speaker == Speaker::Person && matches!(self.phase, Phase::Joining { .. }) {
-            self.status(
-                "no welcome: this is an old server, which gets what you type as you type it",
-            );
+            self.say("no welcome: this is an old server, which gets what you type as you type it");
             self.phase = Phase::Unwelcomed;
         }
     }
 
     fn show(&mut self, kind: Kind, name: Option<&str>, text: &str) {
+        if self.is_for_frames() {
+            return; // it comes again as history
+        }
         let is_history = self.history > 0;
         self.history = self.history.saturating_sub(1);
-        self.output.push_back(Shown {
-            kind: if is_history { Kind::History } else { kind },
-            name: name.map(Into::into),
-            text: text.into(),
-        });
+        let kind = if is_history { Kind::History } else { kind };
+        self.output.push_back(Shown::new(kind, name, text));
     }
 }

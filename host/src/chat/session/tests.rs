@@ -14,14 +14,14 @@ struct Bench {
 
 impl Bench {
     fn new(speaker: Speaker) -> Self {
-        Self::with(speaker, false)
+        Self::with(speaker, Server::Unknown)
     }
 
-    fn with(speaker: Speaker, is_classic: bool) -> Self {
+    fn with(speaker: Speaker, server: Server) -> Self {
         let now = Instant::now();
         Self {
             now,
-            session: Session::new(now, "Ada".into(), speaker, is_classic),
+            session: Session::new(now, "Ada".into(), speaker, server, Vec::new()),
             shown: Vec::new(),
         }
     }
@@ -39,7 +39,7 @@ impl Bench {
     fn sent(&mut self) -> Vec<String> {
         self.session.handle_timeout(self.now);
         let mut payloads = Vec::new();
-        while let Some(payload) = self.session.poll_transmit(self.now) {
+        while let Some((_, payload)) = self.session.poll_transmit(self.now) {
             payloads.push(String::from_utf8(payload).unwrap());
         }
         while let Some(shown) = self.session.poll_output() {
@@ -67,7 +67,8 @@ impl Bench {
     }
 
     fn receive(&mut self, line: &str) {
-        self.session.handle_datagram(self.now, line.as_bytes());
+        self.session
+            .handle_datagram(self.now, Path(0), line.as_bytes());
         while let Some(shown) = self.session.poll_output() {
             self.shown.push(shown);
         }
@@ -122,7 +123,7 @@ fn a_person_goes_on_after_five_seconds_and_is_alone_with_the_typed_text() {
 
 #[test]
 fn a_classic_server_gets_lines_at_once() {
-    let mut bench = Bench::with(Speaker::Program, true);
+    let mut bench = Bench::with(Speaker::Program, Server::Classic);
     assert!(bench.session.handle_line(bench.now, "/one"));
     assert_eq!(bench.sent(), ["Ada", "/one"]);
     bench.session.handle_end_of_input(bench.now);
@@ -203,15 +204,17 @@ fn what_arrives_is_clean() {
     bench.receive("Bob : \x1b[2Jx\u{9b}31m\u{202e}\r\n* a\tb\n");
     assert_eq!(bench.shown[0].text, "?[2Jx\u{fffd}31m\u{fffd}");
     assert_eq!(bench.shown[1].text, "a b");
-    bench.session.handle_datagram(bench.now, b"B\xffb : x");
+    bench
+        .session
+        .handle_datagram(bench.now, Path(0), b"B\xffb : x");
     bench.sent();
     assert_eq!(bench.shown[2].name.as_deref(), Some("B\u{fffd}b"));
 }
 
 #[test]
 fn refused_at_first_is_the_end() {
-    for is_classic in [false, true] {
-        let mut bench = Bench::with(Speaker::Person, is_classic);
+    for server in [Server::Unknown, Server::Classic, Server::Frameless] {
+        let mut bench = Bench::with(Speaker::Person, server);
         bench.sent();
         bench.refuse();
         assert_eq!(bench.session.end(), Some(&End::Refused("refused".into())));
@@ -220,13 +223,52 @@ fn refused_at_first_is_the_end() {
 
 #[test]
 fn refused_at_first_goes_on_at_the_next_address_with_all_lines() {
-    let mut bench = Bench::with(Speaker::Program, true);
+    let mut bench = Bench::with(Speaker::Program, Server::Classic);
     assert!(bench.session.handle_line(bench.now, "one"));
     assert_eq!(bench.sent(), ["Ada", "one"]);
     bench.refuse();
-    bench.session.join_elsewhere(bench.now);
-    assert_eq!(bench.session.end(), None);
-    assert_eq!(bench.sent(), ["Ada", "one"]);
+    let lines = bench.session.take_lines(bench.now);
+    assert_eq!(lines, [Line::Said("one".into())]);
+}
+
+#[test]
+fn a_welcome_that_was_not_expected_leads_back_to_frames() {
+    for goodbye in ["* bye", "* say your name first"] {
+        let mut bench = Bench::with(Speaker::Person, Server::Frameless);
+        assert_eq!(bench.sent(), ["Ada"]);
+        bench.session.handle_line(bench.now, "one");
+        bench.receive(WELCOME);
+        bench.receive("Bob : a line of the history");
+        assert_eq!(bench.sent(), ["/quit"]);
+        assert_eq!(bench.pass(Duration::from_millis(200)), ["/quit"]);
+        bench.receive(goodbye);
+        assert_eq!(bench.session.end(), Some(&End::Welcomed));
+        assert_eq!(bench.shown, [], "it comes again with frames");
+        let lines = bench.session.take_lines(bench.now);
+        assert_eq!(lines, [Line::Typed("one".into())]);
+    }
+}
+
+#[test]
+fn a_goodbye_that_nobody_answers_leads_back_to_frames_all_the_same() {
+    let mut bench = Bench::with(Speaker::Program, Server::Frameless);
+    bench.sent();
+    bench.receive(WELCOME);
+    assert_eq!(bench.pass(Duration::from_secs(1)), ["/quit"; 3]);
+    assert_eq!(bench.session.end(), Some(&End::Welcomed));
+}
+
+#[test]
+fn a_line_that_became_a_name_is_said_with_frames() {
+    let mut bench = Bench::with(Speaker::Person, Server::Frameless);
+    bench.pass(Duration::from_secs(5));
+    assert_eq!(bench.say("hello there"), ["hello there"]);
+    bench.receive("* welcome hello there: 1 here (hello there); /help lists commands");
+    assert_eq!(bench.sent(), ["/quit"]);
+    bench.receive("* bye");
+    assert_eq!(bench.session.end(), Some(&End::Welcomed));
+    let lines = bench.session.take_lines(bench.now);
+    assert_eq!(lines, [Line::Said("hello there".into())]);
 }
 
 #[test]
@@ -335,7 +377,7 @@ fn a_rename_is_remembered() {
 
 #[test]
 fn an_old_server_that_comes_back_gets_name_and_line() {
-    let mut bench = Bench::with(Speaker::Person, true);
+    let mut bench = Bench::with(Speaker::Person, Server::Classic);
     assert_eq!(bench.sent(), ["Ada"]);
     bench.now += Duration::from_secs(60);
     assert_eq!(bench.say("one"), ["one"]);
@@ -509,7 +551,7 @@ fn in_every_phase() -> Vec<(&'static str, Bench)> {
         rejoining_asked.pass(Duration::from_millis(600)),
         ["/nick Ada"]
     );
-    let mut rejoining_classic = Bench::with(Speaker::Person, true);
+    let mut rejoining_classic = Bench::with(Speaker::Person, Server::Classic);
     rejoining_classic.sent();
     rejoining_classic.now += Duration::from_secs(60);
     rejoining_classic.refuse();

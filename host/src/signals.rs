@@ -1,26 +1,26 @@
-//! Signals that end the program: the relay is told, and the terminal put back.
+//! Signals that end a client: it says goodbye, sums up, and puts the terminal back.
 
-use std::sync::mpsc::Sender;
-
-use super::conversation::Event;
 use crate::Error;
 
 /// Where the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// On a terminal, which may go away.
     Terminal,
     /// In a pipe; `nohup` keeps its meaning.
     Pipe,
 }
 
-/// Reports the signals that ask a program to end.
+/// Calls `leave` for each signal that asks a program to end, until it returns false.
 ///
 /// # Errors
 ///
 /// When they cannot be watched.
 #[cfg(unix)]
-pub(super) fn watch(sender: Sender<Event>, place: Place) -> Result<(), Error> {
+pub(crate) fn watch(
+    place: Place,
+    mut leave: impl FnMut() -> bool + Send + 'static,
+) -> Result<(), Error> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
     let mut watched = vec![SIGINT, SIGTERM];
@@ -31,7 +31,7 @@ pub(super) fn watch(sender: Sender<Event>, place: Place) -> Result<(), Error> {
         .map_err(|error| Error::Failure(format!("cannot watch for signals: {error}")))?;
     std::thread::spawn(move || {
         for _ in signals.forever() {
-            if sender.send(Event::Leave).is_err() {
+            if !leave() {
                 return;
             }
         }
@@ -39,13 +39,18 @@ pub(super) fn watch(sender: Sender<Event>, place: Place) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reports the signals that ask a program to end.
+/// Calls `leave` for each signal that asks a program to end.
 ///
 /// # Errors
 ///
 /// When they cannot be watched.
 #[cfg(not(unix))]
-pub(super) fn watch(sender: Sender<Event>, _place: Place) -> Result<(), Error> {
-    ctrlc::set_handler(move || drop(sender.send(Event::Leave)))
-        .map_err(|error| Error::Failure(format!("cannot watch for signals: {error}")))
+pub(crate) fn watch(
+    _place: Place,
+    mut leave: impl FnMut() -> bool + Send + 'static,
+) -> Result<(), Error> {
+    ctrlc::set_handler(move || {
+        leave();
+    })
+    .map_err(|error| Error::Failure(format!("cannot watch for signals: {error}")))
 }

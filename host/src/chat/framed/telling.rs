@@ -1,0 +1,272 @@
+//! What is said about what happens.
+
+use core::time::Duration;
+use std::time::Instant;
+
+use kilochat_core::{ClientEvent, End as ClientEnd, Joined, LineKind, PostId};
+
+use super::super::dialect::{End, MAY_MISS, Speaker};
+use super::super::outbox::Line;
+use super::super::output::{Kind, Shown};
+use super::{Connection, NOTICED, Talk};
+
+/// So much of a line is repeated when there is something to say about it.
+const QUOTED: usize = 40;
+
+/// What a relay says to everybody when it is told to end.
+const STOPPING: &str = "relay is stopping";
+
+impl Talk {
+    pub(super) fn handle(&mut self, now: Instant, event: ClientEvent<'_>) {
+        match event {
+            ClientEvent::Joined {
+                how,
+                name,
+                text,
+                history,
+                uptime_s,
+            } => {
+                self.uptime = Some((now, Duration::from_secs(uptime_s.into())));
+                self.handle_joined(how, name, text, history);
+            }
+            ClientEvent::Line { .. } => self.handle_line(now, event),
+            ClientEvent::Lost { from, lines } => {
+                self.shown = from.saturating_add(lines);
+                self.output.push_back(Shown::gap(from, lines));
+            }
+            ClientEvent::Said { post, first, lines } => {
+                self.progress_at = now;
+                self.said = first.saturating_add(lines.into());
+                self.take(post);
+                self.check_told();
+            }
+            ClientEvent::Answered { post, text } => {
+                self.progress_at = now;
+                self.take(post);
+                self.notice(text);
+                self.check_told();
+            }
+            ClientEvent::Refused { post, reason } => {
+                self.refused += 1;
+                self.say_of(post, &format!("not delivered ({})", reason.as_str()));
+            }
+            ClientEvent::Doubtful { post } => {
+                self.doubtful += 1;
+                self.say_of(post, "perhaps not delivered");
+            }
+            ClientEvent::Unsaid { post } => {
+                // in order; they wait again, or are counted when it is over
+                if let Some(line) = self.take(post) {
+                    self.outbox.push(line);
+                }
+            }
+            ClientEvent::Silent => {
+                self.lose("the relay does not answer; trying again until it does")
+            }
+            ClientEvent::Back => {
+                self.connection = Connection::Back;
+                self.say("the relay answers again");
+            }
+            ClientEvent::Ended(why) => self.handle_ended(why),
+        }
+    }
+
+    fn handle_joined(&mut self, how: Joined, name: &str, text: &str, history: u64) {
+        self.name = name.into();
+        self.has_joined = true;
+        let was_back = self.connection == Connection::Back;
+        self.connection = Connection::Good;
+        match how {
+            Joined::New => {}
+            Joined::Resumed if was_back => {}
+            Joined::Resumed => self.say(format!("connected again as {name}")),
+            Joined::Continued => self.say(format!("joined again as {name}")),
+            Joined::Restarted => {
+                (self.said, self.shown) = (0, 0);
+                self.say(format!(
+                    "the relay was restarted; joined again as {name}{MAY_MISS}"
+                ));
+            }
+        }
+        let history = match history {
+            _ if how == Joined::Continued => String::new(),
+            0 => String::new(),
+            1 => "; the last line:".into(),
+            lines => format!("; the last {lines} lines:"),
+        };
+        if !text.is_empty() && how != Joined::Resumed {
+            self.notice(&format!("{text}{history}"));
+        }
+    }
+
+    fn handle_line(&mut self, now: Instant, event: ClientEvent<'_>) {
+        let ClientEvent::Line {
+            sequence,
+            at,
+            kind,
+            name,
+            text,
+            own,
+            is_history,
+        } = event
+        else {
+            return;
+        };
+        let kind = match kind {
+            _ if own => Kind::Own,
+            _ if is_history => Kind::History,
+            LineKind::Message => Kind::Message,
+            LineKind::Announcement | LineKind::Notice => Kind::Notice,
+        };
+        if kind == Kind::Notice && text == STOPPING {
+            self.is_stopping = true;
+        }
+        let name = Some(name).filter(|name| !name.is_empty());
+        let age = self.uptime.map(|(then, uptime)| {
+            let uptime = uptime + now.saturating_duration_since(then);
+            uptime.saturating_sub(Duration::from_secs(at.into()))
+        });
+        self.shown = sequence.saturating_add(1);
+        self.output.push_back(Shown {
+            sequence: Some(sequence),
+            age,
+            ..Shown::new(kind, name, text)
+        });
+    }
+
+    fn handle_ended(&mut self, why: ClientEnd) {
+        match why {
+            ClientEnd::Left => self.finish(End::Left),
+            ClientEnd::NoRelay if !self.has_joined => self.finish(End::NoFrames),
+            ClientEnd::NoRelay => self.fail("the relay did not come back"),
+            ClientEnd::TakenOver => {
+                self.fail("taken over: another client goes on with this session")
+            }
+            ClientEnd::Full => self.fail("the relay refused: full: all seats are taken"),
+            ClientEnd::Nameless => self.fail("the relay refused: no name that can be seen"),
+            ClientEnd::Refused => self.fail("the relay refused"),
+            ClientEnd::GivenAway => {
+                self.notice("your seat was given away");
+                self.say("joining again");
+                self.is_evicted = true;
+                (self.said, self.shown) = (0, 0);
+            }
+        }
+    }
+
+    fn fail(&mut self, why: &str) {
+        self.finish(End::Failed(why.into()));
+    }
+
+    /// It is over; a program fails if not everything it said was delivered.
+    pub(super) fn finish(&mut self, end: End) {
+        if self.end.is_some() {
+            return;
+        }
+        self.end = Some(end.clone());
+        if matches!(end, End::Refused(_) | End::NoFrames) {
+            return; // they may be said elsewhere
+        }
+        let Some(undelivered) = self.undelivered() else {
+            return;
+        };
+        if self.speaker == Speaker::Program && end == End::Left {
+            self.end = Some(End::Failed(undelivered));
+        } else {
+            self.say(undelivered);
+        }
+    }
+
+    fn undelivered(&self) -> Option<String> {
+        let count = |lines: usize, how: &str| match lines {
+            0 => None,
+            1 => Some(format!("1 line was {how}")),
+            _ => Some(format!("{lines} lines were {how}")),
+        };
+        let unsaid = count(self.outbox.len() + self.refused, "not delivered");
+        let doubtful = count(self.doubtful, "perhaps not delivered");
+        match (unsaid, doubtful) {
+            (Some(unsaid), Some(doubtful)) => Some(format!("{unsaid}, {doubtful}")),
+            (unsaid, doubtful) => unsaid.or(doubtful),
+        }
+    }
+
+    /// When to say that something is not delivered yet.
+    pub(super) fn late_at(&self) -> Option<Instant> {
+        let is_told = self.has_told_late || self.speaker == Speaker::Program;
+        let oldest = self.posted.front().filter(|_| !is_told)?;
+        Some(oldest.since + NOTICED)
+    }
+
+    /// Says that something is not delivered yet.
+    pub(super) fn check_late(&mut self, now: Instant) {
+        if self.late_at().is_none_or(|at| now < at) {
+            return;
+        }
+        (self.has_told_late, self.has_told_lost) = (true, false);
+        match self.posted.front() {
+            Some(oldest) if self.posted.len() + self.outbox.len() == 1 => {
+                self.say(format!("not delivered yet: {}", quoted(&oldest.line)));
+            }
+            _ => {
+                let lines = self.posted.len() + self.outbox.len();
+                self.say(format!("{lines} lines are not delivered yet"));
+            }
+        }
+    }
+
+    /// Says that everything is delivered, where the contrary was said.
+    fn check_told(&mut self) {
+        if self.has_told_late && self.posted.is_empty() && self.outbox.is_empty() {
+            self.has_told_late = false;
+            self.say(if self.has_told_lost {
+                "the rest is delivered"
+            } else {
+                "delivered"
+            });
+        }
+    }
+
+    /// Says once that the connection is lost.
+    pub(super) fn lose(&mut self, how: impl Into<String>) {
+        if self.connection != Connection::Lost {
+            self.connection = Connection::Lost;
+            self.say(how);
+        }
+    }
+
+    pub(super) fn say(&mut self, text: impl Into<String>) {
+        self.output.push_back(Shown::status(text));
+    }
+
+    fn notice(&mut self, text: &str) {
+        let text = text.strip_prefix("* ").unwrap_or(text);
+        self.output.push_back(Shown::new(Kind::Notice, None, text));
+    }
+
+    fn say_of(&mut self, post: PostId, what: &str) {
+        if let Some(line) = self.take(post) {
+            self.say(format!("{what}: {}", quoted(&line)));
+        }
+        self.has_told_lost = true;
+        if self.posted.is_empty() {
+            self.has_told_late = false;
+        }
+    }
+
+    fn take(&mut self, post: PostId) -> Option<Line> {
+        let index = self.posted.iter().position(|posted| posted.post == post)?;
+        self.posted.remove(index).map(|posted| posted.line)
+    }
+}
+
+/// The start of a line, as it was typed.
+fn quoted(line: &Line) -> String {
+    let (Line::Typed(text) | Line::Said(text)) = line;
+    let start = &text[..text.floor_char_boundary(QUOTED)];
+    if start.len() == text.len() {
+        start.into()
+    } else {
+        format!("{start}...")
+    }
+}

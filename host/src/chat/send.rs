@@ -1,0 +1,67 @@
+//! `kilochat send`: says something, and does not end well before it is known to have arrived.
+
+use std::io::{self, Write};
+
+use super::conversation::{Choice, Conversation, Event, Output, Plan};
+use super::dialect::Speaker;
+use super::output::{Kind, Shown};
+use super::{lines, wire};
+use crate::args::SendArguments;
+use crate::signals::{self, Place};
+use crate::{Error, address};
+
+/// Says the words of the command line, or the lines of standard input.
+///
+/// # Errors
+///
+/// When not everything is known to have arrived, or has been sent where that cannot be known.
+pub fn send(arguments: &SendArguments) -> Result<(), Error> {
+    let text = arguments.text.join(" ");
+    if !arguments.text.is_empty() && wire::is_blank(&text) {
+        return Err(Error::Usage("there is nothing to say in that".into()));
+    }
+    let choice = match arguments {
+        _ if arguments.classic => Choice::Classic,
+        _ if arguments.plain => Choice::Plain,
+        _ => Choice::Framed,
+    };
+    let plan = Plan {
+        name: super::usable_name(&arguments.name)?,
+        speaker: Speaker::Program,
+        choice,
+        lingers: false,
+    };
+    let mut conversation = Conversation::new(plan, address::find(&arguments.host)?)?;
+    let leave = conversation.sender();
+    signals::watch(Place::Pipe, move || leave.send(Event::Leave).is_ok())?;
+    if arguments.text.is_empty() {
+        lines::read_input(&mut conversation, false);
+    } else {
+        let sender = conversation.sender();
+        // the conversation is there to receive them
+        let _ = sender.send(Event::Line(text));
+        let _ = sender.send(Event::EndOfInput);
+    }
+    conversation.run(&mut Complaints)?;
+    if choice != Choice::Framed {
+        tell("sent, unconfirmed: without frames nobody knows what arrived");
+    }
+    Ok(())
+}
+
+/// Shows what this program says, and nothing that is said in the room.
+struct Complaints;
+
+impl Output for Complaints {
+    fn show(&mut self, lines: &[Shown]) -> io::Result<()> {
+        for line in lines.iter().filter(|line| line.kind == Kind::Status) {
+            tell(&line.text);
+        }
+        Ok(())
+    }
+}
+
+fn tell(text: &str) {
+    // nobody may be left to read it
+    let _ = writeln!(io::stderr(), "kilochat: {text}");
+}
