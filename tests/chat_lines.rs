@@ -16,7 +16,7 @@ const MOMENT: Duration = Duration::from_millis(300);
 fn welcomed(options: &[&str]) -> (ScriptedRelay, ChatProgram) {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let host = relay.address().to_string();
-    let arguments = [&[host.as_str(), "--name", "Ada"], options].concat();
+    let arguments = [&[host.as_str(), "--name", "Ada", "--plain"], options].concat();
     let mut chat = ChatProgram::start(PROGRAM, &arguments);
     relay.welcome("Ada");
     chat.wait_for(|line| line.contains("welcome"));
@@ -45,7 +45,7 @@ fn host_and_name_are_needed() {
 fn lines_wait_for_the_welcome() {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let host = relay.address().to_string();
-    let mut chat = ChatProgram::start(PROGRAM, &[&host, "--name", "Ada"]);
+    let mut chat = ChatProgram::start(PROGRAM, &[&host, "--name", "Ada", "--plain"]);
     chat.write("one\n\n  \n/two\r\n三");
     chat.close_input();
     relay.expect("Ada");
@@ -72,7 +72,7 @@ fn without_a_welcome_it_fails_after_five_seconds() {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let host = relay.address().to_string();
     let begun = Instant::now();
-    let mut chat = ChatProgram::start(PROGRAM, &[&host, "--name", "Ada"]);
+    let mut chat = ChatProgram::start(PROGRAM, &[&host, "--name", "Ada", "--plain"]);
     chat.write("one\n");
     relay.expect("Ada");
     let end = chat.finish();
@@ -89,7 +89,7 @@ fn without_a_welcome_it_fails_after_five_seconds() {
 #[test]
 fn a_port_that_nobody_listens_at_is_told() {
     let free = ScriptedRelay::bind("127.0.0.1").address().to_string();
-    for options in [&[][..], &["--classic"]] {
+    for options in [&[][..], &["--plain"], &["--classic"]] {
         let arguments = [&[free.as_str(), "--name", "Ada"], options].concat();
         let end = ChatProgram::silent(PROGRAM, &arguments).finish();
         assert_eq!(end.code, Some(1));
@@ -113,7 +113,7 @@ fn a_host_that_does_not_exist_is_told() {
 fn a_full_relay_is_told() {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let host = relay.address().to_string();
-    let chat = ChatProgram::start(PROGRAM, &[&host, "--name", "Ada"]);
+    let chat = ChatProgram::start(PROGRAM, &[&host, "--name", "Ada", "--plain"]);
     relay.expect("Ada");
     relay.send("* full: 4 of 4 seats taken");
     let end = chat.finish();
@@ -135,7 +135,7 @@ fn both_families_and_names_of_hosts_work() {
     ] {
         let mut relay = ScriptedRelay::bind(ip);
         let host = format!("{host}:{}", relay.address().port());
-        let mut chat = ChatProgram::start(PROGRAM, &[&host, "--name", "Ada"]);
+        let mut chat = ChatProgram::start(PROGRAM, &[&host, "--name", "Ada", "--plain"]);
         chat.write("hello\n");
         relay.welcome("Ada");
         relay.expect("hello");
@@ -289,7 +289,7 @@ fn a_reader_that_has_enough_ends_it() {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let host = relay.address().to_string();
     let mut chat = Command::new(PROGRAM)
-        .args(["chat", &host, "--name", "Ada", "--stay"])
+        .args(["chat", &host, "--name", "Ada", "--plain", "--stay"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -320,7 +320,7 @@ fn output_that_cannot_be_written_is_a_failure() {
             .open("/dev/full")
             .expect("a device that is always full");
         let chat = Command::new(PROGRAM)
-            .args(["chat", &host, "--name", "Ada", "--stay"])
+            .args(["chat", &host, "--name", "Ada", "--plain", "--stay"])
             .args(options)
             .stdin(Stdio::null())
             .stdout(full)

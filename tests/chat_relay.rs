@@ -10,6 +10,9 @@ use nix::sys::signal::Signal;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 const FLOOD: usize = 10_000;
 
+/// The framed dialect, and the one that people type.
+const DIALECTS: [&[&str]; 2] = [&[], &["--plain"]];
+
 fn relay() -> RelayProgram {
     RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"])
 }
@@ -23,11 +26,17 @@ fn join(relay: &RelayProgram, name: &str, options: &[&str]) -> ChatProgram {
 }
 
 #[test]
-fn several_clients_share_a_room() {
+fn clients_of_both_dialects_share_a_room() {
+    for [first, second, third] in [[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 1]] {
+        share_a_room(DIALECTS[first], DIALECTS[second], DIALECTS[third]);
+    }
+}
+
+fn share_a_room(first: &[&str], second: &[&str], third: &[&str]) {
     let relay = relay();
-    let mut ada = join(&relay, "Ada", &[]);
-    let mut bob = join(&relay, "Bob", &[]);
-    let mut json = join(&relay, "小明", &["--json"]);
+    let mut ada = join(&relay, "Ada", first);
+    let mut bob = join(&relay, "Bob", second);
+    let mut json = join(&relay, "小明", &[&["--json"], third].concat());
     ada.wait_for(|line| line == "* 小明 joined");
     ada.write("hello 😀\n/quit\n");
     bob.wait_for(|line| line == "Ada : hello 😀");
@@ -42,12 +51,18 @@ fn several_clients_share_a_room() {
 
 #[test]
 fn a_newcomer_reads_the_history_as_history() {
+    for dialect in DIALECTS {
+        read_the_history(dialect);
+    }
+}
+
+fn read_the_history(dialect: &[&str]) {
     let relay = relay();
-    let mut ada = join(&relay, "Ada", &[]);
+    let mut ada = join(&relay, "Ada", dialect);
     ada.write("one\ntwo\n");
     ada.close_input();
     assert_eq!(ada.finish().code, Some(0));
-    let mut bob = join(&relay, "Bob", &["--json"]);
+    let mut bob = join(&relay, "Bob", &[&["--json"], dialect].concat());
     bob.wait_for(|line| line.contains("Bob joined"));
     let kind = |text: &str| {
         let wanted = format!(r#""text":"{text}""#);
@@ -63,9 +78,15 @@ fn a_newcomer_reads_the_history_as_history() {
 
 #[test]
 fn names_that_look_like_notices_change_nothing() {
+    for dialect in DIALECTS {
+        ignore_odd_names(dialect);
+    }
+}
+
+fn ignore_odd_names(dialect: &[&str]) {
     let relay = relay();
-    let mut ada = join(&relay, "Ada", &[]);
-    let mut bob = join(&relay, "Bob", &[]);
+    let mut ada = join(&relay, "Ada", dialect);
+    let mut bob = join(&relay, "Bob", dialect);
     for name in [
         "you are now Eve",
         "you are",
@@ -73,7 +94,7 @@ fn names_that_look_like_notices_change_nothing() {
         "relay is stopping",
         "full",
     ] {
-        let mut eve = join(&relay, name, &[]);
+        let mut eve = join(&relay, name, dialect);
         ada.wait_for(|line| line == format!("* {name} joined"));
         eve.close_input();
         assert_eq!(eve.finish().code, Some(0));
@@ -89,10 +110,16 @@ fn names_that_look_like_notices_change_nothing() {
 
 #[test]
 fn ten_thousand_lines_arrive_whole() {
+    for dialect in DIALECTS {
+        write_ten_thousand_lines(dialect, dialect);
+    }
+}
+
+fn write_ten_thousand_lines(reading: &[&str], writing: &[&str]) {
     let relay = relay();
-    let mut reader = join(&relay, "reader", &["--stay"]);
+    let mut reader = join(&relay, "reader", &[&["--stay"], reading].concat());
     reader.close_input();
-    let mut writer = join(&relay, "writer", &[]);
+    let mut writer = join(&relay, "writer", writing);
     let text: String = (1..=FLOOD).map(|number| format!("{number}\n")).collect();
     let writing = std::thread::spawn(move || {
         writer.write(text);
@@ -115,12 +142,12 @@ fn ten_thousand_lines_arrive_whole() {
 }
 
 #[test]
-fn a_restart_loses_no_line_and_makes_none_a_name() {
+fn a_restart_loses_no_plain_line_and_makes_none_a_name() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let mut relay = relay();
         let bind = relay.address.to_string();
-        let mut ada = join(&relay, "Ada", &[]);
-        let mut bob = join(&relay, "Bob", &[]);
+        let mut ada = join(&relay, "Ada", &["--plain"]);
+        let mut bob = join(&relay, "Bob", &["--plain"]);
         ada.write("before\n");
         bob.wait_for(|line| line == "Ada : before");
         relay.signal(signal);
@@ -131,7 +158,7 @@ fn a_restart_loses_no_line_and_makes_none_a_name() {
         std::thread::sleep(Duration::from_millis(200));
         // who is there before they come back hears both; on a slow machine the history has them
         let relay = RelayProgram::start(PROGRAM, &["--bind", &bind]);
-        let mut reader = join(&relay, "reader", &[]);
+        let mut reader = join(&relay, "reader", &["--plain"]);
         ada.wait_for(|line| line.starts_with("* welcome Ada: "));
         bob.wait_for(|line| line.starts_with("* welcome Bob: "));
         ada.write("after\n");
@@ -156,13 +183,13 @@ fn a_restart_loses_no_line_and_makes_none_a_name() {
 }
 
 #[test]
-fn a_restart_that_nobody_noticed_makes_no_line_a_name() {
+fn a_restart_that_nobody_noticed_makes_no_plain_line_a_name() {
     let mut relay = relay();
     let bind = relay.address.to_string();
-    let mut ada = join(&relay, "Ada", &[]);
+    let mut ada = join(&relay, "Ada", &["--plain"]);
     relay.kill();
     let relay = RelayProgram::start(PROGRAM, &["--bind", &bind]);
-    let mut bob = join(&relay, "Bob", &[]);
+    let mut bob = join(&relay, "Bob", &["--plain"]);
     ada.write("hello there\n");
     bob.wait_for(|line| line == "Ada : hello there");
     assert!(
@@ -173,11 +200,11 @@ fn a_restart_that_nobody_noticed_makes_no_line_a_name() {
 }
 
 #[test]
-fn a_flood_over_a_restart_arrives_whole() {
+fn a_plain_flood_over_a_restart_arrives_whole() {
     let mut relay = relay();
     let bind = relay.address.to_string();
-    let mut before = join(&relay, "before", &["--stay"]);
-    let mut writer = join(&relay, "writer", &[]);
+    let mut before = join(&relay, "before", &["--plain", "--stay"]);
+    let mut writer = join(&relay, "writer", &["--plain"]);
     let text: String = (1..=FLOOD).map(|number| format!("{number}\n")).collect();
     let writing = std::thread::spawn(move || {
         writer.write(text);
@@ -190,7 +217,7 @@ fn a_flood_over_a_restart_arrives_whole() {
     before.wait_for(|line| line == "* relay is stopping");
     // the writer tries again after half a second, so that this one is there first
     let relay = RelayProgram::start(PROGRAM, &["--bind", &bind, "--history", "1000"]);
-    let mut after = join(&relay, "after", &["--stay"]);
+    let mut after = join(&relay, "after", &["--plain", "--stay"]);
     after.wait_for(|line| line == "* writer left (quit)");
     assert_eq!(writing.join().expect("no panic").code, Some(0));
     let read: BTreeSet<usize> = before

@@ -127,3 +127,29 @@ fn a_restart_of_the_python_server_loses_no_line() {
     ada.close_input();
     assert_eq!(ada.finish().code, Some(0));
 }
+
+#[test]
+#[ignore = "needs Python 3 and the seed's programs: set KILOCHAT_SEED to their folder"]
+fn a_client_that_tries_frames_at_the_python_server_is_not_heard() {
+    let server = Seed::start(&own_address(3));
+    let mut ada = server.join("Ada", &[]);
+    let mut bob = server.join("Bob", &[]);
+    std::thread::sleep(Duration::from_secs(1));
+    let mut eve = ChatProgram::start(PROGRAM, &[&server.ip, "--name", "Eve"]);
+    eve.write("hello\n");
+    // its frames were names of people who never speak; what the others say goes to them too
+    std::thread::sleep(Duration::from_secs(2));
+    bob.write("is anybody there?\n");
+    ada.wait_for(|line| line == "Bob : is anybody there?");
+    let end = eve.finish();
+    assert_eq!(end.code, Some(1));
+    assert!(
+        end.errors.contains("no welcome within 5 s"),
+        "{}",
+        end.errors
+    );
+    assert!(end.errors.contains("1 line was not sent"), "{}", end.errors);
+    bob.write("last\n");
+    ada.wait_for(|line| line == "Bob : last");
+    assert_eq!(ada.lines, ["Bob : is anybody there?", "Bob : last"]);
+}

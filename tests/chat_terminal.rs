@@ -1,13 +1,18 @@
 //! The chat client on a terminal, and the whole screen as a person sees it.
 #![cfg(unix)]
+#![allow(clippy::print_stdout, reason = "a measurement is printed")]
 
+use core::net::SocketAddr;
 use core::num::NonZero;
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::net::UdpSocket;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use kilochat_tests::{PATIENCE, ScriptedRelay};
+use kilochat_tests::proxy::{Faults, Proxy};
+use kilochat_tests::{PATIENCE, PlainPeer, RelayProgram, ScriptedRelay};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
@@ -59,7 +64,10 @@ impl Terminal {
 
     fn chat(columns: u16, relay: &ScriptedRelay) -> Self {
         let host = relay.address().to_string();
-        Self::start(columns, &[PROGRAM, "chat", &host, "--name", "Ada"])
+        Self::start(
+            columns,
+            &[PROGRAM, "chat", &host, "--name", "Ada", "--plain"],
+        )
     }
 
     fn press(&mut self, keys: &str) {
@@ -246,7 +254,7 @@ fn a_long_line_looks_like_one_line() {
 fn lines_that_only_come_out_on_a_terminal_are_wrapped_too() {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let script = format!(
-        "{PROGRAM} chat {} --name Ada --stay </dev/null",
+        "{PROGRAM} chat {} --name Ada --plain --stay </dev/null",
         relay.address()
     );
     let terminal = Terminal::start(20, &["sh", "-c", &script]);
@@ -345,7 +353,7 @@ fn what_is_typed_or_pasted_ahead_is_said() {
 #[test]
 fn it_asks_for_what_is_missing() {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
-    let mut terminal = Terminal::start(80, &[PROGRAM, "chat"]);
+    let mut terminal = Terminal::start(80, &[PROGRAM, "chat", "--plain"]);
     terminal.expect(&["IP address or name of the relay [127.0.0.1]:"]);
     terminal.press(&format!("{}\r", relay.address()));
     terminal.wait_for("Your nickname [ming]:");
@@ -415,7 +423,7 @@ fn silence_is_told_and_typing_goes_on() {
 fn a_full_relay_ends_it_and_the_terminal_is_as_before() {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let script = format!(
-        "{PROGRAM} chat {} --name Ada; echo code $?; stty -a | grep -o '[-]*icanon'",
+        "{PROGRAM} chat {} --name Ada --plain; echo code $?; stty -a | grep -o '[-]*icanon'",
         relay.address()
     );
     let mut terminal = Terminal::start(80, &["sh", "-c", &script]);
@@ -439,7 +447,7 @@ fn a_full_relay_ends_it_and_the_terminal_is_as_before() {
 fn a_signal_ends_it_and_the_terminal_is_as_before() {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let script = format!(
-        "{PROGRAM} chat {} --name Ada; echo code $?; stty -a | grep -o '[-]*icanon'",
+        "{PROGRAM} chat {} --name Ada --plain; echo code $?; stty -a | grep -o '[-]*icanon'",
         relay.address()
     );
     let terminal = Terminal::start(80, &["sh", "-c", &script]);
@@ -459,4 +467,133 @@ fn a_signal_ends_it_and_the_terminal_is_as_before() {
     terminal.wait_for("code 0");
     terminal.wait_for("icanon");
     assert_eq!(terminal.rows().last().map(String::as_str), Some("icanon"));
+}
+
+#[test]
+fn an_old_server_gets_what_was_read_and_nothing_else() {
+    let server = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    server.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    let host = server.local_addr().expect("it is bound").to_string();
+    let mut buffer = [0; 2048];
+    let mut receive = || {
+        let (length, source) = server.recv_from(&mut buffer).expect("a datagram");
+        (buffer[..length].to_vec(), source)
+    };
+    let begun = Instant::now();
+    let mut chat = Terminal::start(80, &[PROGRAM, "chat", &host, "--name", "Ada"]);
+    let mut said: BTreeMap<SocketAddr, Vec<Vec<u8>>> = BTreeMap::new();
+    let name = loop {
+        let (payload, source) = receive();
+        said.entry(source).or_default().push(payload.clone());
+        if payload == b"Ada" {
+            break source;
+        }
+    };
+    let took = begun.elapsed();
+    assert!(
+        took >= Duration::from_secs(3) && took < Duration::from_secs(8),
+        "{took:?}"
+    );
+    assert_eq!(
+        said.len(),
+        7,
+        "six frames and a name, each from its own port"
+    );
+    assert!(said.values().all(|payloads| payloads.len() == 1));
+    // everybody hears everything, on every port that it knows
+    for source in said.keys() {
+        server.send_to(b"Bob : hi", source).expect("loopback");
+    }
+    chat.wait_for("Bob : hi");
+    chat.press("/hello\r");
+    assert_eq!(receive(), (b"/hello".to_vec(), name));
+    std::thread::sleep(Duration::from_millis(100));
+    server.set_nonblocking(true).expect("it can");
+    assert!(server.recv_from(&mut [0; 2048]).is_err(), "and no more");
+    // an old server on Windows ends when it is told that nobody listens at a port
+    for source in said.keys() {
+        assert!(!is_refused(&server, *source), "{source} is closed");
+    }
+    server.connect(name).expect("loopback");
+    chat.press("\x04");
+    assert_eq!(chat.finish(), 0);
+    assert!(server.recv_from(&mut [0; 2048]).is_err(), "no goodbye");
+    let heard = chat.rows().iter().filter(|row| *row == "Bob : hi").count();
+    assert_eq!(heard, 1, "the other ports are not heard");
+}
+
+#[test]
+fn what_is_late_is_told_and_what_is_not_needs_no_word() {
+    let relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"]);
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let proxy = Proxy::start(any, relay.address, Faults::NONE, 7).expect("a free port");
+    let mut bob = PlainPeer::join(relay.address, "Bob");
+    let host = proxy.address().to_string();
+    let mut ada = Terminal::start(80, &[PROGRAM, "chat", &host, "--name", "Ada"]);
+    let welcome = "* welcome Ada: 2 here (Bob, Ada); /help lists commands";
+    ada.wait_for(welcome);
+    bob.wait_for(|line| line == "* Ada joined");
+    let before = ada.rows();
+    let expect = |ada: &Terminal, rows: &[&str]| {
+        let mut all: Vec<&str> = before[..before.len() - 1]
+            .iter()
+            .map(String::as_str)
+            .collect();
+        all.extend(rows);
+        ada.expect(&all);
+    };
+    ada.press("hello\r");
+    bob.wait_for(|line| line == "Ada : hello");
+    bob.say("hi");
+    expect(&ada, &["> hello", "Bob : hi", ">"]);
+    proxy.set_blackout(true);
+    ada.press("are you there?\r");
+    let late = "-- not delivered yet: are you there?";
+    let rows = ["> hello", "Bob : hi", "> are you there?", late, ">"];
+    expect(&ada, &rows);
+    proxy.set_blackout(false);
+    bob.wait_for(|line| line == "Ada : are you there?");
+    let mut rows = rows.to_vec();
+    rows.insert(4, "-- delivered");
+    expect(&ada, &rows);
+    ada.press("\x04");
+    assert_eq!(ada.finish(), 0);
+    bob.wait_for(|line| line == "* Ada left (quit)");
+}
+
+#[test]
+fn what_is_pasted_at_100_ms_is_delivered_in_under_three_seconds() {
+    let relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"]);
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let delay = Duration::from_millis(50);
+    let faults = Faults {
+        delay,
+        ..Faults::NONE
+    };
+    let proxy = Proxy::start(any, relay.address, faults, 7).expect("a free port");
+    let mut bob = PlainPeer::join(relay.address, "Bob");
+    let host = proxy.address().to_string();
+    let mut ada = Terminal::start(80, &[PROGRAM, "chat", &host, "--name", "Ada"]);
+    ada.wait_for("* welcome Ada");
+    let lines: Vec<String> = (0..200).map(|number| format!("line {number}")).collect();
+    let begun = Instant::now();
+    ada.press(&format!("\x1b[200~{}\x1b[201~\r", lines.join("\n")));
+    bob.wait_for(|line| line == "Ada : line 199");
+    let took = begun.elapsed();
+    println!("200 lines pasted at 100 ms: {took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    let heard = bob.lines();
+    let heard: Vec<&str> = heard
+        .iter()
+        .filter_map(|line| line.strip_prefix("Ada : "))
+        .collect();
+    assert_eq!(heard, lines);
+}
+
+/// Whether nobody listens at `port`, as the system tells whoever sends there.
+fn is_refused(socket: &UdpSocket, port: SocketAddr) -> bool {
+    socket.connect(port).expect("loopback");
+    socket.send(b"").expect("loopback takes it");
+    std::thread::sleep(Duration::from_millis(20));
+    socket.take_error().expect("a socket").is_some()
 }

@@ -9,7 +9,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=(format unsafe clippy docs tests release planted cortex-m3 tap firmware proof systems)
+steps=(format unsafe clippy docs tests release instructions planted cortex-m3 tap firmware proof systems)
+
+# Steps that need more than the others, and run only when they are named.
+more_steps=(load fuzz)
 
 # The systems that are not at hand, where the workspace must compile: Windows, macOS, Arm Linux.
 systems=(x86_64-pc-windows-gnu aarch64-apple-darwin armv7-unknown-linux-gnueabihf)
@@ -106,13 +109,31 @@ step_release() {
     cargo test --release --package kilochat --test relay_load
 }
 
+# What the core costs in instructions, which do not depend on how busy the machine is.
+step_instructions() {
+    need valgrind "apt install valgrind"
+    local version
+    version=$(awk '/^name = "gungraun"$/ { getline; gsub(/[^0-9.]/, ""); print }' Cargo.lock)
+    # the runner must be of the very version of the library
+    [[ $(gungraun-runner --version 2>/dev/null) == *" $version" ]] ||
+        cargo install --locked --version "$version" gungraun-runner
+    cargo clippy --package kilochat-tests --features instructions --bench instructions -- -D warnings
+    cargo bench --package kilochat-tests --features instructions --bench instructions
+}
+
+# The relay under load, beside a bare loop and what else is there, in its short form; what a busy
+# machine can change is only shown.
+step_load() {
+    cargo bench --package kilochat --bench load -- --short
+}
+
 # The tests find bugs that were planted.
 step_planted() {
     if ! grep -q '^planted' tests/Cargo.toml; then
         echo "there are none yet"
         return
     fi
-    cargo test --package kilochat-tests --features planted --test planted
+    cargo test --package kilochat-tests --features planted --test planted --test corpus
 }
 
 step_cortex-m3() {
@@ -153,6 +174,23 @@ step_proof() {
     tests/proof/prove.sh
 }
 
+# Looks for more than the corpora hold, which are played by a test; what it finds stays in
+# target/fuzz. No sanitizer: without unsafe code it would find nothing.
+step_fuzz() {
+    command -v cargo-fuzz >/dev/null || fail "cargo-fuzz is missing: cargo install cargo-fuzz"
+    cargo +nightly --version >/dev/null ||
+        fail "no nightly compiler: rustup toolchain install nightly --profile minimal"
+    (cd tests/fuzz && cargo fmt --check)
+    local target
+    for target in client frame relay; do
+        mkdir -p "target/fuzz/corpus/$target"
+        cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none \
+            "$target" "target/fuzz/corpus/$target" "tests/fuzz/corpus/$target" -- \
+            -seed=1 -max_total_time="${KILOCHAT_FUZZ_S:-60}" -max_len=1024 -timeout=10 \
+            -artifact_prefix=target/fuzz/ -print_final_stats=1
+    done
+}
+
 step_systems() {
     local system
     for system in "${systems[@]}"; do
@@ -165,7 +203,8 @@ step_systems() {
 need cargo "https://rustup.rs"
 [[ $# -gt 0 ]] || set -- "${steps[@]}"
 for step; do
-    [[ " ${steps[*]} " == *" $step "* ]] || fail "no step '$step'; there are: ${steps[*]}"
+    [[ " ${steps[*]} ${more_steps[*]} " == *" $step "* ]] ||
+        fail "no step '$step'; there are: ${steps[*]} ${more_steps[*]}"
 done
 took=()
 for step; do

@@ -560,7 +560,7 @@ fn a_poll_is_bounded() {
 #[test]
 fn what_cannot_work_is_refused() {
     fn start(device: impl Device, config: Config) -> Option<Error> {
-        let storage = Box::leak(Box::new(Storage::<4, 2048>::new()));
+        let storage = Box::leak(Box::new(Storage::<4, 2048, 4>::new()));
         Node::new(device, storage, config, Instant::from_millis(0)).err()
     }
     let cable = Cable::default();

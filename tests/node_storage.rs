@@ -10,7 +10,7 @@ use kilochat_embedded::{Config, Node, Storage};
 use object::{Object, ObjectSection, ObjectSymbol};
 use static_cell::ConstStaticCell;
 
-static STORAGE_UNDER_TEST: ConstStaticCell<Storage<64, 65536>> =
+static STORAGE_UNDER_TEST: ConstStaticCell<Storage<64, 65536, 32>> =
     ConstStaticCell::new(Storage::new());
 
 #[test]
@@ -28,7 +28,7 @@ fn a_static_storage_is_in_bss() {
         .symbols()
         .filter(|symbol| symbol.name().is_ok_and(is_it));
     let symbol = symbols.next().unwrap();
-    assert!(symbol.size() >= Storage::<64, 65536>::SIZE as u64);
+    assert!(symbol.size() >= Storage::<64, 65536, 32>::SIZE as u64);
     let section = program
         .section_by_index(symbol.section_index().unwrap())
         .unwrap();

@@ -5,6 +5,8 @@
 
 #[path = "tap/lab.rs"]
 mod lab;
+#[path = "tap/sensor.rs"]
+mod sensor;
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -12,8 +14,9 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use kilochat_tests::namespace::{NAMESPACES, ip, is_in_namespace};
 use kilochat_tests::{Expected, PlainPeer, Transcript};
-use lab::{ADDRESSES, Host, NAMESPACES, PROGRAM, TapProgram, V4, V6, ip, is_in_namespace};
+use lab::{ADDRESSES, Host, PROGRAM, TapProgram, V4, V6};
 use nix::sys::signal::Signal;
 
 #[test]

@@ -16,7 +16,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use kilochat_tests::ethernet::{datagram, parse};
-use lab::{Host, TapProgram, V4, cpu, enter, ip};
+use kilochat_tests::namespace::{enter, ip};
+use lab::{Host, TapProgram, V4, cpu};
 use tun_rs::{DeviceBuilder, Layer};
 
 const READERS: usize = 15;

@@ -267,11 +267,37 @@ impl Debugger {
         assert_eq!(answer, "OK");
     }
 
+    /// Reads memory.
+    pub(crate) fn read(&mut self, address: u32, length: usize) -> Vec<u8> {
+        let answer = self.ask(&format!("m{address:x},{length:x}"));
+        let digits = answer.as_bytes().chunks(2);
+        let bytes = digits.map(|pair| u8::from_str_radix(&String::from_utf8_lossy(pair), 16));
+        bytes.collect::<Result<_, _>>().expect("hexadecimal")
+    }
+
+    /// Calls `function` and returns to `back`, where nothing else may ever be executed; returns the
+    /// registers in which results are.
+    pub(crate) fn call(&mut self, function: u32, arguments: [u32; 4], back: u32) -> [u32; 4] {
+        /// The numbers of the link register and the program counter.
+        const LR: u8 = 14;
+        const PC: u8 = 15;
+        for (number, value) in (0..).zip(arguments) {
+            self.set_register(number, value);
+        }
+        self.set_register(LR, back | 1);
+        self.set_register(PC, function & !1);
+        assert_eq!(self.ask(&format!("Z0,{back:x},2")), "OK");
+        self.send("c");
+        assert!(self.packet().starts_with('T'), "it stops at {back:#x}");
+        assert_eq!(self.ask(&format!("z0,{back:x},2")), "OK");
+        [0, 1, 2, 3].map(|number| {
+            let answer = self.ask(&format!("p{number:x}"));
+            u32::from_str_radix(&answer, 16).map_or(0, u32::swap_bytes)
+        })
+    }
+
     fn ask(&mut self, command: &str) -> String {
-        let sum = command.bytes().fold(0u8, u8::wrapping_add);
-        let packet = format!("${command}#{sum:02x}");
-        let sent = self.stream.write_all(packet.as_bytes());
-        sent.expect("QEMU runs");
+        self.send(command);
         loop {
             let answer = self.packet();
             // unasked, it tells that the board has stopped
@@ -279,6 +305,13 @@ impl Debugger {
                 return answer;
             }
         }
+    }
+
+    fn send(&mut self, command: &str) {
+        let sum = command.bytes().fold(0u8, u8::wrapping_add);
+        let packet = format!("${command}#{sum:02x}");
+        let sent = self.stream.write_all(packet.as_bytes());
+        sent.expect("QEMU runs");
     }
 
     fn packet(&mut self) -> String {

@@ -2,10 +2,12 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod framed;
 mod fuzz;
 mod hosts;
 mod machine;
 mod runner;
+mod runtime;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::time::Duration;

@@ -111,7 +111,7 @@ impl Device for Cable {
 /// A node with its hosts under a virtual clock.
 pub(crate) struct World<D: Device> {
     pub(crate) cable: Cable,
-    pub(crate) node: Node<D, SEATS, 8192>,
+    pub(crate) node: Node<D, SEATS, 8192, 8>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) now: Instant,
     /// Frames that no host took.

@@ -102,7 +102,12 @@ impl ChatProgram {
 
     /// Reads until a line comes that `wanted` accepts.
     pub fn wait_for(&mut self, wanted: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_within(PATIENCE, wanted)
+    }
+
+    /// The same, for what may take longer.
+    pub fn wait_within(&mut self, patience: Duration, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = self.output.recv_timeout(left) else {

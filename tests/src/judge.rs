@@ -89,7 +89,12 @@ impl Oracle {
                 self.tally.refused[*why as usize] += 1;
                 self.tally.untold += u64::from(reply.is_empty());
             }
-            Event::Joined { .. } | Event::Left(_) => {}
+            // ... and what is only of those who speak in frames
+            Event::Joined { .. }
+            | Event::Left(_)
+            | Event::Challenged
+            | Event::Resumed { .. }
+            | Event::Acknowledged { .. } => {}
         }
         let seen = match event {
             Event::Said { lines: 1, .. } => Seen::Message,
@@ -100,7 +105,9 @@ impl Oracle {
             Event::Left(_) => Seen::Quit,
             Event::Helped => Seen::StrangerHelped,
             Event::Answered { .. } => Seen::Answered,
+            Event::Challenged | Event::Resumed { .. } | Event::Acknowledged { .. } => return,
             Event::Refused { why, .. } => match why {
+                Refusal::Session | Refusal::Dialect | Refusal::Late => return,
                 Refusal::Frame => Seen::Frame,
                 Refusal::TooLong => Seen::TooLong,
                 Refusal::NotUtf8 => Seen::NotUtf8,
@@ -136,6 +143,9 @@ impl Oracle {
         if !dialect::is_admitted(&self.config, source.ip()) {
             return refused(Refusal::Foreign, "");
         }
+        if self.is_frame(payload) {
+            return refused(Refusal::Frame, "");
+        }
         let text = match text_of(payload) {
             Ok(text) => text,
             Err(Refusal::TooLong) if self.may_answer(payload) => {
@@ -163,6 +173,11 @@ impl Oracle {
         }
     }
 
+    /// Whether it is of the other dialect, of which these datagrams never make sense.
+    fn is_frame(&self, payload: &[u8]) -> bool {
+        payload.first() == Some(&1) && !self.config.classic
+    }
+
     fn by_member(
         &mut self,
         now: u64,
@@ -170,6 +185,11 @@ impl Oracle {
         payload: &[u8],
         outcome: &Outcome<'_>,
     ) -> Verdict<Due> {
+        if self.is_frame(payload) {
+            // it shows nothing: the source may be forged
+            let (seat, why) = (None, Refusal::Frame);
+            return Ok(Due::Exactly(Event::Refused { seat, why }, String::new()));
+        }
         let may_answer = self.may_answer(payload);
         let member = self.member(seat)?;
         member.heard = now;

@@ -7,7 +7,8 @@
 //! `PROTOCOL.md` and shares no code with the core follows every call: it sees the datagrams that
 //! go in, and the datagrams, events and numbers that come out, and says what is wrong with them.
 //!
-//! What one reader got over real sockets is judged by the same rules with a [`Transcript`].
+//! What one reader got over real sockets is judged by the same rules with a [`Transcript`]; the
+//! [`Proxy`](proxy::Proxy) makes real sockets as bad as the simulated network.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -15,25 +16,37 @@ mod chat;
 mod counts;
 mod dialect;
 pub mod ethernet;
+mod framed;
+mod framed_peer;
+pub mod fuzz;
 mod inputs;
 mod judge;
 mod log;
+mod many;
+#[cfg(target_os = "linux")]
+pub mod namespace;
 mod oracle;
 mod program;
+pub mod proxy;
 mod sim;
 mod tally;
 mod text;
 mod transcript;
+mod wiretap;
 
 pub use chat::{ChatEnd, ChatProgram, ScriptedRelay, StoppedRelay};
-pub use counts::{Counts, Seen};
+pub use counts::{Case, Counts, Seen};
+pub use framed::{Measured, Met, measure_paste, measure_talk, simulate_framed};
+pub use framed_peer::FramedPeer;
 pub use log::{Kind, Line, Log};
+pub use many::simulate_many;
 pub use oracle::{Offer, Oracle};
 #[cfg(unix)]
 pub use program::allow_many_sockets;
 pub use program::{PATIENCE, PlainPeer, RelayProgram};
 pub use sim::{Failure, simulate};
 pub use transcript::{Expected, Transcript, check_wire};
+pub use wiretap::Wiretap;
 
 /// What a relay did wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use core::net::SocketAddr;
 use std::collections::BTreeMap;
 
 use kilochat_core::{
-    Config, Departed, Departure, Instant, Name, PeerInfo, Seat, Stats, Unreachable,
+    Config, Departed, Departure, Expired, Farewell, Instant, Name, PeerInfo, Seat, Stats,
+    Unreachable,
 };
 
 use crate::dialect::{GIVEN_AWAY, STOPPING};
@@ -278,7 +279,7 @@ impl Oracle {
     /// # Errors
     ///
     /// Somebody left too early, or should have left.
-    pub fn timeout(&mut self, now: Instant, departed: Option<&Departed>) -> Verdict {
+    pub fn timeout(&mut self, now: Instant, expired: Option<&Expired>) -> Verdict {
         let now = self.tick(now);
         let idle = self.idle();
         let mut over = self.members.values().filter(|member| {
@@ -286,9 +287,12 @@ impl Oracle {
                 .reported
                 .is_some_and(|reported| reported + idle <= now)
         });
-        let Some(departed) = departed else {
+        let Some(expired) = expired else {
             let late = over.next();
             return check(late.is_none(), || format!("still here: {late:?}"));
+        };
+        let Expired::Left(departed) = expired else {
+            return Err(Violation(format!("{expired:?} without frames")));
         };
         let found = over.find(|member| member.seat == departed.seat);
         check(found.is_some(), || format!("left too early: {departed:?}"))?;
@@ -397,7 +401,7 @@ impl Oracle {
             address: member.address,
             name: name.map_err(|_| Violation("a name that is too long".to_owned()))?,
             why,
-            farewell,
+            farewell: Farewell::Text(farewell),
         })
     }
 

@@ -31,6 +31,8 @@ pub struct Failure {
     pub violation: Violation,
     /// The last events before.
     pub events: VecDeque<String>,
+    /// The test that runs it again.
+    pub test: &'static str,
 }
 
 impl core::fmt::Display for Failure {
@@ -39,12 +41,15 @@ impl core::fmt::Display for Failure {
             writeln!(formatter, "    {event}")?;
         }
         let Self {
-            seed, violation, ..
+            seed,
+            violation,
+            test,
+            ..
         } = self;
         writeln!(formatter, "seed {seed}: {violation}")?;
         write!(
             formatter,
-            "again: SEED={seed} cargo test -p kilochat-tests --test simulation"
+            "again: SEED={seed} cargo test -p kilochat-tests --test {test}"
         )
     }
 }
@@ -128,7 +133,7 @@ struct Report {
 
 struct World<const PEERS: usize, const RING: usize> {
     random: Rng,
-    relay: Box<Relay<PEERS, RING>>,
+    relay: Box<Relay<PEERS, RING, 4>>,
     oracle: Oracle,
     /// What was seen before the relay restarted.
     counts: Counts,
@@ -202,6 +207,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
                 seed,
                 violation,
                 events: self.trace.unwrap_or_default(),
+                test: "simulation",
             })),
         }
     }

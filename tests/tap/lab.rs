@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
+use kilochat_tests::namespace::{NAMESPACES, ip};
 use kilochat_tests::{PATIENCE, PlainPeer};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -16,57 +17,10 @@ use nix::unistd::Pid;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat-tap");
 
-pub(crate) const NAMESPACES: &str = "needs network namespaces, by user namespaces or as root, and \
-                                     /dev/net/tun: apt-get install util-linux iproute2";
-
 /// The relay's addresses in a lab, and what the program is told of them.
 pub(crate) const V4: &str = "192.168.77.1:10888";
 pub(crate) const V6: &str = "[fd00:77::1]:10888";
 pub(crate) const ADDRESSES: [&str; 4] = ["--ip", "192.168.77.1/24", "--ip6", "fd00:77::1/64"];
-
-/// Runs this program again in a network namespace, as the user or else as root, with `arguments`;
-/// returns what that printed, or none within it.
-pub(crate) fn enter(arguments: &[&str]) -> Option<String> {
-    if std::env::var_os("KILOCHAT_NAMESPACE").is_some() {
-        return None;
-    }
-    let program = std::env::current_exe().expect("Linux");
-    let within = |flags| {
-        let mut command = Command::new("unshare");
-        command.arg(flags).arg(&program).args(arguments);
-        command
-            .env("KILOCHAT_NAMESPACE", "1")
-            .stderr(Stdio::piped());
-        command.output().expect(NAMESPACES)
-    };
-    let mut output = within("-Urn");
-    let mut stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    if stderr.contains("unshare") || stderr.contains("cannot open /dev/net/tun") {
-        output = within("-n");
-        stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    }
-    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{NAMESPACES}\n{stdout}{stderr}");
-    Some(stdout)
-}
-
-/// Runs this test again in a network namespace; false outside of it.
-pub(crate) fn is_in_namespace(test: &str) -> bool {
-    match enter(&["--exact", test, "--include-ignored", "--nocapture"]) {
-        Some(output) => {
-            // what it measured
-            print!("{output}");
-            false
-        }
-        None => true,
-    }
-}
-
-/// Runs `ip` with these words.
-pub(crate) fn ip(words: &str) {
-    let status = Command::new("ip").args(words.split_whitespace()).status();
-    assert!(status.expect(NAMESPACES).success(), "ip {words}");
-}
 
 /// A running `kilochat-tap`, ended when dropped.
 pub(crate) struct TapProgram {

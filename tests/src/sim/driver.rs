@@ -89,10 +89,10 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
     fn handle_timeout_until_done(&mut self) -> Verdict {
         let now = Instant::from_millis(self.now);
         loop {
-            let departed = self.relay.handle_timeout(now);
-            self.note(|_| format!("timeout -> {departed:?}"));
-            self.oracle.timeout(now, departed.as_ref())?;
-            if departed.is_none() {
+            let expired = self.relay.handle_timeout(now);
+            self.note(|_| format!("timeout -> {expired:?}"));
+            self.oracle.timeout(now, expired.as_ref())?;
+            if expired.is_none() {
                 return Ok(());
             }
         }

@@ -1,0 +1,25 @@
+//! The loop that a relay is measured against: it has a relay's pattern and nothing else. It blocks
+//! until a datagram arrives and sends the same bytes to everybody but their author.
+
+use core::net::SocketAddr;
+use std::io;
+use std::net::UdpSocket;
+
+/// Never returns once all peers are there: whoever started it ends it.
+pub(crate) fn run(peers: usize) -> io::Result<()> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    println!("listening on {}", socket.local_addr()?);
+    let mut buffer = [0; 2048];
+    let mut everybody: Vec<SocketAddr> = Vec::with_capacity(peers);
+    while everybody.len() < peers {
+        let (_, source) = socket.recv_from(&mut buffer)?;
+        socket.send_to(b"* welcome", source)?;
+        everybody.push(source);
+    }
+    loop {
+        let (length, source) = socket.recv_from(&mut buffer)?;
+        for peer in everybody.iter().filter(|peer| **peer != source) {
+            socket.send_to(&buffer[..length], peer)?;
+        }
+    }
+}

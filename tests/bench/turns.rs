@@ -1,0 +1,89 @@
+//! Turns: every server gets the same load, one after the other and again, because a busy machine
+//! is slower now and then.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::args::{Load, Setup};
+use crate::report::Report;
+use crate::room::{Faults, Outcome, Room};
+use crate::server::Kind;
+
+/// How long a server is loaded before it is measured, as a part of the time that it is.
+const WARM_UP: u32 = 10;
+
+/// What each server showed in its turns.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(BTreeMap<Kind, Vec<Outcome>>);
+
+impl Turns {
+    /// Gives every server `turns` turns, and prints a line for each.
+    ///
+    /// # Errors
+    ///
+    /// When a server cannot be started, or breaks off.
+    pub(crate) fn take(
+        kinds: &[Kind],
+        setup: &Setup,
+        load: &Load,
+        turns: usize,
+        report: &mut Report,
+    ) -> io::Result<Self> {
+        let mut outcomes: BTreeMap<Kind, Vec<Outcome>> = BTreeMap::new();
+        for _ in 0..turns {
+            for kind in kinds.iter().filter(|kind| kind.has_room_for(load.peers)) {
+                let outcome = turn(*kind, setup, load)
+                    .map_err(|error| io::Error::other(format!("{}: {error}", kind.name())))?;
+                outcomes.entry(*kind).or_default().push(outcome);
+            }
+        }
+        let turns = Self(outcomes);
+        report.turns(load, &turns);
+        Ok(turns)
+    }
+
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = Kind> {
+        self.0.keys().copied()
+    }
+
+    /// The median over a server's turns, if it had any.
+    pub(crate) fn median(&self, kind: Kind, what: impl Fn(&Outcome) -> f64) -> Option<f64> {
+        Some(median(self.0.get(&kind)?.iter().map(what)))
+    }
+
+    /// The median over the turns of `what` of one server divided by that of another, each in the
+    /// same turn.
+    pub(crate) fn ratio(
+        &self,
+        (upper, lower): (Kind, Kind),
+        what: impl Fn(&Outcome) -> f64,
+    ) -> Option<f64> {
+        let pairs = self.0.get(&upper)?.iter().zip(self.0.get(&lower)?);
+        Some(median(
+            pairs.map(|(upper, lower)| what(upper) / what(lower)),
+        ))
+    }
+
+    /// Everything that went wrong in a server's turns.
+    pub(crate) fn faults(&self, kind: Kind) -> Faults {
+        let outcomes = self.0.get(&kind).into_iter().flatten();
+        outcomes.fold(Faults::default(), |sum, outcome| sum.plus(outcome.faults))
+    }
+}
+
+fn turn(kind: Kind, setup: &Setup, load: &Load) -> io::Result<Outcome> {
+    let mut room = Room::open(kind, setup, load)?;
+    if load.with_joins {
+        let mut outcome = room.run(load, load.time)?;
+        outcome.cpu = room.server.cpu()?;
+        return Ok(outcome);
+    }
+    room.run(load, load.time / WARM_UP)?;
+    room.run(load, load.time)
+}
+
+pub(crate) fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<f64> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}

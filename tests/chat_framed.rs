@@ -1,0 +1,556 @@
+//! The chat client in frames with the real relay: what it says when something goes wrong.
+#![cfg(unix)]
+#![allow(clippy::print_stdout, reason = "a measurement is printed")]
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::io::Write;
+use std::net::UdpSocket;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use kilochat_core::framed::{Frame, Hello, Resume};
+use kilochat_tests::proxy::{Faults, OldPort, Proxy};
+use kilochat_tests::{ChatEnd, ChatProgram, PATIENCE, RelayProgram, Wiretap};
+use nix::sys::signal::Signal;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
+
+fn relay() -> RelayProgram {
+    RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"])
+}
+
+fn join(address: SocketAddr, name: &str, options: &[&str]) -> ChatProgram {
+    let host = address.to_string();
+    let arguments = [&[host.as_str(), "--name", name], options].concat();
+    let mut chat = ChatProgram::start(PROGRAM, &arguments);
+    chat.wait_for(|line| line.contains("welcome"));
+    chat
+}
+
+fn object(line: &str) -> serde_json::Value {
+    serde_json::from_str(line).expect("an object a line")
+}
+
+/// The texts of one kind that a client with `--json` printed.
+fn texts(lines: &[String], kind: &str) -> Vec<String> {
+    let objects = lines.iter().map(|line| object(line));
+    objects
+        .filter(|object| object["kind"] == kind)
+        .map(|object| object["text"].as_str().expect("a text").to_owned())
+        .collect()
+}
+
+/// Fails unless all lines and gaps are in one order, each once, from the first one on.
+fn check_order(lines: &[String]) {
+    let mut next = None;
+    for object in lines.iter().map(|line| object(line)) {
+        let Some(sequence) = object["sequence"].as_u64() else {
+            continue;
+        };
+        assert_eq!(*next.get_or_insert(sequence), sequence, "{lines:#?}");
+        next = Some(sequence + object["lines"].as_u64().unwrap_or(1));
+    }
+}
+
+/// Sends a client to sleep, as a closed lid does.
+fn stop(chat: &ChatProgram) {
+    chat.signal(Signal::SIGSTOP);
+}
+
+fn finish(mut chat: ChatProgram) -> ChatEnd {
+    chat.close_input();
+    chat.finish()
+}
+
+#[test]
+fn a_relay_that_is_killed_is_joined_again_and_what_is_in_doubt_is_told() {
+    let mut relay = relay();
+    let (address, bind) = (relay.address, relay.address.to_string());
+    let mut ada = join(address, "Ada", &["--json"]);
+    let mut bob = join(address, "Bob", &["--json"]);
+    ada.write("before\n");
+    bob.wait_for(|line| line.contains(r#""text":"before""#));
+    relay.kill();
+    // nobody has noticed: this one is sent, and nobody knows what became of it
+    ada.write("into the void\n");
+    ada.wait_for(|line| line.contains("connection lost (connection refused"));
+    // these wait
+    ada.write("held one\nheld two\n");
+    std::thread::sleep(Duration::from_millis(300));
+    let _relay = RelayProgram::start(PROGRAM, &["--bind", &bind]);
+    let again = "the relay was restarted; joined again as";
+    ada.wait_for(|line| line.contains(&format!("{again} Ada; lines may be missing")));
+    // this one only listens, and notices when it asks whether the relay is there
+    bob.wait_for(|line| line.contains(&format!("{again} Bob; lines may be missing")));
+    for text in ["held one", "held two"] {
+        bob.wait_for(|line| line.contains(&format!(r#""text":"{text}""#)));
+    }
+    bob.write("after\n");
+    ada.wait_for(|line| line.contains(r#""text":"after""#));
+    let (ada, bob) = (finish(ada), finish(bob));
+    assert_eq!(texts(&ada.lines, "own"), ["before", "held one", "held two"]);
+    let statuses = texts(&ada.lines, "status");
+    assert!(
+        statuses.contains(&"perhaps not delivered: into the void".into()),
+        "{statuses:?}"
+    );
+    assert_eq!(ada.code, Some(1));
+    assert_eq!(ada.errors, "kilochat: 1 line was perhaps not delivered\n");
+    assert_eq!((bob.code, bob.errors.as_str()), (Some(0), ""));
+    let heard = [texts(&bob.lines, "message"), texts(&bob.lines, "history")].concat();
+    assert!(!heard.contains(&"into the void".into()), "{heard:?}");
+}
+
+#[test]
+fn a_relay_that_is_restarted_loses_no_line() {
+    let mut relay = relay();
+    let (address, bind) = (relay.address, relay.address.to_string());
+    let mut ada = join(address, "Ada", &["--json"]);
+    let mut bob = join(address, "Bob", &["--json"]);
+    ada.write("before\n");
+    bob.wait_for(|line| line.contains(r#""text":"before""#));
+    relay.signal(Signal::SIGTERM);
+    relay.wait();
+    for chat in [&mut ada, &mut bob] {
+        chat.wait_for(|line| line.contains("waiting for the relay, to join again"));
+    }
+    ada.write("while it is away\n");
+    bob.write("I am still here\n");
+    std::thread::sleep(Duration::from_millis(300));
+    let _relay = RelayProgram::start(PROGRAM, &["--bind", &bind]);
+    let heard = |line: &str| object(line)["kind"] != "own";
+    ada.wait_for(|line| line.contains("I am still here") && heard(line));
+    bob.wait_for(|line| line.contains("while it is away") && heard(line));
+    for (chat, said) in [(ada, "while it is away"), (bob, "I am still here")] {
+        let end = finish(chat);
+        assert_eq!((end.code, end.errors.as_str()), (Some(0), ""));
+        let own = texts(&end.lines, "own");
+        assert_eq!(
+            own.iter().filter(|text| *text == said).count(),
+            1,
+            "{own:?}"
+        );
+    }
+}
+
+#[test]
+fn a_client_that_was_stopped_for_a_moment_misses_nothing() {
+    sleep_through(Duration::from_secs(3), false);
+}
+
+#[test]
+#[ignore = "takes 95 s: cargo test --package kilochat --test chat_framed -- --ignored"]
+fn a_client_that_was_stopped_for_90_s_misses_nothing() {
+    sleep_through(Duration::from_secs(90), true);
+}
+
+/// A client is stopped while a hundred lines pass, and shows all of them afterwards.
+fn sleep_through(time: Duration, is_parked: bool) {
+    let relay = relay();
+    let mut ada = join(relay.address, "Ada", &["--json"]);
+    let mut bob = join(relay.address, "Bob", &["--json"]);
+    ada.write("before\n");
+    bob.wait_for(|line| line.contains(r#""text":"before""#));
+    stop(&ada);
+    let said: Vec<String> = (0..100).map(|number| format!("line {number}")).collect();
+    for text in &said {
+        bob.write(format!("{text}\n"));
+        std::thread::sleep(time / 100);
+    }
+    if is_parked {
+        bob.wait_for(|line| line.contains("Ada is away"));
+    }
+    ada.signal(Signal::SIGCONT);
+    ada.wait_for(|line| line.contains(r#""text":"line 99""#));
+    if is_parked {
+        bob.wait_for(|line| line.contains("Ada is back"));
+    }
+    ada.write("good morning\n");
+    bob.wait_for(|line| line.contains("good morning"));
+    let (ada, bob) = (finish(ada), finish(bob));
+    for end in [&ada, &bob] {
+        assert_eq!((end.code, end.errors.as_str()), (Some(0), ""));
+        check_order(&end.lines);
+    }
+    assert_eq!(texts(&ada.lines, "message"), said);
+    assert_eq!(texts(&ada.lines, "gap"), [""; 0]);
+    assert_eq!(texts(&bob.lines, "own"), said);
+    // a signal is no sleep of the machine, and the relay kept the seat: nothing to say
+    assert_eq!(texts(&ada.lines, "status"), [""; 0]);
+}
+
+#[test]
+fn what_was_overwritten_while_a_client_was_stopped_is_counted() {
+    let relay = relay();
+    let mut ada = join(relay.address, "Ada", &["--json"]);
+    let mut bob = join(relay.address, "Bob", &["--json"]);
+    stop(&ada);
+    // twice what the relay keeps
+    let text = "x".repeat(800);
+    let flood: String = (0..2600)
+        .map(|number| format!("{number} {text}\n"))
+        .collect();
+    let writing = std::thread::spawn(move || {
+        bob.write(flood);
+        finish(bob)
+    });
+    let bob = writing.join().expect("no panic");
+    assert_eq!((bob.code, bob.errors.as_str()), (Some(0), ""));
+    ada.signal(Signal::SIGCONT);
+    ada.wait_for(|line| line.contains("Bob left"));
+    let ada = finish(ada);
+    assert_eq!((ada.code, ada.errors.as_str()), (Some(0), ""));
+    check_order(&ada.lines);
+    let gaps = ada.lines.iter().map(|line| object(line));
+    let lost: usize = gaps
+        .filter_map(|object| usize::try_from(object["lines"].as_u64()?).ok())
+        .sum();
+    let heard = texts(&ada.lines, "message").len();
+    assert!(lost > 1000, "{lost} lost, {heard} heard");
+    assert_eq!(lost + heard, 2600);
+    let told = texts(&ada.lines, "gap");
+    assert!(
+        told.iter().all(|text| text.ends_with(" messages lost")),
+        "{told:?}"
+    );
+}
+
+/// Somebody else who goes on with a session.
+struct Other(UdpSocket);
+
+impl Other {
+    fn new(relay: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.connect(relay).expect("loopback");
+        socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        Self(socket)
+    }
+
+    fn send(&self, frame: &Frame<'_>) {
+        let mut buffer = [0; 1024];
+        let length = frame.encode(&mut buffer).expect("it fits");
+        self.0.send(&buffer[..length]).expect("loopback takes it");
+    }
+
+    /// Receives until `wanted` finds something in a frame.
+    fn receive<T>(&self, wanted: impl Fn(Frame<'_>) -> Option<T>) -> T {
+        let mut buffer = [0; 1024];
+        loop {
+            let length = self.0.recv(&mut buffer).expect("it comes");
+            let frame = Frame::decode(&buffer[..length]);
+            if let Some(found) = wanted(frame.expect("a frame")) {
+                return found;
+            }
+        }
+    }
+
+    fn resume(&self, resume: Resume) {
+        let hello = |cookie| {
+            Frame::Hello(Hello {
+                abilities: 0,
+                nonce: u64::MAX / 2,
+                cookie,
+                resume: Some(resume),
+                name: "Ada",
+            })
+        };
+        self.send(&hello(None));
+        let cookie = self.receive(|frame| {
+            let Frame::Cookie(cookie) = frame else {
+                return None;
+            };
+            Some(cookie.cookie)
+        });
+        self.send(&hello(Some(cookie)));
+        let session = self.receive(|frame| {
+            let Frame::Welcome(welcome) = frame else {
+                return None;
+            };
+            Some(welcome.session)
+        });
+        assert_eq!(session, resume.session, "it goes on");
+    }
+}
+
+#[test]
+fn of_two_clients_with_one_session_the_first_says_so_and_ends() {
+    let relay = relay();
+    let tap = Wiretap::start(relay.address);
+    let mut ada = join(tap.address, "Ada", &["--stay"]);
+    let mut bob = join(relay.address, "Bob", &[]);
+    ada.wait_for(|line| line == "* Bob joined");
+    let resume = tap.resume().expect("there was a WELCOME");
+    let other = Other::new(relay.address);
+    other.resume(resume);
+    let end = ada.finish();
+    assert_eq!(end.code, Some(1));
+    assert_eq!(
+        end.errors,
+        "kilochat: taken over: another client goes on with this session\n"
+    );
+    bob.write("who is there?\n");
+    other.receive(|frame| {
+        let Frame::Data(data) = frame else {
+            return None;
+        };
+        let mut lines = data.entries().map(|entry| entry.line);
+        lines.find(|line| *line == "Bob : who is there?").map(drop)
+    });
+    let end = finish(bob);
+    assert_eq!((end.code, end.errors.as_str()), (Some(0), ""));
+    assert!(
+        !end.lines.iter().any(|line| line.contains("Ada left")),
+        "nobody left: {:?}",
+        end.lines
+    );
+}
+
+#[test]
+fn frames_that_came_to_life_late_are_used_after_all() {
+    let relay = relay();
+    let tap = Wiretap::start(relay.address);
+    let mut bob = join(relay.address, "Bob", &[]);
+    tap.set_frames(false);
+    let host = tap.address.to_string();
+    let mut ada = ChatProgram::start(PROGRAM, &[&host, "--name", "Ada", "--json"]);
+    ada.write("hello\n");
+    // it has fallen back when this comes
+    bob.wait_for(|line| line == "* Ada joined");
+    tap.set_frames(true);
+    bob.wait_for(|line| line == "Ada : hello");
+    let end = finish(ada);
+    assert_eq!((end.code, end.errors.as_str()), (Some(0), ""));
+    assert_eq!(texts(&end.lines, "own"), ["hello"], "in frames");
+    let bob = finish(bob);
+    let about: Vec<&String> = bob
+        .lines
+        .iter()
+        .filter(|line| line.contains("Ada"))
+        .collect();
+    assert_eq!(
+        about[about.len() - 5..],
+        [
+            "* Ada joined",
+            "* Ada left (quit)",
+            "* Ada joined",
+            "Ada : hello",
+            "* Ada left (quit)"
+        ]
+    );
+}
+
+#[test]
+fn frames_that_never_arrive_are_not_tried_for_ever() {
+    let relay = relay();
+    let tap = Wiretap::start(relay.address);
+    tap.set_frames(false);
+    let mut bob = join(relay.address, "Bob", &[]);
+    let host = tap.address.to_string();
+    let mut ada = ChatProgram::start(PROGRAM, &[&host, "--name", "Ada"]);
+    ada.write("hello\n");
+    bob.wait_for(|line| line == "Ada : hello");
+    let end = finish(ada);
+    assert_eq!((end.code, end.errors.as_str()), (Some(0), ""));
+    let bob = finish(bob);
+    let joins = bob
+        .lines
+        .iter()
+        .filter(|line| *line == "* Ada joined")
+        .count();
+    assert_eq!(joins, 3, "{:?}", bob.lines);
+}
+
+/// A way to the relay with a delay of 50 ms each way, and what else may befall a datagram.
+fn slow(relay: SocketAddr, faults: Faults) -> Proxy {
+    let delay = Duration::from_millis(50);
+    Proxy::start(any_port(), relay, Faults { delay, ..faults }, 7).expect("a free port")
+}
+
+fn any_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+/// The port from which a client speaks: the one that said most.
+fn voice(proxy: &Proxy) -> SocketAddr {
+    let clients = proxy.clients().into_iter();
+    let most = clients.max_by_key(|client| client.up.received);
+    most.expect("somebody spoke").address
+}
+
+#[test]
+fn a_client_whose_port_changed_goes_on() {
+    for old in [OldPort::Closed, OldPort::Silent, OldPort::Open] {
+        let relay = relay();
+        let proxy = Proxy::start(any_port(), relay.address, Faults::NONE, 7).expect("a free port");
+        let mut ada = join(proxy.address(), "Ada", &["--json"]);
+        let mut bob = join(relay.address, "Bob", &["--json"]);
+        ada.wait_for(|line| line.contains("Bob joined"));
+        proxy.move_client(voice(&proxy), old).expect("it was heard");
+        // on its way to the old port, until the client speaks from the new one
+        bob.write("are you there?\n");
+        std::thread::sleep(Duration::from_millis(300));
+        ada.write("here I am\n");
+        ada.wait_for(|line| line.contains("connected again as Ada"));
+        bob.wait_for(|line| line.contains(r#""text":"here I am""#));
+        if !ada.lines.iter().any(|line| line.contains("are you there?")) {
+            ada.wait_for(|line| line.contains("are you there?"));
+        }
+        let (ada, bob) = (finish(ada), finish(bob));
+        for end in [&ada, &bob] {
+            assert_eq!((end.code, end.errors.as_str()), (Some(0), ""), "{old:?}");
+            check_order(&end.lines);
+        }
+        assert_eq!(texts(&ada.lines, "own"), ["here I am"]);
+        assert_eq!(texts(&ada.lines, "message"), ["are you there?"]);
+        assert_eq!(texts(&ada.lines, "status"), ["connected again as Ada"]);
+        assert!(
+            !bob.lines
+                .iter()
+                .any(|line| line.contains("Ada left (unreachable)")),
+            "{:?}",
+            bob.lines
+        );
+    }
+}
+
+#[test]
+fn a_paste_at_100_ms_is_delivered_in_under_three_seconds() {
+    let relay = relay();
+    let proxy = slow(relay.address, Faults::NONE);
+    let mut bob = join(relay.address, "Bob", &[]);
+    let mut ada = join(proxy.address(), "Ada", &[]);
+    let paste: String = (0..200).map(|number| format!("line {number}\n")).collect();
+    let begun = Instant::now();
+    ada.write(paste);
+    bob.wait_for(|line| line == "Ada : line 199");
+    let took = begun.elapsed();
+    println!("200 lines at 100 ms: {took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    let end = finish(ada);
+    assert_eq!((end.code, end.errors.as_str()), (Some(0), ""));
+    let heard: Vec<&str> = bob
+        .lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("Ada : "))
+        .collect();
+    let said: Vec<String> = (0..200).map(|number| format!("line {number}")).collect();
+    assert_eq!(heard, said);
+}
+
+#[test]
+fn the_end_of_the_input_waits_until_everything_has_arrived() {
+    let relay = relay();
+    let proxy = slow(relay.address, Faults::HARSH);
+    let mut bob = join(relay.address, "Bob", &["--json"]);
+    let mut ada = ChatProgram::start(
+        PROGRAM,
+        &[&proxy.address().to_string(), "--name", "Ada", "--json"],
+    );
+    let said: Vec<String> = (0..500).map(|number| format!("line {number}")).collect();
+    ada.write(said.join("\n"));
+    let ada = finish(ada);
+    assert_eq!((ada.code, ada.errors.as_str()), (Some(0), ""));
+    check_order(&ada.lines);
+    assert_eq!(texts(&ada.lines, "own").len(), 500);
+    bob.wait_for(|line| line.contains("Ada left (quit)"));
+    assert_eq!(texts(&bob.lines, "message"), said);
+}
+
+/// `kilochat send` with `input`: its exit code and what it complains about.
+fn send(arguments: &[&str], input: &str) -> (Option<i32>, String) {
+    let mut child = Command::new(PROGRAM)
+        .arg("send")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    // it may not read any
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().expect("it was started");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    let errors = String::from_utf8(output.stderr).expect("UTF-8");
+    (output.status.code(), errors)
+}
+
+#[test]
+fn what_a_script_sends_has_arrived_when_it_ends() {
+    let relay = relay();
+    let proxy = slow(relay.address, Faults::HARSH);
+    let mut bob = join(relay.address, "Bob", &[]);
+    let host = proxy.address().to_string();
+    let told = send(
+        &[&host, "--name", "cron", "backup", "/done", "--", "-v"],
+        "",
+    );
+    assert_eq!(told, (Some(0), String::new()));
+    bob.wait_for(|line| line == "cron : backup /done -v");
+    let told = send(
+        &[&host, "--name", "disk"],
+        "/dev/sda1 93%\n\n/dev/sdb1 7%\n",
+    );
+    assert_eq!(told, (Some(0), "kilochat: 1 blank line not sent\n".into()));
+    bob.wait_for(|line| line == "disk : /dev/sda1 93%");
+    bob.wait_for(|line| line == "disk : /dev/sdb1 7%");
+}
+
+#[test]
+fn what_a_script_sends_without_frames_is_not_confirmed() {
+    let relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0", "--classic"]);
+    let host = relay.address.to_string();
+    let bob = UdpSocket::bind(any_port()).expect("a free port");
+    bob.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    bob.send_to(b"Bob", relay.address).expect("loopback");
+    let begun = Instant::now();
+    let (code, errors) = send(&[&host, "--name", "cron", "hi"], "");
+    let took = begun.elapsed();
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("--plain sends unconfirmed"), "{errors}");
+    assert!(
+        took >= Duration::from_secs(3) && took < Duration::from_secs(6),
+        "{took:?}"
+    );
+    let unconfirmed = "kilochat: sent, unconfirmed: without frames nobody knows what arrived\n";
+    let told = send(&[&host, "--name", "cron", "--classic", "hi"], "");
+    assert_eq!(told, (Some(0), unconfirmed.into()));
+    let mut buffer = [0; 1024];
+    let (length, _) = bob.recv_from(&mut buffer).expect("a line");
+    assert_eq!(&buffer[..length], b"cron : hi");
+
+    let relay = self::relay();
+    let mut bob = join(relay.address, "Bob", &[]);
+    let told = send(
+        &[
+            &relay.address.to_string(),
+            "--name",
+            "cron",
+            "--plain",
+            "/hi",
+        ],
+        "",
+    );
+    assert_eq!(told, (Some(0), unconfirmed.into()));
+    bob.wait_for(|line| line == "cron : /hi");
+}
+
+#[test]
+fn what_a_script_cannot_send_is_told() {
+    let free = UdpSocket::bind(any_port()).expect("a free port");
+    let host = free.local_addr().expect("it is bound").to_string();
+    drop(free);
+    let (code, errors) = send(&[&host, "--name", "cron", "hi"], "");
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("connection refused"), "{errors}");
+    let host = host.as_str();
+    for arguments in [
+        &[host, "--name", "cron", " "][..],
+        &[host, "--name", " ", "hi"],
+        &[host, "hi"],
+    ] {
+        assert_eq!(send(arguments, "").0, Some(2), "{arguments:?}");
+    }
+}

@@ -1,0 +1,94 @@
+//! What fuzzers found interesting is played again: see `fuzz/README.md`.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+
+use kilochat_tests::fuzz::{TARGETS, Target};
+
+/// So many scripts there are of each target at least: fewer are no corpus.
+#[cfg(not(feature = "planted"))]
+const LEAST: usize = 50;
+
+/// The bytes of all corpora together: this is a repository of source code.
+const MOST_BYTES: u64 = 1 << 20;
+
+fn corpus(name: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(name);
+    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// Whether a script keeps the promises.
+fn is_kept(target: Target, path: &Path) -> bool {
+    let script = fs::read(path).unwrap();
+    catch_unwind(|| target(&script)).is_ok()
+}
+
+#[test]
+#[cfg(not(feature = "planted"))]
+fn every_script_of_every_corpus_keeps_the_promises() {
+    for (name, target) in TARGETS {
+        let scripts = corpus(name);
+        assert!(scripts.len() >= LEAST, "{} of {name}", scripts.len());
+        for path in scripts {
+            assert!(is_kept(target, &path), "{}", path.display());
+        }
+    }
+}
+
+/// What the scripts would find: most of what can be planted in the framed dialect, without knowing
+/// what lines should be there.
+#[test]
+#[cfg(feature = "planted")]
+fn the_corpus_of_the_relay_finds_planted_bugs() {
+    use kilochat_core::{Bug, plant};
+
+    let scripts = corpus("relay");
+    let is_found = |bug| {
+        plant(bug);
+        let found = scripts
+            .iter()
+            .find(|path| !is_kept(kilochat_tests::fuzz::relay, path));
+        plant(None);
+        found.is_some()
+    };
+    assert!(!is_found(None));
+    for bug in [
+        Bug::GapShared,
+        Bug::Deadlock,
+        Bug::SuspectStalls,
+        Bug::RingTooLong,
+        Bug::GapUntold,
+        Bug::NeverResent,
+        Bug::NoTimeout,
+        Bug::AckOffByOne,
+        Bug::SessionUnchecked,
+        Bug::CookieUnchecked,
+        Bug::ResumeMovesBack,
+        Bug::PostedTwice,
+    ] {
+        assert!(is_found(Some(bug)), "{bug:?}");
+    }
+}
+
+#[test]
+fn there_is_a_target_and_a_small_corpus_for_each_function() {
+    let mut bytes = 0;
+    for (name, _) in TARGETS {
+        let program = format!("fuzz/fuzz_targets/{name}.rs");
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(program);
+        let program = fs::read_to_string(program).unwrap();
+        assert!(program.contains(&format!("fuzz::{name}(")), "{program}");
+        let sizes = corpus(name)
+            .into_iter()
+            .map(|path| path.metadata().unwrap().len());
+        bytes += sizes.sum::<u64>();
+    }
+    assert!(bytes <= MOST_BYTES, "{bytes} bytes");
+}

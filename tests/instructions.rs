@@ -1,0 +1,342 @@
+//! What the core costs in instructions, which callgrind counts: the same on every run of one
+//! compiler, on any machine, however busy. A row above its limit fails the run. Limits are per
+//! delivery, join, datagram or poll, and so many of them are in a row.
+#![allow(
+    missing_docs,
+    unused_qualifications,
+    reason = "what the macros make has none, and some"
+)]
+
+use core::hint::black_box;
+use core::net::{Ipv4Addr, SocketAddr};
+
+use gungraun::{
+    Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
+};
+use kilochat_core::framed::{Ack, Frame, Hello, Post, Session, Texts};
+use kilochat_core::{Config, DATAGRAM_MAX, Event, Instant, Relay, Reply};
+
+const NOW: Instant = Instant::from_millis(1000);
+
+/// How often a call is made whose row is about calls.
+const CALLS: u16 = 100;
+
+/// So many lines fit into a datagram.
+const TEXTS: u16 = 15;
+
+/// How many peers acknowledge where the row is about that.
+const ACKS: u16 = 31;
+
+/// How many peers join where the row is about joins.
+const JOINS: u16 = 8;
+
+/// With the name of its author and what is between them, a line of 64 bytes.
+const TEXT: [u8; 56] = [b'x'; 56];
+
+/// A relay with its seats taken, and what its driver has.
+struct Room {
+    relay: Box<dyn Core>,
+    seats: u16,
+    reply: Reply,
+    buffer: [u8; DATAGRAM_MAX],
+    /// Frames that are to come.
+    frames: Vec<Vec<u8>>,
+}
+
+/// A relay of any size.
+trait Core {
+    fn handle(&mut self, from: u16, payload: &[u8], reply: &mut Reply) -> Event;
+    /// Returns how many deliveries there were, of how many datagrams.
+    fn send_all(&mut self, buffer: &mut [u8]) -> (u16, u16);
+}
+
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Core
+    for Relay<PEERS, RING, WINDOW>
+{
+    fn handle(&mut self, from: u16, payload: &[u8], reply: &mut Reply) -> Event {
+        self.handle_datagram(NOW, address(from), payload, reply)
+    }
+
+    fn send_all(&mut self, buffer: &mut [u8]) -> (u16, u16) {
+        let (mut deliveries, mut datagrams) = (0, 0);
+        while let Some(fanout) = self.poll_fanout(NOW, buffer) {
+            black_box(fanout.payload());
+            datagrams += 1;
+            for delivery in fanout {
+                black_box(delivery);
+                deliveries += 1;
+            }
+        }
+        (deliveries, datagrams)
+    }
+}
+
+/// A room where nobody is yet.
+fn empty(seats: u16) -> Box<Room> {
+    let config = Config {
+        seats,
+        history: 0,
+        announce_up_to: 0,
+        key: [9; 16],
+        ..Config::default()
+    };
+    let relay: Box<dyn Core> = if seats == 32 {
+        let mut relay = Box::new(Relay::<32, 8192, 8>::new());
+        relay.configure(config);
+        relay
+    } else {
+        let mut relay = Box::new(Relay::<4096, 1_048_576, 32>::new());
+        relay.configure(config);
+        relay
+    };
+    Box::new(Room {
+        relay,
+        seats,
+        reply: Reply::new(),
+        buffer: [0; DATAGRAM_MAX],
+        frames: Vec::new(),
+    })
+}
+
+/// A room where everything is as after a while, and the last `free` seats are not taken.
+fn room(seats: u16, free: u16) -> Box<Room> {
+    let mut room = empty(seats);
+    room.join(0..seats - free);
+    room.say(0);
+    room.relay.send_all(&mut room.buffer);
+    room
+}
+
+/// A full room of peers that speak in frames; the first is about to post.
+fn framed(seats: u16) -> Box<Room> {
+    let mut room = empty(seats);
+    let sessions: Vec<(Session, u64)> = (0..seats).map(|peer| room.join_framed(peer)).collect();
+    let text = core::str::from_utf8(&TEXT).expect("it is ASCII");
+    let mut texts = [0; DATAGRAM_MAX];
+    let (texts, count) = Texts::collect(core::iter::repeat_n(text, TEXTS.into()), &mut texts);
+    assert_eq!(count, usize::from(TEXTS));
+    room.frames = vec![encoded(&Frame::Post(Post {
+        session: sessions[0].0,
+        number: 1,
+        sent_at: 0,
+        texts,
+    }))];
+    for (session, first) in sessions {
+        room.frames.push(encoded(&Frame::Ack(Ack {
+            session,
+            echo: Some(1000),
+            answer: false,
+            next: first + u64::from(TEXTS),
+            ranges: Default::default(),
+        })));
+    }
+    room
+}
+
+/// ... and everything was sent to all.
+fn unacknowledged(seats: u16) -> Box<Room> {
+    let mut room = framed(seats);
+    room.post();
+    room.relay.send_all(&mut room.buffer);
+    room
+}
+
+fn full(seats: u16) -> Box<Room> {
+    room(seats, 0)
+}
+
+fn nearly_full(seats: u16) -> Box<Room> {
+    room(seats, JOINS)
+}
+
+impl Room {
+    fn join(&mut self, peers: core::ops::Range<u16>) {
+        for peer in peers {
+            let mut name = *b"p0000";
+            for (digit, power) in name[1..].iter_mut().zip([1000, 100, 10, 1]) {
+                *digit += u8::try_from(peer / power % 10).unwrap_or_default();
+            }
+            let event = self.relay.handle(peer, &name, &mut self.reply);
+            assert!(matches!(event, Event::Joined { .. }), "{event:?}");
+        }
+    }
+
+    fn say(&mut self, peer: u16) {
+        let event = self.relay.handle(peer, &TEXT, &mut self.reply);
+        assert!(matches!(event, Event::Said { .. }), "{event:?}");
+    }
+
+    fn join_framed(&mut self, peer: u16) -> (Session, u64) {
+        let name = format!("p{peer:04}");
+        let mut hello = Hello {
+            abilities: 0,
+            nonce: 1,
+            cookie: None,
+            resume: None,
+            name: &name,
+        };
+        for _ in 0..2 {
+            let frame = encoded(&Frame::Hello(hello.clone()));
+            self.relay.handle(peer, &frame, &mut self.reply);
+            match Frame::decode(&self.reply) {
+                Ok(Frame::Cookie(cookie)) => hello.cookie = Some(cookie.cookie),
+                Ok(Frame::Welcome(welcome)) => return (welcome.session, welcome.first),
+                other => panic!("{other:?}"),
+            }
+            hello.nonce += 1;
+        }
+        panic!("no welcome");
+    }
+
+    fn post(&mut self) {
+        let event = self.relay.handle(0, &self.frames[0], &mut self.reply);
+        assert!(matches!(event, Event::Said { .. }), "{event:?}");
+    }
+
+    fn send(&mut self, deliveries: u16, datagrams: u16) {
+        let sent = self.relay.send_all(&mut self.buffer);
+        assert_eq!(sent, (deliveries, datagrams));
+    }
+}
+
+fn encoded(frame: &Frame<'_>) -> Vec<u8> {
+    let mut buffer = [0; DATAGRAM_MAX];
+    let length = frame.encode(&mut buffer).expect("it fits");
+    buffer[..length].to_vec()
+}
+
+fn address(peer: u16) -> SocketAddr {
+    (Ipv4Addr::new(10, 0, 0, 1), 10_000 + peer).into()
+}
+
+/// At most so many instructions for each of so many.
+fn limit(each: u64, of: u16) -> LibraryBenchmarkConfig {
+    let mut config = LibraryBenchmarkConfig::default();
+    let limit = (EventKind::Ir, each * u64::from(of));
+    config.tool(Callgrind::default().hard_limits([limit]));
+    config
+}
+
+// Each text is sent before the next one is said.
+#[library_benchmark]
+#[bench::seats_32(args = (32), setup = full, config = limit(240, TEXTS * 31))]
+#[bench::seats_4096(args = (4096), setup = full, config = limit(195, TEXTS * 4095))]
+fn one_by_one(mut room: Box<Room>) -> Box<Room> {
+    for _ in 0..TEXTS {
+        room.say(0);
+        let others = room.seats - 1;
+        room.send(others, 1);
+    }
+    room
+}
+
+// All that is said is sent in the same datagrams.
+#[library_benchmark]
+#[bench::seats_32(args = (32), setup = full, config = limit(60, TEXTS * 31))]
+#[bench::seats_4096(args = (4096), setup = full, config = limit(14, TEXTS * 4095))]
+fn coalesced(mut room: Box<Room>) -> Box<Room> {
+    for _ in 0..TEXTS {
+        room.say(0);
+    }
+    let others = room.seats - 1;
+    room.send(others, 1);
+    room
+}
+
+// The same, and everybody who said something gets a datagram without it.
+#[library_benchmark]
+#[bench::seats_32(args = (32), setup = full, config = limit(150, TEXTS * 31))]
+#[bench::seats_4096(args = (4096), setup = full, config = limit(15, TEXTS * 4095))]
+fn coalesced_for_authors(mut room: Box<Room>) -> Box<Room> {
+    for peer in 0..TEXTS {
+        room.say(peer);
+    }
+    let all = room.seats;
+    room.send(all, TEXTS + 1);
+    room
+}
+
+#[library_benchmark]
+#[bench::seats_32(args = (32), setup = nearly_full, config = limit(8800, JOINS))]
+#[bench::seats_4096(args = (4096), setup = nearly_full, config = limit(8800, JOINS))]
+fn join(mut room: Box<Room>) -> Box<Room> {
+    let seats = room.seats;
+    room.join(seats - JOINS..seats);
+    room
+}
+
+// A datagram that is not UTF-8.
+#[library_benchmark]
+#[bench::seats_32(args = (32), setup = full, config = limit(340, CALLS))]
+#[bench::seats_4096(args = (4096), setup = full, config = limit(340, CALLS))]
+fn refused(mut room: Box<Room>) -> Box<Room> {
+    for _ in 0..CALLS {
+        let event = room.relay.handle(1, b"caf\xE9", &mut room.reply);
+        assert!(matches!(event, Event::Refused { .. }), "{event:?}");
+    }
+    room
+}
+
+// A stranger who finds all seats taken.
+#[library_benchmark]
+#[bench::seats_32(args = (32), setup = full, config = limit(2400, CALLS))]
+#[bench::seats_4096(args = (4096), setup = full, config = limit(5100, CALLS))]
+fn turned_away(mut room: Box<Room>) -> Box<Room> {
+    for _ in 0..CALLS {
+        let event = room.relay.handle(20_000, b"late", &mut room.reply);
+        assert!(matches!(event, Event::Refused { .. }), "{event:?}");
+    }
+    room
+}
+
+// Nothing is due.
+#[library_benchmark]
+#[bench::seats_32(args = (32), setup = full, config = limit(45, CALLS))]
+#[bench::seats_4096(args = (4096), setup = full, config = limit(45, CALLS))]
+fn idle_poll(mut room: Box<Room>) -> Box<Room> {
+    for _ in 0..CALLS {
+        room.send(0, 0);
+    }
+    room
+}
+
+// A POST of as many texts, which take two datagrams.
+#[library_benchmark]
+#[bench::seats_32(args = (32), setup = framed, config = limit(110, TEXTS * 32))]
+#[bench::seats_4096(args = (4096), setup = framed, config = limit(72, TEXTS * 4096))]
+fn framed_coalesced(mut room: Box<Room>) -> Box<Room> {
+    room.post();
+    let all = room.seats;
+    room.send(2 * all, 2);
+    room
+}
+
+// All that was sent is there.
+#[library_benchmark]
+#[bench::seats_32(args = (32), setup = unacknowledged, config = limit(990, ACKS))]
+#[bench::seats_4096(args = (4096), setup = unacknowledged, config = limit(990, ACKS))]
+fn acknowledgement(mut room: Box<Room>) -> Box<Room> {
+    for peer in 1..=ACKS {
+        let frame = &room.frames[1 + usize::from(peer)];
+        let event = room.relay.handle(peer, frame, &mut room.reply);
+        assert!(matches!(event, Event::Acknowledged { .. }), "{event:?}");
+    }
+    room
+}
+
+library_benchmark_group!(
+    name = core_of_the_relay,
+    benchmarks = [
+        one_by_one,
+        coalesced,
+        coalesced_for_authors,
+        join,
+        refused,
+        turned_away,
+        idle_poll,
+        framed_coalesced,
+        acknowledgement
+    ]
+);
+
+main!(library_benchmark_groups = core_of_the_relay);

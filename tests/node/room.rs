@@ -1,0 +1,162 @@
+//! Hosts on the node's cable whose peers speak in frames.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use kilochat_core::Instant;
+use kilochat_core::framed::Frame;
+use kilochat_embedded::Config;
+use kilochat_embedded::phy::Device;
+use kilochat_tests::FramedPeer;
+use kilochat_tests::ethernet::{Hardware, Host, asks, datagram, parse};
+
+use crate::world::{Cable, V4, V6, World, relay};
+
+/// A world in which some hosts have a peer that speaks in frames.
+pub(crate) struct Room<D: Device> {
+    pub(crate) world: World<D>,
+    /// On which host each peer is.
+    pub(crate) at: Vec<usize>,
+    pub(crate) peers: Vec<FramedPeer>,
+    /// Peers that neither hear nor say anything.
+    pub(crate) asleep: Vec<bool>,
+    /// When the node wants to work next.
+    node_at: Option<Instant>,
+}
+
+impl Room<Cable> {
+    pub(crate) fn new(config: Config) -> Self {
+        Self::of(World::new(config))
+    }
+}
+
+impl<D: Device> Room<D> {
+    pub(crate) fn of(world: World<D>) -> Self {
+        Self {
+            world,
+            at: Vec::new(),
+            peers: Vec::new(),
+            asleep: Vec::new(),
+            node_at: None,
+        }
+    }
+
+    /// Adds a host with a peer that will join as `f` and this number; half of them by IPv6.
+    pub(crate) fn add(&mut self, number: u8) -> usize {
+        let (address, to) = if number.is_multiple_of(2) {
+            (format!("192.0.2.{number}:4000"), V4)
+        } else {
+            (format!("[fe80::{number}]:4000"), V6)
+        };
+        let index = self.peers.len();
+        self.at.push(self.world.hosts.len());
+        self.world
+            .hosts
+            .push(Host::new(number, &address, relay(to)));
+        let seed = u64::from(number) << 32;
+        self.peers
+            .push(FramedPeer::new(&format!("f{number}"), seed));
+        self.asleep.push(false);
+        index
+    }
+
+    /// Adds a peer that has joined.
+    pub(crate) fn join(&mut self, number: u8) -> usize {
+        let index = self.add(number);
+        self.settle();
+        assert!(self.peers[index].is_joined());
+        index
+    }
+
+    pub(crate) fn host(&mut self, peer: usize) -> &mut Host {
+        &mut self.world.hosts[self.at[peer]]
+    }
+
+    /// Lets a peer receive what came for it, and send what it has to.
+    pub(crate) fn work(&mut self, peer: usize) -> bool {
+        let host = &mut self.world.hosts[self.at[peer]];
+        let now = self.world.now;
+        for payload in host.received.drain(..) {
+            self.peers[peer].receive(now, &payload);
+        }
+        let datagrams = self.peers[peer].poll(now);
+        for payload in &datagrams {
+            self.world.cable.push(host.say(payload));
+        }
+        !datagrams.is_empty()
+    }
+
+    /// Lets all that is due now happen.
+    pub(crate) fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 10_000, "there is no end of it");
+            let mut is_moved = false;
+            for peer in 0..self.peers.len() {
+                is_moved |= !self.asleep[peer] && self.work(peer);
+            }
+            self.node_at = self.world.poll();
+            is_moved |= self.world.cable.waiting() > 0;
+            is_moved |= (0..self.peers.len())
+                .any(|peer| !self.asleep[peer] && !self.host(peer).received.is_empty());
+            if !is_moved && self.node_at.is_none_or(|then| then > self.world.now) {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass; everybody works when it has asked to, and no sooner.
+    pub(crate) fn pass(&mut self, duration: Duration) {
+        let end = self.world.now.after(duration);
+        loop {
+            self.settle();
+            let awake = (0..self.peers.len()).filter(|peer| !self.asleep[*peer]);
+            let timers = awake.filter_map(|peer| self.peers[peer].timeout());
+            let then = timers.chain(self.node_at).min();
+            let Some(then) = then.filter(|then| *then <= end) else {
+                break;
+            };
+            // nobody asks for what is over already
+            assert!(then > self.world.now, "somebody never sleeps");
+            self.world.now = then;
+        }
+        self.world.now = end;
+    }
+
+    /// A frame with which somebody at another hardware address pretends to be a peer.
+    pub(crate) fn forge(&mut self, peer: usize, hardware: Hardware, payload: &[u8]) {
+        let host = self.host(peer);
+        let (address, to): (SocketAddr, _) = (host.at.1, host.relay);
+        self.world
+            .cable
+            .push(datagram((hardware, address), to, payload));
+    }
+
+    /// Whether the node sent a datagram to where nobody is, or asked where somebody is.
+    pub(crate) fn has_strayed(&self) -> bool {
+        let mut strays = self.world.others.iter();
+        strays.any(|frame| asks(frame) || parse(frame).is_some())
+    }
+
+    /// Checks that a peer has shown every line from its first one on, once and in order.
+    pub(crate) fn check_order(&self, peer: usize) {
+        let lines = &self.peers[peer].lines;
+        for pair in lines.windows(2) {
+            assert_eq!(pair[0].0 + 1, pair[1].0, "at f{peer}: {pair:?}");
+        }
+        assert_eq!(self.peers[peer].lost, 0);
+    }
+
+    /// The messages that a peer has shown.
+    pub(crate) fn messages(&self, peer: usize) -> Vec<&str> {
+        let lines = self.peers[peer].lines.iter();
+        lines
+            .map(|(_, line)| line.as_str())
+            .filter(|line| !line.starts_with("* "))
+            .collect()
+    }
+}
+
+/// The frame in a payload.
+pub(crate) fn frame(payload: &[u8]) -> Frame<'_> {
+    Frame::decode(payload).unwrap()
+}

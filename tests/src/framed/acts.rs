@@ -1,0 +1,301 @@
+//! What happens in a bad world.
+
+use kilochat_core::{Relay, Unreachable};
+
+use crate::Verdict;
+use crate::framed::counts::Met;
+use crate::framed::gate::Gate;
+use crate::framed::room::Room;
+use crate::framed::setup::quality;
+use crate::framed::world::World;
+use crate::inputs::{chance, pick};
+
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usize>
+    World<PEERS, RING, WINDOW, HELD>
+{
+    /// Something happens.
+    pub(crate) fn act(&mut self) -> Verdict {
+        match self.random.u32(0..100) {
+            0..40 => self.somebody_says(),
+            40..45 => self.somebody_pastes(),
+            45..55 => self.plain_says(),
+            55..59 => self.somebody_commands(),
+            59..62 => self.somebody_moves(),
+            62 => self.somebody_swaps(),
+            63..66 => self.somebody_pauses(),
+            66..68 => self.clock_jumps(),
+            68 => self.relay_clock_jumps(),
+            69 => self.relay_restarts()?,
+            70..72 => self.goes_dark(),
+            72..74 => {
+                self.network.quality = quality(&mut self.random);
+                self.note(|world| format!("{:?}", world.quality()));
+            }
+            74 => self.somebody_leaves(),
+            75..77 => self.somebody_crashes(),
+            77 => self.somebody_reconnects(),
+            78 => self.somebody_is_lazy(),
+            79..81 => self.somebody_is_reported(),
+            81..83 => self.plain_turns_framed(),
+            _ => self.spoof()?,
+        }
+        self.rebirths();
+        Ok(())
+    }
+
+    fn any_member(&mut self) -> usize {
+        self.random.usize(..self.members.len())
+    }
+
+    /// Lets a client say something, when it has room for it.
+    pub(crate) fn says(&mut self, number: usize, body: String) {
+        self.members[number].unposted.push_back(body);
+        if !self.members[number].is_paused(self.now) {
+            self.member_gives_texts(number);
+            self.members[number].is_touched = true;
+        }
+    }
+
+    fn somebody_says(&mut self) {
+        let number = self.any_member();
+        let body = body(self);
+        self.says(number, body);
+    }
+
+    fn somebody_pastes(&mut self) {
+        let number = self.any_member();
+        let texts = self.random.usize(5..60);
+        for _ in 0..texts {
+            let body = if chance(&mut self.random, 90) {
+                "short".to_owned()
+            } else {
+                body(self)
+            };
+            self.says(number, body);
+        }
+    }
+
+    fn somebody_commands(&mut self) {
+        let number = self.any_member();
+        let commands = [
+            "/who",
+            "/help",
+            "/nick n",
+            "/nick Zoe",
+            "/nick",
+            "/xyz",
+            "/quiet on",
+            "/quiet off",
+            "/quit",
+        ];
+        let command = pick(&mut self.random, &commands).to_owned();
+        self.says(number, command);
+    }
+
+    fn plain_says(&mut self) {
+        if self.plains.is_empty() {
+            return;
+        }
+        let number = self.random.usize(..self.plains.len());
+        let plain = &self.plains[number];
+        let source = plain.address;
+        let payload = if !plain.has_joined() {
+            format!("/nick plain {number}")
+        } else if plain.is_witness() {
+            return;
+        } else {
+            let length = pick(&mut self.random, &[0, 10, 100, 900, 980]);
+            format!("p{number}|{}", "x".repeat(length))
+        };
+        self.send(source, self.address, payload.into_bytes());
+    }
+
+    fn somebody_moves(&mut self) {
+        let number = self.any_member();
+        let base = if chance(&mut self.random, 20) {
+            // where it, or somebody else, was before
+            let place = self.random.usize(1..=self.places);
+            let base = crate::framed::member::place(place);
+            let is_free = self.members.iter().all(|member| member.base != base)
+                && self.plains.iter().all(|plain| plain.address != base);
+            if is_free { base } else { self.new_place() }
+        } else {
+            self.new_place()
+        };
+        self.members[number].base = base;
+        self.saw(Met::ClientMoved);
+        self.note(|world| format!("c{} is at {base} now", world.members[number].process));
+        self.may_reconnect(number);
+    }
+
+    fn somebody_swaps(&mut self) {
+        let (one, other) = (self.any_member(), self.any_member());
+        let [first, second] = [self.members[one].base, self.members[other].base];
+        self.members[one].base = second;
+        self.members[other].base = first;
+        if one != other {
+            self.saw(Met::ClientsSwapped);
+            self.note(|world| {
+                let [one, other] = [one, other].map(|number| world.members[number].process);
+                format!("c{one} and c{other} swap their addresses")
+            });
+        }
+    }
+
+    fn may_reconnect(&mut self, number: usize) {
+        if chance(&mut self.random, 50) && !self.members[number].is_paused(self.now) {
+            let clock = self.members[number].clock(self.now);
+            self.members[number].client.reconnect(clock);
+            self.members[number].is_touched = true;
+            self.saw(Met::Reconnected);
+            self.note(|world| format!("c{} reconnects", world.members[number].process));
+        }
+    }
+
+    fn somebody_reconnects(&mut self) {
+        let number = self.any_member();
+        self.may_reconnect(number);
+    }
+
+    fn somebody_pauses(&mut self) {
+        let number = self.any_member();
+        let length = pick(&mut self.random, &[500, 5000, 25_000, 70_000, 100_000]);
+        self.members[number].paused_until = self.now + length;
+        self.saw(Met::ClientPaused);
+        self.note(|world| format!("c{} pauses for {length}", world.members[number].process));
+    }
+
+    fn clock_jumps(&mut self) {
+        let number = self.any_member();
+        if chance(&mut self.random, 70) {
+            let ahead = pick(&mut self.random, &[50, 1000, 20_000, 4_000_000]);
+            self.members[number].ahead += ahead;
+            self.saw(Met::ClockForward);
+        } else {
+            let back = self.random.u64(..5000);
+            let member = &mut self.members[number];
+            member.ahead = member.ahead.saturating_sub(back);
+            self.saw(Met::ClockBack);
+        }
+        self.note(|world| format!("c{}'s clock jumps", world.members[number].process));
+    }
+
+    fn relay_clock_jumps(&mut self) {
+        if chance(&mut self.random, 50) {
+            self.relay_ahead += pick(&mut self.random, &[50, 1000, 20_000, 70_000]);
+            self.saw(Met::RelayClockForward);
+        } else {
+            let back = self.random.u64(..5000);
+            self.relay_ahead = self.relay_ahead.saturating_sub(back);
+            self.saw(Met::RelayClockBack);
+        }
+        self.note(|_| "the relay's clock jumps".to_owned());
+    }
+
+    fn relay_restarts(&mut self) -> Verdict {
+        if chance(&mut self.random, 40) {
+            return Ok(());
+        }
+        self.note(|_| "the relay restarts".to_owned());
+        self.saw(Met::RelayRestarted);
+        let room = self.rooms.last_mut().unwrap();
+        room.judge_claims(true)?;
+        for plain in &mut self.plains {
+            plain.leaves(room)?;
+        }
+        *self.relay = Relay::new();
+        self.config.key = self.random.u128(..).to_be_bytes();
+        self.relay.configure(self.config.clone());
+        self.in_hand.clear();
+        self.retry_at = None;
+        self.door.clear();
+        self.gate = Gate::default();
+        self.rooms.push(Room::new(RING));
+        Ok(())
+    }
+
+    fn goes_dark(&mut self) {
+        let length = pick(&mut self.random, &[100, 1000, 5000, 25_000, 80_000]);
+        self.network.black_out(self.now + length);
+        self.note(|_| format!("nothing arrives for {length}"));
+    }
+
+    fn somebody_leaves(&mut self) {
+        let number = self.any_member();
+        if !self.members[number].is_paused(self.now) {
+            let clock = self.members[number].clock(self.now);
+            self.members[number].client.leave(clock);
+            self.members[number].is_touched = true;
+            self.note(|world| format!("c{} leaves", world.members[number].process));
+        }
+    }
+
+    fn somebody_crashes(&mut self) {
+        let number = self.any_member();
+        let member = &self.members[number];
+        let name = member.name.clone();
+        let base = if chance(&mut self.random, 50) {
+            member.base
+        } else {
+            self.new_place()
+        };
+        self.note(|world| format!("c{} crashes", world.members[number].process));
+        self.saw(Met::ClientCrashed);
+        self.members[number] = self.process(name, base);
+    }
+
+    fn rebirths(&mut self) {
+        for number in 0..self.members.len() {
+            let member = &self.members[number];
+            if member.reborn_at.is_some_and(|then| then <= self.now) {
+                let (name, base) = (member.name.clone(), member.base);
+                self.members[number] = self.process(name, base);
+            }
+        }
+    }
+
+    fn somebody_is_lazy(&mut self) {
+        let number = self.any_member();
+        self.members[number].is_lazy ^= true;
+    }
+
+    fn somebody_is_reported(&mut self) {
+        let shown = self.shown();
+        if shown.is_empty() {
+            return;
+        }
+        let about = shown[self.random.usize(..shown.len())].address;
+        if let Some(seat) = self.relay.find(&about) {
+            let now = self.relay_clock();
+            let departed = self.relay.handle_unreachable(now, seat, Unreachable::Path);
+            debug_assert!(departed.is_none());
+            self.saw(Met::ReportedPath);
+            self.note(|_| format!("{about} is reported unreachable"));
+        }
+    }
+
+    /// A plain peer joins from a client's address, whose next frames are of no session there.
+    fn plain_turns_framed(&mut self) {
+        let number = self.any_member();
+        let source = self.members[number].base;
+        if self.relay.find(&source).is_none() {
+            self.send(source, self.address, b"typed by hand".to_vec());
+            self.saw(Met::FromPlain);
+        }
+    }
+}
+
+/// What somebody says.
+fn body<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usize>(
+    world: &mut World<PEERS, RING, WINDOW, HELD>,
+) -> String {
+    let random = &mut world.random;
+    match random.u32(0..10) {
+        0 => "//slash".to_owned(),
+        1 => "tab\tand \u{202E}other\nthings".to_owned(),
+        2 => "你好，世界".to_owned(),
+        3 | 4 => "x".repeat(random.usize(300..880)),
+        5 => "y".repeat(random.usize(100..300)),
+        _ => "hello".to_owned(),
+    }
+}

@@ -1,0 +1,93 @@
+//! What simulations of the framed dialect have to meet.
+
+use crate::counts::seen;
+
+seen! {
+    /// Something that a simulation of the framed dialect has to meet.
+    Met {
+        // seats
+        JoinedNew
+        Resumed
+        ResumedElsewhere
+        Continued
+        Restarted
+        History
+        TakenOver
+        GivenAway
+        DisplacedParked
+        Full
+        FromPlain
+        PlainJoined
+        Left
+        Ended
+        ClientCrashed
+        // lines down
+        Line
+        OwnLine
+        Coalesced
+        ManyAtOnce
+        Padded
+        GapSent
+        GapShown
+        GapAroundHeld
+        LostWithRun
+        HoleSeen
+        HoleFilled
+        SentAgain
+        TimedOut
+        NothingNew
+        NoRoom
+        OldEpoch
+        Parked
+        Unparked
+        WindowFull
+        KeptAlive
+        // texts up
+        Said
+        ManyTexts
+        PartlyAccepted
+        PostAgain
+        PostAnsweredAgain
+        PostLate
+        CommandAnswered
+        Doubtful
+        Unsaid
+        OutFull
+        // what the network and the world did
+        Lost
+        Doubled
+        VeryLate
+        Reordered
+        Dark
+        Jammed
+        Deferred
+        ReplyRefused
+        NotReadable
+        ClientMoved
+        ClientsSwapped
+        ClientPaused
+        ClockForward
+        ClockBack
+        RelayClockForward
+        RelayClockBack
+        RelayRestarted
+        Reconnected
+        Silent
+        Back
+        ReportedPath
+        // spoofers
+        ForgedSession
+        ForgedText
+        ForgedHello
+        ForgedFrame
+        Flood
+        StolenHello
+        StolenSession
+        ForgedByRelay
+        ForgedTextByRelay
+        // what strangers got
+        Challenged
+        CookieSpent
+        UnknownSession
+    }
+}

@@ -1,0 +1,286 @@
+//! The relay's driver, and what the oracle sees at the relay.
+
+use core::net::SocketAddr;
+
+use kilochat_core::{DATAGRAM_MAX, Event, Expired, Farewell, Instant, Refusal, Reply};
+
+use crate::framed::counts::Met;
+use crate::framed::gate::Exchange;
+use crate::framed::network::Datagram;
+use crate::framed::wire::{GIVEN_AWAY, Wire, told};
+use crate::framed::world::World;
+use crate::inputs::chance;
+use crate::{Verdict, check};
+
+/// A peer as the relay shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    seat: usize,
+    pub(crate) address: SocketAddr,
+    name: String,
+    heard: Instant,
+    suspect: bool,
+    pub(crate) framed: bool,
+    pub(crate) parked: bool,
+    pub(crate) owed: u64,
+}
+
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usize>
+    World<PEERS, RING, WINDOW, HELD>
+{
+    /// All peers.
+    pub(crate) fn shown(&self) -> Vec<Shown> {
+        let peers = self.relay.peers().map(|peer| Shown {
+            seat: peer.seat.index(),
+            address: peer.address,
+            name: peer.name.to_owned(),
+            heard: peer.heard,
+            suspect: peer.suspect,
+            framed: peer.framed,
+            parked: peer.parked,
+            owed: peer.owed,
+        });
+        peers.collect()
+    }
+
+    /// The driver wakes up: it reads, handles what is due, and sends.
+    pub(crate) fn relay_turn(&mut self) -> Verdict {
+        for _ in 0..self.driver.reads {
+            if !self.relay.can_receive() {
+                self.check_something_to_send()?;
+                break;
+            }
+            let Some(datagram) = self.door.pop_front() else {
+                break;
+            };
+            self.relay_handles(&datagram)?;
+        }
+        self.relay_times_out()?;
+        self.flush()?;
+        if !self.door.is_empty() {
+            self.retry_at = Some(self.retry_at.unwrap_or(self.now));
+        }
+        Ok(())
+    }
+
+    fn check_something_to_send(&mut self) -> Verdict {
+        self.saw(Met::NotReadable);
+        let now = self.relay_clock();
+        let mut buffer = [0; DATAGRAM_MAX];
+        let is_something = self.relay.poll_fanout(now, &mut buffer).is_some();
+        self.check_readable(is_something)
+    }
+
+    pub(crate) fn check_readable(&self, is_right: bool) -> Verdict {
+        check(is_right, || {
+            format!(
+                "!can_receive and nothing to send: {:?} {:?}",
+                self.shown(),
+                self.relay
+            )
+        })
+    }
+
+    /// The relay is given a datagram.
+    pub(crate) fn relay_handles(&mut self, datagram: &Datagram) -> Verdict {
+        let Datagram {
+            source, payload, ..
+        } = datagram;
+        let source = *source;
+        let now = self.relay_clock();
+        let before = self.shown();
+        let seat_of = |shown: &[Shown]| {
+            let mut shown = shown.iter();
+            let peer = shown.find(|peer| peer.address == source);
+            peer.map(|peer| peer.seat)
+        };
+        let mut reply = Reply::new();
+        let event = self.relay.handle_datagram(now, source, payload, &mut reply);
+        let after = self.shown();
+        self.note(|world| {
+            let (who, said, answer) = (world.who(source), told(payload), told(&reply));
+            format!("relay hears {who}: {said} -> {event:?} {answer}")
+        });
+        self.room().head = self.relay.stats().lines;
+        self.count_event(&event, payload);
+        if let Some(measure) = &mut self.measure {
+            measure.relayed(self.now, &event, payload);
+        }
+        for was in before.iter().filter(|peer| peer.parked) {
+            let is_back = |peer: &&Shown| peer.address == was.address && !peer.parked;
+            if after.iter().any(|peer| is_back(&peer)) {
+                self.saw(Met::Unparked);
+                self.gate.arrived(was.seat, None);
+            }
+        }
+        if let (Event::Acknowledged { seat }, Some(Wire::Ack { next, ranges, .. })) =
+            (&event, Wire::read(payload))
+        {
+            self.gate.acknowledged(seat.index(), next);
+            for (start, end) in ranges {
+                (start..=end).for_each(|end| self.gate.refused(seat.index(), end));
+            }
+        }
+        let moved = match &event {
+            Event::Resumed {
+                moved: Some((to, farewell)),
+                ..
+            } => Some((*to, farewell.as_bytes())),
+            _ => None,
+        };
+        let exchange = Exchange {
+            now: now.as_millis(),
+            source,
+            payload,
+            reply: &reply,
+            before: seat_of(&before),
+            after: seat_of(&after),
+            moved,
+        };
+        self.farewells(&event)?;
+        let room = self.rooms.last_mut().unwrap();
+        let (head, epoch) = (room.head, &mut room.epoch);
+        self.gate
+            .exchange(&exchange, head, epoch, &mut self.counts)?;
+        self.keep_seats(&after)?;
+        self.tell_plain(source, &event, &reply)?;
+        if !reply.is_empty() {
+            if chance(&mut self.random, self.driver.jams) {
+                self.saw(Met::ReplyRefused);
+            } else {
+                self.count_sent(&reply);
+                self.send(self.address, source, reply.to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    /// Last words are sent to where somebody was.
+    fn farewells(&mut self, event: &Event) -> Verdict {
+        let (to, farewell) = match event {
+            Event::Resumed {
+                moved: Some((to, farewell)),
+                ..
+            } => (*to, farewell),
+            Event::Joined {
+                displaced: Some(departed),
+                ..
+            }
+            | Event::Left(departed) => (departed.address, &departed.farewell),
+            _ => return Ok(()),
+        };
+        self.farewell(to, farewell)
+    }
+
+    fn farewell(&mut self, to: SocketAddr, farewell: &Farewell) -> Verdict {
+        let payload = farewell.as_bytes();
+        if payload.is_empty() {
+            return Ok(());
+        }
+        if let Some(Wire::Bye {
+            session,
+            reason: GIVEN_AWAY,
+        }) = Wire::read(payload)
+        {
+            self.saw(Met::GivenAway);
+            let is_holder = self.gate.holder_of(session) == Some(to);
+            check(is_holder, || format!("{to} never had {session:x}"))?;
+        }
+        self.note_datagram("relay says to", to, payload);
+        self.send(self.address, to, payload.to_vec());
+        Ok(())
+    }
+
+    /// Compares who has a seat with who had one.
+    fn keep_seats(&mut self, shown: &[Shown]) -> Verdict {
+        let has_seat = |seat, address, framed| {
+            let is =
+                |peer: &Shown| (peer.seat, peer.address, peer.framed) == (seat, address, framed);
+            shown.iter().any(is)
+        };
+        self.gate
+            .keep(|seat, address| has_seat(seat, address, true));
+        let is_known = |peer: &Shown| !peer.framed || self.gate.holder(peer.seat).is_some();
+        let unknown = shown.iter().find(|peer| !is_known(peer));
+        check(unknown.is_none(), || {
+            format!("who gave a session to {unknown:?}?")
+        })?;
+        for plain in &mut self.plains {
+            let mut peers = shown.iter();
+            let is_there = peers.any(|peer| peer.address == plain.address && !peer.framed);
+            if plain.has_joined() && !is_there {
+                plain.leaves(self.rooms.last().unwrap())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A plain peer reads the answer.
+    fn tell_plain(&mut self, source: SocketAddr, event: &Event, reply: &[u8]) -> Verdict {
+        let head = self.room().head;
+        let mut plains = self.plains.iter_mut();
+        let plain = plains.find(|plain| plain.address == source);
+        let Some((plain, text)) = plain.zip(core::str::from_utf8(reply).ok()) else {
+            return Ok(());
+        };
+        match event {
+            Event::Joined { .. } if reply.first() != Some(&1) => {
+                plain.joins(text, head)?;
+                self.saw(Met::PlainJoined);
+            }
+            Event::Renamed { .. } => plain.is_renamed(text),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn count_event(&mut self, event: &Event, payload: &[u8]) {
+        match event {
+            Event::Joined {
+                displaced: Some(_), ..
+            } => self.saw(Met::DisplacedParked),
+            Event::Said { .. } => {
+                if let Some(Wire::Post { texts, .. }) = Wire::read(payload)
+                    && texts.len() > 1
+                {
+                    self.saw(Met::ManyTexts);
+                }
+            }
+            Event::Refused { why, .. } if *why == Refusal::Late => self.saw(Met::PostLate),
+            Event::Refused { why, .. } if *why == Refusal::Full => self.saw(Met::Full),
+            Event::Left(_) => self.saw(Met::Left),
+            Event::Acknowledged { .. } if payload.starts_with(b"\x01P") => {
+                self.saw(Met::PostAnsweredAgain);
+            }
+            _ => {}
+        }
+    }
+
+    fn relay_times_out(&mut self) -> Verdict {
+        let now = self.relay_clock();
+        let is_due = self.relay.poll_timeout().is_some_and(|then| then <= now);
+        if !is_due && !chance(&mut self.random, 2) {
+            return Ok(());
+        }
+        let before = self.relay.stats().parked;
+        while let Some(expired) = self.relay.handle_timeout(now) {
+            self.note(|_| format!("relay: {expired:?}"));
+            self.room().head = self.relay.stats().lines;
+            match expired {
+                Expired::Parked(_) => self.saw(Met::Parked),
+                Expired::Left(departed) => {
+                    self.farewell(departed.address, &departed.farewell)?;
+                }
+            }
+            let shown = self.shown();
+            self.keep_seats(&shown)?;
+        }
+        if is_due && self.relay.stats().parked == before {
+            self.saw(Met::TimedOut);
+        }
+        let then = self.relay.poll_timeout();
+        check(then.is_none_or(|then| then > now), || {
+            format!("the relay wakes at {then:?} again")
+        })
+    }
+}

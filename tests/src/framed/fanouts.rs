@@ -1,0 +1,189 @@
+//! What the relay sends to its peers: taken from it, judged, and given to the network.
+
+use core::net::SocketAddr;
+
+use kilochat_core::{DATAGRAM_MAX, Delivery, PeerInfo};
+
+use crate::framed::counts::Met;
+use crate::framed::driver::Shown;
+use crate::framed::wire::{Wire, told};
+use crate::framed::world::World;
+use crate::inputs::{chance, pick};
+use crate::{Verdict, Violation, check};
+
+/// A delivery that was taken, and its datagrams.
+pub(crate) type InHand = (Delivery, Vec<Vec<u8>>);
+
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usize>
+    World<PEERS, RING, WINDOW, HELD>
+{
+    /// Sends what is due, as far as the network takes it.
+    pub(crate) fn flush(&mut self) -> Verdict {
+        if chance(&mut self.random, self.driver.late) {
+            self.retry_at = Some(self.now + self.random.u64(1..30));
+            return Ok(());
+        }
+        loop {
+            let is_all = self.take()?;
+            let is_sent = self.give_to_network()?;
+            if !is_sent || is_all {
+                break;
+            }
+        }
+        self.room().judge_claims(false)
+    }
+
+    /// Takes deliveries in hand, and returns whether these are all.
+    fn take(&mut self) -> Verdict<bool> {
+        let now = self.relay_clock();
+        let mut buffer = [0xFF; 4 * DATAGRAM_MAX];
+        let segments = pick(&mut self.random, &self.driver.segments);
+        let buffer = &mut buffer[..segments * DATAGRAM_MAX];
+        let mut room = self.driver.batch;
+        loop {
+            let can_receive = self.relay.can_receive();
+            let Some(fanout) = self.relay.poll_fanout(now, buffer) else {
+                let is_held = |peer: &Shown| peer.framed && !peer.parked && peer.owed > 0;
+                if self.shown().iter().any(is_held) {
+                    self.saw(Met::WindowFull);
+                }
+                return self.check_readable(can_receive).map(|()| true);
+            };
+            let payload = fanout.payload();
+            let segment = fanout.segment();
+            if payload.len() > segment {
+                self.counts.saw(Met::ManyAtOnce);
+            }
+            let deliveries: Vec<_> = fanout.take(room).collect();
+            check(!deliveries.is_empty(), || {
+                format!("{} is for nobody", told(payload))
+            })?;
+            room -= deliveries.len();
+            for delivery in deliveries {
+                let (seat, address) = (delivery.seat.index(), delivery.address);
+                let datagrams: Vec<_> = payload.chunks(segment).map(<[u8]>::to_vec).collect();
+                for datagram in &datagrams {
+                    self.note_datagram("relay offers", address, datagram);
+                    self.offered(seat, address, datagram)?;
+                }
+                self.in_hand.push((delivery, datagrams));
+            }
+            if room == 0 {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// The relay wants a datagram to be sent to a peer.
+    fn offered(&mut self, seat: usize, address: SocketAddr, payload: &[u8]) -> Verdict {
+        let wrong = |what: &str| Violation(format!("{what}: {address} gets {}", told(payload)));
+        let holder = self.gate.holder(seat).cloned();
+        let room = self.rooms.last_mut().unwrap();
+        if payload.first() != Some(&1) {
+            return check(holder.is_none(), || wrong("the wrong dialect").0);
+        }
+        let holder = holder.filter(|holder| holder.address == address);
+        let holder = holder.ok_or_else(|| wrong("has no session"))?;
+        let is_parked = |peer: PeerInfo<'_>| peer.address == address && peer.parked;
+        check(!self.relay.peers().any(is_parked), || wrong("is away").0)?;
+        match Wire::read(payload).ok_or_else(|| wrong("malformed"))? {
+            Wire::Data {
+                epoch,
+                first,
+                lines,
+            } => {
+                let is_right = Some(epoch) == room.epoch && !lines.is_empty();
+                check(is_right, || wrong("not of this run, or empty").0)?;
+                let end = first + lines.len() as u64;
+                for (sequence, entry) in (first..).zip(&lines) {
+                    room.learn(sequence, entry)?;
+                }
+                if self.settled.is_some_and(|head| end <= head) && self.is_settled(address) {
+                    return Err(wrong("acknowledged long ago"));
+                }
+                if self.gate.offered(seat, end)? {
+                    self.saw(Met::SentAgain);
+                }
+                if lines.len() > 1 {
+                    self.saw(Met::Coalesced);
+                }
+                Ok(())
+            }
+            Wire::Gap {
+                session,
+                from,
+                until,
+            } => {
+                check(session == holder.session, || wrong("the wrong session").0)?;
+                room.claim(until, || format!("GAP {from}..{until}"))?;
+                self.gate.arrived(seat, Some(until));
+                self.saw(Met::GapSent);
+                Ok(())
+            }
+            _ => Err(wrong("no fan-out")),
+        }
+    }
+
+    /// Sends what is in hand and returns whether the network took all of it.
+    fn give_to_network(&mut self) -> Verdict<bool> {
+        let mut in_hand = core::mem::take(&mut self.in_hand).into_iter();
+        while let Some((delivery, datagrams)) = in_hand.next() {
+            if self.now >= self.jammed_until && chance(&mut self.random, self.driver.jams) {
+                self.saw(Met::Jammed);
+                self.jammed_until = self.now + self.random.u64(1..40);
+            }
+            if self.now < self.jammed_until {
+                self.refuse(in_hand, (delivery, datagrams));
+                return Ok(false);
+            }
+            for payload in datagrams {
+                self.gives(delivery.address, payload)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The network takes a datagram for a peer.
+    fn gives(&mut self, address: SocketAddr, mut payload: Vec<u8>) -> Verdict {
+        self.count_sent(&payload);
+        let mut plains = self.plains.iter_mut();
+        if let Some(plain) = plains.find(|plain| plain.address == address) {
+            return plain.sent(payload, self.rooms.last_mut().unwrap());
+        }
+        if payload.starts_with(b"\x01D") && chance(&mut self.random, self.driver.pads) {
+            let length = self.random.usize(payload.len()..=DATAGRAM_MAX);
+            payload.resize(length, 0);
+            self.saw(Met::Padded);
+        }
+        self.send(self.address, address, payload);
+        Ok(())
+    }
+
+    /// The network would block: everything that is left goes back, the last one first.
+    fn refuse(&mut self, rest: impl DoubleEndedIterator<Item = InHand>, first: InHand) {
+        for (delivery, datagrams) in rest.rev().chain([first]) {
+            for datagram in datagrams.iter().rev() {
+                self.note_datagram("would block for", delivery.address, datagram);
+                if let Some(Wire::Data { first, lines, .. }) = Wire::read(datagram) {
+                    let end = first + lines.len() as u64;
+                    self.gate.refused(delivery.seat.index(), end);
+                }
+            }
+            self.relay.refused(delivery);
+            self.saw(Met::Deferred);
+        }
+        self.retry_at = Some(self.jammed_until);
+    }
+
+    /// Whether a client is there that has nothing to catch up with.
+    fn is_settled(&self, address: SocketAddr) -> bool {
+        let mut members = self.members.iter();
+        members.any(|member| member.path(address).is_some() && member.is_joined())
+    }
+
+    pub(crate) fn count_sent(&mut self, payload: &[u8]) {
+        if let Some(measure) = &mut self.measure {
+            measure.sends += u64::from(payload.starts_with(b"\x01D") && payload.len() > 16);
+        }
+    }
+}

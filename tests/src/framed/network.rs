@@ -1,0 +1,155 @@
+//! The network between a relay and its clients: it loses, doubles, reorders, and goes dark.
+
+use core::net::SocketAddr;
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+
+use crate::framed::member::PATHS;
+use crate::inputs::chance;
+
+/// A duplicate may come so late, in milliseconds.
+const VERY_LATE: u64 = 70_000;
+
+/// How good a network is; chances in percent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quality {
+    pub(crate) lost: u32,
+    pub(crate) doubled: u32,
+    /// How many of the doubles come more than a minute later, perhaps.
+    pub(crate) late: u32,
+    pub(crate) reordered: u32,
+    /// Milliseconds, one way.
+    pub(crate) delay: u64,
+}
+
+impl Quality {
+    /// Nothing bad happens.
+    pub(crate) const fn perfect(delay: u64) -> Self {
+        Self {
+            lost: 0,
+            doubled: 0,
+            late: 0,
+            reordered: 0,
+            delay,
+        }
+    }
+}
+
+/// A datagram on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Datagram {
+    pub(crate) source: SocketAddr,
+    pub(crate) destination: SocketAddr,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fate {
+    pub(crate) lost: bool,
+    pub(crate) doubled: bool,
+    pub(crate) very_late: bool,
+    pub(crate) reordered: bool,
+    pub(crate) in_the_dark: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) quality: Quality,
+    /// From and to whom nothing bad happens: an address and the ports from its own on.
+    pub(crate) spared: Option<SocketAddr>,
+    /// When it is light again.
+    dark_until: u64,
+    /// By arrival, then by departure.
+    underway: BTreeMap<(u64, u64), Datagram>,
+    departures: u64,
+}
+
+impl Network {
+    pub(crate) const fn new(quality: Quality) -> Self {
+        Self {
+            quality,
+            spared: None,
+            dark_until: 0,
+            underway: BTreeMap::new(),
+            departures: 0,
+        }
+    }
+
+    /// Loses everything up to this moment.
+    pub(crate) fn black_out(&mut self, until: u64) {
+        self.dark_until = self.dark_until.max(until);
+    }
+
+    /// From now on nothing bad happens; what is on its way, and would come very late, is gone.
+    pub(crate) fn heal(&mut self, now: u64) {
+        self.dark_until = 0;
+        self.quality = Quality::perfect(self.quality.delay);
+        self.underway.retain(|(at, _), _| *at < now + 1000);
+    }
+
+    fn quality_for(&self, datagram: &Datagram) -> Quality {
+        let is_spared = |address: SocketAddr| {
+            self.spared.is_some_and(|spared| {
+                let ports = spared.port()..spared.port() + u16::from(PATHS);
+                address.ip() == spared.ip() && ports.contains(&address.port())
+            })
+        };
+        if is_spared(datagram.source) || is_spared(datagram.destination) {
+            return Quality::perfect(self.quality.delay);
+        }
+        self.quality
+    }
+
+    pub(crate) fn send(&mut self, now: u64, random: &mut Rng, datagram: Datagram) -> Fate {
+        let quality = self.quality_for(&datagram);
+        let mut fate = Fate {
+            in_the_dark: now < self.dark_until,
+            lost: chance(random, quality.lost),
+            ..Fate::default()
+        };
+        if fate.lost || fate.in_the_dark {
+            return fate;
+        }
+        fate.reordered = chance(random, quality.reordered);
+        let mut at = now + quality.delay;
+        if fate.reordered {
+            at += random.u64(1..=2 * quality.delay + 20);
+        }
+        if chance(random, quality.doubled) {
+            fate.doubled = true;
+            fate.very_late = chance(random, quality.late);
+            let after = if fate.very_late {
+                random.u64(..VERY_LATE)
+            } else {
+                random.u64(..=quality.delay)
+            };
+            self.put(at + after, datagram.clone());
+        }
+        self.put(at, datagram);
+        fate
+    }
+
+    /// Lets a datagram arrive that nobody sent.
+    pub(crate) fn put(&mut self, at: u64, datagram: Datagram) {
+        self.departures += 1;
+        self.underway.insert((at, self.departures), datagram);
+    }
+
+    /// When the next datagram arrives.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.underway.keys().next().map(|(at, _)| *at)
+    }
+
+    /// The next datagram that has arrived.
+    pub(crate) fn receive(&mut self, now: u64) -> Option<Datagram> {
+        let first = self.underway.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove())
+    }
+
+    /// What is on its way, to be copied by somebody who listens.
+    pub(crate) fn overheard(&self) -> impl Iterator<Item = &Datagram> {
+        self.underway.values()
+    }
+}

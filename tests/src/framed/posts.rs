@@ -1,0 +1,149 @@
+//! What clients wanted to say, what they were told about it, and what the room says.
+
+use core::fmt;
+use std::collections::BTreeMap;
+
+use crate::dialect::rendered;
+use crate::framed::room::Room;
+use crate::{Verdict, check};
+
+/// Marks a text: who says it, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tag {
+    pub(crate) process: usize,
+    pub(crate) number: u32,
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "c{}.{}|", self.process, self.number)
+    }
+}
+
+impl Tag {
+    /// The tag at the start of what somebody said.
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        let text = text.strip_prefix('/').unwrap_or(text).strip_prefix('c')?;
+        let (process, number) = text.split_once('|')?.0.split_once('.')?;
+        Some(Self {
+            process: process.parse().ok()?,
+            number: number.parse().ok()?,
+        })
+    }
+}
+
+/// What a client was told of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Nothing yet.
+    Nothing,
+    /// It is these lines.
+    Said {
+        run: usize,
+        first: u64,
+        lines: u8,
+    },
+    Answered,
+    Refused,
+    Doubtful,
+    /// It was never sent.
+    Unsaid,
+}
+
+#[derive(Clone, Debug)]
+struct Post {
+    text: String,
+    told: Told,
+}
+
+/// All that clients wanted to say.
+#[derive(Debug, Default)]
+pub(crate) struct Posts {
+    posts: BTreeMap<Tag, Post>,
+    /// How many of each client nothing was told of.
+    open: BTreeMap<usize, usize>,
+}
+
+impl Posts {
+    pub(crate) fn posted(&mut self, tag: Tag, text: String) {
+        let told = Told::Nothing;
+        self.posts.insert(tag, Post { text, told });
+        *self.open.entry(tag.process).or_default() += 1;
+    }
+
+    pub(crate) fn told(&mut self, tag: Tag, told: Told) -> Verdict {
+        let post = self.posts.get_mut(&tag);
+        let is_news = post.as_ref().is_some_and(|post| post.told == Told::Nothing);
+        check(is_news, || format!("{tag} {told:?} of {post:?}"))?;
+        let Some(post) = post else { return Ok(()) };
+        let is_command = post.text.starts_with('/') && !post.text.starts_with("//");
+        let fits = match told {
+            Told::Said { lines, .. } => !is_command && (1..=2).contains(&lines),
+            Told::Answered => is_command,
+            Told::Nothing | Told::Refused | Told::Doubtful | Told::Unsaid => true,
+        };
+        post.told = told;
+        *self.open.entry(tag.process).or_default() -= 1;
+        check(fits, || format!("{tag} {told:?} of {:?}", post.text))
+    }
+
+    /// The texts of a client that nothing was told of.
+    pub(crate) fn open(&self, process: usize) -> usize {
+        self.open.get(&process).copied().unwrap_or_default()
+    }
+
+    /// Judges what was told against what all runs of the relay relayed.
+    pub(crate) fn judge(&self, rooms: &[Room]) -> Verdict {
+        let mut heard: BTreeMap<Tag, Vec<(usize, u64)>> = BTreeMap::new();
+        for (run, room) in rooms.iter().enumerate() {
+            for (sequence, line) in room.lines() {
+                let said = line.text.split_once(" : ").map(|(_, text)| text);
+                if let Some(tag) = said.and_then(Tag::of) {
+                    heard.entry(tag).or_default().push((run, sequence));
+                }
+            }
+        }
+        for (tag, post) in &self.posts {
+            let heard = heard.get(tag).map_or(&[][..], Vec::as_slice);
+            judge_post(*tag, post, heard, rooms)?;
+        }
+        Ok(())
+    }
+}
+
+fn judge_post(tag: Tag, post: &Post, heard: &[(usize, u64)], rooms: &[Room]) -> Verdict {
+    let Post { text, told } = post;
+    let is_right = match *told {
+        Told::Said { run, first, lines } => {
+            let known = rooms.get(run).and_then(|room| room.line(first));
+            known.is_none() || (heard == [(run, first)] && is_said(&rooms[run], first, lines, text))
+        }
+        Told::Nothing | Told::Doubtful => heard.len() <= 1,
+        Told::Answered | Told::Refused | Told::Unsaid => heard.is_empty(),
+    };
+    check(is_right, || {
+        let shown: Vec<_> = heard
+            .iter()
+            .map(|(run, sequence)| (run, sequence, rooms[*run].line(*sequence)))
+            .collect();
+        let text: String = text.chars().take(60).collect();
+        format!("{tag} {text:?} is {told:?}, but was heard as {shown:?}")
+    })
+}
+
+/// Whether a text is exactly these lines of the room, as far as they are known.
+fn is_said(room: &Room, first: u64, lines: u8, text: &str) -> bool {
+    let Some((name, _)) = room
+        .line(first)
+        .and_then(|line| line.text.split_once(" : "))
+    else {
+        return false;
+    };
+    let text = text.strip_prefix('/').unwrap_or(text);
+    let expected = rendered(name, text);
+    let pairs = (first..).zip(&expected);
+    expected.len() == usize::from(lines)
+        && pairs
+            .filter_map(|(sequence, text)| Some((&room.line(sequence)?.text, text)))
+            .all(|(line, text)| line == text)
+}

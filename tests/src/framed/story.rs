@@ -1,0 +1,351 @@
+//! What one client shows, acknowledges and is sent, judged from outside.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use kilochat_core::{ClientEvent, Joined, LineKind};
+
+use crate::counts::Counts;
+use crate::framed::counts::Met;
+use crate::framed::posts::Tag;
+use crate::framed::room::Room;
+use crate::framed::wire::{Welcome, Wire};
+use crate::{Verdict, Violation, check};
+
+/// A client from its start to its end.
+#[derive(Debug)]
+pub(crate) struct Story {
+    process: usize,
+    /// WELCOMEs that arrived, and of which nothing was told yet.
+    welcomes: VecDeque<Welcome>,
+    /// The epoch of the last WELCOME that arrived, taken or not.
+    epoch: Option<u32>,
+    /// Lines that arrived, by epoch; those that were shown are forgotten.
+    arrived: BTreeMap<u32, BTreeSet<u64>>,
+    /// Before these lines all is overwritten, as it was told, by session.
+    gaps: BTreeMap<u64, u64>,
+    seat: Option<Seat>,
+    /// The session and number of its last POST.
+    posted: Option<(u64, u16)>,
+    /// Whether it was ever told to hide announcements.
+    pub(crate) is_quiet: bool,
+}
+
+/// A seat in one run of the relay, and what went before it in the same run.
+#[derive(Debug)]
+struct Seat {
+    run: usize,
+    welcome: Welcome,
+    /// What marked its lines in this run.
+    authors: BTreeSet<u32>,
+    /// Lines before this one were said before the client joined.
+    history: u64,
+    /// The first line that it has neither shown nor reported as lost.
+    next: u64,
+    /// Lines from `next` on that it says it has, behind some that it has not.
+    held: BTreeSet<u64>,
+}
+
+impl Story {
+    pub(crate) fn new(process: usize) -> Self {
+        Self {
+            process,
+            welcomes: VecDeque::new(),
+            epoch: None,
+            arrived: BTreeMap::new(),
+            gaps: BTreeMap::new(),
+            seat: None,
+            posted: None,
+            is_quiet: false,
+        }
+    }
+
+    /// In which run of the relay it is, and the first line that it has neither shown nor hidden.
+    pub(crate) fn place(&self, rooms: &[Room]) -> Option<(usize, u64)> {
+        let seat = self.seat.as_ref()?;
+        Some((seat.run, self.visible(seat, &rooms[seat.run])))
+    }
+
+    /// A datagram arrived at it, which it did not drop if it `is_taken`.
+    pub(crate) fn receives(
+        &mut self,
+        frame: &Wire,
+        is_taken: bool,
+        rooms: &[Room],
+        counts: &mut Counts<Met>,
+    ) {
+        match frame {
+            Wire::Welcome(welcome) => {
+                self.epoch = Some(welcome.epoch);
+                if is_taken {
+                    self.welcomes.push_back(welcome.clone());
+                }
+            }
+            Wire::Data {
+                epoch,
+                first,
+                lines,
+            } => {
+                if rooms.last().is_some_and(|room| room.epoch != Some(*epoch)) {
+                    counts.saw(Met::OldEpoch);
+                }
+                let lines = (*first..).take(lines.len());
+                self.arrived.entry(*epoch).or_default().extend(lines);
+            }
+            Wire::Gap { session, until, .. } => {
+                let gap = self.gaps.entry(*session).or_default();
+                *gap = (*until).max(*gap);
+            }
+            _ => {}
+        }
+    }
+
+    /// It sends a datagram.
+    pub(crate) fn sends(&mut self, frame: &Wire, counts: &mut Counts<Met>) -> Verdict {
+        if let Wire::Post {
+            session, number, ..
+        } = frame
+            && self.posted.replace((*session, *number)) == Some((*session, *number))
+        {
+            counts.saw(Met::PostAgain);
+        }
+        let Wire::Ack {
+            session,
+            next,
+            ranges,
+            ..
+        } = frame
+        else {
+            return Ok(());
+        };
+        let Some(seat) = &mut self.seat else {
+            return Ok(());
+        };
+        if seat.welcome.session != *session {
+            return Ok(());
+        }
+        let nothing = BTreeSet::new();
+        let arrived = self.arrived.get(&seat.welcome.epoch).unwrap_or(&nothing);
+        let gap = self.gaps.get(session).copied().unwrap_or_default();
+        let missing = (seat.next..*next).find(|at| *at >= gap && !arrived.contains(at));
+        check(missing.is_none(), || {
+            format!(
+                "c{} acknowledges {missing:?}, which never came",
+                self.process
+            )
+        })?;
+        for (start, end) in ranges {
+            counts.saw(Met::HoleSeen);
+            let missing = (*start..*end).find(|at| *at >= seat.next && !arrived.contains(at));
+            check(missing.is_none(), || {
+                format!(
+                    "c{} says it has {missing:?}, which never came",
+                    self.process
+                )
+            })?;
+            seat.held
+                .extend((*start..*end).filter(|at| *at >= seat.next));
+        }
+        Ok(())
+    }
+
+    /// It tells something.
+    pub(crate) fn tells(
+        &mut self,
+        event: &ClientEvent<'_>,
+        rooms: &mut [Room],
+        counts: &mut Counts<Met>,
+    ) -> Verdict {
+        match *event {
+            ClientEvent::Joined {
+                how, name, history, ..
+            } => self.joins(how, name, history, rooms, counts),
+            ClientEvent::Lost { from, lines } => self.loses(from, lines, rooms, counts),
+            ClientEvent::Line { .. } => self.shows(event, rooms, counts),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a WELCOME means.
+    fn kind(&self, welcome: &Welcome) -> Joined {
+        match &self.seat {
+            None => Joined::New,
+            Some(seat) if seat.welcome.epoch != welcome.epoch => Joined::Restarted,
+            Some(seat) if seat.welcome.session == welcome.session => Joined::Resumed,
+            Some(_) => Joined::Continued,
+        }
+    }
+
+    /// The first line that must be shown: behind announcements that came and may be hidden.
+    fn visible(&self, seat: &Seat, room: &Room) -> u64 {
+        let is_hidden = |at: &u64| {
+            let details = room.line(*at).and_then(|line| line.details);
+            self.is_quiet && details.is_some_and(|it| it.flags == 1)
+        };
+        let hidden = (seat.next..).take_while(is_hidden).count();
+        seat.next + hidden as u64
+    }
+
+    fn joins(
+        &mut self,
+        how: Joined,
+        name: &str,
+        history: u64,
+        rooms: &[Room],
+        counts: &mut Counts<Met>,
+    ) -> Verdict {
+        let process = self.process;
+        let fits = |welcome: &Welcome| {
+            let is_fresh = matches!(how, Joined::New | Joined::Restarted);
+            let is_said = !is_fresh || history == welcome.head - welcome.first;
+            is_said && (self.kind(welcome), &*welcome.name) == (how, name)
+        };
+        let Some(found) = self.welcomes.iter().position(fits) else {
+            let welcomes = &self.welcomes;
+            let complaint =
+                format!("c{process} joined as {how:?} {name:?} with {history} after {welcomes:?}");
+            return Err(Violation(complaint));
+        };
+        let welcome = self.welcomes.drain(..=found).next_back();
+        let welcome = welcome.ok_or_else(|| Violation("no WELCOME".to_owned()))?;
+        counts.saw(match how {
+            Joined::New => Met::JoinedNew,
+            Joined::Resumed => Met::Resumed,
+            Joined::Continued => Met::Continued,
+            Joined::Restarted => Met::Restarted,
+        });
+        if let (Joined::Resumed | Joined::Continued, Some(seat)) = (how, &mut self.seat) {
+            seat.authors.insert(welcome.author);
+            seat.welcome = welcome;
+            return Ok(());
+        }
+        if history > 0 {
+            counts.saw(Met::History);
+        }
+        let run = rooms
+            .iter()
+            .rposition(|room| room.epoch == Some(welcome.epoch));
+        self.seat = Some(Seat {
+            run: run.ok_or_else(|| Violation(format!("c{process} joined nowhere: {welcome:?}")))?,
+            history: welcome.head,
+            next: welcome.first,
+            authors: BTreeSet::from([welcome.author]),
+            welcome,
+            held: BTreeSet::new(),
+        });
+        Ok(())
+    }
+
+    fn loses(
+        &mut self,
+        from: u64,
+        lines: u64,
+        rooms: &mut [Room],
+        counts: &mut Counts<Met>,
+    ) -> Verdict {
+        let process = self.process;
+        let visible = self.place(rooms).map_or(0, |(_, visible)| visible);
+        let Some(seat) = &mut self.seat else {
+            return Err(Violation(format!("c{process} lost {from} without a seat")));
+        };
+        let until = from + lines;
+        if from > seat.next && visible >= from {
+            seat.next = from;
+        }
+        check(from == seat.next && lines > 0, || {
+            format!("c{process} lost {from}..{until} at {}", seat.next)
+        })?;
+        let had = seat.held.range(from..until).next();
+        check(had.is_none(), || {
+            format!("c{process} lost {from}..{until}, but had {had:?}")
+        })?;
+        seat.next = until;
+        seat.forget(self.arrived.entry(seat.welcome.epoch).or_default());
+        let room = &mut rooms[seat.run];
+        if self.epoch != room.epoch {
+            counts.saw(Met::LostWithRun);
+            return check(until <= room.head, || {
+                format!("c{process} lost {from}..{until} of {}", room.head)
+            });
+        }
+        counts.saw(Met::GapShown);
+        if !seat.held.is_empty() {
+            counts.saw(Met::GapAroundHeld);
+        }
+        room.claim(until, || format!("c{process} lost {from}..{until}"))
+    }
+
+    fn shows(
+        &mut self,
+        event: &ClientEvent<'_>,
+        rooms: &[Room],
+        counts: &mut Counts<Met>,
+    ) -> Verdict {
+        let ClientEvent::Line {
+            sequence,
+            at,
+            kind,
+            name,
+            text,
+            own,
+            is_history,
+        } = *event
+        else {
+            return Ok(());
+        };
+        let process = self.process;
+        let wrong = |what: &str| Violation(format!("c{process} {what}: {event:?}"));
+        let visible = self.place(rooms).map_or(0, |(_, visible)| visible);
+        let seat = self.seat.as_mut().ok_or_else(|| wrong("has no seat"))?;
+        if sequence > seat.next && visible >= sequence {
+            seat.next = sequence;
+        }
+        let arrived = self.arrived.entry(seat.welcome.epoch).or_default();
+        check(sequence == seat.next, || {
+            format!("c{process} shows {sequence} instead of {}", seat.next)
+        })?;
+        if !arrived.contains(&sequence) {
+            return Err(wrong("shows what never came"));
+        }
+        let line = rooms[seat.run].line(sequence);
+        let line = line.ok_or_else(|| wrong("shows what nobody said"))?;
+        let details = line
+            .details
+            .ok_or_else(|| wrong("shows what no DATA had"))?;
+        let flags = match kind {
+            LineKind::Message => 0,
+            LineKind::Announcement => 1,
+            LineKind::Notice => 2,
+        };
+        let is_same = (name, text) == line.parts() && (at, flags) == (details.at, details.flags);
+        check(is_same, || {
+            format!("c{process} shows {event:?} of {line:?}")
+        })?;
+        if is_history != (sequence < seat.history) {
+            return Err(wrong("confuses history"));
+        }
+        let is_mine = seat.authors.contains(&details.author);
+        let is_now = details.author == seat.welcome.author && kind == LineKind::Message;
+        let is_other = Tag::of(text).is_some_and(|tag| tag.process != process);
+        if own && (!is_mine || is_other) || is_now && !own {
+            return Err(wrong("confuses who said it"));
+        }
+        counts.saw(if own { Met::OwnLine } else { Met::Line });
+        if seat.held.remove(&sequence) {
+            counts.saw(Met::HoleFilled);
+        }
+        seat.next += 1;
+        seat.forget(arrived);
+        Ok(())
+    }
+}
+
+impl Seat {
+    /// What was shown or lost is of no interest any more.
+    fn forget(&mut self, arrived: &mut BTreeSet<u64>) {
+        for lines in [arrived, &mut self.held] {
+            while lines.first().is_some_and(|first| *first < self.next) {
+                lines.pop_first();
+            }
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The world: a relay, framed clients, plain peers, a network between them, and time.
+
+use core::net::SocketAddr;
+use std::collections::{BTreeMap, VecDeque};
+
+use fastrand::Rng;
+use kilochat_core::{Config, Instant, Relay};
+
+use crate::Verdict;
+use crate::counts::Counts;
+use crate::framed::counts::Met;
+use crate::framed::fanouts::InHand;
+use crate::framed::gate::Gate;
+use crate::framed::measure::Measure;
+use crate::framed::member::{Member, place};
+use crate::framed::network::{Datagram, Network, Quality};
+use crate::framed::plain::Plain;
+use crate::framed::posts::Posts;
+use crate::framed::room::Room;
+use crate::framed::setup::{Driver, Setup};
+use crate::framed::story::Story;
+use crate::framed::wire::told;
+
+/// Where the relay is.
+pub(crate) const RELAY: &str = "192.168.1.100:10888";
+
+/// How many of the last events a failure shows, unless the environment says so in `EVENTS`.
+const LAST_EVENTS: usize = 80;
+
+/// A relay that may hold so much, and clients that may hold `HELD` datagrams each.
+pub(crate) struct World<
+    const PEERS: usize,
+    const RING: usize,
+    const WINDOW: usize,
+    const HELD: usize,
+> {
+    pub(crate) random: Rng,
+    pub(crate) now: u64,
+    pub(crate) relay: Box<Relay<PEERS, RING, WINDOW>>,
+    pub(crate) config: Config,
+    /// How far the relay's clock is ahead of the world's, and how far it ever was.
+    pub(crate) relay_ahead: u64,
+    relay_furthest: u64,
+    pub(crate) address: SocketAddr,
+    pub(crate) driver: Driver,
+    pub(crate) network: Network,
+    /// Until when the relay's network takes nothing.
+    pub(crate) jammed_until: u64,
+    /// What waits to be read by the relay.
+    pub(crate) door: VecDeque<Datagram>,
+    /// When the relay's driver is to be run, other than for a datagram or a time-out.
+    pub(crate) retry_at: Option<u64>,
+    pub(crate) in_hand: Vec<InHand>,
+    pub(crate) members: Vec<Member<HELD>>,
+    pub(crate) plains: Vec<Plain>,
+    pub(crate) places: usize,
+    pub(crate) processes: usize,
+    /// All lines before this one were acknowledged long ago, once everything has healed.
+    pub(crate) settled: Option<u64>,
+    // what the oracle knows
+    pub(crate) rooms: Vec<Room>,
+    pub(crate) gate: Gate,
+    pub(crate) stories: BTreeMap<usize, Story>,
+    pub(crate) posts: Posts,
+    pub(crate) counts: Counts<Met>,
+    /// What is measured where nothing is to be found.
+    pub(crate) measure: Option<Measure>,
+    pub(crate) trace: Option<VecDeque<String>>,
+}
+
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usize>
+    World<PEERS, RING, WINDOW, HELD>
+{
+    pub(crate) fn new(mut random: Rng, setup: &Setup, is_traced: bool) -> Self {
+        let mut config = setup.config.clone();
+        config.key = random.u128(..).to_be_bytes();
+        let mut relay = Box::new(Relay::new());
+        relay.configure(config.clone());
+        let mut world = Self {
+            now: 0,
+            relay,
+            config,
+            relay_ahead: random.u64(..200_000),
+            relay_furthest: 0,
+            address: RELAY.parse().unwrap(),
+            driver: setup.driver,
+            network: Network::new(setup.quality),
+            jammed_until: 0,
+            door: VecDeque::new(),
+            retry_at: None,
+            in_hand: Vec::new(),
+            members: Vec::new(),
+            plains: Vec::new(),
+            places: 0,
+            processes: 0,
+            settled: None,
+            rooms: vec![Room::new(RING)],
+            gate: Gate::default(),
+            stories: BTreeMap::new(),
+            posts: Posts::default(),
+            counts: Counts::new(),
+            measure: None,
+            trace: is_traced.then(VecDeque::new),
+            random,
+        };
+        for number in 0..setup.plains {
+            let address = world.new_place();
+            world.plains.push(Plain::new(number, address));
+        }
+        for number in 0..setup.members {
+            let base = world.new_place();
+            let name = setup.names[number % setup.names.len()].to_owned();
+            let member = world.process(name, base);
+            world.members.push(member);
+        }
+        world
+    }
+
+    /// A new client.
+    pub(crate) fn process(&mut self, name: String, base: SocketAddr) -> Member<HELD> {
+        let process = self.processes;
+        self.processes += 1;
+        self.stories.insert(process, Story::new(process));
+        let (seed, ahead) = (self.random.u64(..), self.random.u64(..100_000));
+        Member::new(process, name, base, seed, ahead)
+    }
+
+    pub(crate) fn new_place(&mut self) -> SocketAddr {
+        self.places += 1;
+        place(self.places)
+    }
+
+    /// The time on the relay's clock.
+    pub(crate) fn relay_clock(&mut self) -> Instant {
+        let clock = self.now + self.relay_ahead;
+        self.relay_furthest = self.relay_furthest.max(clock);
+        Instant::from_millis(clock)
+    }
+
+    /// The lines of this run.
+    pub(crate) fn room(&mut self) -> &mut Room {
+        self.rooms.last_mut().unwrap()
+    }
+
+    /// Lets everything happen that is due up to this moment.
+    pub(crate) fn run_until(&mut self, end: u64) -> Verdict {
+        while let Some(next) = self.next_moment().filter(|next| *next <= end) {
+            self.now = self.now.max(next);
+            self.step()?;
+        }
+        self.now = self.now.max(end);
+        Ok(())
+    }
+
+    fn next_moment(&self) -> Option<u64> {
+        let relay = self.relay.poll_timeout();
+        let relay = relay.map(|then| then.as_millis().saturating_sub(self.relay_ahead));
+        let members = self.members.iter();
+        let members = members.filter_map(|member| member.wakes(self.now)).min();
+        let mut moments = [self.network.next(), relay, self.retry_at, members];
+        moments.sort_unstable();
+        moments.into_iter().flatten().next()
+    }
+
+    fn step(&mut self) -> Verdict {
+        let mut is_relay_due = self.retry_at.is_some_and(|then| then <= self.now);
+        while let Some(datagram) = self.network.receive(self.now) {
+            if datagram.destination != self.address {
+                self.arrives(datagram);
+                continue;
+            }
+            is_relay_due = true;
+            if self.door.len() < self.driver.door {
+                self.door.push_back(datagram);
+            }
+        }
+        let clock = self.relay_clock();
+        if is_relay_due || self.relay.poll_timeout().is_some_and(|then| then <= clock) {
+            self.retry_at = None;
+            self.relay_turn()?;
+        }
+        for number in 0..self.members.len() {
+            let member = &self.members[number];
+            let is_due = member.wakes(self.now).is_some_and(|then| then <= self.now);
+            if is_due && !member.is_paused(self.now) {
+                self.member_turn(number)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A datagram is where a client may be.
+    fn arrives(&mut self, datagram: Datagram) {
+        let mut members = self.members.iter_mut();
+        let found = members.find_map(|member| {
+            let path = member.path(datagram.destination)?;
+            Some((member, path))
+        });
+        if let Some((member, path)) = found {
+            member.receives(path, datagram.payload);
+        }
+    }
+
+    /// Puts a datagram into the network.
+    pub(crate) fn send(&mut self, source: SocketAddr, destination: SocketAddr, payload: Vec<u8>) {
+        let datagram = Datagram {
+            source,
+            destination,
+            payload,
+        };
+        let fate = self.network.send(self.now, &mut self.random, datagram);
+        for (is_so, met) in [
+            (fate.lost, Met::Lost),
+            (fate.doubled, Met::Doubled),
+            (fate.very_late, Met::VeryLate),
+            (fate.reordered, Met::Reordered),
+            (fate.in_the_dark, Met::Dark),
+        ] {
+            if is_so {
+                self.counts.saw(met);
+            }
+        }
+    }
+
+    /// Everything bad ends.
+    pub(crate) fn heal(&mut self) {
+        self.note(|_| "everything heals".to_owned());
+        self.network.heal(self.now);
+        self.jammed_until = 0;
+        self.driver.jams = 0;
+        self.driver.late = 0;
+        self.retry_at = Some(self.now);
+        let behind = self.relay_furthest.saturating_sub(self.now);
+        self.relay_ahead = self.relay_ahead.max(behind);
+        for member in &mut self.members {
+            member.paused_until = 0;
+            member.is_lazy = false;
+            member.set_right(self.now);
+        }
+    }
+
+    pub(crate) fn saw(&mut self, met: Met) {
+        self.counts.saw(met);
+    }
+
+    /// Counts an event, and keeps it in words if this is a second look.
+    pub(crate) fn note(&mut self, event: impl FnOnce(&Self) -> String) {
+        self.counts.events += 1;
+        if self.trace.is_none() {
+            return;
+        }
+        let event = format!("{:>8} {}", self.now, event(self));
+        if let Some(trace) = &mut self.trace {
+            trace.push_back(event);
+            let asked = std::env::var("EVENTS").ok();
+            let most = asked.and_then(|events| events.parse().ok());
+            if trace.len() > most.unwrap_or(LAST_EVENTS) {
+                trace.pop_front();
+            }
+        }
+    }
+
+    /// Somebody, in a word.
+    pub(crate) fn who(&self, address: SocketAddr) -> String {
+        let mut members = self.members.iter();
+        if let Some(member) = members.find(|member| member.path(address).is_some()) {
+            return format!("c{} {address}", member.process);
+        }
+        let mut plains = self.plains.iter();
+        match plains.find(|plain| plain.address == address) {
+            Some(plain) => format!("p{} {address}", plain.number),
+            None => format!("nobody {address}"),
+        }
+    }
+
+    pub(crate) fn note_datagram(&mut self, what: &str, address: SocketAddr, payload: &[u8]) {
+        self.note(|world| format!("{what} {}: {}", world.who(address), told(payload)));
+    }
+
+    /// How good the network is now.
+    pub(crate) const fn quality(&self) -> Quality {
+        self.network.quality
+    }
+}

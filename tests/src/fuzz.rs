@@ -1,0 +1,84 @@
+//! What fuzzers run: each function takes bytes as a script and panics if a promise is broken.
+//!
+//! `tests/fuzz` feeds them what it finds, and `cargo test` what it has found: its corpora. A script
+//! is read by `Input`, and by nothing that another version of a library would read differently.
+
+mod client;
+mod frame;
+mod relay;
+
+pub use client::client;
+pub use frame::frame;
+pub use relay::relay;
+
+use core::str::from_utf8;
+
+/// Plays a script.
+pub type Target = fn(&[u8]);
+
+/// All targets, by the names of their corpora.
+pub const TARGETS: [(&str, Target); 3] = [("client", client), ("frame", frame), ("relay", relay)];
+
+/// A script that is read from its start; behind its end there are zeros.
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn byte(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    /// A number from 0 to `end - 1`.
+    fn below(&mut self, end: usize) -> usize {
+        usize::from(self.byte()) % end
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+
+    fn chance(&mut self, one_in: usize) -> bool {
+        self.below(one_in) == 1
+    }
+
+    fn bytes(&mut self, length: usize) -> &'a [u8] {
+        let (bytes, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        bytes
+    }
+
+    /// Bytes as many as two bytes say, at most 1100: a little more than a datagram may have.
+    fn payload(&mut self) -> &'a [u8] {
+        let length = usize::from(u16::from_be_bytes([self.byte() % 5, self.byte()]));
+        self.bytes(length.min(1100))
+    }
+
+    /// As much of a few bytes as is UTF-8; or a long text.
+    fn text(&mut self) -> String {
+        let length = self.below(32);
+        if length == 31 {
+            return "long ".repeat(self.below(250));
+        }
+        let bytes = self.bytes(length);
+        match from_utf8(bytes) {
+            Ok(text) => text.to_owned(),
+            Err(error) => from_utf8(&bytes[..error.valid_up_to()]).unwrap().to_owned(),
+        }
+    }
+
+    /// A number near one that means something, or a far one.
+    fn near(&mut self, number: u64) -> u64 {
+        match self.byte() {
+            byte @ 0..64 => number.wrapping_add(byte.into()),
+            byte @ 64..128 => number.wrapping_sub((byte - 64).into()),
+            byte @ 128..192 => u64::from(byte - 128),
+            byte @ 192..250 => 1 << (byte - 192),
+            byte => u64::MAX - u64::from(255 - byte),
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! A station, which is a client on the embedded network stack, with the embedded node as its relay,
+//! on cables in memory.
+#![cfg(not(feature = "defmt"))] // with it, a program needs a logger
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[allow(dead_code, reason = "the tests of the node need more of it")]
+#[path = "node/world.rs"]
+mod world;
+
+use core::time::Duration;
+
+use fastrand::Rng;
+use kilochat_core::{Client, ClientEvent, Instant, Joined, State};
+use kilochat_embedded::phy::FaultInjector;
+use kilochat_embedded::{Error, Node, Station, StationConfig, StationStorage, Storage};
+use kilochat_tests::ethernet::{BROADCAST, Hardware, Host, asks, datagram, has, parse};
+use world::{Cable, HARDWARE, V4, V6, World, config, network, relay};
+
+const STATION: Hardware = [2, 0, 0, 0, 7, 7];
+
+/// A station's own address, and its relay's.
+const FAMILIES: [(&str, u8, &str); 2] = [("192.0.2.50", 24, V4), ("fe80::50", 64, V6)];
+
+/// A station on a cable, a node on another, and a switch between them.
+struct Lab {
+    world: World<Cable>,
+    cable: Cable,
+    station: Station<FaultInjector<Cable>, 4, 512>,
+    station_at: Option<Instant>,
+    /// What the client has told.
+    told: Vec<String>,
+    /// Whether the node has power.
+    is_on: bool,
+}
+
+fn station_config(family: usize) -> StationConfig {
+    let (address, prefix, relay) = FAMILIES[family];
+    StationConfig {
+        hardware: STATION,
+        address: network(address, prefix),
+        router: None,
+        relay: relay.parse().unwrap(),
+        seed: 4,
+    }
+}
+
+fn station(
+    device: FaultInjector<Cable>,
+    config: &StationConfig,
+) -> Station<FaultInjector<Cable>, 4, 512> {
+    let storage = Box::leak(Box::new(StationStorage::new()));
+    let client = Client::new("sensor", 1, 1);
+    Station::new(device, storage, config, client, Instant::from_millis(1000)).unwrap()
+}
+
+impl Lab {
+    fn new(family: usize, seed: u32, loss: u8) -> Self {
+        let cable = Cable::default();
+        let mut device = FaultInjector::new(cable.clone(), seed);
+        device.set_drop_chance(loss);
+        Self {
+            world: World::new(config()),
+            station: station(device, &station_config(family)),
+            cable,
+            station_at: None,
+            told: Vec::new(),
+            is_on: true,
+        }
+    }
+
+    /// Lets all that is due now happen.
+    fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 1000, "there is no end of it");
+            self.station_at = self.station.poll(self.world.now);
+            self.take_events();
+            let said = self.cable.take();
+            if self.is_on {
+                for frame in &said {
+                    self.world.cable.push(frame.clone());
+                }
+                self.world.poll();
+                for frame in self.world.others.drain(..) {
+                    self.cable.push(frame);
+                }
+            }
+            if said.is_empty() && self.cable.waiting() + self.world.cable.waiting() == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass; the station works when it has asked to. Returns how often.
+    fn pass(&mut self, duration: Duration) -> usize {
+        let end = self.world.now.after(duration);
+        for count in 0.. {
+            self.settle();
+            let node = self.is_on.then(|| self.world.poll()).flatten();
+            let then = [self.station_at, node].into_iter().flatten().min();
+            let Some(then) = then.filter(|then| *then <= end) else {
+                self.world.now = end;
+                return count;
+            };
+            assert!(then > self.world.now, "somebody never sleeps");
+            self.world.now = then;
+        }
+        unreachable!()
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.station.client.poll_event() {
+            let told = match event {
+                ClientEvent::Joined { how, .. } => format!("{how:?}"),
+                ClientEvent::Said { .. } => "said".into(),
+                ClientEvent::Line {
+                    own, name, text, ..
+                } if !own && !name.is_empty() => {
+                    format!("{name} : {text}")
+                }
+                ClientEvent::Line { .. } => continue,
+                event @ (ClientEvent::Lost { .. }
+                | ClientEvent::Answered { .. }
+                | ClientEvent::Refused { .. }
+                | ClientEvent::Doubtful { .. }
+                | ClientEvent::Unsaid { .. }
+                | ClientEvent::Silent
+                | ClientEvent::Back
+                | ClientEvent::Ended(_)) => format!("{event:?}"),
+            };
+            self.told.push(told);
+        }
+    }
+
+    fn count(&self, told: &str) -> usize {
+        self.told.iter().filter(|line| *line == told).count()
+    }
+
+    /// A plain peer that is there to listen.
+    fn listener(&mut self) -> usize {
+        let host = self.world.join(2);
+        self.world.clear();
+        host
+    }
+
+    /// The readings that a listener has read, each once and in order.
+    fn readings(&mut self, host: usize) -> Vec<usize> {
+        let lines = self.world.lines(host);
+        let readings = lines
+            .iter()
+            .filter_map(|line| line.strip_prefix("sensor : ")?.parse().ok());
+        readings.collect()
+    }
+}
+
+#[test]
+fn a_station_joins_and_what_it_says_arrives() {
+    for family in 0..2 {
+        let mut lab = Lab::new(family, 1, 0);
+        let host = lab.listener();
+        lab.settle();
+        assert_eq!(lab.station.client.state(), State::Joined);
+        assert_eq!(lab.world.lines(host), ["* sensor joined"]);
+        for number in 0..100 {
+            lab.station.client.post(&number.to_string()).unwrap();
+            // neighbours are forgotten, and asked for again
+            lab.pass(Duration::from_secs(7));
+        }
+        assert!(lab.readings(host).into_iter().eq(0..100));
+        assert_eq!(lab.count("said"), 100);
+        assert_eq!(lab.count("New"), 1);
+        lab.world.say(host, "thanks");
+        lab.settle();
+        assert_eq!(lab.told.last().unwrap(), "h2 : thanks");
+        assert_eq!(lab.station.stats().unsent, 0);
+        let stats = lab.world.node.relay().stats();
+        assert_eq!((stats.resent, stats.resumed), (0, 0));
+
+        lab.station.client.leave(lab.world.now);
+        lab.settle();
+        assert_eq!(lab.told.last().unwrap(), "Ended(Left)");
+        assert_eq!(lab.world.lines(host), ["* sensor left (quit)"]);
+        assert_eq!(
+            lab.pass(Duration::from_secs(60)),
+            60,
+            "only the node wakes up"
+        );
+    }
+}
+
+#[test]
+fn what_gets_lost_is_said_again() {
+    for seed in 1..9 {
+        let mut lab = Lab::new(seed % 2, u32::try_from(seed).unwrap(), 20);
+        let host = lab.listener();
+        // six questions for a seat may get lost
+        for attempt in 2..9 {
+            lab.pass(Duration::from_secs(10));
+            if lab.station.client.state() != State::Joined {
+                lab.station.client = Client::new("sensor", attempt << 32, 1);
+            }
+        }
+        for number in 0..200 {
+            lab.station.client.post(&number.to_string()).unwrap();
+            lab.pass(Duration::from_secs(2));
+        }
+        lab.pass(Duration::from_secs(60));
+        assert!(lab.readings(host).into_iter().eq(0..200), "seed {seed}");
+        assert_eq!(lab.count("said"), 200, "{:?}", lab.told);
+        assert!(lab.station.client.stats().posts_again > 20);
+    }
+}
+
+#[test]
+fn a_relay_that_is_off_for_a_while_is_waited_for() {
+    for family in 0..2 {
+        let mut lab = Lab::new(family, 1, 0);
+        let host = lab.listener();
+        lab.settle();
+        lab.is_on = false;
+        for number in 0..50 {
+            lab.station.client.post(&number.to_string()).unwrap();
+            let polls = lab.pass(Duration::from_secs(2));
+            assert!(polls < 50, "{polls} in two seconds");
+        }
+        assert_eq!(lab.told, ["New", "Silent"]);
+        assert!(lab.station.stats().unsent > 0, "{:?}", lab.station.stats());
+        lab.is_on = true;
+        lab.pass(Duration::from_secs(10));
+        assert!(lab.readings(host).into_iter().eq(0..50));
+        assert_eq!(lab.count("said"), 50, "{:?}", lab.told);
+        assert_eq!((lab.count("Back"), lab.count("Resumed")), (1, 1));
+    }
+}
+
+#[test]
+fn a_restarted_relay_gets_what_it_was_not_told() {
+    for family in 0..2 {
+        let mut lab = Lab::new(family, 1, 0);
+        lab.listener();
+        lab.settle();
+        lab.is_on = false;
+        for number in 0..10 {
+            lab.station.client.post(&number.to_string()).unwrap();
+        }
+        lab.pass(Duration::from_secs(3));
+        let mut config = config();
+        config.relay.key = [7; 16];
+        let storage = Box::leak(Box::new(Storage::new()));
+        let cable = lab.world.cable.clone();
+        lab.world.node = Node::new(cable, storage, config, lab.world.now).unwrap();
+        lab.is_on = true;
+        lab.world.hosts.clear();
+        let host = lab.listener();
+        lab.pass(Duration::from_secs(5));
+        let doubtful = lab.told.iter().filter(|line| line.starts_with("Doubtful"));
+        let doubtful = doubtful.count();
+        assert!(doubtful > 0, "{:?}", lab.told);
+        assert_eq!(lab.count("said") + doubtful, 10);
+        assert!(lab.readings(host).into_iter().eq(doubtful..10));
+        assert_eq!(lab.count(&format!("{:?}", Joined::Restarted)), 1);
+    }
+}
+
+#[test]
+fn where_nobody_is_it_ends_and_another_client_may_try() {
+    for family in 0..2 {
+        let mut lab = Lab::new(family, 1, 0);
+        lab.is_on = false;
+        lab.pass(Duration::from_secs(10));
+        assert_eq!(lab.told, ["Ended(NoRelay)"]);
+        assert_eq!(lab.station.client.stats().hellos, 6);
+        lab.is_on = true;
+        lab.station.client = Client::new("sensor", 99, 1);
+        lab.pass(Duration::from_secs(3));
+        assert_eq!(lab.told, ["Ended(NoRelay)", "New"]);
+    }
+}
+
+#[test]
+fn only_the_relay_is_heard() {
+    let mut lab = Lab::new(0, 1, 0);
+    let host = lab.listener();
+    lab.settle();
+    lab.station.client.post("0").unwrap();
+    lab.settle();
+    let [seat] = lab
+        .world
+        .node
+        .relay()
+        .peers()
+        .filter(|peer| peer.framed)
+        .map(|peer| peer.address)
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("one client");
+    };
+    // whatever others send to its port, and text of the relay
+    for (from, payload) in [
+        ("192.0.2.9:10888", &b"\x01B\0\0\0\0\0\0\0\x01\x03"[..]),
+        ("192.0.2.1:10889", b"\x01?"),
+        ("192.0.2.1:10888", b"* welcome sensor: 1 here"),
+        ("192.0.2.9:4000", &[0; 1024]),
+    ] {
+        let from = (HARDWARE, from.parse().unwrap());
+        lab.cable.push(datagram(from, (STATION, seat), payload));
+    }
+    lab.settle();
+    assert_eq!(lab.station.stats().foreign, 4);
+    lab.station.client.post("1").unwrap();
+    lab.settle();
+    assert_eq!(lab.readings(host), [0, 1]);
+    assert_eq!(lab.told, ["New", "said", "said"]);
+}
+
+#[test]
+fn a_relay_elsewhere_is_reached_by_the_router() {
+    let mut config = station_config(0);
+    config.relay = "198.51.100.1:10888".parse().unwrap();
+    config.router = Some("192.0.2.9".parse().unwrap());
+    let cable = Cable::default();
+    let mut station = station(FaultInjector::new(cable.clone(), 1), &config);
+    let now = Instant::from_millis(1000);
+    station.poll(now);
+    let frames = cable.take();
+    assert_eq!(frames.len(), 1);
+    assert!(asks(&frames[0]));
+    let router: Hardware = [2, 0, 0, 0, 1, 9];
+    let mut answer = World::new(config_of_router());
+    answer.cable.push(frames[0].clone());
+    answer.poll();
+    let wanted = config.router.unwrap();
+    let is_it = |frame: &&Vec<u8>| has(frame, wanted) == Some(router);
+    cable.push(answer.others.iter().find(is_it).unwrap().clone());
+    station.poll(now.after(Duration::from_millis(5)));
+    let hello = parse(&cable.take()[0]).unwrap();
+    assert_eq!(hello.to, (router, config.relay));
+    assert_eq!(&hello.payload[..2], b"\x01H");
+}
+
+/// Any node answers for its addresses.
+fn config_of_router() -> kilochat_embedded::Config {
+    let mut config = kilochat_embedded::Config::new([2, 0, 0, 0, 1, 9]);
+    config.addresses.push(network("192.0.2.9", 24)).unwrap();
+    config
+}
+
+#[test]
+fn no_frame_is_too_strange() {
+    let mut random = Rng::with_seed(3);
+    for family in 0..2 {
+        let mut lab = Lab::new(family, 1, 0);
+        let host = lab.listener();
+        // all that ever came to it
+        let mut seeds = Vec::new();
+        lab.settle();
+        let address = lab.world.node.relay().peers().find(|peer| peer.framed);
+        let address = address.unwrap().address;
+        for length in [0, 1, 2, 11, 16, 40, 1024, 1025, 1400] {
+            let payload: Vec<u8> = (0..length).map(|_| random.u8(..)).collect();
+            seeds.push(datagram(
+                relay(FAMILIES[family].2),
+                (STATION, address),
+                &payload,
+            ));
+        }
+        let asker = Host::new(
+            9,
+            &format!("{}:1", ["192.0.2.9", "[fe80::9]"][family]),
+            relay(V4),
+        );
+        let asker = (asker.at.0, asker.at.1.ip());
+        let own = (STATION, address.ip());
+        seeds.push(kilochat_tests::ethernet::who_has(asker, own.1));
+        seeds.push(kilochat_tests::ethernet::ping(asker, own, b"ping"));
+        for number in 0..20_000 {
+            let mut frame = seeds[random.usize(..seeds.len())].clone();
+            for _ in 0..random.usize(..5) {
+                let end = frame.len().min(64);
+                frame[random.usize(..end)] = random.u8(..);
+            }
+            if random.u8(..8) == 0 {
+                frame.truncate(random.usize(..frame.len()));
+            }
+            if random.u8(..8) == 0 {
+                let hardware = if random.bool() { BROADCAST } else { STATION };
+                let end = frame.len().min(6);
+                frame[..end].copy_from_slice(&hardware[..end]);
+            }
+            lab.cable.push(frame);
+            lab.pass(Duration::from_millis(random.u64(..20)));
+            if number % 500 == 0 {
+                lab.station.client.post(&number.to_string()).unwrap();
+            }
+        }
+        // its neighbours may be wrong until they are forgotten
+        lab.pass(Duration::from_secs(120));
+        assert!(lab.readings(host).into_iter().eq((0..20_000).step_by(500)));
+    }
+}
+
+#[test]
+fn what_cannot_work_is_refused() {
+    type Spoil = fn(&mut StationConfig);
+    let good = station_config(0);
+    let v6 = network("fe80::50", 64);
+    let cases: [(Spoil, Error); 10] = [
+        (|config| config.hardware = BROADCAST, Error::Hardware),
+        (|config| config.hardware = [0; 6], Error::Hardware),
+        (|config| config.relay.set_port(0), Error::Port),
+        (|config| config.address.prefix = 33, Error::Address),
+        (
+            |config| config.address = network("0.0.0.0", 0),
+            Error::Address,
+        ),
+        (
+            |config| config.address = network("127.0.0.1", 8),
+            Error::Address,
+        ),
+        (
+            |config| config.relay = "255.255.255.255:1".parse().unwrap(),
+            Error::Address,
+        ),
+        (|config| config.relay = V6.parse().unwrap(), Error::Address),
+        (
+            |config| config.router = "fe80::1".parse().ok(),
+            Error::Address,
+        ),
+        (
+            |config| config.router = "224.0.0.1".parse().ok(),
+            Error::Address,
+        ),
+    ];
+    let start = |device: Cable, config: &StationConfig| {
+        let storage = Box::leak(Box::new(StationStorage::new()));
+        let client = Client::<4, 512>::new("sensor", 1, 1);
+        Station::new(device, storage, config, client, Instant::default()).map(|_| ())
+    };
+    for (index, (spoil, error)) in cases.into_iter().enumerate() {
+        let mut config = good;
+        spoil(&mut config);
+        assert_eq!(start(Cable::default(), &config), Err(error), "{index}");
+    }
+    let mut config = good;
+    config.address = v6;
+    assert_eq!(start(Cable::default(), &config), Err(Error::Address));
+    assert_eq!(start(Cable::with_mtu(1000), &good), Err(Error::Device));
+    assert_eq!(start(Cable::default(), &good), Ok(()));
+}
