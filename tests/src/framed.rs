@@ -36,7 +36,7 @@ use crate::sim::Failure;
 use crate::{Verdict, check};
 
 /// Things that happen in a simulation, one after the other.
-const ACTS: usize = 120;
+const ACTS: usize = 100;
 
 /// After so many milliseconds without faults everybody has caught up.
 const CATCH_UP_MS: u64 = 30_000;
