@@ -15,8 +15,8 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use static_cell::ConstStaticCell;
 
 use super::journal::{Journal, Record};
-use super::transport::{Route, Transport};
-use super::worker::Worker;
+use super::transport::{self, Route, Transport};
+use super::worker::{Destination, Worker, send_some};
 use super::{config, sockets};
 use crate::Error;
 use crate::args::{RelayArguments, SEATS_MAX};
@@ -38,11 +38,8 @@ const BATCH: usize = 64;
 /// The most datagrams to one destination that are sent at once.
 const SEGMENTS_MAX: usize = 16;
 
-/// So many deliveries of a fan-out are sent before it is thought of sharing the rest of it,
-const ALONE: usize = 64;
-
-/// ... which is done from so many on: waking a thread takes as long as sending some dozens.
-const CROWD: usize = 128;
+/// A fan-out to so many is shared by two threads: waking one takes as long as sending some dozens.
+const CROWD: usize = 192;
 
 /// The most reports of unreachable destinations between two looks at them.
 const REPORTS: usize = 64;
@@ -75,6 +72,8 @@ pub(super) struct Received<Route> {
 #[derive(Debug)]
 pub struct Server {
     relay: &'static mut HostRelay,
+    /// Where it was asked to listen.
+    addresses: Vec<SocketAddr>,
     network: Network,
     poll: Poll,
     events: Events,
@@ -86,8 +85,9 @@ pub struct Server {
     departing: Vec<u8>,
     /// Sends a part of large fan-outs, if there is a core for it.
     worker: Option<Worker>,
-    /// A large fan-out, and what the network did not take of it.
-    crowd: Vec<Delivery>,
+    /// A fan-out, where it goes, and what the network did not take of it.
+    deliveries: Vec<Delivery>,
+    destinations: Vec<Destination>,
     unsent: Vec<usize>,
     start: std::time::Instant,
     now: Instant,
@@ -113,8 +113,6 @@ struct Signals {
 pub(super) struct Counters {
     /// Datagrams that could not be sent to their destination.
     pub(super) send_errors: u64,
-    /// Datagrams sent again because the first try failed with another one's error.
-    pub(super) resent: u64,
     /// Replies that were not sent because the network took nothing.
     pub(super) replies_lost: u64,
     /// Datagrams whose source was forged to be the relay itself.
@@ -158,16 +156,20 @@ impl Server {
         let sockets = sockets::open(arguments)?;
         let buffers: Vec<usize> = sockets.iter().map(sockets::receive_buffer).collect();
         let failed = |error: io::Error| Error::Failure(format!("cannot set up sockets: {error}"));
+        let addresses: io::Result<Vec<SocketAddr>> = sockets
+            .iter()
+            .map(mio::net::UdpSocket::local_addr)
+            .collect();
+        let addresses = addresses.map_err(failed)?;
         let poll = Poll::new().map_err(failed)?;
-        let network = Network::new(sockets, &poll).map_err(failed)?;
+        let network = Network::new(sockets, &addresses, &poll).map_err(failed)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE).map_err(failed)?);
         let Some(relay) = RELAY.try_take() else {
             return Err(Error::Failure("this process has a relay already".into()));
         };
         relay.configure(config);
         let mut journal = Journal::start(arguments)?;
-        for (transport, receive_buffer) in network.transports.iter().zip(buffers) {
-            let address = transport.socket.local_addr().map_err(failed)?;
+        for (address, receive_buffer) in addresses.iter().copied().zip(buffers) {
             journal.write(Record::Listening {
                 address,
                 receive_buffer,
@@ -175,6 +177,7 @@ impl Server {
         }
         Ok(Self {
             relay,
+            addresses,
             poll,
             events: Events::with_capacity(64),
             signals: Arc::default(),
@@ -182,8 +185,9 @@ impl Server {
             journal,
             worker: worker(&network.transports),
             network,
-            crowd: Vec::with_capacity(usize::from(SEATS_MAX)),
-            unsent: Vec::with_capacity(2 * usize::from(SEATS_MAX)),
+            deliveries: Vec::with_capacity(usize::from(SEATS_MAX)),
+            destinations: Vec::with_capacity(usize::from(SEATS_MAX)),
+            unsent: Vec::with_capacity(usize::from(SEATS_MAX)),
             arrived: vec![0; 2 * DATAGRAM_MAX],
             departing: vec![0; SEGMENTS_MAX * DATAGRAM_MAX],
             start: std::time::Instant::now(),
@@ -194,10 +198,7 @@ impl Server {
 
     /// Where it listens.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let sockets = self.network.transports.iter();
-        sockets
-            .filter_map(|transport| transport.socket.local_addr().ok())
-            .collect()
+        self.addresses.clone()
     }
 
     /// What ends it or asks it for a report.
@@ -225,9 +226,7 @@ impl Server {
             if self.signals.report.swap(false, Ordering::Relaxed) {
                 self.report(true);
             }
-            if !self.network.readable.contains(&true) || !self.relay.can_receive() {
-                self.wait(is_flushed)?;
-            }
+            self.wait(is_flushed)?;
         }
         self.say_goodbye()
     }
@@ -288,29 +287,20 @@ impl Server {
             let Some(fanout) = self.relay.poll_fanout(self.now, buffer) else {
                 return true;
             };
-            let (payload, mut fanout) = (fanout.payload(), fanout);
-            let alone = if self.worker.is_some() {
-                ALONE
-            } else {
-                usize::MAX
-            };
-            for delivery in fanout.by_ref().take(alone) {
-                if !self.network.deliver(payload, &delivery) {
-                    self.relay.refused(delivery);
-                    return false;
-                }
+            let payload = fanout.payload();
+            self.deliveries.clear();
+            self.deliveries.extend(fanout);
+            self.network.deliver(
+                payload,
+                &self.deliveries,
+                &mut self.destinations,
+                (self.worker.as_mut(), &mut self.unsent),
+            );
+            for index in self.unsent.iter().rev() {
+                self.relay.refused(self.deliveries[*index]);
             }
-            if let Some(worker) = &self.worker {
-                self.crowd.clear();
-                self.crowd.extend(fanout);
-                self.network
-                    .deliver_all(worker, payload, &self.crowd, &mut self.unsent);
-                for index in self.unsent.iter().rev() {
-                    self.relay.refused(self.crowd[*index]);
-                }
-                if !self.unsent.is_empty() {
-                    return false;
-                }
+            if !self.unsent.is_empty() {
+                return false;
             }
             self.handle_reports();
         }
@@ -353,11 +343,15 @@ impl Server {
         });
     }
 
-    /// Blocks until something arrives, is due or, if `is_flushed` is false, can be sent.
+    /// Blocks until something arrives, is due or, if `is_flushed` is false, can be sent. If something
+    /// has arrived it only looks what else did, so that no socket waits for another to be empty.
     fn wait(&mut self, is_flushed: bool) -> Result<(), Error> {
         self.network.watch(&self.poll, !is_flushed)?;
+        let is_busy = self.network.readable.contains(&true) && self.relay.can_receive();
         let until = self.relay.poll_timeout().map(|then| then.since(self.now));
-        let timeout = if is_flushed {
+        let timeout = if is_busy {
+            Some(Duration::ZERO)
+        } else if is_flushed {
             until
         } else {
             Some(until.map_or(BLOCKED, |until| until.min(BLOCKED)))
@@ -367,10 +361,13 @@ impl Server {
         {
             return Err(cannot_wait(error));
         }
-        let arrived = |event: &&mio::event::Event| event.is_readable() || event.is_error();
-        for event in self.events.iter().filter(arrived) {
-            if let Some(readable) = self.network.readable.get_mut(event.token().0) {
-                *readable = true;
+        for event in &self.events {
+            let index = event.token().0;
+            if index != WAKE.0 && event.is_error() {
+                self.network.collect_reports(index);
+            }
+            if index != WAKE.0 && (event.is_readable() || event.is_error()) {
+                self.network.readable[index] = true;
             }
         }
         Ok(())
@@ -424,13 +421,15 @@ enum Outcome {
 }
 
 impl Network {
-    fn new(sockets: Vec<mio::net::UdpSocket>, poll: &Poll) -> io::Result<Self> {
+    fn new(
+        mut sockets: Vec<mio::net::UdpSocket>,
+        addresses: &[SocketAddr],
+        poll: &Poll,
+    ) -> io::Result<Self> {
+        let own = addresses.iter().copied().flat_map(own_addresses).collect();
+        let beside: Vec<_> = sockets.iter().flat_map(transport::beside).collect();
+        sockets.extend(beside);
         let mut transports = Vec::with_capacity(sockets.len());
-        let addresses: io::Result<Vec<SocketAddr>> = sockets
-            .iter()
-            .map(mio::net::UdpSocket::local_addr)
-            .collect();
-        let own = addresses?.into_iter().flat_map(own_addresses).collect();
         for (index, mut socket) in sockets.into_iter().enumerate() {
             poll.registry()
                 .register(&mut socket, Token(index), Interest::READABLE)?;
@@ -492,58 +491,66 @@ impl Network {
         None
     }
 
-    /// Sends a delivery; false means that the network would block.
-    fn deliver(&mut self, payload: &[u8], delivery: &Delivery) -> bool {
-        let (index, route) = self.routes[delivery.seat.index()];
-        let to = delivery.address;
-        if payload.len() > DATAGRAM_MAX {
-            let sent = self.transports[index].send_segments(payload, DATAGRAM_MAX, to, &route);
-            match sent {
-                Ok(()) => return true,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                // then one by one
-                Err(_) => {}
-            }
-        }
-        payload
-            .chunks(DATAGRAM_MAX)
-            .all(|datagram| self.send(datagram, to, (index, route)) != Outcome::WouldBlock)
-    }
-
-    /// Sends a fan-out, the second half of it through the worker. What is `unsent` then would block.
-    fn deliver_all(
+    /// Sends a fan-out, a part of a large one through the worker. In `unsent` are then the indices of
+    /// those for whom the network would block.
+    fn deliver(
         &mut self,
-        worker: &Worker,
         payload: &[u8],
         deliveries: &[Delivery],
-        unsent: &mut Vec<usize>,
+        destinations: &mut Vec<Destination>,
+        (worker, unsent): (Option<&mut Worker>, &mut Vec<usize>),
     ) {
-        let half = if deliveries.len() < CROWD {
-            deliveries.len()
-        } else {
-            deliveries.len() / 2
+        let routes = &self.routes;
+        destinations.clear();
+        destinations.extend(
+            deliveries
+                .iter()
+                .map(|delivery| (delivery.address, routes[delivery.seat.index()])),
+        );
+        let mut worker = worker.filter(|_| deliveries.len() >= CROWD);
+        let half = match worker {
+            Some(_) => deliveries.len() / 2,
+            None => deliveries.len(),
         };
-        let (ours, theirs) = deliveries.split_at(half);
-        if !theirs.is_empty() {
-            let routes = &self.routes;
-            let route = |delivery: &Delivery| routes[delivery.seat.index()];
-            let destinations = theirs.iter().map(|theirs| (theirs.address, route(theirs)));
-            worker.begin(payload, destinations);
+        if let Some(worker) = &mut worker {
+            worker.begin(payload, &destinations[half..]);
         }
-        let sent = ours.iter().take_while(|ours| self.deliver(payload, ours));
-        let blocked = sent.count();
+        let sent = self.send_all(payload, &destinations[..half]);
         unsent.clear();
-        if !theirs.is_empty() {
-            worker.finish(unsent);
-            unsent.iter_mut().for_each(|index| *index += half);
+        unsent.extend(sent..half);
+        if let Some(worker) = worker {
+            // what failed over there may have failed for another's error
+            let mut would_block = sent < half;
+            worker.finish(|index| {
+                let index = half + index;
+                would_block =
+                    would_block || self.send_all(payload, &destinations[index..=index]) == 0;
+                if would_block {
+                    unsent.push(index);
+                }
+            });
         }
-        // what failed over there may have failed for another's error
-        let mut would_block = blocked < half;
-        unsent.retain(|index| {
-            would_block = would_block || !self.deliver(payload, &deliveries[*index]);
-            would_block
-        });
-        unsent.splice(0..0, blocked..half);
+    }
+
+    /// Sends to as many destinations as the network takes; returns how many that were.
+    fn send_all(&mut self, payload: &[u8], destinations: &[Destination]) -> usize {
+        let mut done = 0;
+        while done < destinations.len() {
+            done += match send_some(&mut self.transports, payload, &destinations[done..]) {
+                Ok(sent) => sent,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) if self.send_carefully(payload, &destinations[done]) => 1,
+                Err(_) => break,
+            };
+        }
+        done
+    }
+
+    /// Sends datagrams one by one, and again if need be; false means that the network would block.
+    fn send_carefully(&mut self, payload: &[u8], (to, route): &Destination) -> bool {
+        payload
+            .chunks(DATAGRAM_MAX)
+            .all(|datagram| self.send(datagram, *to, *route) != Outcome::WouldBlock)
     }
 
     /// How many datagrams to one destination may be sent at once.
@@ -574,7 +581,6 @@ impl Network {
                 break;
             }
             // it was the error of an earlier datagram, and this one was not sent
-            self.counters.resent += 1;
         }
         self.counters.send_errors += 1;
         Outcome::Failed

@@ -14,7 +14,10 @@ fn write(out: &mut impl Write, listening: &[SocketAddr]) -> io::Result<()> {
     for address in listening {
         writeln!(out, "listening on {address}")?;
     }
-    let reachable: Vec<SocketAddr> = listening.iter().flat_map(|at| reachable_at(*at)).collect();
+    let reachable: Vec<SocketAddr> = listening
+        .iter()
+        .flat_map(|at| reachable_at(*at, listening.len() == 1))
+        .collect();
     let Some(first) = reachable.first() else {
         let local = listening
             .first()
@@ -62,8 +65,9 @@ fn write_commands(out: &mut impl Write, at: SocketAddr) -> io::Result<()> {
     )
 }
 
-/// The addresses at which others reach a socket, IPv4 first: it is easier to type.
-fn reachable_at(listening: SocketAddr) -> Vec<SocketAddr> {
+/// The addresses at which others reach a socket, IPv4 first: it is easier to type. One that is not
+/// `alone` is for its family only.
+fn reachable_at(listening: SocketAddr, alone: bool) -> Vec<SocketAddr> {
     if !listening.ip().is_unspecified() {
         return if listening.ip().is_loopback() {
             Vec::new()
@@ -74,7 +78,7 @@ fn reachable_at(listening: SocketAddr) -> Vec<SocketAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let mut addresses: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).collect();
     addresses.retain(|ip| match ip {
-        IpAddr::V4(ip) => !ip.is_loopback(),
+        IpAddr::V4(ip) => (listening.is_ipv4() || alone) && !ip.is_loopback(),
         IpAddr::V6(ip) => listening.is_ipv6() && !ip.is_loopback() && !ip.is_unicast_link_local(),
     });
     addresses.sort_by_key(IpAddr::is_ipv6);

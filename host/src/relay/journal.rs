@@ -344,7 +344,6 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters) {
         refused_foreign = relay.refused(Refusal::Foreign),
         refused_full = relay.refused(Refusal::Full),
         send_errors = counters.send_errors,
-        sent_again = counters.resent,
         replies_lost = counters.replies_lost,
         own = counters.own,
         receive_errors = counters.receive_errors,

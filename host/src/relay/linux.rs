@@ -1,7 +1,8 @@
-//! The transport with what Linux adds: each peer is answered from the very address and interface
-//! that it wrote to (`IP_PKTINFO`, ip(7); `IPV6_PKTINFO`, RFC 3542 section 6), ICMP errors name
-//! their destination (`IP_RECVERR`), the kernel tells what it dropped (`SO_RXQ_OVFL`), and takes
-//! several datagrams to one destination in a call (`UDP_SEGMENT`, udp(7)).
+//! The transport with what Linux adds: where a socket has several addresses, each peer is answered
+//! from the very one, and through the interface, that it wrote to (`IP_PKTINFO`, ip(7);
+//! `IPV6_PKTINFO`, RFC 3542 section 6); ICMP errors name their destination (`IP_RECVERR`); the
+//! kernel tells what it dropped (`SO_RXQ_OVFL`), and takes a datagram to several destinations
+//! (sendmmsg(2)) or several to one (`UDP_SEGMENT`, udp(7)) in a call.
 
 use core::mem::size_of;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,19 +15,31 @@ use nix::libc;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
+use rustix::net::addr::SocketAddrArg;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use socket2::{MsgHdr, SockAddr, SockRef};
 
 use super::driver::{Received, folded, mapped};
+use super::sockets;
 
 /// Bytes for all control messages that a datagram or an error may come with.
 const CONTROL: usize = 512;
 
-/// From where a peer is answered: a control message for `sendmsg(2)`, empty to let the system
-/// choose.
-#[derive(Clone, Copy, Debug)]
+/// Bytes for the control messages that a datagram is sent with.
+const SEND_CONTROL: usize = 64;
+
+/// The most datagrams that are sent in a call.
+const CALL: usize = 32;
+
+/// The most sockets that are opened beside one that is bound to all addresses.
+const BESIDE_MAX: usize = 16;
+
+/// From where a peer is answered, if it is not the only address that the socket has: this one and,
+/// unless that is 0, through this interface.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Route {
-    control: [u8; 40],
-    length: u8,
+    own: Option<IpAddr>,
+    interface: u32,
 }
 
 /// A bound socket.
@@ -96,11 +109,11 @@ impl Transport {
         for control in message.cmsgs()? {
             if let ControlMessageOwned::Ipv4PacketInfo(info) = control {
                 let own = Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes());
-                route = Route::new(own.into(), info.ipi_ifindex.cast_unsigned(), self.is_v6);
+                route = Route::new(own.into(), info.ipi_ifindex.cast_unsigned());
             } else if let ControlMessageOwned::Ipv6PacketInfo(info) = control {
                 let own = Ipv6Addr::from(info.ipi6_addr.s6_addr);
                 if own.to_ipv4_mapped().is_none() {
-                    route = Route::new(own.into(), info.ipi6_ifindex, self.is_v6);
+                    route = Route::new(own.into(), info.ipi6_ifindex);
                 }
             } else if let ControlMessageOwned::RxqOvfl(dropped) = control {
                 // the kernel counts in 32 bits
@@ -126,7 +139,35 @@ impl Transport {
     /// `WouldBlock` when the network takes nothing now; anything else concerns this destination
     /// or, where [`next_unreachable`](Self::next_unreachable) names one, another.
     pub(super) fn send(&self, payload: &[u8], to: SocketAddr, route: &Route) -> io::Result<()> {
-        self.send_with(payload, to, &route.control[..usize::from(route.length)])
+        let mut control = [0; SEND_CONTROL];
+        let length = route.write(&mut control, self.is_v6);
+        self.send_with(payload, to, &control[..length])
+    }
+
+    /// Sends a datagram to each destination in a call, as long as they are answered from the one
+    /// address that the socket has; returns how many the network took. Why it took no more is not
+    /// known: a report that ended it is still in the queue, what would block will do so again.
+    pub(super) fn send_each<'a>(
+        &self,
+        payload: &[u8],
+        destinations: impl Iterator<Item = (SocketAddr, &'a Route)>,
+    ) -> usize {
+        let addresses: heapless::Vec<SocketAddrAny, CALL> = destinations
+            .take(CALL)
+            .take_while(|(_, route)| route.own.is_none())
+            .map(|(to, _)| mapped(to, self.is_v6).as_any())
+            .collect();
+        if addresses.len() < 2 {
+            return 0;
+        }
+        let parts = [IoSlice::new(payload)];
+        let mut controls = core::array::from_fn::<_, CALL, _>(|_| SendAncillaryBuffer::default());
+        let mut messages: heapless::Vec<MMsgHdr<'_>, CALL> = addresses
+            .iter()
+            .zip(&mut controls)
+            .map(|(to, control)| MMsgHdr::new_with_addr(to, &parts, control))
+            .collect();
+        sendmmsg(&self.socket, &mut messages, SendFlags::DONTWAIT).unwrap_or_default()
     }
 
     /// Sends several datagrams to one destination, each of `segment` bytes but for the last, which may
@@ -143,19 +184,17 @@ impl Transport {
         to: SocketAddr,
         route: &Route,
     ) -> io::Result<()> {
-        const SPACE: usize = size_of::<libc::cmsghdr>() + size_of::<usize>();
-        let mut control = [0; 40 + SPACE];
-        let length = usize::from(route.length);
-        control[..length].copy_from_slice(&route.control[..length]);
+        let mut control = [0; SEND_CONTROL];
+        let length = route.write(&mut control, self.is_v6);
         // more than a datagram can have is as good as the most
         let bytes = u16::try_from(segment).unwrap_or(u16::MAX).to_ne_bytes();
-        write_control(
+        let more = write_control(
             &mut control[length..],
             libc::SOL_UDP,
             libc::UDP_SEGMENT,
             &bytes,
         );
-        let sent = self.send_with(payload, to, &control[..length + SPACE]);
+        let sent = self.send_with(payload, to, &control[..length + more]);
         if let Err(error) = &sent
             && matches!(
                 error.raw_os_error(),
@@ -218,46 +257,74 @@ impl Transport {
     }
 }
 
-impl Default for Route {
-    fn default() -> Self {
+impl Route {
+    /// From this address unless it is a group's, and through this interface.
+    fn new(address: IpAddr, interface: u32) -> Self {
+        let is_group = address.is_multicast();
+        let nothing = IpAddr::from(Ipv6Addr::UNSPECIFIED);
         Self {
-            control: [0; 40],
-            length: 0,
+            own: Some(if is_group { nothing } else { address }),
+            interface,
         }
     }
-}
 
-impl Route {
-    /// Through this interface and, unless it is a group's, from this address.
-    fn new(address: IpAddr, interface: u32, is_v6: bool) -> Self {
-        let interface = interface.to_ne_bytes();
-        let address = if address.is_multicast() {
-            Ipv6Addr::UNSPECIFIED.into()
-        } else {
-            address
-        };
-        match mapped((address, 0).into(), is_v6).ip() {
+    /// Writes it as a control message for `sendmsg(2)`, and returns how long that is.
+    fn write(&self, control: &mut [u8], is_v6: bool) -> usize {
+        let Some(own) = self.own else { return 0 };
+        let interface = self.interface.to_ne_bytes();
+        match mapped((own, 0).into(), is_v6).ip() {
             IpAddr::V6(own) => {
                 let mut info = [0; 20];
                 info[..16].copy_from_slice(&own.octets());
                 info[16..].copy_from_slice(&interface);
-                Self::from_control(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info)
+                write_control(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info)
             }
             IpAddr::V4(own) => {
                 let mut info = [0; 12];
                 info[..4].copy_from_slice(&interface);
                 info[4..8].copy_from_slice(&own.octets());
-                Self::from_control(libc::IPPROTO_IP, libc::IP_PKTINFO, &info)
+                write_control(control, libc::IPPROTO_IP, libc::IP_PKTINFO, &info)
             }
         }
     }
+}
 
-    fn from_control(level: i32, kind: i32, data: &[u8]) -> Self {
-        let mut route = Self::default();
-        let space = write_control(&mut route.control, level, kind, data);
-        route.length = u8::try_from(space).unwrap_or_default();
-        route
+/// A socket for each address at which `all` is reached, as name servers have it, and for the
+/// interface of that address: what is sent through it need not tell the kernel from where to go.
+/// `all` goes on to serve IPv6 link-local addresses, those that come later, and peers on this machine
+/// that use an address of another interface.
+pub(super) fn beside(all: &UdpSocket) -> Vec<UdpSocket> {
+    let Ok(bound_to) = all.local_addr() else {
+        return Vec::new();
+    };
+    if !bound_to.ip().is_unspecified() {
+        return Vec::new();
     }
+    let all = SockRef::from(all);
+    let takes_v4 = bound_to.is_ipv4() || !all.only_v6().unwrap_or(true);
+    let is_served = |ip: IpAddr| match ip {
+        IpAddr::V4(_) => takes_v4,
+        IpAddr::V6(v6) => bound_to.is_ipv6() && !v6.is_unicast_link_local(),
+    };
+    let open = |interface: &if_addrs::Interface| {
+        let address = SocketAddr::from((interface.ip(), bound_to.port()));
+        let socket = sockets::unbound(address)?;
+        socket.bind_device(Some(interface.name.as_bytes()))?;
+        socket.set_reuse_address(true)?;
+        // for as long as this takes the port can be shared
+        all.set_reuse_address(true)?;
+        let bound = socket.bind(&address.into());
+        all.set_reuse_address(false)?;
+        socket.set_reuse_address(false)?;
+        bound.map(|()| UdpSocket::from_std(socket.into()))
+    };
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces
+        .iter()
+        .filter(|interface| is_served(interface.ip()))
+        .filter_map(|interface| open(interface).ok())
+        .take(BESIDE_MAX)
+        .collect()
 }
 
 /// Writes a control message as cmsg(3) lays it out, and returns how much room it takes; the kernel
@@ -285,6 +352,43 @@ fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_are_sent_in_a_call_and_an_error_among_them_is_found() {
+        for bound in ["127.0.0.1:0", "[::]:0"] {
+            let socket = UdpSocket::bind(bound.parse().unwrap()).unwrap();
+            let mut transport = Transport::new(socket).unwrap();
+            let [ada, bob, eve, closed] =
+                core::array::from_fn(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+            let address = |socket: &std::net::UdpSocket| socket.local_addr().unwrap();
+            let closed = {
+                let nobody = address(&closed);
+                drop(closed);
+                nobody
+            };
+            let (route, elsewhere) = (Route::default(), Route::new([127, 0, 0, 3].into(), 0));
+            let all = [address(&ada), closed, address(&bob), address(&eve)];
+            let send = |routes: [Route; 4], from: usize| {
+                let destinations = all.iter().copied().zip(&routes).skip(from);
+                transport.send_each(b"hello", destinations)
+            };
+            // one of them must be answered from another address than the rest
+            assert_eq!(send([route, elsewhere, route, route], 0), 0);
+            // that nobody listens there may be told to the next one's sender
+            let mut sent = send([route; 4], 0);
+            if sent < 4 {
+                assert_eq!(sent, 2);
+                sent += send([route; 4], sent);
+            }
+            assert_eq!(sent, 4);
+            let why = transport.next_unreachable();
+            assert_eq!(why, Some((closed, Unreachable::Port)), "{bound}");
+            for peer in [ada, bob, eve] {
+                let mut buffer = [0; 16];
+                assert_eq!(peer.recv(&mut buffer).unwrap(), 5);
+            }
+        }
+    }
 
     #[test]
     fn segments_arrive_as_datagrams_from_the_address_that_was_written_to() {

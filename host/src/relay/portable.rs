@@ -67,6 +67,15 @@ impl Transport {
             .map(drop)
     }
 
+    /// Sends nothing: it takes a call for each destination.
+    pub(super) fn send_each<'a>(
+        &self,
+        _payload: &[u8],
+        _destinations: impl Iterator<Item = (SocketAddr, &'a Route)>,
+    ) -> usize {
+        0
+    }
+
     /// # Errors
     ///
     /// Always: several datagrams in a call are nothing that this system is known to take.
@@ -94,6 +103,11 @@ impl Transport {
     pub(super) fn dropped(&self) -> u64 {
         0
     }
+}
+
+/// No sockets: it is not known that others with its port leave this one alone.
+pub(super) fn beside(_all: &UdpSocket) -> Vec<UdpSocket> {
+    Vec::new()
 }
 
 #[cfg(test)]
@@ -130,6 +144,8 @@ mod tests {
         );
         let nobody = "127.0.0.1:9".parse().unwrap();
         assert!(transport.send_segments(b"", 1, nobody, &Route).is_err());
+        assert_eq!(transport.send_each(b"", [(nobody, &Route)].into_iter()), 0);
+        assert!(beside(&transport.socket).is_empty());
         assert_eq!(transport.another().unwrap().segments(), 1);
     }
 }

@@ -43,14 +43,21 @@ pub(super) fn open(arguments: &RelayArguments) -> Result<Vec<mio::net::UdpSocket
 }
 
 fn bound(address: SocketAddr, only_v6: bool) -> io::Result<mio::net::UdpSocket> {
+    let socket = unbound(address)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    socket.bind(&SockAddr::from(address))?;
+    Ok(mio::net::UdpSocket::from_std(socket.into()))
+}
+
+/// Not blocking, and with room for what arrives while the relay is busy.
+pub(super) fn unbound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
         Some(Protocol::UDP),
     )?;
-    if address.is_ipv6() {
-        socket.set_only_v6(only_v6)?;
-    }
     // less than asked for is no error; what was granted is logged
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     #[cfg(target_os = "linux")]
@@ -60,8 +67,7 @@ fn bound(address: SocketAddr, only_v6: bool) -> io::Result<mio::net::UdpSocket> 
         let _ = setsockopt(&socket, RcvBufForce, &RECEIVE_BUFFER);
     }
     socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::from(address))?;
-    Ok(mio::net::UdpSocket::from_std(socket.into()))
+    Ok(socket)
 }
 
 /// How many bytes of receive buffer a socket has.

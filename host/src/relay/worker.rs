@@ -19,6 +19,8 @@ pub(super) type Destination = (SocketAddr, (usize, Route));
 #[derive(Debug)]
 pub(super) struct Worker {
     shared: Arc<Shared>,
+    #[cfg(target_os = "linux")]
+    core: Core,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -72,36 +74,78 @@ impl Worker {
             changed: Condvar::new(),
         });
         let theirs = Arc::clone(&shared);
+        #[cfg(target_os = "linux")]
+        let (sender, id) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("send".into())
-            .spawn(move || theirs.send_all(transports))?;
+            .spawn(move || {
+                #[cfg(target_os = "linux")]
+                if sender.send(nix::unistd::gettid()).is_err() {
+                    return;
+                }
+                theirs.send_all(transports);
+            })?;
         Ok(Self {
             shared,
+            #[cfg(target_os = "linux")]
+            core: Core {
+                thread: id.recv().map_err(io::Error::other)?,
+                avoided: None,
+            },
             thread: Some(thread),
         })
     }
 
     /// Begins to send `payload` to all `destinations`.
-    pub(super) fn begin(&self, payload: &[u8], destinations: impl Iterator<Item = Destination>) {
+    pub(super) fn begin(&mut self, payload: &[u8], destinations: &[Destination]) {
+        #[cfg(target_os = "linux")]
+        self.core.avoid_ours();
         let mut job = self.shared.lock();
         job.payload.clear();
         job.payload.extend_from_slice(payload);
         job.destinations.clear();
-        job.destinations.extend(destinations);
+        job.destinations.extend_from_slice(destinations);
         job.state = State::Begun;
         self.shared.changed.notify_all();
     }
 
-    /// Waits until it is done; returns to which of the destinations nothing was sent, in order.
-    pub(super) fn finish(&self, unsent: &mut Vec<usize>) {
+    /// Waits until it is done; `each` is told to which of the destinations nothing was sent.
+    pub(super) fn finish(&self, each: impl FnMut(usize)) {
         let job = self.shared.lock();
         let job = self
             .shared
             .changed
             .wait_while(job, |job| job.state == State::Begun)
             .unwrap_or_else(PoisonError::into_inner);
-        unsent.clear();
-        unsent.extend_from_slice(&job.unsent);
+        job.unsent.iter().copied().for_each(each);
+    }
+}
+
+/// Where the thread runs: woken up, it might take the core from the one that woke it.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Core {
+    thread: nix::unistd::Pid,
+    avoided: Option<usize>,
+}
+
+#[cfg(target_os = "linux")]
+impl Core {
+    /// Leaves the core on which this runs to the calling thread.
+    fn avoid_ours(&mut self) {
+        use nix::sched::{sched_getaffinity, sched_getcpu, sched_setaffinity};
+        use nix::unistd::Pid;
+
+        let ours = sched_getcpu().ok();
+        if ours == self.avoided {
+            return;
+        }
+        // without it they may get into each other's way, no more
+        let _ = sched_getaffinity(Pid::from_raw(0)).and_then(|mut cores| {
+            cores.unset(ours.unwrap_or_default())?;
+            sched_setaffinity(self.thread, &cores)
+        });
+        self.avoided = ours;
     }
 }
 
@@ -137,20 +181,53 @@ impl Shared {
                 ..
             } = &mut *job;
             unsent.clear();
-            for (index, (to, (socket, route))) in destinations.iter().enumerate() {
-                let transport = &mut transports[*socket];
-                let sent = if payload.len() > DATAGRAM_MAX {
-                    transport.send_segments(payload, DATAGRAM_MAX, *to, route)
-                } else {
-                    transport.send(payload, *to, route)
-                };
-                if sent.is_err() {
+            let mut done = 0;
+            while done < destinations.len() {
+                match send_some(&mut transports, payload, &destinations[done..]) {
+                    Ok(sent) => done += sent,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        unsent.extend(done..destinations.len());
+                        break;
+                    }
                     // the relay tries again and learns why
-                    unsent.push(index);
+                    Err(_) => {
+                        unsent.push(done);
+                        done += 1;
+                    }
                 }
             }
             job.state = State::Idle;
             self.changed.notify_all();
         }
+    }
+}
+
+/// Sends the same to the first of the destinations, in one call if that is possible; returns how many
+/// those are.
+///
+/// # Errors
+///
+/// When nothing was sent to the very first.
+pub(super) fn send_some(
+    transports: &mut [Transport],
+    payload: &[u8],
+    destinations: &[Destination],
+) -> io::Result<usize> {
+    let [(to, (socket, route)), ..] = destinations else {
+        return Ok(0);
+    };
+    let transport = &mut transports[*socket];
+    if payload.len() > DATAGRAM_MAX {
+        return transport
+            .send_segments(payload, DATAGRAM_MAX, *to, route)
+            .map(|()| 1);
+    }
+    let alike = destinations
+        .iter()
+        .take_while(|(_, (other, _))| other == socket)
+        .map(|(to, (_, route))| (*to, route));
+    match transport.send_each(payload, alike) {
+        0 => transport.send(payload, *to, route).map(|()| 1),
+        sent => Ok(sent),
     }
 }
