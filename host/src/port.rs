@@ -33,6 +33,7 @@ impl Port {
         let socket = connect(address)?;
         // what the system allows is enough for all but a flood
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+        merge(&socket);
         let socket = UdpSocket::from(socket);
         let reader = socket.try_clone()?;
         thread::Builder::new().spawn(move || read(&reader, receive))?;
@@ -91,11 +92,14 @@ fn connect(address: SocketAddr) -> io::Result<Socket> {
 }
 
 fn read(socket: &UdpSocket, mut receive: impl FnMut(io::Result<&[u8]>) -> bool) {
-    // an old server's datagram may be longer than ours ever are
+    // room for what the kernel merges, and an old server's datagram may be longer than ours ever are
     let mut buffer = vec![0; 65_536];
     loop {
-        let is_wanted = match socket.recv(&mut buffer) {
-            Ok(length) => receive(Ok(&buffer[..length])),
+        let is_wanted = match receive_merged(socket, &mut buffer) {
+            Ok((0, _)) => receive(Ok(&[])),
+            Ok((length, each)) => buffer[..length]
+                .chunks(each)
+                .all(|datagram| receive(Ok(datagram))),
             Err(error) => {
                 // an error that stays must not keep a core busy
                 thread::sleep(Duration::from_millis(1));
@@ -105,5 +109,96 @@ fn read(socket: &UdpSocket, mut receive: impl FnMut(io::Result<&[u8]>) -> bool) 
         if !is_wanted {
             return;
         }
+    }
+}
+
+/// Lets the kernel hand over several datagrams at once, where it can (`UDP_GRO`, udp(7)): a relay
+/// that sends them in one piece then has far less to do for this peer.
+fn merge(socket: &Socket) {
+    #[cfg(target_os = "linux")]
+    // an old kernel hands them over one by one
+    let _ = nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::UdpGroSegment, &true);
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
+}
+
+/// Waits for datagrams; returns how many bytes have arrived, and how many of them are each datagram
+/// but the last, which may be shorter.
+#[cfg(target_os = "linux")]
+fn receive_merged(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, usize)> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+    use std::io::IoSliceMut;
+    use std::os::fd::AsRawFd;
+
+    let mut control = nix::cmsg_space!(i32);
+    let (descriptor, flags) = (socket.as_raw_fd(), MsgFlags::empty());
+    let mut parts = [IoSliceMut::new(buffer)];
+    let message = recvmsg::<()>(descriptor, &mut parts, Some(&mut control), flags)?;
+    let mut each = message.bytes;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::UdpGroSegments(segment) = control {
+            each = usize::try_from(segment).map_err(io::Error::other)?;
+        }
+    }
+    Ok((message.bytes, each.max(1)))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn receive_merged(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, usize)> {
+    let length = socket.recv(buffer)?;
+    Ok((length, length.max(1)))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::IoSlice;
+    use std::os::fd::AsRawFd;
+
+    use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
+
+    use super::*;
+
+    /// Sends datagrams of three bytes in one piece.
+    fn send_merged(from: &UdpSocket, payload: &[u8]) {
+        let sent = sendmsg::<SockaddrStorage>(
+            from.as_raw_fd(),
+            &[IoSlice::new(payload)],
+            &[ControlMessage::UdpGsoSegments(&3)],
+            MsgFlags::empty(),
+            None,
+        );
+        assert_eq!(sent, Ok(payload.len()));
+    }
+
+    #[test]
+    fn datagrams_that_come_in_one_piece_are_told_apart() {
+        let relay = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let port = Port::open(relay.local_addr().unwrap(), move |arrived| {
+            sender.send(arrived.unwrap().to_vec()).is_ok()
+        });
+        let port = port.unwrap();
+        relay.connect(port.socket.local_addr().unwrap()).unwrap();
+        send_merged(&relay, b"aaabbbcc");
+        relay.send(b"").unwrap();
+        relay.send(b"longer").unwrap();
+        for expected in ["aaa", "bbb", "cc", "", "longer"] {
+            let patience = Duration::from_secs(10);
+            let datagram = receiver.recv_timeout(patience).unwrap();
+            assert_eq!(datagram, expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn the_kernel_hands_them_over_in_one_piece() {
+        let relay = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = connect(relay.local_addr().unwrap()).unwrap();
+        merge(&socket);
+        let socket = UdpSocket::from(socket);
+        relay.connect(socket.local_addr().unwrap()).unwrap();
+        send_merged(&relay, b"aaabbbcc");
+        let mut buffer = [0; 16];
+        assert_eq!(receive_merged(&socket, &mut buffer).unwrap(), (8, 3));
+        assert_eq!(&buffer[..8], b"aaabbbcc");
     }
 }
