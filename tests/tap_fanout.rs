@@ -24,6 +24,7 @@ const READERS: usize = 15;
 const LINES: usize = 2000;
 const TURNS: usize = 15;
 const LINE: usize = 100;
+const WINDOW: usize = 16;
 
 const RELAY_HARDWARE: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 const HOST_HARDWARE: [u8; 6] = [0x02, 0x77, 0, 0, 0, 11];
@@ -41,10 +42,12 @@ fn main() {
     );
     // one after the other and not all of a kind together: a busy machine is slower now and then
     let mut turns = [const { Vec::new() }; 2];
+    let mut coalesced = Vec::new();
     for _ in 0..TURNS {
         for (dead, turns) in turns.iter_mut().enumerate() {
-            turns.push((measure_bare(dead), measure_relay(dead)));
+            turns.push((measure_bare(dead), measure_relay(dead, 1)));
         }
+        coalesced.push(measure_relay(0, WINDOW));
     }
     for (dead, turns) in turns.iter().enumerate() {
         let bare = median(turns.iter().map(|(bare, _)| *bare));
@@ -55,6 +58,10 @@ fn main() {
              bare read and write loop {bare:.0}; ratio {ratio:.3}"
         );
     }
+    let rate = median(coalesced.iter().copied());
+    let alone = turns[0].iter().map(|(_, relay)| relay);
+    let ratio = median(coalesced.iter().zip(alone).map(|(more, one)| more / one));
+    println!("{WINDOW} in flight: {rate:.0} deliveries per CPU-second; ratio to one {ratio:.3}");
 }
 
 fn median(numbers: impl Iterator<Item = f64>) -> f64 {
@@ -69,7 +76,7 @@ fn rate(cpu: Duration) -> f64 {
     (LINES * READERS) as f64 / cpu.as_secs_f64()
 }
 
-fn measure_relay(dead: usize) -> f64 {
+fn measure_relay(dead: usize, window: usize) -> f64 {
     let relay = TapProgram::start(&["--history", "0", "--mac", "02:00:00:00:00:01"]);
     let host = Host::new(11);
     let speaker = socket(&host);
@@ -88,7 +95,7 @@ fn measure_relay(dead: usize) -> f64 {
         while socket.recv(&mut [0; 2048]).is_ok() {}
     }
     let before = relay.cpu();
-    talk(&speaker, &readers, LINE - "s : ".len());
+    talk(&speaker, &readers, LINE - "s : ".len(), window);
     rate(relay.cpu() - before)
 }
 
@@ -108,7 +115,7 @@ fn measure_bare(dead: usize) -> f64 {
     writeln!(input, "{dead} {}", ports.join(" ")).unwrap();
     std::thread::sleep(Duration::from_millis(300));
     let before = cpu(child.0.id());
-    talk(&speaker, &readers, LINE - "s : ".len());
+    talk(&speaker, &readers, LINE - "s : ".len(), 1);
     rate(cpu(child.0.id()) - before)
 }
 
@@ -123,25 +130,30 @@ fn socket(host: &Host) -> UdpSocket {
     socket
 }
 
-/// Says lines, each when all readers have the one before.
+/// Says lines, `window` at once, when all readers have those before.
 ///
 /// Nobody waits in the kernel for it: the writer would have to wake whoever does, and how often
 /// depends on which of them is faster at the moment.
-fn talk(speaker: &UdpSocket, readers: &[UdpSocket], length: usize) {
+fn talk(speaker: &UdpSocket, readers: &[UdpSocket], length: usize, window: usize) {
     let (text, mut buffer) = (vec![b'x'; length], [0; 2048]);
-    for _ in 0..LINES {
-        speaker.send(&text).unwrap();
+    for _ in 0..LINES / window {
+        for _ in 0..window {
+            speaker.send(&text).unwrap();
+        }
         let deadline = Instant::now() + Duration::from_secs(5);
-        let mut readers = readers.iter();
-        let mut next = readers.next();
-        while let Some(reader) = next {
-            if let Ok(received) = reader.recv(&mut buffer) {
-                assert_eq!(received, LINE);
-                next = readers.next();
-            } else {
-                assert!(Instant::now() < deadline, "a line did not arrive");
-                core::hint::spin_loop();
+        for reader in readers {
+            let mut lines = 0;
+            while lines < window {
+                if let Ok(received) = reader.recv(&mut buffer) {
+                    // with a line break between them
+                    assert_eq!((received + 1) % (LINE + 1), 0);
+                    lines += (received + 1) / (LINE + 1);
+                } else {
+                    assert!(Instant::now() < deadline, "a line did not arrive");
+                    core::hint::spin_loop();
+                }
             }
+            assert_eq!(lines, window);
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Measure one load
     One(OneArguments),
+    /// Time how long a relay sends to everybody, on one core and on two
+    Crowd(CrowdArguments),
     /// Run the bare loop for so many peers, until it is ended
     #[command(hide = true)]
     Bare { peers: usize },
@@ -71,9 +73,10 @@ pub(crate) struct Setup {
     )]
     pub(crate) relay_options: Vec<String>,
 
-    /// Let the kernel hand several datagrams at once to peers that speak in frames (UDP_GRO)
+    /// Peers that speak in frames take one datagram at a time, and not several as our client does
+    /// where it can (`UDP_GRO`)
     #[arg(long)]
-    pub(crate) gro: bool,
+    pub(crate) no_gro: bool,
 
     /// Folder that holds server_final.py, the server that kilochat grew from
     #[arg(long, value_name = "FOLDER", env = "KILOCHAT_SEED")]
@@ -130,6 +133,27 @@ pub(crate) struct OneArguments {
         value_enum
     )]
     pub(crate) servers: Vec<Kind>,
+
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CrowdArguments {
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+
+    /// How many peers there are, the author included
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub(crate) peers: usize,
+
+    /// How many texts are said at once
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) texts: usize,
+
+    /// How many turns each gets; the median is printed
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) turns: usize,
 
     #[arg(long, hide = true)]
     bench: bool,

@@ -13,6 +13,7 @@ use nix::sys::time::TimeSpec;
 
 use crate::args::Setup;
 use crate::client::{join_plain, udp_socket};
+use crate::report::Report;
 use crate::server::{Kind, Server};
 use crate::turns::median;
 
@@ -32,8 +33,8 @@ struct Crowd {
     text: Vec<u8>,
 }
 
-/// The median time, in seconds, from `texts` said at once to the last of their datagrams for `peers`
-/// peers, with a relay on one core and on two, in turns.
+/// How many times longer it takes, from `texts` said at once to the last of their datagrams for
+/// `peers` peers, with a relay on one core than on two: the ratio of the medians, in turns.
 ///
 /// # Errors
 ///
@@ -42,7 +43,8 @@ pub(crate) fn measure(
     setup: &Setup,
     turns: usize,
     (peers, texts): (usize, usize),
-) -> io::Result<[f64; 2]> {
+    report: &mut Report,
+) -> io::Result<f64> {
     let one = [setup.server_core];
     let two = [setup.server_core, setup.client_core];
     let mut times = [Vec::new(), Vec::new()];
@@ -54,7 +56,14 @@ pub(crate) fn measure(
             }
         }
     }
-    Ok(times.map(|times| median(times.into_iter())))
+    let [one, two] = times.map(|times| median(times.into_iter()));
+    report.line(format!(
+        "\n{} receivers, {texts} at once: {:.2} ms on one core, {:.2} ms on two",
+        peers - 1,
+        one * 1e3,
+        two * 1e3
+    ));
+    Ok(one / two)
 }
 
 impl Crowd {

@@ -49,6 +49,11 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
     match &arguments.command {
         Some(Command::Bare { peers }) => bare::run(*peers).map(|()| true),
         Some(Command::One(one)) => measure_one(one).map(|()| true),
+        Some(Command::Crowd(crowd)) => {
+            let room = (crowd.peers, crowd.texts);
+            let mut report = Report::default();
+            crowd::measure(&crowd.setup, crowd.turns, room, &mut report).map(|_| true)
+        }
         None => measure_table(&arguments.table),
     }
 }

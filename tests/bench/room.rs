@@ -12,8 +12,11 @@ use crate::server::{Kind, Server};
 use crate::stream::Protocol;
 use crate::text::Texts;
 
-/// After so long without a delivery nothing more is expected.
+/// After so long without a delivery nothing more is expected,
 const QUIET: Duration = Duration::from_secs(2);
+
+/// ... or after so long where a loss is a fault: somebody else may have the server's core.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest that looking at all peers once takes: what is longer, somebody else had the core.
 const SWEEP: Duration = Duration::from_millis(10);
@@ -82,7 +85,7 @@ impl Room {
             clients: Vec::with_capacity(load.peers),
             senders: load.senders,
             echoes: matches!(kind, Kind::Framed | Kind::Mosquitto),
-            merges: setup.gro,
+            merges: !setup.no_gro,
             texts: Texts::new(load.line - prefix),
             flights: Vec::new(),
             in_flight: 0,
@@ -142,6 +145,10 @@ impl Room {
     /// more.
     pub(crate) fn run(&mut self, load: &Load, time: Duration) -> io::Result<Outcome> {
         let pace = load.pace;
+        let patience = match self.server.kind {
+            Kind::Relay | Kind::Framed => PATIENCE,
+            Kind::Bare | Kind::Seed | Kind::Mosquitto | Kind::Nats | Kind::Ncat => QUIET,
+        };
         self.settle()?;
         self.faults = Faults::default();
         let received: usize = self.received.iter().sum();
@@ -174,7 +181,7 @@ impl Room {
             if some || self.in_flight == 0 {
                 quiet = Duration::ZERO;
             }
-            if is_over && self.in_flight == 0 || quiet > QUIET {
+            if is_over && self.in_flight == 0 || quiet > patience {
                 break;
             }
         }

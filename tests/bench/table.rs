@@ -158,18 +158,22 @@ impl Measuring<'_> {
             turns.ratio((Kind::Framed, Kind::Relay), Outcome::cost),
             (Limit::Most(1.15), 1.0),
         );
-        // for the record
-        self.take(self.kinds, &load(PEERS, 1, Pace::Window(128)))?;
-        let turns = self.take(self.kinds, &load(PEERS, AUTHORS, Pace::Window(128)))?;
+        let loads = [1, AUTHORS].map(|authors| load(PEERS, authors, Pace::Window(128)));
+        let [one, several] = self.take_each(self.kinds, loads)?;
         self.row(
             "128 in flight: framed deliveries per CPU-second, nats-server",
-            turns.ratio((Kind::Nats, Kind::Framed), Outcome::cost),
+            several.ratio((Kind::Nats, Kind::Framed), Outcome::cost),
             (Limit::Least(1.5), 3.0),
         );
         self.row(
             "... ncat --chat",
-            turns.ratio((Kind::Ncat, Kind::Framed), Outcome::cost),
+            several.ratio((Kind::Ncat, Kind::Framed), Outcome::cost),
             (Limit::Least(0.7), 1.5),
+        );
+        self.row(
+            "... nats-server with one author, as it likes best",
+            one.ratio_to(&several, (Kind::Nats, Kind::Framed), Outcome::cost),
+            (Limit::Least(1.5), 3.0),
         );
         Ok(())
     }
@@ -181,7 +185,7 @@ impl Measuring<'_> {
             deliveries: 4_000_000,
             ..load(peers, 1, Pace::Window(32))
         });
-        let (few, full) = (self.take(&both, &few)?, self.take(&both, &full)?);
+        let [few, full] = self.take_each(&both, [few, full])?;
         for (cost, memory, kind) in [
             (
                 "4096 peers against 16: cost, joins included",
@@ -194,8 +198,7 @@ impl Measuring<'_> {
                 Kind::Framed,
             ),
         ] {
-            let costs = [&full, &few].map(|turns| turns.median(kind, Outcome::cost));
-            let ratio = costs[0].zip(costs[1]).map(|(full, few)| full / few);
+            let ratio = full.ratio_to(&few, (kind, kind), Outcome::cost);
             self.row(cost, ratio, (Limit::Most(1.2), 1.0));
             let peak = full.median(kind, |outcome| outcome.peak_memory / 1024.0);
             self.row(memory, peak, (Limit::Most(8.0), 4.0));
@@ -235,36 +238,42 @@ impl Measuring<'_> {
             ),
             ("... of 16 texts at once", 16, 1.15, 1.4),
         ] {
-            let [one, two] = crowd::measure(self.setup, self.effort.turns, (FULL, texts))?;
-            self.report.line(format!(
-                "\n{} receivers, {texts} at once: {:.2} ms on one core, {:.2} ms on two",
-                FULL - 1,
-                one * 1e3,
-                two * 1e3
-            ));
-            self.row(what, Some(one / two), (Limit::Least(limit), hoped));
+            let (turns, room) = (self.effort.turns, (FULL, texts));
+            let ratio = crowd::measure(self.setup, turns, room, self.report)?;
+            self.row(what, Some(ratio), (Limit::Least(limit), hoped));
         }
         Ok(())
     }
 
     fn take(&mut self, kinds: &[Kind], load: &Load) -> io::Result<Turns> {
-        let time = if load.time.is_zero() {
-            self.effort.time
-        } else {
-            load.time
-        };
-        let load = Load { time, ..*load };
-        let turns = Turns::take(kinds, self.setup, &load, self.effort.turns, self.report)?;
-        for kind in [Kind::Relay, Kind::Framed] {
-            let faults = turns.faults(kind);
-            // what it may lose is a row's business where it is loaded beyond measure
-            let lost = match load.pace {
-                Pace::Window(_) => faults.lost,
-                Pace::Rate(_) => 0,
-            };
-            self.faults = self.faults.plus(Faults { lost, ..faults });
-        }
+        let [turns] = self.take_each(kinds, [*load])?;
         Ok(turns)
+    }
+
+    fn take_each<const LOADS: usize>(
+        &mut self,
+        kinds: &[Kind],
+        mut loads: [Load; LOADS],
+    ) -> io::Result<[Turns; LOADS]> {
+        for load in &mut loads {
+            if load.time.is_zero() {
+                load.time = self.effort.time;
+            }
+        }
+        let (setup, each, turns) = (self.setup, loads.each_ref(), self.effort.turns);
+        let taken = Turns::take_each(kinds, setup, each, turns, self.report)?;
+        for (load, turns) in loads.iter().zip(&taken) {
+            for kind in [Kind::Relay, Kind::Framed] {
+                let faults = turns.faults(kind);
+                // what it may lose is a row's business where it is loaded beyond measure
+                let lost = match load.pace {
+                    Pace::Window(_) => faults.lost,
+                    Pace::Rate(_) => 0,
+                };
+                self.faults = self.faults.plus(Faults { lost, ..faults });
+            }
+        }
+        Ok(taken)
     }
 
     fn row(&mut self, what: &'static str, measured: Option<f64>, (limit, hoped): (Limit, f64)) {

@@ -13,7 +13,7 @@ use crate::server::Kind;
 const WARM_UP: u32 = 10;
 
 /// What each server showed in its turns.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Turns(BTreeMap<Kind, Vec<Outcome>>);
 
 impl Turns {
@@ -29,17 +29,32 @@ impl Turns {
         turns: usize,
         report: &mut Report,
     ) -> io::Result<Self> {
-        let mut outcomes: BTreeMap<Kind, Vec<Outcome>> = BTreeMap::new();
+        let [taken] = Self::take_each(kinds, setup, [load], turns, report)?;
+        Ok(taken)
+    }
+
+    /// The same for several loads, of which each has its turns among those of the others.
+    pub(crate) fn take_each<const LOADS: usize>(
+        kinds: &[Kind],
+        setup: &Setup,
+        loads: [&Load; LOADS],
+        turns: usize,
+        report: &mut Report,
+    ) -> io::Result<[Self; LOADS]> {
+        let mut taken = [const { Self(BTreeMap::new()) }; LOADS];
         for _ in 0..turns {
-            for kind in kinds.iter().filter(|kind| kind.has_room_for(load.peers)) {
-                let outcome = turn(*kind, setup, load)
-                    .map_err(|error| io::Error::other(format!("{}: {error}", kind.name())))?;
-                outcomes.entry(*kind).or_default().push(outcome);
+            for (load, taken) in loads.iter().zip(&mut taken) {
+                for kind in kinds.iter().filter(|kind| kind.has_room_for(load.peers)) {
+                    let outcome = turn(*kind, setup, load)
+                        .map_err(|error| io::Error::other(format!("{}: {error}", kind.name())))?;
+                    taken.0.entry(*kind).or_default().push(outcome);
+                }
             }
         }
-        let turns = Self(outcomes);
-        report.turns(load, &turns);
-        Ok(turns)
+        for (load, taken) in loads.iter().zip(&taken) {
+            report.turns(load, taken);
+        }
+        Ok(taken)
     }
 
     pub(crate) fn kinds(&self) -> impl Iterator<Item = Kind> {
@@ -58,7 +73,17 @@ impl Turns {
         (upper, lower): (Kind, Kind),
         what: impl Fn(&Outcome) -> f64,
     ) -> Option<f64> {
-        let pairs = self.0.get(&upper)?.iter().zip(self.0.get(&lower)?);
+        self.ratio_to(self, (upper, lower), what)
+    }
+
+    /// The same, divided by what another load showed.
+    pub(crate) fn ratio_to(
+        &self,
+        other: &Self,
+        (upper, lower): (Kind, Kind),
+        what: impl Fn(&Outcome) -> f64,
+    ) -> Option<f64> {
+        let pairs = self.0.get(&upper)?.iter().zip(other.0.get(&lower)?);
         Some(median(
             pairs.map(|(upper, lower)| what(upper) / what(lower)),
         ))
