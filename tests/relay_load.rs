@@ -175,9 +175,18 @@ fn a_room_of_4096_is_full_and_small() {
     let mut late = PlainPeer::new(relay.at("127.0.0.1"));
     late.say("late");
     late.wait_for(|line| line == "* full: 4096 of 4096 seats taken");
-    peers[0].say("hello, all");
+    // two threads send them to so many, and in order all the same
+    let said: Vec<String> = (0..20).map(|number| format!("line {number}")).collect();
+    for text in &said {
+        peers[0].say(text);
+    }
     for peer in &mut peers[1..] {
-        peer.wait_for(|line| line == "peer 0 : hello, all");
+        peer.wait_for(|line| line == "peer 0 : line 19");
+        let lines = peer.lines().into_iter();
+        let heard: Vec<String> = lines
+            .filter_map(|line| Some(line.strip_prefix("peer 0 : ")?.to_owned()))
+            .collect();
+        assert_eq!(heard, said);
     }
     let peak = relay.proc_status("VmHWM");
     println!("peak resident memory with 4096 peers: {peak} KiB");
