@@ -1,4 +1,4 @@
-//! The chat client on a machine whose network changes.
+//! The chat client on networks that change, or are narrow.
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout, reason = "a measurement is printed")]
 
@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use kilochat_tests::namespace::{NAMESPACES, ip, is_in_namespace};
 use kilochat_tests::{ChatProgram, RelayProgram};
+use nix::sys::signal::Signal;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 const RELAY: &str = "10.9.0.1:10888";
@@ -96,4 +97,43 @@ fn another_address_and_a_pulled_cable_lose_nothing() {
         };
         assert_eq!(said.map(count), [1; 4], "{:#?}", end.lines);
     }
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn where_whole_datagrams_do_not_fit_a_client_catches_up_all_the_same() {
+    if !is_in_namespace("where_whole_datagrams_do_not_fit_a_client_catches_up_all_the_same") {
+        return;
+    }
+    // the kernel cuts a datagram of 1024 bytes in two here, but not one of several that it got at once
+    ip("link set lo mtu 1000 up");
+    let mut relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"]);
+    let join = |name| {
+        let host = relay.address.to_string();
+        let mut chat = ChatProgram::start(PROGRAM, &[&host, "--name", name, "--json"]);
+        chat.wait_for(|line| line.contains("welcome"));
+        chat
+    };
+    let (mut ada, mut bob) = (join("Ada"), join("Bob"));
+    bob.signal(Signal::SIGSTOP);
+    for number in 0..600 {
+        ada.write(format!("line {number}\n"));
+    }
+    ada.wait_for(|line| line.contains("line 599"));
+    bob.signal(Signal::SIGCONT);
+    bob.wait_for(|line| line.contains("line 599"));
+    for mut chat in [ada, bob] {
+        chat.close_input();
+        let end = chat.finish();
+        let texts: Vec<&str> = end
+            .lines
+            .iter()
+            .filter_map(|line| line.split_once(r#""text":"line "#)?.1.split_once('"'))
+            .map(|(number, _)| number)
+            .collect();
+        let expected: Vec<String> = (0..600).map(|number| number.to_string()).collect();
+        assert_eq!(texts, expected);
+    }
+    let counts = relay.statistics();
+    assert_eq!(counts["send_errors"], 0, "{counts:?}");
 }

@@ -662,4 +662,29 @@ mod tests {
             assert_eq!(folded(from.parse().unwrap()), to.parse().unwrap(), "{from}");
         }
     }
+
+    #[test]
+    fn what_cannot_be_sent_at_once_is_sent_one_by_one() {
+        let poll = Poll::new().unwrap();
+        let socket = mio::net::UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut network = Network::new(vec![socket], &[], &poll).unwrap();
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let to = (peer.local_addr().unwrap(), (0, Route::default()));
+        // all together are longer than an IP packet can be (RFC 791 section 3.1)
+        let payload: Vec<u8> = (0..70).flat_map(|number| [number; DATAGRAM_MAX]).collect();
+        assert!(
+            network.transports[0]
+                .send_segments(&payload, DATAGRAM_MAX, to.0, &to.1.1)
+                .is_err()
+        );
+        assert_eq!(network.send_all(&payload, &[to]), 1);
+        let mut arrived = [0; 2 * DATAGRAM_MAX];
+        for datagram in payload.chunks(DATAGRAM_MAX) {
+            let length = peer.recv(&mut arrived).unwrap();
+            assert_eq!(&arrived[..length], datagram);
+        }
+        assert_eq!(network.counters.send_errors, 0);
+    }
 }
