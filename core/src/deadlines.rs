@@ -32,9 +32,24 @@ impl<const SEATS: usize> Deadlines<SEATS> {
 
     /// Gives `seat` this moment, or none.
     pub(crate) fn set(&mut self, seat: Seat, moment: Option<Instant>) {
-        let Some(moment) = moment else {
-            return self.remove(seat);
-        };
+        match moment {
+            Some(moment) => {
+                let at = self.enter(seat, moment);
+                self.sink(at);
+            }
+            None => self.remove(seat),
+        }
+    }
+
+    /// Gives `seat` this moment, unless it has an earlier one.
+    pub(crate) fn advance(&mut self, seat: Seat, moment: Instant) {
+        if self.place(seat).is_none() || moment < self.moment(seat) {
+            self.enter(seat, moment);
+        }
+    }
+
+    /// Gives `seat` this moment and, if it had none, a place; returns where it is unless it must sink.
+    fn enter(&mut self, seat: Seat, moment: Instant) -> usize {
         if let Some(place) = self.moments.get_mut(seat.index()) {
             *place = moment;
         }
@@ -48,15 +63,7 @@ impl<const SEATS: usize> Deadlines<SEATS> {
                 at
             }
         };
-        self.rise(at);
-        self.sink(self.place(seat).unwrap_or(at));
-    }
-
-    /// Gives `seat` this moment, unless it has an earlier one.
-    pub(crate) fn advance(&mut self, seat: Seat, moment: Instant) {
-        if self.place(seat).is_none() || moment < self.moment(seat) {
-            self.set(seat, Some(moment));
-        }
+        self.rise(at)
     }
 
     fn remove(&mut self, seat: Seat) {
@@ -71,12 +78,12 @@ impl<const SEATS: usize> Deadlines<SEATS> {
         };
         if last != seat {
             self.put(at, last);
-            self.rise(at);
-            self.sink(self.place(last).unwrap_or(at));
+            let at = self.rise(at);
+            self.sink(at);
         }
     }
 
-    fn rise(&mut self, mut at: usize) {
+    fn rise(&mut self, mut at: usize) -> usize {
         while at > 0 {
             let above = (at - 1) / 2;
             if !self.is_before(at, above) {
@@ -85,6 +92,7 @@ impl<const SEATS: usize> Deadlines<SEATS> {
             self.swap(at, above);
             at = above;
         }
+        at
     }
 
     fn sink(&mut self, mut at: usize) {

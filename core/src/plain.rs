@@ -163,16 +163,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Appends what a peer says: one line, or two with the same name if it is too long for one.
     pub(crate) fn say(&mut self, now: Instant, seat: Seat, text: &str) -> Event {
-        let mut start = String::<{ NAME_MAX + SEPARATOR.len() }>::new();
+        let mut line = Line::new();
         if let Some(peer) = self.peers.peer(seat) {
             // a name and a separator fit
-            let _ = start
-                .push_str(&peer.name)
-                .and_then(|()| start.push_str(SEPARATOR));
+            let _ = line.push_str(&peer.name);
+            let _ = line.push_str(SEPARATOR);
         }
-        let name = start.len().saturating_sub(SEPARATOR.len());
-        let mut line = Line::new();
-        let _ = line.push_str(&start);
+        let start = line.len();
+        let name = start.saturating_sub(SEPARATOR.len());
         let mut lines = 1;
         // the common case in one piece
         let is_whole = is_plain_ascii(text) && line.push_str(text).is_ok();
@@ -182,9 +180,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             }
             self.append(now, Some(seat), Kind::Message, name, &line);
             lines += 1;
+            let mut begun = String::<{ NAME_MAX + SEPARATOR.len() }>::new();
+            let _ = begun.push_str(line.get(..start).unwrap_or_default());
             line.clear();
             // what did not fit behind a text fits behind the name
-            let _ = line.push_str(&start).and_then(|()| line.push(character));
+            let _ = line.push_str(&begun).and_then(|()| line.push(character));
         }
         if lines == 1 || !is_planted(Bug::RestLost) {
             self.append(now, Some(seat), Kind::Message, name, &line);

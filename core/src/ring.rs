@@ -132,22 +132,10 @@ impl<const BYTES: usize> Ring<BYTES> {
         let size = (HEADER + line.len()) as u64;
         while self.evict_for(line.len()).is_some() {}
         let length = u16::try_from(HEADER - LENGTH_FIELD + line.len()).unwrap_or(u16::MAX);
-        let mut header = [0; HEADER];
-        let (fields, flags) = header.split_at_mut(10);
-        let values = length
-            .to_be_bytes()
-            .into_iter()
-            .chain(author.to_be_bytes())
-            .chain(at.to_be_bytes());
-        fields
-            .iter_mut()
-            .zip(values)
-            .for_each(|(field, value)| *field = value);
-        let values = [kind.flags(), u8::try_from(name).unwrap_or(u8::MAX)];
-        flags
-            .iter_mut()
-            .zip(values)
-            .for_each(|(field, value)| *field = value);
+        let ([high, low], [a, b, c, d]) = (length.to_be_bytes(), author.to_be_bytes());
+        let [e, f, g, h] = at.to_be_bytes();
+        let name = u8::try_from(name).unwrap_or(u8::MAX);
+        let header = [high, low, a, b, c, d, e, f, g, h, kind.flags(), name];
         self.write(self.head.offset, &header);
         self.write(self.head.offset + HEADER as u64, line);
         self.head = Cursor {
@@ -161,9 +149,7 @@ impl<const BYTES: usize> Ring<BYTES> {
         if cursor.offset >= self.head.offset {
             return None;
         }
-        let mut header = [0; HEADER];
-        self.read(cursor.offset, &mut header);
-        let [high, low, a, b, c, d, _, _, _, _, flags, _] = header;
+        let [high, low, a, b, c, d, _, _, _, _, flags, _] = self.header(cursor.offset);
         let length = usize::from(u16::from_be_bytes([high, low])) + LENGTH_FIELD;
         Some(Entry {
             author: u32::from_be_bytes([a, b, c, d]),
@@ -222,7 +208,28 @@ impl<const BYTES: usize> Ring<BYTES> {
         copy(&mut self.bytes, end);
     }
 
+    fn header(&self, offset: u64) -> [u8; HEADER] {
+        let (_, rest) = self.bytes.split_at(Self::index(offset));
+        match rest.first_chunk() {
+            Some(header) => *header,
+            None => {
+                let mut header = [0; HEADER];
+                self.read_wrapped(offset, &mut header);
+                header
+            }
+        }
+    }
+
     fn read(&self, offset: u64, data: &mut [u8]) {
+        let (_, rest) = self.bytes.split_at(Self::index(offset));
+        match rest.get(..data.len()) {
+            Some(whole) => data.copy_from_slice(whole),
+            None => self.read_wrapped(offset, data),
+        }
+    }
+
+    #[cold]
+    fn read_wrapped(&self, offset: u64, data: &mut [u8]) {
         let at = Self::index(offset);
         let (start, end) = data.split_at_mut(data.len().min(BYTES - at));
         copy(start, self.bytes.get(at..).unwrap_or_default());

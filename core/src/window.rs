@@ -1,5 +1,7 @@
 //! What is on its way to one peer that acknowledges: how much may be, what is lost, when to try again.
 
+use core::num::NonZeroU16;
+
 use heapless::Vec;
 
 use crate::framed::Ack;
@@ -16,6 +18,9 @@ const LIMIT_MIN: u8 = 2;
 const RTO_FIRST_MS: u16 = 1000;
 const RTO_MIN_MS: u16 = 300;
 const RTO_MAX_MS: u16 = 3000;
+
+/// How often the clock ticks, in milliseconds: no round trip is known to be shorter.
+const CLOCK_MS: u16 = 1;
 
 /// An echo that is older, in milliseconds, is of another time.
 const SAMPLE_MAX_MS: u16 = 10_000;
@@ -61,6 +66,9 @@ pub(crate) struct Window<const WINDOW: usize> {
     /// When it was told of those, if that is not too long ago.
     gap_sent_at: Option<u16>,
     flights: Vec<Flight, WINDOW, u8>,
+    /// How many of the flights are on their way, and how many must be sent again.
+    underway: u8,
+    lost: u8,
     /// How many flights may be on their way.
     limit: u8,
     /// How many were acknowledged since the limit was last raised.
@@ -70,7 +78,7 @@ pub(crate) struct Window<const WINDOW: usize> {
     /// Time-outs since something was last acknowledged.
     timeouts: u8,
     /// Smoothed round-trip time and its variation in milliseconds, once there was a sample.
-    rtt: Option<(u16, u16)>,
+    rtt: Option<(NonZeroU16, u16)>,
 }
 
 impl<const WINDOW: usize> Window<WINDOW> {
@@ -85,6 +93,8 @@ impl<const WINDOW: usize> Window<WINDOW> {
             acked,
             gap_sent_at: None,
             flights: Vec::new(),
+            underway: 0,
+            lost: 0,
             limit: Self::limited(INITIAL),
             clean: 0,
             is_lossless: true,
@@ -127,36 +137,48 @@ impl<const WINDOW: usize> Window<WINDOW> {
 
     /// The first datagram that must be sent again and may be now: where it starts and ends.
     pub(crate) fn lost(&self) -> Option<(Cursor, Cursor)> {
+        let (start, flight) = self.first_lost()?;
+        let may_be = self.underway < self.limit && !is_planted(Bug::NeverResent);
+        may_be.then(|| (start, flight.end(start)))
+    }
+
+    fn first_lost(&self) -> Option<(Cursor, Flight)> {
+        if self.lost == 0 {
+            return None;
+        }
         self.starts()
             .find(|(_, flight)| flight.state == State::Lost)
-            .map(|(start, flight)| (start, flight.end(start)))
-            .filter(|_| self.underway() < usize::from(self.limit) && !is_planted(Bug::NeverResent))
     }
 
     /// How many datagrams with new lines may be sent now; none while anything else comes first.
     pub(crate) fn room(&self) -> usize {
-        if self.gap().is_some() || self.oldest_lost().is_some() {
+        if self.gap().is_some() || self.lost > 0 {
             return 0;
         }
-        let limit = usize::from(self.limit).saturating_sub(self.underway());
+        let limit = usize::from(self.limit.saturating_sub(self.underway));
         limit.min(WINDOW - self.flights.len().min(WINDOW))
     }
 
-    fn underway(&self) -> usize {
-        let underway = |flight: &&Flight| flight.state == State::Sent;
-        self.flights.iter().filter(underway).count()
+    /// Flights were taken away, or are in another state.
+    fn recount(&mut self) {
+        (self.underway, self.lost) = (0, 0);
+        for flight in &self.flights {
+            self.underway += u8::from(flight.state == State::Sent);
+            self.lost += u8::from(flight.state == State::Lost);
+        }
     }
 
     /// The next lines were sent for the first time, in these datagrams.
     pub(crate) fn handle_sent(&mut self, now: u16, segments: &[Segment]) {
         for &Segment { bytes, lines } in segments {
             // there was room
-            let _ = self.flights.push(Flight {
+            let pushed = self.flights.push(Flight {
                 bytes,
                 sent_at: now,
                 lines,
                 state: State::Sent,
             });
+            self.underway += u8::from(pushed.is_ok());
         }
     }
 
@@ -165,6 +187,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         if let Some(flight) = self.flight_at(sequence) {
             flight.state = State::Sent;
             flight.sent_at = now;
+            self.recount();
         }
     }
 
@@ -191,6 +214,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
                 flight.state = State::Lost;
             }
         }
+        self.recount();
     }
 
     /// The network did not take what says that lines were overwritten.
@@ -216,6 +240,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
             self.grow(arrived);
         }
         self.note_holes(now);
+        self.recount();
     }
 
     /// The peer has all lines before `next`. Returns how many datagrams that were on their way are
@@ -244,6 +269,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
             is_behind
         });
         self.base = base;
+        self.recount();
         arrived
     }
 
@@ -264,7 +290,10 @@ impl<const WINDOW: usize> Window<WINDOW> {
 
     /// Finds flights that others have overtaken, and that had a round trip to arrive.
     fn note_holes(&mut self, now: u16) {
-        let patience = self.rtt.map_or(RTO_FIRST_MS, |(smoothed, _)| smoothed);
+        // between two readings of the clock a tick may be missing
+        let patience = self
+            .rtt
+            .map_or(RTO_FIRST_MS, |(smoothed, _)| smoothed.get() - CLOCK_MS);
         let held = |flight: &Flight| flight.state == State::Held;
         let Some(last) = self.flights.iter().rposition(held) else {
             return;
@@ -303,6 +332,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
             self.limit = Self::limited((self.limit / 2).max(least));
             self.clean = 0;
             self.is_lossless = false;
+            self.recount();
         }
         is_late
     }
@@ -355,6 +385,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
             start = tail;
         }
         self.base = start;
+        self.recount();
         // another gap than the one that the peer may have been told of
         self.gap_sent_at = None;
         missed
@@ -369,6 +400,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     pub(crate) fn restart(&mut self, base: Cursor) {
         self.base = base;
         self.flights.clear();
+        self.recount();
         self.gap_sent_at = None;
         self.limit = Self::limited(INITIAL);
         self.clean = 0;
@@ -380,15 +412,14 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.base = base;
         self.acked = self.acked.max(base.sequence);
         self.flights.clear();
+        self.recount();
         self.gap_sent_at = None;
         self.timeouts = 0;
     }
 
     /// The place of the first line that must be sent again, if any.
     pub(crate) fn oldest_lost(&self) -> Option<u64> {
-        self.starts()
-            .find(|(_, flight)| flight.state == State::Lost)
-            .map(|(start, _)| start.offset)
+        self.first_lost().map(|(start, _)| start.offset)
     }
 
     fn starts(&self) -> impl Iterator<Item = (Cursor, Flight)> + '_ {
@@ -421,22 +452,25 @@ impl<const WINDOW: usize> Window<WINDOW> {
         if rtt > SAMPLE_MAX_MS {
             return;
         }
-        self.rtt = Some(match self.rtt {
+        let rtt = rtt.max(CLOCK_MS);
+        let (smoothed, variation) = match self.rtt {
             None => (rtt, rtt / 2),
             Some((smoothed, variation)) => {
+                let smoothed = smoothed.get();
                 let difference = smoothed.abs_diff(rtt);
                 (
                     smoothed - smoothed / 8 + rtt / 8,
                     variation - variation / 4 + difference / 4,
                 )
             }
-        });
+        };
+        self.rtt = NonZeroU16::new(smoothed).map(|smoothed| (smoothed, variation));
     }
 
     /// In how many milliseconds what is sent now will have been on its way for too long.
     pub(crate) fn rto_ms(&self) -> u16 {
         let rto = self.rtt.map_or(RTO_FIRST_MS, |(smoothed, variation)| {
-            smoothed.saturating_add(variation.saturating_mul(4))
+            variation.saturating_mul(4).saturating_add(smoothed.get())
         });
         let mut rto = rto.clamp(RTO_MIN_MS, RTO_MAX_MS);
         for _ in 0..self.timeouts.min(6) {

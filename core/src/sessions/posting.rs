@@ -113,13 +113,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 Some(_) => break,
             };
             if !is_blank(text) {
-                let Some(rest) = room.checked_sub(size(name, text)) else {
+                if size_max(name, text) > room && size(name, text) > room {
                     break;
-                };
-                room = rest;
+                }
+                let before = self.ring.head().offset;
                 if let Event::Said { lines: more, .. } = self.say(now, seat, text) {
                     lines = lines.saturating_add(more);
                 }
+                room = room.saturating_sub(self.ring.head().offset - before);
             }
             texts += 1;
         }
@@ -174,6 +175,12 @@ fn said(seat: Seat, last: Last) -> Event {
             why: Refusal::NotUtf8,
         },
     }
+}
+
+/// At least as much as [`size`], and sooner known.
+const fn size_max(name: usize, text: &str) -> u64 {
+    // cleaning makes three bytes of two at most
+    (2 * (ENTRY_HEADER + name + SEPARATOR.len()) + text.len() + text.len() / 2) as u64
 }
 
 /// The bytes in the ring of a text that somebody says whose name has `name` bytes.

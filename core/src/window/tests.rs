@@ -164,7 +164,16 @@ impl Checked {
         assert!((LIMIT_MIN..=4).contains(&window.limit));
         assert!((RTO_MIN_MS..=RTO_MAX_MS).contains(&window.rto_ms()));
         assert!(window.flights.len() + window.room() <= WINDOW);
-        assert!(window.underway() + window.room() <= WINDOW);
+        let count = |state| {
+            window
+                .flights
+                .iter()
+                .filter(|flight| flight.state == state)
+                .count()
+        };
+        let counts = (usize::from(window.underway), usize::from(window.lost));
+        assert_eq!(counts, (count(State::Sent), count(State::Lost)));
+        assert!(counts.0 + window.room() <= WINDOW);
     }
 }
 
