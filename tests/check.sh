@@ -11,7 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH+=:/usr/local/sbin:/usr/sbin # where servers are
 
-steps=(format unsafe clippy docs tests ignored release load instructions planted cortex-m3 tap firmware proof systems)
+steps=(format unsafe clippy docs tests ignored portable release load instructions planted cortex-m3 tap firmware proof systems)
 
 # Steps that need more than the others, and run only when they are named.
 more_steps=(fuzz)
@@ -93,6 +93,13 @@ step_ignored() {
     need qemu-system-arm "apt install qemu-system-arm"
     need_target thumbv7m-none-eabi
     cargo test --workspace --no-fail-fast -- --ignored
+}
+
+# The relay with no more than it has on systems other than Linux, in the chat and under load.
+step_portable() {
+    local -a portable=(--package kilochat --features std-sockets)
+    cargo clippy "${portable[@]}" --all-targets -- -D warnings
+    cargo test "${portable[@]}" --lib --test relay_program --test relay_load --test chat_framed
 }
 
 # The program as people build it: its memory, and the whole under load.

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
-use kilochat_tests::{ChatProgram, PlainPeer, RelayProgram};
+use kilochat_tests::{PlainPeer, RelayProgram};
 use nix::sys::signal::Signal;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
@@ -47,6 +47,7 @@ fn peers_of_both_families_share_a_room() {
 }
 
 #[test]
+#[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
 fn each_peer_is_answered_from_the_address_it_wrote_to() {
     let relay = RelayProgram::start(PROGRAM, &[]);
     // a connected socket receives from that address alone
@@ -196,6 +197,7 @@ fn only_the_addresses_that_were_asked_for_are_served() {
 }
 
 #[test]
+#[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
 fn a_flood_at_one_address_keeps_nobody_from_another() {
     use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -363,13 +365,14 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
 }
 
 #[test]
+#[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
 fn a_peer_that_vanishes_harms_nobody_and_is_missed() {
     let mut relay = RelayProgram::start(PROGRAM, &[]);
     let ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
     let mut bob = PlainPeer::join(relay.at("127.0.0.1"), "Bob");
     let host = relay.at("127.0.0.1").to_string();
     let options = [&host, "--name", "Cyd", "--stay", "--plain"];
-    let mut cyd = ChatProgram::start(PROGRAM, &options);
+    let mut cyd = kilochat_tests::ChatProgram::start(PROGRAM, &options);
     cyd.wait_for(|line| line.starts_with("* welcome Cyd"));
     drop(cyd); // kill -9
     drop(PlainPeer::join(relay.at("::1"), "Dan"));

@@ -671,7 +671,7 @@ mod tests {
         let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
-        let to = (peer.local_addr().unwrap(), (0, Route::default()));
+        let to = (peer.local_addr().unwrap(), network.routes[0]);
         // all together are longer than an IP packet can be (RFC 791 section 3.1)
         let payload: Vec<u8> = (0..70).flat_map(|number| [number; DATAGRAM_MAX]).collect();
         assert!(

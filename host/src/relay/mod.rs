@@ -7,13 +7,15 @@ mod signals;
 mod sockets;
 mod worker;
 
-#[cfg_attr(target_os = "linux", path = "linux.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "portable.rs")]
+#[cfg_attr(
+    all(target_os = "linux", not(feature = "std-sockets")),
+    path = "linux.rs"
+)]
+#[cfg_attr(
+    any(not(target_os = "linux"), feature = "std-sockets"),
+    path = "portable.rs"
+)]
 mod transport;
-
-/// The portable transport is tested everywhere.
-#[cfg(all(test, target_os = "linux"))]
-mod portable;
 
 use heapless::String;
 use kilochat_core::{Config, MOTD_MAX, NETWORKS_MAX, Network};

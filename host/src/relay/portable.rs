@@ -49,7 +49,15 @@ impl Transport {
     ///
     /// `WouldBlock` when nothing has arrived; anything else may be tried again.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received<Route>> {
-        let (length, source) = self.socket.recv_from(buffer)?;
+        let (length, source) = self.socket.recv_from(buffer).map_err(|error| {
+            // how Windows tells, without a name, that nobody listens where something was sent
+            let is_report = error.kind() == io::ErrorKind::ConnectionReset;
+            if is_report {
+                io::ErrorKind::Interrupted.into()
+            } else {
+                error
+            }
+        })?;
         Ok(Received {
             length,
             source: folded(source),
