@@ -39,8 +39,8 @@ fn relay_on_a_cable() -> RelayProgram {
     relay
 }
 
-fn join(name: &str) -> ChatProgram {
-    let mut chat = ChatProgram::start(PROGRAM, &[RELAY, "--name", name, "--json"]);
+fn join(host: &str, name: &str) -> ChatProgram {
+    let mut chat = ChatProgram::start(PROGRAM, &[host, "--name", name, "--json"]);
     chat.wait_for(|line| line.contains("welcome"));
     chat
 }
@@ -52,7 +52,7 @@ fn another_address_and_a_pulled_cable_lose_nothing() {
         return;
     }
     let _relay = relay_on_a_cable();
-    let (mut ada, mut bob) = (join("Ada"), join("Bob"));
+    let (mut ada, mut bob) = (join(RELAY, "Ada"), join(RELAY, "Bob"));
     ada.write("before\n");
     bob.wait_for(|line| line.contains("before"));
 
@@ -108,13 +108,8 @@ fn where_whole_datagrams_do_not_fit_a_client_catches_up_all_the_same() {
     // the kernel cuts a datagram of 1024 bytes in two here, but not one of several that it got at once
     ip("link set lo mtu 1000 up");
     let mut relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"]);
-    let join = |name| {
-        let host = relay.address.to_string();
-        let mut chat = ChatProgram::start(PROGRAM, &[&host, "--name", name, "--json"]);
-        chat.wait_for(|line| line.contains("welcome"));
-        chat
-    };
-    let (mut ada, mut bob) = (join("Ada"), join("Bob"));
+    let host = relay.address.to_string();
+    let (mut ada, mut bob) = (join(&host, "Ada"), join(&host, "Bob"));
     bob.signal(Signal::SIGSTOP);
     for number in 0..600 {
         ada.write(format!("line {number}\n"));

@@ -309,22 +309,13 @@ fn idle_poll(mut room: Box<Room>) -> Box<Room> {
     room
 }
 
-// A POST of as many texts, which take two datagrams.
+// A POST of as many texts, which take two datagrams: one at a time, or both to a peer at once.
 #[library_benchmark]
 #[bench::seats_32(args = (32), setup = framed, config = limit(84, TEXTS * 32))]
 #[bench::seats_4096(args = (4096), setup = framed, config = limit(52, TEXTS * 4096))]
+#[bench::segments_32(args = (32), setup = segmented, config = limit(60, TEXTS * 32))]
+#[bench::segments_4096(args = (4096), setup = segmented, config = limit(29, TEXTS * 4096))]
 fn framed_coalesced(mut room: Box<Room>) -> Box<Room> {
-    room.post();
-    let all = room.seats;
-    room.send(2 * all, 2);
-    room
-}
-
-// The same, and both go to a peer at once.
-#[library_benchmark]
-#[bench::seats_32(args = (32), setup = segmented, config = limit(60, TEXTS * 32))]
-#[bench::seats_4096(args = (4096), setup = segmented, config = limit(29, TEXTS * 4096))]
-fn framed_segments(mut room: Box<Room>) -> Box<Room> {
     room.post();
     let all = room.seats;
     room.send(2 * all, 2);
@@ -355,7 +346,6 @@ library_benchmark_group!(
         turned_away,
         idle_poll,
         framed_coalesced,
-        framed_segments,
         acknowledgement
     ]
 );

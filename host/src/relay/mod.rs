@@ -17,6 +17,10 @@ mod worker;
 )]
 mod transport;
 
+/// The portable transport is tested everywhere.
+#[cfg(all(test, target_os = "linux", not(feature = "std-sockets")))]
+mod portable;
+
 use heapless::String;
 use kilochat_core::{Config, MOTD_MAX, NETWORKS_MAX, Network};
 
