@@ -25,9 +25,9 @@ pub use event::{
 };
 
 use crate::Instant;
-use crate::framed::Session;
-use crate::plain::Command;
-use crate::text::{DATAGRAM_MAX, Name, clean, whole_characters};
+use crate::relay::plain::Command;
+use crate::wire::framed::Session;
+use crate::wire::text::{DATAGRAM_MAX, Name, clean, whole_characters};
 use acknowledging::Acknowledging;
 use greeting::Greeting;
 use posting::Posting;

@@ -58,34 +58,21 @@
 #![doc = include_str!("../PROTOCOL.md")]
 
 mod client;
-mod config;
-mod deadlines;
-mod event;
-mod fanout;
-pub mod framed;
-mod index;
-mod peers;
-mod plain;
 mod planted;
-mod queue;
 mod relay;
-mod ring;
-mod secret;
-mod sessions;
-mod text;
 mod time;
-mod window;
+mod wire;
 
 pub use client::{
     Client, ClientEvent, ClientStats, Dropped, End, Joined, LineKind, Path, PostError, PostId,
     Received, State, Transmit,
 };
-pub use config::{Config, MOTD_MAX, NETWORKS_MAX, Network};
-pub use event::{Departed, Departure, Event, Expired, Farewell, Refusal, Stats, Unreachable};
-pub use fanout::{Delivery, Fanout};
-pub use peers::Seat;
 #[cfg(feature = "planted")]
 pub use planted::{Bug, plant};
-pub use relay::{PeerInfo, Relay, Reply};
-pub use text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, Name, SEPARATOR, clean};
+pub use relay::{
+    Config, Delivery, Departed, Departure, Event, Expired, Fanout, Farewell, MOTD_MAX,
+    NETWORKS_MAX, Network, PeerInfo, Refusal, Relay, Reply, Seat, Stats, Unreachable,
+};
 pub use time::Instant;
+pub use wire::framed;
+pub use wire::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, Name, SEPARATOR, clean};

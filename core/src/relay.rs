@@ -1,5 +1,15 @@
 //! The relay: datagrams and time in, fan-outs out.
 
+mod config;
+mod event;
+mod fanout;
+mod framed;
+mod index;
+mod peers;
+pub(crate) mod plain;
+mod queue;
+mod ring;
+
 use core::cell::Cell;
 use core::net::SocketAddr;
 use core::num::NonZeroU32;
@@ -7,16 +17,19 @@ use core::time::Duration;
 
 use heapless::{String, Vec};
 
-use crate::config::{Config, NETWORKS_MAX, Network};
-use crate::event::{Departed, Departure, Event, Expired, Farewell, Stats, Unreachable};
-use crate::framed::{FRAME, Goodbye};
-use crate::peers::{Peer, Peers, Seat};
+pub use config::{Config, MOTD_MAX, NETWORKS_MAX, Network};
+pub use event::{Departed, Departure, Event, Expired, Farewell, Refusal, Stats, Unreachable};
+pub use fanout::{Delivery, Fanout};
+pub use peers::Seat;
+
 use crate::planted::{Bug, is_planted};
-use crate::queue::{List, Queue};
-use crate::ring::{Cursor, Kind, Ring};
-use crate::sessions::Sessions;
-use crate::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX};
 use crate::time::Instant;
+use crate::wire::framed::{FRAME, Goodbye};
+use crate::wire::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX};
+use framed::Sessions;
+use peers::{Peer, Peers};
+use queue::{List, Queue};
+use ring::{Cursor, Kind, Ring};
 
 /// The one datagram that answers a datagram; empty if nothing does.
 pub type Reply = Vec<u8, DATAGRAM_MAX>;

@@ -1,6 +1,6 @@
 //! What happens to a client, as values that a driver can show, log and count.
 
-use crate::framed::Reason;
+use crate::wire::framed::Reason;
 
 /// From which of its ports a client sends and receives. Each early try at a relay that nothing was
 /// heard of goes from a port of its own, so that a program that takes the first datagram of a port
@@ -242,7 +242,7 @@ pub enum ClientEvent<'a> {
 pub enum PostError {
     /// There is no room: try again when events were polled.
     Full,
-    /// It has more than [`TEXT_MAX`](crate::framed::TEXT_MAX) bytes: split it.
+    /// It has more than [`TEXT_MAX`](crate::wire::framed::TEXT_MAX) bytes: split it.
     TooLong,
     /// Nothing of it can be seen: drop it.
     Blank,

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::{Dropped, Path};
 use crate::Instant;
-use crate::framed::Cookie;
+use crate::wire::framed::Cookie;
 
 /// So often HELLO is said to a relay that nothing was ever heard of.
 const TRIES: u8 = 6;

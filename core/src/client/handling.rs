@@ -7,11 +7,11 @@ use super::{
     without_star,
 };
 use crate::Instant;
-use crate::framed::{
+use crate::planted::{Bug, is_planted};
+use crate::relay::plain::Command;
+use crate::wire::framed::{
     Data, FRAME, Frame, Gap, Goodbye, Outcome, Posted, Reason, Refused, Session, Welcome,
 };
-use crate::plain::Command;
-use crate::planted::{Bug, is_planted};
 
 /// After this time WELCOME is asked for again if there was no room for it.
 const ROOM: Duration = Duration::from_millis(100);

@@ -8,8 +8,8 @@ use super::{
     push_clean, without_star,
 };
 use crate::Instant;
-use crate::framed::{Ack, Entry, Frame, Hello, Resume, Session};
-use crate::text::{SEPARATOR, clean};
+use crate::wire::framed::{Ack, Entry, Frame, Hello, Resume, Session};
+use crate::wire::text::{SEPARATOR, clean};
 
 impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     /// When to call [`handle_timeout`](Self::handle_timeout) and then

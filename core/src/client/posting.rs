@@ -6,9 +6,11 @@ use super::round_trip::RoundTrip;
 use super::waiting::Waiting;
 use super::{Dropped, PostError, PostId};
 use crate::Instant;
-use crate::framed::{Frame, Outcome, Post, Posted, Reason, Session, TEXT_MAX, TEXTS_MAX, Texts};
 use crate::planted::{Bug, is_planted};
-use crate::text::{clean, is_blank};
+use crate::wire::framed::{
+    Frame, Outcome, Post, Posted, Reason, Session, TEXT_MAX, TEXTS_MAX, Texts,
+};
+use crate::wire::text::{clean, is_blank};
 
 /// A POST that was not answered for so long ends the connection.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -5,9 +5,9 @@ use core::iter;
 use heapless::Vec;
 
 use super::Dropped;
-use crate::framed::{DATA_HEADER, Data, Entry, Gap, RANGES_MAX, Range};
 use crate::planted::{Bug, is_planted};
-use crate::text::DATAGRAM_MAX;
+use crate::wire::framed::{DATA_HEADER, Data, Entry, Gap, RANGES_MAX, Range};
+use crate::wire::text::DATAGRAM_MAX;
 
 /// The most bytes of entries in a datagram.
 const ENTRIES_MAX: usize = DATAGRAM_MAX - DATA_HEADER;

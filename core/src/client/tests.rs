@@ -16,7 +16,7 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::*;
-use crate::framed::{
+use crate::wire::framed::{
     Cookie, Frame, Gap, Goodbye, Outcome, Posted, Reason, Refused, Welcome, data_header,
 };
 

@@ -4,7 +4,7 @@ use core::iter;
 use core::str::from_utf8;
 
 use super::PostId;
-use crate::text::clean;
+use crate::wire::text::clean;
 
 /// Bytes beside a text: its id and its length.
 const HEADER: usize = 6;

@@ -162,7 +162,7 @@ fn what_is_no_text_is_not_taken() {
     for blank in ["", " ", "\t\r\n", "\u{85}\u{2003}"] {
         assert_eq!(post(&mut hand, blank), Err(PostError::Blank));
     }
-    let most = crate::framed::TEXT_MAX;
+    let most = crate::wire::framed::TEXT_MAX;
     assert_eq!(
         post(&mut hand, &"x".repeat(most + 1)),
         Err(PostError::TooLong)
@@ -183,7 +183,7 @@ fn what_is_no_text_is_not_taken() {
 #[test]
 fn the_longest_text_fits_in_a_post() {
     let mut client = Client::<1, 2000>::new("Ada", SEED, 1);
-    let text = "x".repeat(crate::framed::TEXT_MAX);
+    let text = "x".repeat(crate::wire::framed::TEXT_MAX);
     let posts = [client.post(&text), client.post(&text), client.post(&text)];
     assert_eq!(posts, [Ok(PostId(0)), Ok(PostId(1)), Err(PostError::Full)]);
 }

@@ -1,25 +1,29 @@
 //! The relay's half of the framed dialect: sessions, what is on its way in them, and when it is late.
 //! See `PROTOCOL.md`, section "Frames".
 
+mod deadlines;
 mod joining;
 mod posting;
+mod secret;
+mod window;
 
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use heapless::Vec;
 
-use crate::deadlines::Deadlines;
-use crate::event::{Event, Refusal};
-use crate::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Reason, Session};
-use crate::index::{Index, hash};
-use crate::peers::{Seat, Suspicion};
+use super::event::{Event, Refusal};
+use super::index::{Index, hash};
+use super::peers::{Seat, Suspicion};
+use super::queue::List;
+use super::{Relay, Reply};
 use crate::planted::{Bug, is_planted};
-use crate::queue::List;
-use crate::relay::{Relay, Reply};
-use crate::text::DATAGRAM_MAX;
 use crate::time::Instant;
-use crate::window::Window;
+use crate::wire::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Reason, Session};
+use crate::wire::text::DATAGRAM_MAX;
+use deadlines::Deadlines;
+pub(super) use window::Segment;
+use window::Window;
 
 /// A client that is silent for so long is parked,
 const SILENCE_MAX: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@ use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 
 use super::*;
-use crate::framed::{Range, Session};
+use crate::wire::framed::{Range, Session};
 
 const WINDOW: usize = 4;
 

@@ -3,8 +3,8 @@
 use core::net::SocketAddr;
 
 use crate::Seat;
-use crate::framed::{BYE_LENGTH, Frame, Goodbye, Session};
-use crate::text::Name;
+use crate::wire::framed::{BYE_LENGTH, Frame, Goodbye, Session};
+use crate::wire::text::Name;
 
 /// What a datagram was.
 #[derive(Clone, Debug, PartialEq, Eq)]

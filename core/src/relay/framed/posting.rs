@@ -1,15 +1,15 @@
 //! POST, and what becomes of it.
 
 use super::{Last, write};
-use crate::event::{Departure, Event, Refusal};
-use crate::framed::{ENTRY_HEADER, Frame, Goodbye, Outcome, Post, Posted, Reason};
-use crate::peers::Seat;
-use crate::plain::Command;
 use crate::planted::{Bug, is_planted};
+use crate::relay::event::{Departure, Event, Refusal};
+use crate::relay::peers::Seat;
+use crate::relay::plain::Command;
+use crate::relay::ring::MESSAGE_MAX;
 use crate::relay::{Relay, Reply};
-use crate::ring::MESSAGE_MAX;
-use crate::text::{LINE_MAX, SEPARATOR, clean, is_blank, is_plain_ascii};
 use crate::time::Instant;
+use crate::wire::framed::{ENTRY_HEADER, Frame, Goodbye, Outcome, Post, Posted, Reason};
+use crate::wire::text::{LINE_MAX, SEPARATOR, clean, is_blank, is_plain_ascii};
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     pub(super) fn handle_post(

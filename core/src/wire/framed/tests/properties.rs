@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::{encoded, entry, joined};
-use crate::framed::*;
+use crate::wire::framed::*;
 
 /// What frames are made of.
 #[derive(Clone, Debug)]

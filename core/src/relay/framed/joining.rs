@@ -2,15 +2,17 @@
 
 use core::net::SocketAddr;
 
+use super::secret;
+use super::window::Window;
 use super::{Framed, Last, write};
-use crate::event::{Departure, Event, Farewell, Refusal};
-use crate::framed::{Cookie, Frame, Goodbye, Hello, Reason, Refused, Resume, Session, Welcome};
-use crate::peers::Seat;
 use crate::planted::{Bug, is_planted};
+use crate::relay::event::{Departure, Event, Farewell, Refusal};
+use crate::relay::peers::Seat;
 use crate::relay::{Relay, Reply};
-use crate::secret;
 use crate::time::Instant;
-use crate::window::Window;
+use crate::wire::framed::{
+    Cookie, Frame, Goodbye, Hello, Reason, Refused, Resume, Session, Welcome,
+};
 
 /// After so many seconds of silence a client says that it is there.
 const KEEPALIVE_S: u8 = 15;

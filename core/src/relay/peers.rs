@@ -5,11 +5,11 @@ use core::num::{NonZeroU16, NonZeroU32};
 
 use heapless::Vec;
 
-use crate::index::{Index, hash};
+use super::index::{Index, hash};
+use super::ring::{Cursor, Entry, Kind};
 use crate::planted::{Bug, is_planted};
-use crate::ring::{Cursor, Entry, Kind};
-use crate::text::{Name, folded};
 use crate::time::Instant;
+use crate::wire::text::{Name, folded};
 
 /// A place in the peer table, kept by a peer from its join until it leaves.
 ///

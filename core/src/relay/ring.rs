@@ -6,9 +6,9 @@
 
 use core::fmt;
 
-use crate::framed::ENTRY_HEADER;
 use crate::planted::{Bug, is_planted};
-use crate::text::LINE_MAX;
+use crate::wire::framed::ENTRY_HEADER;
+use crate::wire::text::LINE_MAX;
 
 /// Bytes of an entry's header.
 const HEADER: usize = ENTRY_HEADER;

@@ -6,15 +6,15 @@ use core::num::NonZeroU32;
 
 use heapless::{String, Vec};
 
-use crate::framed::DATA_HEADER;
-use crate::peers::{Peer, Seat};
+use super::Relay;
+use super::framed::Segment;
+use super::peers::{Peer, Seat};
+use super::queue::List;
+use super::ring::{Cursor, Kind};
 use crate::planted::{Bug, is_planted};
-use crate::queue::List;
-use crate::relay::Relay;
-use crate::ring::{Cursor, Kind};
-use crate::text::DATAGRAM_MAX;
 use crate::time::Instant;
-use crate::window::Segment;
+use crate::wire::framed::DATA_HEADER;
+use crate::wire::text::DATAGRAM_MAX;
 
 /// The most datagrams of a fan-out: more save hardly anything (measured with UDP_SEGMENT on Linux).
 const SEGMENTS_MAX: usize = 16;

@@ -9,7 +9,7 @@ use core::str::from_utf8;
 use heapless::Vec;
 
 use crate::planted::{Bug, is_planted};
-use crate::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, SEPARATOR};
+use crate::wire::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, SEPARATOR};
 
 /// The first byte of every frame, and of no text.
 pub const FRAME: u8 = 0x01;

@@ -7,18 +7,18 @@ use core::time::Duration;
 
 use heapless::String;
 
-use crate::config::is_unicast;
-use crate::event::{Departed, Departure, Event, Refusal};
-use crate::framed::FRAME;
-use crate::peers::{Peer, Seat, Suspicion};
+use super::config::is_unicast;
+use super::event::{Departed, Departure, Event, Refusal};
+use super::peers::{Peer, Seat, Suspicion};
+use super::ring::Kind;
+use super::{Line, Relay, Reply};
 use crate::planted::{Bug, is_planted};
-use crate::relay::{Line, Relay, Reply};
-use crate::ring::Kind;
-use crate::text::{
+use crate::time::Instant;
+use crate::wire::framed::FRAME;
+use crate::wire::text::{
     DATAGRAM_MAX, NAME_MAX, Name, SEPARATOR, clean, folded, is_blank, is_plain_ascii,
     repaired_name, whole_characters, without_line_end,
 };
-use crate::time::Instant;
 
 /// A peer is told at most once in this time that its datagrams are not text.
 const NOT_UTF8_INTERVAL: Duration = Duration::from_secs(60);

@@ -4,9 +4,9 @@ use core::num::NonZeroU16;
 
 use heapless::Vec;
 
-use crate::framed::Ack;
 use crate::planted::{Bug, is_planted};
-use crate::ring::Cursor;
+use crate::relay::ring::Cursor;
+use crate::wire::framed::Ack;
 
 /// Datagrams on their way at first.
 const INITIAL: u8 = 4;
