@@ -3,6 +3,9 @@
 use core::net::{IpAddr, SocketAddr};
 use std::io::{self, Write};
 
+use if_addrs::Interface;
+
+use super::addresses::interfaces;
 use crate::args::PORT;
 
 /// Prints the greeting; that nobody reads it is no reason to stop.
@@ -75,8 +78,7 @@ fn reachable_at(listening: SocketAddr, alone: bool) -> Vec<SocketAddr> {
             vec![listening]
         };
     }
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let mut addresses: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).collect();
+    let mut addresses: Vec<IpAddr> = interfaces().iter().map(Interface::ip).collect();
     addresses.retain(|ip| match ip {
         IpAddr::V4(ip) => (listening.is_ipv4() || alone) && !ip.is_loopback(),
         IpAddr::V6(ip) => listening.is_ipv6() && !ip.is_loopback() && !ip.is_unicast_link_local(),

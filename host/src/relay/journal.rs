@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use kilochat_core::{Departed, Event, Expired, Instant, Name, PeerInfo, Refusal, Seat, Stats};
 use tracing::{Level, debug, info, warn};
 
-use super::driver::Counters;
+use super::network::Counters;
 use crate::Error;
 use crate::args::{LogFormat, RelayArguments};
 

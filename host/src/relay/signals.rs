@@ -1,6 +1,6 @@
 //! Signals: the first to end (SIGHUP, too) says goodbye, the second ends at once; SIGUSR1 asks for statistics.
 
-use super::driver::Stopper;
+use super::stopper::Stopper;
 use crate::Error;
 
 /// Hands the signals of this process to a relay from now on.

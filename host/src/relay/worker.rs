@@ -3,17 +3,11 @@
 //! It gets its share when a fan-out begins and is waited for before the next one, so that each peer
 //! gets what is for it in order, and the relay knows what was not sent.
 
-use core::net::SocketAddr;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use kilochat_core::DATAGRAM_MAX;
-
-use super::transport::{Route, Transport};
-
-/// Where a datagram goes, and through which socket on which way.
-pub(super) type Destination = (SocketAddr, (usize, Route));
+use super::transport::{Destination, Transport, send_some};
 
 /// The thread, which ends when this is dropped.
 #[derive(Debug)]
@@ -199,35 +193,5 @@ impl Shared {
             job.state = State::Idle;
             self.changed.notify_all();
         }
-    }
-}
-
-/// Sends the same to the first of the destinations, in one call if that is possible; returns how many
-/// those are.
-///
-/// # Errors
-///
-/// When nothing was sent to the very first.
-pub(super) fn send_some(
-    transports: &mut [Transport],
-    payload: &[u8],
-    destinations: &[Destination],
-) -> io::Result<usize> {
-    let [(to, (socket, route)), ..] = destinations else {
-        return Ok(0);
-    };
-    let transport = &mut transports[*socket];
-    if payload.len() > DATAGRAM_MAX {
-        return transport
-            .send_segments(payload, DATAGRAM_MAX, *to, route)
-            .map(|()| 1);
-    }
-    let alike = destinations
-        .iter()
-        .take_while(|(_, (other, _))| other == socket)
-        .map(|(to, (_, route))| (*to, route));
-    match transport.send_each(payload, alike) {
-        0 => transport.send(payload, *to, route).map(|()| 1),
-        sent => Ok(sent),
     }
 }

@@ -10,16 +10,17 @@ use kilochat_core::Unreachable;
 use mio::net::UdpSocket;
 use socket2::SockRef;
 
-use super::driver::{Received, folded, mapped};
+use super::Received;
+use crate::relay::addresses::{folded, mapped};
 
 /// From where a peer is answered: the system knows.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Route;
+pub(crate) struct Route;
 
 /// A bound socket.
 #[derive(Debug)]
-pub(super) struct Transport {
-    pub(super) socket: UdpSocket,
+pub(crate) struct Transport {
+    pub(crate) socket: UdpSocket,
     is_v6: bool,
 }
 
@@ -27,7 +28,7 @@ impl Transport {
     /// # Errors
     ///
     /// When the socket has no address.
-    pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+    pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         let is_v6 = socket.local_addr()?.is_ipv6();
         Ok(Self { socket, is_v6 })
     }
@@ -37,7 +38,7 @@ impl Transport {
     /// # Errors
     ///
     /// When there can be no more handles.
-    pub(super) fn another(&self) -> io::Result<Self> {
+    pub(crate) fn another(&self) -> io::Result<Self> {
         let socket = std::net::UdpSocket::from(SockRef::from(&self.socket).try_clone()?);
         Ok(Self {
             socket: UdpSocket::from_std(socket),
@@ -48,7 +49,7 @@ impl Transport {
     /// # Errors
     ///
     /// `WouldBlock` when nothing has arrived; anything else may be tried again.
-    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received<Route>> {
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received<Route>> {
         let (length, source) = self.socket.recv_from(buffer).map_err(|error| {
             // how Windows tells, without a name, that nobody listens where something was sent
             let is_report = error.kind() == io::ErrorKind::ConnectionReset;
@@ -69,14 +70,14 @@ impl Transport {
     ///
     /// `WouldBlock` when the network takes nothing now; anything else concerns this destination
     /// or, where [`next_unreachable`](Self::next_unreachable) names one, another.
-    pub(super) fn send(&self, payload: &[u8], to: SocketAddr, _route: &Route) -> io::Result<()> {
+    pub(crate) fn send(&self, payload: &[u8], to: SocketAddr, _route: &Route) -> io::Result<()> {
         self.socket
             .send_to(payload, mapped(to, self.is_v6))
             .map(drop)
     }
 
     /// Sends nothing: it takes a call for each destination.
-    pub(super) fn send_each<'a>(
+    pub(crate) fn send_each<'a>(
         &self,
         _payload: &[u8],
         _destinations: impl Iterator<Item = (SocketAddr, &'a Route)>,
@@ -87,7 +88,7 @@ impl Transport {
     /// # Errors
     ///
     /// Always: several datagrams in a call are nothing that this system is known to take.
-    pub(super) fn send_segments(
+    pub(crate) fn send_segments(
         &mut self,
         _payload: &[u8],
         _segment: usize,
@@ -98,23 +99,23 @@ impl Transport {
     }
 
     /// How many datagrams to one destination it is worth to have at once.
-    pub(super) const fn segments(&self) -> usize {
+    pub(crate) const fn segments(&self) -> usize {
         1
     }
 
     /// Whom the network has reported as unreachable: here it does not say.
-    pub(super) fn next_unreachable(&mut self) -> Option<(SocketAddr, Unreachable)> {
+    pub(crate) fn next_unreachable(&mut self) -> Option<(SocketAddr, Unreachable)> {
         None
     }
 
     /// How many datagrams the system dropped before they could be read: here it does not say.
-    pub(super) fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         0
     }
 }
 
 /// No sockets: it is not known that others with its port leave this one alone.
-pub(super) fn beside(_all: &UdpSocket) -> Vec<UdpSocket> {
+pub(crate) fn beside(_all: &UdpSocket) -> Vec<UdpSocket> {
     Vec::new()
 }
 

@@ -19,8 +19,9 @@ use rustix::net::addr::SocketAddrArg;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use socket2::{MsgHdr, SockAddr, SockRef};
 
-use super::driver::{Received, folded, mapped};
-use super::sockets;
+use super::{Received, SEGMENTS_MAX};
+use crate::relay::addresses::{folded, interfaces, mapped};
+use crate::relay::sockets;
 
 /// Bytes for all control messages that a datagram or an error may come with.
 const CONTROL: usize = 512;
@@ -37,15 +38,15 @@ const BESIDE_MAX: usize = 16;
 /// From where a peer is answered, if it is not the only address that the socket has: this one and,
 /// unless that is 0, through this interface.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Route {
+pub(crate) struct Route {
     own: Option<IpAddr>,
     interface: u32,
 }
 
 /// A bound socket.
 #[derive(Debug)]
-pub(super) struct Transport {
-    pub(super) socket: UdpSocket,
+pub(crate) struct Transport {
+    pub(crate) socket: UdpSocket,
     is_v6: bool,
     control: Vec<u8>,
     dropped: u64,
@@ -57,7 +58,7 @@ impl Transport {
     /// # Errors
     ///
     /// When the kernel does not know one of the options.
-    pub(super) fn new(socket: UdpSocket) -> io::Result<Self> {
+    pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
         setsockopt(&socket, sockopt::RxqOvfl, &1)?;
         setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
@@ -85,7 +86,7 @@ impl Transport {
     /// # Errors
     ///
     /// When there can be no more handles.
-    pub(super) fn another(&self) -> io::Result<Self> {
+    pub(crate) fn another(&self) -> io::Result<Self> {
         let socket = std::net::UdpSocket::from(SockRef::from(&self.socket).try_clone()?);
         Ok(Self {
             socket: UdpSocket::from_std(socket),
@@ -97,7 +98,7 @@ impl Transport {
     /// # Errors
     ///
     /// `WouldBlock` when nothing has arrived; anything else may be tried again.
-    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received<Route>> {
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received<Route>> {
         let mut parts = [IoSliceMut::new(buffer)];
         let message = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
@@ -138,7 +139,7 @@ impl Transport {
     ///
     /// `WouldBlock` when the network takes nothing now; anything else concerns this destination
     /// or, where [`next_unreachable`](Self::next_unreachable) names one, another.
-    pub(super) fn send(&self, payload: &[u8], to: SocketAddr, route: &Route) -> io::Result<()> {
+    pub(crate) fn send(&self, payload: &[u8], to: SocketAddr, route: &Route) -> io::Result<()> {
         let mut control = [0; SEND_CONTROL];
         let length = route.write(&mut control, self.is_v6);
         self.send_with(payload, to, &control[..length])
@@ -147,7 +148,7 @@ impl Transport {
     /// Sends a datagram to each destination in a call, as long as they are answered from the one
     /// address that the socket has; returns how many the network took. Why it took no more is not
     /// known: a report that ended it is still in the queue, what would block will do so again.
-    pub(super) fn send_each<'a>(
+    pub(crate) fn send_each<'a>(
         &self,
         payload: &[u8],
         destinations: impl Iterator<Item = (SocketAddr, &'a Route)>,
@@ -177,7 +178,7 @@ impl Transport {
     ///
     /// `WouldBlock` when the network takes nothing now; after any other none was sent, and they may be
     /// one by one.
-    pub(super) fn send_segments(
+    pub(crate) fn send_segments(
         &mut self,
         payload: &[u8],
         segment: usize,
@@ -207,8 +208,8 @@ impl Transport {
     }
 
     /// How many datagrams to one destination it is worth to have at once.
-    pub(super) const fn segments(&self) -> usize {
-        if self.has_segments { 16 } else { 1 }
+    pub(crate) const fn segments(&self) -> usize {
+        if self.has_segments { SEGMENTS_MAX } else { 1 }
     }
 
     fn send_with(&self, payload: &[u8], to: SocketAddr, control: &[u8]) -> io::Result<()> {
@@ -228,7 +229,7 @@ impl Transport {
 
     /// Whom the network has reported as unreachable since the last call; reading a report clears
     /// the error that the socket would have failed with.
-    pub(super) fn next_unreachable(&mut self) -> Option<(SocketAddr, Unreachable)> {
+    pub(crate) fn next_unreachable(&mut self) -> Option<(SocketAddr, Unreachable)> {
         let message = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
             &mut [],
@@ -252,7 +253,7 @@ impl Transport {
     }
 
     /// How many datagrams the kernel dropped before they could be read, as far as it has said.
-    pub(super) fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 }
@@ -293,7 +294,7 @@ impl Route {
 /// interface of that address: what is sent through it need not tell the kernel from where to go.
 /// `all` goes on to serve IPv6 link-local addresses, those that come later, and peers on this machine
 /// that use an address of another interface.
-pub(super) fn beside(all: &UdpSocket) -> Vec<UdpSocket> {
+pub(crate) fn beside(all: &UdpSocket) -> Vec<UdpSocket> {
     let Ok(bound_to) = all.local_addr() else {
         return Vec::new();
     };
@@ -318,8 +319,7 @@ pub(super) fn beside(all: &UdpSocket) -> Vec<UdpSocket> {
         socket.set_reuse_address(false)?;
         bound.map(|()| UdpSocket::from_std(socket.into()))
     };
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    interfaces
+    interfaces()
         .iter()
         .filter(|interface| is_served(interface.ip()))
         .filter_map(|interface| open(interface).ok())

@@ -1,0 +1,31 @@
+//! The relay on UDP sockets: `kilochat relay`.
+
+mod addresses;
+mod config;
+mod greeting;
+mod journal;
+mod network;
+mod server;
+mod signals;
+mod sockets;
+mod stopper;
+mod transport;
+mod worker;
+
+use crate::Error;
+use crate::args::RelayArguments;
+
+pub use server::Server;
+pub use stopper::Stopper;
+
+/// Runs the relay until it is told to stop.
+///
+/// # Errors
+///
+/// When no socket can be opened as asked.
+pub fn run(arguments: &RelayArguments) -> Result<(), Error> {
+    let mut server = Server::bind(arguments)?;
+    signals::handle(server.stopper())?;
+    greeting::print(&server.addresses());
+    server.run()
+}

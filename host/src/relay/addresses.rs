@@ -1,0 +1,78 @@
+//! Addresses: how they are compared, and which of them this machine has.
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+
+use if_addrs::{IfAddr, Interface, get_if_addrs};
+use kilochat_core::Network;
+
+/// Returns the addresses of this machine, each with its interface; none if the system does not list
+/// them.
+pub(super) fn interfaces() -> Vec<Interface> {
+    get_if_addrs().unwrap_or_default()
+}
+
+/// The addresses at which a socket that is bound to `bound` is reached from this very machine.
+pub(super) fn own_addresses(bound: SocketAddr) -> Vec<SocketAddr> {
+    if !bound.ip().is_unspecified() {
+        return vec![bound];
+    }
+    interfaces()
+        .iter()
+        .map(|interface| (interface.ip(), bound.port()).into())
+        .collect()
+}
+
+/// The networks that this machine is attached to, as far as their addresses are not local anyway.
+pub(super) fn attached_networks() -> impl Iterator<Item = Network> {
+    interfaces()
+        .into_iter()
+        .filter_map(|interface| match interface.addr {
+            IfAddr::V4(v4) if v4.ip.is_private() || v4.ip.is_loopback() => None,
+            IfAddr::V4(v4) => Some(Network {
+                address: v4.ip.into(),
+                prefix: v4.prefixlen,
+            }),
+            IfAddr::V6(v6) if v6.ip.is_unique_local() || v6.ip.is_loopback() => None,
+            IfAddr::V6(v6) if v6.ip.is_unicast_link_local() => None,
+            IfAddr::V6(v6) => Some(Network {
+                address: v6.ip.into(),
+                prefix: v6.prefixlen,
+            }),
+        })
+}
+
+/// An address without the IPv6 form of an IPv4 one, and without a flow label.
+pub(super) fn folded(address: SocketAddr) -> SocketAddr {
+    match (address, address.ip().to_canonical()) {
+        (_, IpAddr::V4(ip)) => (ip, address.port()).into(),
+        (SocketAddr::V6(v6), IpAddr::V6(ip)) => {
+            SocketAddrV6::new(ip, v6.port(), 0, v6.scope_id()).into()
+        }
+        (SocketAddr::V4(_), IpAddr::V6(_)) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+    }
+}
+
+/// An address as a socket of either family takes it.
+pub(super) fn mapped(address: SocketAddr, to_v6: bool) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if to_v6 => (ip.to_ipv6_mapped(), address.port()).into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_mapped_addresses_and_keeps_zones() {
+        for (from, to) in [
+            ("[::ffff:192.0.2.1]:5", "192.0.2.1:5"),
+            ("192.0.2.1:5", "192.0.2.1:5"),
+            ("[fe80::1%3]:5", "[fe80::1%3]:5"),
+            ("[::1]:5", "[::1]:5"),
+        ] {
+            assert_eq!(folded(from.parse().unwrap()), to.parse().unwrap(), "{from}");
+        }
+    }
+}

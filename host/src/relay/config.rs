@@ -1,0 +1,42 @@
+//! What the core is told of the command line.
+
+use heapless::String;
+use kilochat_core::{Config, MOTD_MAX, NETWORKS_MAX};
+
+use super::addresses::attached_networks;
+use crate::Error;
+use crate::args::RelayArguments;
+
+/// Reads the core's options from those of the command line.
+///
+/// # Errors
+///
+/// When a value is more than the core has room for, or the system has no random numbers.
+pub(super) fn config(arguments: &RelayArguments) -> Result<Config, Error> {
+    let motd = arguments.motd.as_deref().unwrap_or_default();
+    let motd = String::try_from(motd).map_err(|_| {
+        Error::Usage(format!(
+            "--motd is {} bytes; at most {MOTD_MAX} fit",
+            motd.len()
+        ))
+    })?;
+    let mut key = [0; 16];
+    getrandom::fill(&mut key)
+        .map_err(|error| Error::Failure(format!("the system has no random numbers: {error}")))?;
+    Ok(Config {
+        seats: arguments.seats,
+        history: arguments.history,
+        announce_up_to: if arguments.no_notices {
+            0
+        } else {
+            arguments.announce_up_to
+        },
+        echo: arguments.echo,
+        classic: arguments.classic,
+        open: arguments.open,
+        key,
+        motd,
+        networks: attached_networks().take(NETWORKS_MAX).collect(),
+        ..Config::default()
+    })
+}
