@@ -8,10 +8,10 @@ use std::time::{Instant, SystemTime};
 
 use super::dialect::{Dialect, End, Speaker};
 use super::framed::Framed;
-use super::outbox::Line;
-use super::output::Shown;
+use super::plain::outbox::Line;
+use super::plain::{Server, Session};
 use super::ports::Ports;
-use super::session::{Server, Session};
+use super::screen::output::Shown;
 use super::wake::Wake;
 use crate::{Error, port};
 

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use kilochat_core::{Path, clean};
 
-use super::outbox::Line;
-use super::output::Shown;
-use super::wire;
+use super::plain::outbox::Line;
+use super::plain::wire;
+use super::screen::output::Shown;
 
 /// After the end of the input this much silence ends a session,
 pub(super) const LINGER: Duration = Duration::from_millis(200);

@@ -16,8 +16,8 @@ use kilochat_core::framed::TEXT_MAX;
 use kilochat_core::{Client, DATAGRAM_MAX, Instant as Moment, Path, PostError, PostId, State};
 
 use super::dialect::{Dialect, End, LINGER, LINGER_MAX, PATIENCE, Speaker, Typed};
-use super::outbox::{Line, Outbox};
-use super::output::Shown;
+use super::plain::outbox::{Line, Outbox};
+use super::screen::output::Shown;
 
 /// Datagrams that may be kept because one before them is missing: a window of the relay.
 const HELD: usize = 32;

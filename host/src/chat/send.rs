@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use super::conversation::{Choice, Conversation, Event, Output, Plan};
 use super::dialect::Speaker;
-use super::output::{Kind, Shown};
-use super::{lines, wire};
+use super::plain::wire;
+use super::screen::lines;
+use super::screen::output::{Kind, Shown};
 use crate::args::SendArguments;
 use crate::signals::{self, Place};
 use crate::{Error, address};

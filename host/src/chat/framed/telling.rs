@@ -6,8 +6,8 @@ use std::time::Instant;
 use kilochat_core::{ClientEvent, End as ClientEnd, Joined, LineKind, PostId};
 
 use super::super::dialect::{End, MAY_MISS, Speaker};
-use super::super::outbox::Line;
-use super::super::output::{Kind, Shown};
+use super::super::plain::outbox::Line;
+use super::super::screen::output::{Kind, Shown};
 use super::{Connection, NOTICED, Talk};
 
 /// So much of a line is repeated when there is something to say about it.

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use kilochat_core::{ClientEvent, Config, Relay, Reply};
 
-use super::super::output::Kind;
+use super::super::screen::output::Kind;
 use super::*;
 
 type SmallRelay = Relay<8, 4096, 8>;

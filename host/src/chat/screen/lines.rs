@@ -8,9 +8,9 @@ use std::thread;
 
 use jiff::{Timestamp, Zoned};
 
-use super::conversation::{Conversation, Event, Output};
 use super::output::{Format, Kind, Shown, columns};
 use crate::Error;
+use crate::chat::conversation::{Conversation, Event, Output};
 use crate::signals::{self, Place};
 
 /// A line of input that is longer is said in parts.
@@ -18,13 +18,13 @@ const INPUT_LINE_MAX: u64 = 64 * 1024;
 
 /// How the lines are to be written, and when to end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// Colour and time.
-    pub(super) format: Format,
+    pub(crate) format: Format,
     /// JSON objects instead.
-    pub(super) json: bool,
+    pub(crate) json: bool,
     /// Whether to go on after the end of the input.
-    pub(super) stay: bool,
+    pub(crate) stay: bool,
 }
 
 /// Says the lines of standard input and writes what arrives to standard output.
@@ -32,7 +32,7 @@ pub(super) struct Options {
 /// # Errors
 ///
 /// When the session fails.
-pub(super) fn run(conversation: &mut Conversation, options: Options) -> Result<(), Error> {
+pub(crate) fn run(conversation: &mut Conversation, options: Options) -> Result<(), Error> {
     read_input(conversation, options.stay);
     let leave = conversation.sender();
     signals::watch(Place::Pipe, move || leave.send(Event::Leave).is_ok())?;
@@ -42,7 +42,7 @@ pub(super) fn run(conversation: &mut Conversation, options: Options) -> Result<(
 }
 
 /// Reads standard input, no more of it than can be said, and leaves at its end unless it is to `stay`.
-pub(super) fn read_input(conversation: &mut Conversation, stay: bool) {
+pub(crate) fn read_input(conversation: &mut Conversation, stay: bool) {
     let (permits, permitted) = channel();
     conversation.set_permits(permits);
     let sender = conversation.sender();

@@ -1,6 +1,6 @@
 //! The session under a virtual clock.
 
-use super::super::output::Kind;
+use super::super::screen::output::Kind;
 use super::*;
 
 const WELCOME: &str = "* welcome Ada: 1 here (Ada); /help lists commands";

@@ -15,7 +15,7 @@ const COLUMNS_MIN: usize = INDENT.len() + 2;
 ///
 /// The first `head` bytes, who said it, stay with the first word. What is between ESC and `m` has
 /// no width; text that came from others has no ESC.
-pub(super) fn wrap(line: &str, head: usize, columns: usize) -> String {
+pub(crate) fn wrap(line: &str, head: usize, columns: usize) -> String {
     let columns = columns.max(COLUMNS_MIN);
     let mut rows = String::with_capacity(line.len());
     let mut column = 0;

@@ -4,9 +4,13 @@
 //! said is not acknowledged; so a line may be repeated around a restart of the relay rather than
 //! lost, and a relay that forgot this client is noticed by what it answers.
 
+mod asked;
+pub(super) mod outbox;
+mod pace;
 mod receiving;
 #[cfg(test)]
 mod tests;
+pub(super) mod wire;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -14,11 +18,10 @@ use std::time::Instant;
 
 use kilochat_core::Path;
 
-use super::asked::{Asked, Asker};
+use self::asked::{Asked, Asker};
+use self::outbox::{Line, Next, Outbox};
 use super::dialect::{Dialect, End, LINGER, LINGER_MAX, MAY_MISS, PATIENCE, Speaker, Typed};
-use super::outbox::{Line, Next, Outbox};
-use super::output::Shown;
-use super::wire;
+use super::screen::output::Shown;
 
 /// A relay that welcomes does so within this time.
 const WELCOME_WAIT: Duration = Duration::from_secs(5);

@@ -1,20 +1,13 @@
 //! The chat client: a line editor on a terminal, lines on a pipe.
 
-mod asked;
 mod conversation;
 mod dialect;
 mod framed;
-mod lines;
-mod outbox;
-mod output;
-mod pace;
+mod plain;
 mod ports;
+mod screen;
 mod send;
-mod session;
-mod terminal;
 mod wake;
-mod wire;
-mod wrap;
 
 use std::io::{IsTerminal, stdin, stdout};
 
@@ -22,9 +15,11 @@ use kilochat_core::NAME_MAX;
 
 use self::conversation::{Choice, Conversation, Plan};
 use self::dialect::Speaker;
-use self::output::Format;
+use self::plain::wire;
+use self::screen::lines;
+use self::screen::output::{self, Format};
+use self::screen::terminal::Terminal;
 pub use self::send::send;
-use self::terminal::Terminal;
 use crate::args::ChatArguments;
 use crate::{Error, address};
 

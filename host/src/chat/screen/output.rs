@@ -11,7 +11,7 @@ use super::wrap::wrap;
 
 /// Where a line comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Said by somebody now.
     Message,
     /// Said before this client came.
@@ -28,28 +28,28 @@ pub(super) enum Kind {
 
 /// A line to show; its text is clean.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     /// Where it comes from.
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
     /// Who said it, if it was somebody in the room.
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// What was said.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Its place in the order that is the same for all; of a gap, that of its first line.
-    pub(super) sequence: Option<u64>,
+    pub(crate) sequence: Option<u64>,
     /// How long ago it was said, if that is known.
-    pub(super) age: Option<Duration>,
+    pub(crate) age: Option<Duration>,
 }
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Format {
+pub(crate) struct Format {
     /// Names in colour, the rest dimmed.
-    pub(super) colour: bool,
+    pub(crate) colour: bool,
     /// The local time before each line.
-    pub(super) time: bool,
+    pub(crate) time: bool,
     /// The width of the terminal, if there is one.
-    pub(super) columns: Option<usize>,
+    pub(crate) columns: Option<usize>,
 }
 
 /// The colours that names take; those that are hard to read on black or on white are not among them.
@@ -67,7 +67,7 @@ const COLOURS: [AnsiColor; 10] = [
 ];
 
 /// Whether standard output shows colours, by the option and by `NO_COLOR` and its kin.
-pub(super) fn is_coloured(choice: ColorChoice) -> bool {
+pub(crate) fn is_coloured(choice: ColorChoice) -> bool {
     match choice {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
@@ -78,14 +78,14 @@ pub(super) fn is_coloured(choice: ColorChoice) -> bool {
 }
 
 /// The width of the terminal that standard output is, at this moment.
-pub(super) fn columns() -> Option<usize> {
+pub(crate) fn columns() -> Option<usize> {
     let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
     Some(width.0.into()).filter(|columns| *columns > 0)
 }
 
 impl Shown {
     /// A line.
-    pub(super) fn new(kind: Kind, name: Option<&str>, text: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: Kind, name: Option<&str>, text: impl Into<String>) -> Self {
         Self {
             kind,
             name: name.map(Into::into),
@@ -96,12 +96,12 @@ impl Shown {
     }
 
     /// A line that this client says.
-    pub(super) fn status(text: impl Into<String>) -> Self {
+    pub(crate) fn status(text: impl Into<String>) -> Self {
         Self::new(Kind::Status, None, text)
     }
 
     /// Lines that never arrived, from the one with this sequence number on.
-    pub(super) fn gap(from: u64, lines: u64) -> Self {
+    pub(crate) fn gap(from: u64, lines: u64) -> Self {
         let messages = if lines == 1 { "message" } else { "messages" };
         Self {
             sequence: Some(from),
@@ -110,7 +110,7 @@ impl Shown {
     }
 
     /// Appends the line as a person reads it, with a line end.
-    pub(super) fn write_text(&self, format: Format, now: &Zoned, out: &mut String) {
+    pub(crate) fn write_text(&self, format: Format, now: &Zoned, out: &mut String) {
         let (line, head) = self.styled(format, now);
         match format.columns {
             Some(columns) => out.push_str(&wrap(&line, head, columns)),
@@ -155,7 +155,7 @@ impl Shown {
     }
 
     /// Appends the line as a JSON object, with a line end.
-    pub(super) fn write_json(&self, now: Timestamp, out: &mut String) {
+    pub(crate) fn write_json(&self, now: Timestamp, out: &mut String) {
         let kind = match self.kind {
             Kind::Message => "message",
             Kind::History => "history",

@@ -9,7 +9,7 @@ const NOTICE: &str = "* ";
 
 /// A line from the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Received<'a> {
+pub(crate) enum Received<'a> {
     /// What somebody said; a server that only echoes gives no name.
     Message {
         /// Who said it.
@@ -28,7 +28,7 @@ pub(super) enum Received<'a> {
 
 /// What a notice of the relay means to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning<'a> {
+pub(crate) enum Meaning<'a> {
     /// There is a seat under this name; so many lines of history follow.
     Welcome {
         /// The name, perhaps not the one that was asked for.
@@ -58,7 +58,7 @@ pub(super) enum Meaning<'a> {
 }
 
 /// Reads a line, which must be clean.
-pub(super) fn parse(line: &str) -> Received<'_> {
+pub(crate) fn parse(line: &str) -> Received<'_> {
     if let Some(text) = line.strip_prefix(NOTICE) {
         return Received::Notice {
             text,
@@ -78,12 +78,12 @@ pub(super) fn parse(line: &str) -> Received<'_> {
 }
 
 /// Whether a notice could also be a message of somebody whose name an old server let pass.
-pub(super) fn may_be_said(text: &str) -> bool {
+pub(crate) fn may_be_said(text: &str) -> bool {
     text.contains(SEPARATOR)
 }
 
 /// The lines of a datagram, clean.
-pub(super) fn lines(payload: &[u8]) -> Vec<String> {
+pub(crate) fn lines(payload: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(payload);
     text.strip_suffix('\n')
         .unwrap_or(&text)
@@ -93,22 +93,22 @@ pub(super) fn lines(payload: &[u8]) -> Vec<String> {
 }
 
 /// Whether `text` would be a keepalive and no message.
-pub(super) fn is_blank(text: &str) -> bool {
+pub(crate) fn is_blank(text: &str) -> bool {
     text.chars().all(char::is_whitespace)
 }
 
 /// How many bytes of text fit in one line behind `name`.
-pub(super) fn room(name: &str) -> usize {
+pub(crate) fn room(name: &str) -> usize {
     LINE_MAX - SEPARATOR.len() - name.len().min(NAME_MAX)
 }
 
 /// The start of `text` that fits in `room` bytes, and the rest.
-pub(super) fn split(text: &str, room: usize) -> (&str, &str) {
+pub(crate) fn split(text: &str, room: usize) -> (&str, &str) {
     text.split_at(text.floor_char_boundary(room))
 }
 
 /// `text` so that a relay with commands says it.
-pub(super) fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     if text.starts_with('/') {
         format!("/{text}")
     } else {
@@ -117,7 +117,7 @@ pub(super) fn literal(text: &str) -> String {
 }
 
 /// The name as it may be sent: clean, and cut between characters if it is too long.
-pub(super) fn name(raw: &str) -> String {
+pub(crate) fn name(raw: &str) -> String {
     let mut name: String = clean(raw.trim()).collect();
     name.truncate(name.floor_char_boundary(NAME_MAX));
     name.truncate(name.trim_end().len());
@@ -125,14 +125,14 @@ pub(super) fn name(raw: &str) -> String {
 }
 
 /// The name that a datagram asks for, if it is a `/nick`.
-pub(super) fn nick(payload: &[u8]) -> Option<&str> {
+pub(crate) fn nick(payload: &[u8]) -> Option<&str> {
     let rest = from_utf8(payload).ok()?.strip_prefix("/nick")?;
     let name = rest.trim();
     (rest.starts_with(char::is_whitespace) && !name.is_empty()).then_some(name)
 }
 
 /// Whether a relay that was sent `text` as a first datagram could have made `name` of it.
-pub(super) fn is_made_of(name: &str, text: &str) -> bool {
+pub(crate) fn is_made_of(name: &str, text: &str) -> bool {
     let text = text.trim();
     let common: usize = name
         .chars()

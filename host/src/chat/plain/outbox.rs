@@ -20,7 +20,7 @@ const REMEMBERED_MAX: usize = 256;
 
 /// A line that is to be said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(crate) enum Line {
     /// As a person typed it: where there are commands, `/` starts one.
     Typed(String),
     /// A message, whatever it starts with.
@@ -29,7 +29,7 @@ pub(super) enum Line {
 
 impl Line {
     /// The line as it is sent.
-    pub(super) fn payload(&self, has_commands: bool) -> String {
+    pub(crate) fn payload(&self, has_commands: bool) -> String {
         match self {
             Self::Said(text) if has_commands => wire::literal(text),
             Self::Typed(text) | Self::Said(text) => text.clone(),
@@ -39,7 +39,7 @@ impl Line {
 
 /// What comes out of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     /// A datagram to send.
     Payload(String),
     /// A command that no datagram can carry; it is dropped.
@@ -50,7 +50,7 @@ pub(super) enum Next {
 
 /// Lines on their way to the relay, in order.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     queue: VecDeque<Line>,
     sent: VecDeque<Sent>,
     /// How fast they go.
@@ -65,7 +65,7 @@ struct Sent {
 
 impl Outbox {
     /// Those that are to be said first.
-    pub(super) fn new(now: Instant, lines: Vec<Line>) -> Self {
+    pub(crate) fn new(now: Instant, lines: Vec<Line>) -> Self {
         Self {
             queue: lines.into(),
             sent: VecDeque::new(),
@@ -74,27 +74,27 @@ impl Outbox {
     }
 
     /// How many lines wait.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }
 
     /// Whether no line waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// Whether nothing was sent lately.
-    pub(super) fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         self.sent.is_empty()
     }
 
     /// Adds a line behind the others.
-    pub(super) fn push(&mut self, line: Line) {
+    pub(crate) fn push(&mut self, line: Line) {
         self.queue.push_back(line);
     }
 
     /// When the next line may go; `None` if there is none, or an answer must come first.
-    pub(super) fn next_at(&self) -> Option<Instant> {
+    pub(crate) fn next_at(&self) -> Option<Instant> {
         if self.queue.is_empty() {
             return None;
         }
@@ -102,7 +102,7 @@ impl Outbox {
     }
 
     /// Takes the next line, or as much of it as fits in one line of the room behind `name`.
-    pub(super) fn next(&mut self, now: Instant, name: &str, has_commands: bool) -> Next {
+    pub(crate) fn next(&mut self, now: Instant, name: &str, has_commands: bool) -> Next {
         if !self.pace.allows(now) {
             return Next::Nothing;
         }
@@ -118,7 +118,7 @@ impl Outbox {
     }
 
     /// Takes the next line: a command, or as much of a text as fits in `room` bytes.
-    pub(super) fn take(&mut self, room: usize, has_commands: bool) -> Option<Line> {
+    pub(crate) fn take(&mut self, room: usize, has_commands: bool) -> Option<Line> {
         while let Some(line) = self.queue.pop_front() {
             let text = match line {
                 Line::Said(text) => text,
@@ -141,17 +141,17 @@ impl Outbox {
     }
 
     /// Puts a line that was taken back in front.
-    pub(super) fn put_back(&mut self, line: Line) {
+    pub(crate) fn put_back(&mut self, line: Line) {
         self.queue.push_front(line);
     }
 
     /// Takes all lines that wait.
-    pub(super) fn take_all(&mut self) -> Vec<Line> {
+    pub(crate) fn take_all(&mut self) -> Vec<Line> {
         core::mem::take(&mut self.queue).into()
     }
 
     /// Forgets what was sent too long ago to matter.
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(first) = self.sent.front()
             && (self.sent.len() > REMEMBERED_MAX || now > first.at + REMEMBERED)
         {
@@ -160,7 +160,7 @@ impl Outbox {
     }
 
     /// The relay answered a question.
-    pub(super) fn handle_answer(&mut self) {
+    pub(crate) fn handle_answer(&mut self) {
         if let Some(asked) = self.pace.handle_answer() {
             // the relay reads in order: what was sent before has arrived
             self.sent.retain(|sent| sent.at > asked);
@@ -168,7 +168,7 @@ impl Outbox {
     }
 
     /// The relay answered a `/nick` that was typed: it, and what was sent before, has arrived.
-    pub(super) fn handle_renamed(&mut self) {
+    pub(crate) fn handle_renamed(&mut self) {
         let is_nick =
             |sent: &Sent| matches!(&sent.line, Line::Typed(text) if text.starts_with("/nick "));
         if let Some(index) = self.sent.iter().position(is_nick) {
@@ -177,24 +177,24 @@ impl Outbox {
     }
 
     /// Queues again what may not have arrived before the relay went.
-    pub(super) fn queue_recent(&mut self, now: Instant) {
+    pub(crate) fn queue_recent(&mut self, now: Instant) {
         self.queue_since(now, IN_FLIGHT);
     }
 
     /// Queues again all that is remembered.
-    pub(super) fn queue_all(&mut self, now: Instant) {
+    pub(crate) fn queue_all(&mut self, now: Instant) {
         self.queue_since(now, Duration::MAX);
     }
 
     /// Queues again the last line, whenever it was sent.
-    pub(super) fn queue_last(&mut self) {
+    pub(crate) fn queue_last(&mut self) {
         if let Some(Sent { line, .. }) = self.sent.pop_back() {
             self.queue.push_front(line);
         }
     }
 
     /// Queues again the line of which a relay made `name`, and what was sent just before it.
-    pub(super) fn queue_mistaken(&mut self, name: &str) {
+    pub(crate) fn queue_mistaken(&mut self, name: &str) {
         let made =
             |sent: &Sent| matches!(&sent.line, Line::Said(text) if wire::is_made_of(name, text));
         let Some(index) = self
@@ -213,7 +213,7 @@ impl Outbox {
     }
 
     /// Whether a `/nick` that was sent lately asked for `name`.
-    pub(super) fn has_renamed(&self, name: &str) -> bool {
+    pub(crate) fn has_renamed(&self, name: &str) -> bool {
         self.sent.iter().any(|sent| {
             matches!(&sent.line, Line::Typed(text) if text
                 .strip_prefix("/nick ")

@@ -3,10 +3,10 @@
 use core::time::Duration;
 use std::time::Instant;
 
-use super::super::asked::Asker;
 use super::super::dialect::{End, MAY_MISS, Speaker};
-use super::super::output::{Kind, Shown};
-use super::super::wire::{self, Meaning, Received};
+use super::super::screen::output::{Kind, Shown};
+use super::asked::Asker;
+use super::wire::{self, Meaning, Received};
 use super::{ACCEPTED, Phase, Server, Session, Why};
 
 /// A second welcome so soon after the first is the network's doing.

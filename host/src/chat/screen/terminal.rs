@@ -18,9 +18,9 @@ use rustyline::{
     ExternalPrinter, Helper, KeyEvent, Movement, RepeatCount,
 };
 
-use super::conversation::{Conversation, Event, Output};
 use super::output::{Format, Kind, Shown, columns};
 use crate::Error;
+use crate::chat::conversation::{Conversation, Event, Output};
 use crate::signals::{self, Place};
 
 /// What stands before the line that is typed.
@@ -45,7 +45,7 @@ const NO_WRAP: &str = "\x1b[?7l";
 const WRAP: &str = "\x1b[?7h";
 
 /// A line editor on the terminal.
-pub(super) struct Terminal {
+pub(crate) struct Terminal {
     editor: Editor<Hooks, MemHistory>,
     gate: Arc<Gate>,
 }
@@ -56,7 +56,7 @@ impl Terminal {
     /// # Errors
     ///
     /// When there is no terminal that can do it.
-    pub(super) fn new() -> Result<Self, Error> {
+    pub(crate) fn new() -> Result<Self, Error> {
         let fail = |error: ReadlineError| Error::Failure(format!("the terminal: {error}"));
         let config = Config::builder()
             .max_history_size(HISTORY)
@@ -76,7 +76,7 @@ impl Terminal {
     /// # Errors
     ///
     /// When the terminal cannot be read.
-    pub(super) fn ask(&mut self, question: &str, default: &str) -> Result<Option<String>, Error> {
+    pub(crate) fn ask(&mut self, question: &str, default: &str) -> Result<Option<String>, Error> {
         let prompt = if default.is_empty() {
             format!("{question}: ")
         } else {
@@ -98,7 +98,7 @@ impl Terminal {
     /// # Errors
     ///
     /// When the session fails, or the terminal cannot be used.
-    pub(super) fn run(
+    pub(crate) fn run(
         mut self,
         conversation: &mut Conversation,
         format: Format,
