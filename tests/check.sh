@@ -130,11 +130,7 @@ step_load() {
 
 # The tests find bugs that were planted.
 step_planted() {
-    if ! grep -q '^planted' tests/Cargo.toml; then
-        echo "there are none yet"
-        return
-    fi
-    cargo test --package kilochat-tests --features planted --test planted --test corpus
+    cargo test --package kilochat-tests --test planted
 }
 
 step_cortex-m3() {

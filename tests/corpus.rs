@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use kilochat_tests::fuzz::{TARGETS, Target};
 
 /// So many scripts there are of each target at least: fewer are no corpus.
-#[cfg(not(feature = "planted"))]
 const LEAST: usize = 50;
 
 /// The bytes of all corpora together: this is a repository of source code.
@@ -31,7 +30,6 @@ fn is_kept(target: Target, path: &Path) -> bool {
 }
 
 #[test]
-#[cfg(not(feature = "planted"))]
 fn every_script_of_every_corpus_keeps_the_promises() {
     for (name, target) in TARGETS {
         let scripts = corpus(name);
@@ -39,41 +37,6 @@ fn every_script_of_every_corpus_keeps_the_promises() {
         for path in scripts {
             assert!(is_kept(target, &path), "{}", path.display());
         }
-    }
-}
-
-/// What the scripts would find: most of what can be planted in the framed dialect, without knowing
-/// what lines should be there.
-#[test]
-#[cfg(feature = "planted")]
-fn the_corpus_of_the_relay_finds_planted_bugs() {
-    use kilochat_core::{Bug, plant};
-
-    let scripts = corpus("relay");
-    let is_found = |bug| {
-        plant(bug);
-        let found = scripts
-            .iter()
-            .find(|path| !is_kept(kilochat_tests::fuzz::relay, path));
-        plant(None);
-        found.is_some()
-    };
-    assert!(!is_found(None));
-    for bug in [
-        Bug::GapShared,
-        Bug::Deadlock,
-        Bug::SuspectStalls,
-        Bug::RingTooLong,
-        Bug::GapUntold,
-        Bug::NeverResent,
-        Bug::NoTimeout,
-        Bug::AckOffByOne,
-        Bug::SessionUnchecked,
-        Bug::CookieUnchecked,
-        Bug::ResumeMovesBack,
-        Bug::PostedTwice,
-    ] {
-        assert!(is_found(Some(bug)), "{bug:?}");
     }
 }
 

@@ -1,40 +1,53 @@
-//! The oracles find each of the bugs that the core lets a test plant.
+//! The rows of planted bugs fit the sources that they change.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#![allow(clippy::print_stdout, reason = "a test")]
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
-use kilochat_core::{Bug, plant};
-use kilochat_tests::{Failure, simulate, simulate_framed};
+use kilochat_tests::planted::{PLACEHOLDER, ROWS, bugs};
 
-/// Simulations, of seed 0 and on, after which a bug counts as not found.
-const SEEDS: u64 = 2_000;
-
-/// The first one that fails.
-fn first_failure(is_framed: bool) -> Option<Box<Failure>> {
-    (0..SEEDS).find_map(|seed| {
-        if is_framed {
-            simulate_framed(seed).err()
-        } else {
-            simulate(seed).err()
+#[test]
+fn the_text_of_each_row_is_in_its_file_exactly_once() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut complaints = Vec::new();
+    let mut places = BTreeMap::new();
+    for row in ROWS {
+        match fs::read_to_string(root.join(row.file)) {
+            Err(error) => complaints.push(format!("{}: {}: {error}", row.bug, row.file)),
+            Ok(source) => match row.find(&source) {
+                Err(complaint) => complaints.push(complaint),
+                Ok(place) => {
+                    let mut inside = places.range((row.file, 0)..(row.file, place.end));
+                    if let Some((_, (end, other))) = inside.next_back()
+                        && *end > place.start
+                    {
+                        complaints.push(format!("{} overlaps {other} in {}", row.bug, row.file));
+                    }
+                    places.insert((row.file, place.start), (place.end, row.bug));
+                }
+            },
         }
-    })
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
 }
 
-// one test: a bug is planted in the whole program
 #[test]
-fn the_oracles_find_every_planted_bug() {
-    let mut missed = Vec::new();
-    println!("{:<20} {:>5}  what the oracle said", "bug", "seed");
-    for bug in Bug::ALL {
-        plant(Some(bug));
-        let Some(failure) = first_failure(bug.is_framed()) else {
-            missed.push(bug);
-            continue;
-        };
-        let said: String = failure.violation.0.chars().take(100).collect();
-        println!("{:<20} {:>5}  {said}", format!("{bug:?}"), failure.seed);
+fn each_bug_has_a_name_of_its_own_and_is_planted_somewhere() {
+    let bugs = bugs();
+    let names: BTreeSet<_> = bugs.iter().collect();
+    assert_eq!(names.len(), bugs.len(), "the rows of a bug stand together");
+    for bug in bugs {
+        let mut rows = ROWS.iter().filter(|row| row.bug == bug);
+        let is_planted = rows.any(|row| row.replacement.contains(PLACEHOLDER));
+        assert!(is_planted, "{bug}");
     }
-    plant(None);
-    assert!(missed.is_empty(), "not found: {missed:?}");
-    assert!(simulate(0).is_ok(), "a bug is left");
-    assert!(simulate_framed(0).is_ok(), "a bug is left");
+}
+
+#[test]
+fn white_space_does_not_count_and_a_text_that_is_there_twice_is_refused() {
+    let row = |text| kilochat_tests::planted::Row { text, ..ROWS[0] };
+    assert_eq!(row("a  .b( )").find("x = a\n    .b();"), Ok(4..14));
+    assert!(row("a").find("b").unwrap_err().contains("not found"));
+    assert!(row("a").find("aba").unwrap_err().contains("more than once"));
 }

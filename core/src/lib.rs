@@ -58,7 +58,6 @@
 #![doc = include_str!("../PROTOCOL.md")]
 
 mod client;
-mod planted;
 mod relay;
 mod time;
 mod wire;
@@ -67,8 +66,6 @@ pub use client::{
     Client, ClientEvent, ClientStats, Dropped, End, Joined, LineKind, Path, PostError, PostId,
     Received, State, Transmit,
 };
-#[cfg(feature = "planted")]
-pub use planted::{Bug, plant};
 pub use relay::{
     Config, Delivery, Departed, Departure, Event, Expired, Fanout, Farewell, MOTD_MAX,
     NETWORKS_MAX, Network, PeerInfo, Refusal, Relay, Reply, Seat, Stats, Unreachable,

@@ -22,7 +22,6 @@ pub use event::{Departed, Departure, Event, Expired, Farewell, Refusal, Stats, U
 pub use fanout::{Delivery, Fanout};
 pub use peers::Seat;
 
-use crate::planted::{Bug, is_planted};
 use crate::time::Instant;
 use crate::wire::framed::{FRAME, Goodbye};
 use crate::wire::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX};
@@ -153,8 +152,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         match event {
             Event::Refused { why, .. } => {
                 self.stats.count_refusal(why);
-                let is_untold = reply.is_empty() && !is_planted(Bug::DropUncounted);
-                self.stats.untold += u64::from(is_untold);
+                self.stats.untold += u64::from(reply.is_empty());
             }
             Event::Said { .. } => self.stats.messages += 1,
             Event::Renamed { .. } => self.stats.renamed += 1,
@@ -186,7 +184,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             return None;
         }
         let is_burst = suspicion.reports > 0 && now.since(suspicion.reported) < REPORT_INTERVAL;
-        if is_burst && !is_planted(Bug::BurstLeaves) {
+        if is_burst {
             return None;
         }
         suspicion.reports += 1;
@@ -465,7 +463,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             let lines = self.ring.head().sequence - start.sequence;
             let is_message = entry.kind == Kind::Message;
             if is_message
-                && u64::from(*messages) <= most + u64::from(is_planted(Bug::HistoryTooLong))
+                && u64::from(*messages) <= most
                 && lines <= most * HISTORY_LINES_PER_MESSAGE
             {
                 return;
@@ -526,7 +524,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             let missed = tail.sequence - peer.cursor.sequence;
             self.stats.missed += missed;
             peer.cursor = tail;
-            if !self.config.classic && !is_planted(Bug::OverrunUntold) {
+            if !self.config.classic {
                 peer.missed += missed;
             }
         }

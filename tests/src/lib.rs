@@ -26,6 +26,7 @@ mod many;
 #[cfg(target_os = "linux")]
 pub mod namespace;
 mod oracle;
+pub mod planted;
 mod program;
 pub mod proxy;
 mod sim;

@@ -7,7 +7,6 @@ use super::{
     without_star,
 };
 use crate::Instant;
-use crate::planted::{Bug, is_planted};
 use crate::relay::plain::Command;
 use crate::wire::framed::{
     Data, FRAME, Frame, Gap, Goodbye, Outcome, Posted, Reason, Refused, Session, Welcome,
@@ -75,7 +74,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             }
             Frame::Data(data) => {
                 self.check(path, self.session.ok_or(Dropped::Session)?)?;
-                if data.epoch != self.epoch && !is_planted(Bug::OldEpochTaken) {
+                if data.epoch != self.epoch {
                     return Err(Dropped::Epoch);
                 }
                 self.heard();
@@ -274,8 +273,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         session: Session,
         why: Goodbye,
     ) -> Result<(), Dropped> {
-        let is_own = self.session == Some(session) || is_planted(Bug::AnyByeTaken);
-        if !is_own || path != self.greeting.path() {
+        if self.session != Some(session) || path != self.greeting.path() {
             return Err(Dropped::Session);
         }
         let is_leaving = matches!(self.phase, Phase::Leaving { .. });

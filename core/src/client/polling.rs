@@ -116,7 +116,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             session,
             echo: self.acknowledging.sent(now, due.unwrap_or(Due::Again)),
             answer,
-            next: self.receiving.acknowledged(),
+            next: self.receiving.next(),
             ranges: self.receiving.ranges(),
         };
         Frame::Ack(ack).encode(buffer)

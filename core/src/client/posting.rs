@@ -6,7 +6,6 @@ use super::round_trip::RoundTrip;
 use super::waiting::Waiting;
 use super::{Dropped, PostError, PostId};
 use crate::Instant;
-use crate::planted::{Bug, is_planted};
 use crate::wire::framed::{
     Frame, Outcome, Post, Posted, Reason, Session, TEXT_MAX, TEXTS_MAX, Texts,
 };
@@ -186,11 +185,6 @@ impl<const OUT: usize> Posting<OUT> {
                 first,
                 lines,
                 texts: accepted,
-            } if is_planted(Bug::RestUnsaid) => (Told::Said { first, lines }, texts.max(accepted)),
-            Outcome::Accepted {
-                first,
-                lines,
-                texts: accepted,
             } => (Told::Said { first, lines }, accepted.min(texts)),
             Outcome::Answer(_) => (Told::Answered, 1),
             Outcome::Refused {
@@ -223,9 +217,6 @@ impl<const OUT: usize> Posting<OUT> {
     pub(super) fn end(&mut self) {
         self.number = 0;
         self.hold = None;
-        if is_planted(Bug::PostedAgain) {
-            self.flight = Flight::None;
-        }
         if let Flight::Sent { texts, .. } = self.flight {
             self.flight = Flight::Done {
                 outcome: Told::Doubtful,

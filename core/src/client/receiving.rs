@@ -5,7 +5,6 @@ use core::iter;
 use heapless::Vec;
 
 use super::Dropped;
-use crate::planted::{Bug, is_planted};
 use crate::wire::framed::{DATA_HEADER, Data, Entry, Gap, RANGES_MAX, Range};
 use crate::wire::text::DATAGRAM_MAX;
 
@@ -68,14 +67,6 @@ impl<const HELD: usize> Receiving<HELD> {
 
     /// The first line that is neither here nor known to be lost.
     pub(super) const fn next(&self) -> u64 {
-        self.next
-    }
-
-    /// What an ACK says of `next`.
-    pub(super) fn acknowledged(&self) -> u64 {
-        if is_planted(Bug::AckTooFar) {
-            return self.highest();
-        }
         self.next
     }
 
@@ -144,7 +135,6 @@ impl<const HELD: usize> Receiving<HELD> {
         }
         let held = self.slots().map(|slot| slot.first);
         let held = held.filter(|&first| first > shown).min();
-        let held = held.filter(|_| !is_planted(Bug::HeldLost));
         self.shown = held.unwrap_or(self.next).min(self.next);
         Some(Next::Lost {
             from: shown,
@@ -167,8 +157,7 @@ impl<const HELD: usize> Receiving<HELD> {
         let mut end = self.next;
         for (first, last) in runs().skip(unsaid) {
             let skip = u16::try_from(first.saturating_sub(end));
-            let more = u64::from(is_planted(Bug::RangeTooLong));
-            let run = u16::try_from(last.saturating_sub(first) + more);
+            let run = u16::try_from(last.saturating_sub(first));
             let (Ok(skip), Ok(run)) = (skip, run) else {
                 break;
             };

@@ -11,7 +11,6 @@ use super::framed::Segment;
 use super::peers::{Peer, Seat};
 use super::queue::List;
 use super::ring::{Cursor, Kind};
-use crate::planted::{Bug, is_planted};
 use crate::time::Instant;
 use crate::wire::framed::DATA_HEADER;
 use crate::wire::text::DATAGRAM_MAX;
@@ -91,9 +90,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     ) -> Option<Fanout<'_, 'buffer, PEERS, RING, WINDOW>> {
         let first = self.queue.front(List::Due)?;
         let peer = self.peers.peer(first)?;
-        if is_planted(Bug::SuspectStalls) && peer.suspicion.is_suspect {
-            return None;
-        }
         let (length, range) = if peer.is_framed {
             self.write_frame(now, first, peer, buffer)?
         } else {
@@ -150,7 +146,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             let lines = delivery.to - delivery.from.sequence;
             self.stats.missed += lines;
             peer.missed += if self.config.classic { 0 } else { lines };
-        } else if delivery.from.sequence < peer.cursor.sequence && !is_planted(Bug::RefusedLost) {
+        } else if delivery.from.sequence < peer.cursor.sequence {
             peer.cursor = delivery.from;
         }
     }
@@ -162,9 +158,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     /// unreachable hold nothing up.
     pub fn can_receive(&self) -> bool {
         let endangered = self.ring.endangered();
-        if is_planted(Bug::Deadlock) {
-            return self.ring.tail().offset >= endangered;
-        }
         if self.queue.front(List::Due).is_none() || self.owed.get() >= endangered {
             return true;
         }
@@ -176,8 +169,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             };
             let offset = self.owed_from(seat, peer);
             oldest = oldest.min(offset);
-            held_up |= offset < endangered
-                && (!peer.suspicion.is_suspect || is_planted(Bug::SuspectHoldsUp));
+            held_up |= offset < endangered && !peer.suspicion.is_suspect;
         }
         self.owed.set(oldest);
         !held_up
@@ -191,8 +183,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             from: peer.cursor,
             to: peer.cursor,
             lines: 0,
-            alone: peer.own > peer.cursor.sequence
-                || (peer.missed > 0 && !is_planted(Bug::GapShared)),
+            alone: peer.own > peer.cursor.sequence || peer.missed > 0,
             announcements: false,
             newline: peer.newline,
             segments: Vec::new(),
@@ -219,9 +210,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             let start = length + usize::from(length > 0);
             let end = start + entry.length;
             if end > limit || (self.config.classic && range.lines > 0) {
-                if is_planted(Bug::LineSkipped) {
-                    range.to = entry.next;
-                }
                 break;
             }
             if start > length {
@@ -409,9 +397,9 @@ impl Range {
     /// Whether another peer at the same cursor is owed the same bytes.
     fn suits(&self, peer: &Peer) -> bool {
         !peer.is_framed
-            && (peer.newline == self.newline || is_planted(Bug::LineEndShared))
+            && peer.newline == self.newline
             && peer.own <= self.from.sequence
             && peer.missed == 0
-            && (!(peer.quiet && self.announcements) || is_planted(Bug::QuietTold))
+            && !(peer.quiet && self.announcements)
     }
 }

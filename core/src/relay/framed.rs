@@ -17,7 +17,6 @@ use super::index::{Index, hash};
 use super::peers::{Seat, Suspicion};
 use super::queue::List;
 use super::{Relay, Reply};
-use crate::planted::{Bug, is_planted};
 use crate::time::Instant;
 use crate::wire::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Reason, Session};
 use crate::wire::text::DATAGRAM_MAX;
@@ -176,8 +175,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             | Frame::Bye(..) => return refused(Refusal::Frame),
         };
         let known = seat.filter(|seat| {
-            let theirs = self.sessions.framed(*seat).map(|framed| framed.session);
-            theirs == Some(session) || is_planted(Bug::SessionUnchecked) && theirs.is_some()
+            let framed = self.sessions.framed(*seat);
+            framed.is_some_and(|framed| framed.session == session)
         });
         let Some(seat) = known else {
             let is_plain = seat.is_some_and(|seat| self.sessions.framed(seat).is_none());
@@ -327,9 +326,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Something is on its way to a client since now.
     pub(crate) fn arm_for_sent(&mut self, now: Instant, seat: Seat) {
-        if let Some(framed) = self.sessions.framed(seat)
-            && !is_planted(Bug::NoTimeout)
-        {
+        if let Some(framed) = self.sessions.framed(seat) {
             let rto = Duration::from_millis(framed.window.rto_ms().into());
             self.sessions.deadlines.advance(seat, now.after(rto));
         }
@@ -344,7 +341,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let window = &mut framed.window;
         self.stats.missed += window.handle_overwritten(tail);
         peer.cursor = window.end();
-        let list = if framed.is_parked && !is_planted(Bug::ParkedServed) {
+        let list = if framed.is_parked {
             None
         } else if window.gap().is_some() || window.lost().is_some() {
             Some(List::Due)

@@ -2,7 +2,6 @@
 
 use core::fmt::{self, Display, Write};
 use core::net::SocketAddr;
-use core::num::NonZeroU32;
 use core::time::Duration;
 
 use heapless::String;
@@ -12,7 +11,6 @@ use super::event::{Departed, Departure, Event, Refusal};
 use super::peers::{Peer, Seat, Suspicion};
 use super::ring::Kind;
 use super::{Line, Relay, Reply};
-use crate::planted::{Bug, is_planted};
 use crate::time::Instant;
 use crate::wire::framed::FRAME;
 use crate::wire::text::{
@@ -149,7 +147,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Tells a peer that its datagram was not accepted, where that helps and not too often.
     fn refuse(&mut self, now: Instant, seat: Seat, why: Refusal, newline: bool, reply: &mut Reply) {
-        if why == Refusal::TooLong && !is_planted(Bug::RefusalUntold) {
+        if why == Refusal::TooLong {
             answer(reply, newline, format_args!("{TOO_LONG}"));
         }
         if why == Refusal::NotUtf8
@@ -186,9 +184,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             // what did not fit behind a text fits behind the name
             let _ = line.push_str(&begun).and_then(|()| line.push(character));
         }
-        if lines == 1 || !is_planted(Bug::RestLost) {
-            self.append(now, Some(seat), Kind::Message, name, &line);
-        }
+        self.append(now, Some(seat), Kind::Message, name, &line);
         Event::Said { seat, lines }
     }
 
@@ -323,12 +319,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             suspicion: Suspicion::default(),
         };
         let seat = self.peers.insert(peer).ok_or(Refusal::Full)?;
-        if is_planted(Bug::OldLinesHidden)
-            && let Some(peer) = self.peers.peer_mut(seat)
-        {
-            let number = u32::try_from(seat.index()).unwrap_or(0);
-            peer.id = NonZeroU32::MIN.saturating_add(number);
-        }
         self.stats.joined += 1;
         Ok(Newcomer {
             seat,
@@ -350,7 +340,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             .filter(|_| !self.config.classic)?;
         let peer = self.peers.peer(seat)?;
         let is_gone = peer.suspicion.is_suspect || self.sessions.is_parked(seat);
-        let is_same = peer.address.ip() == source.ip() || is_planted(Bug::NameTaken);
+        let is_same = peer.address.ip() == source.ip();
         (is_gone && is_same).then_some(seat)
     }
 

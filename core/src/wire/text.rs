@@ -5,8 +5,6 @@
 
 use heapless::String;
 
-use crate::planted::{Bug, is_planted};
-
 /// The most bytes that a datagram carries, in either direction (UDP payload).
 pub const DATAGRAM_MAX: usize = 1024;
 
@@ -100,8 +98,8 @@ pub(crate) fn repaired_name(raw: &str) -> Option<(Name, bool)> {
         let shown = if run > COMBINING_RUN_MAX
             || replaced(character) != character
             || is_invisible(character)
-            || (is_colon(character) && !is_planted(Bug::NameForged))
-            || (name.is_empty() && matches!(character, '*' | '[') && !is_planted(Bug::NoticeForged))
+            || is_colon(character)
+            || (name.is_empty() && matches!(character, '*' | '['))
         {
             '_'
         } else {
@@ -139,7 +137,7 @@ pub(crate) fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
 fn replaced(character: char) -> char {
     match character {
         '\t' | '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => ' ',
-        '\0'..='\u{1F}' | '\u{7F}' if !is_planted(Bug::EscapePassed) => '?',
+        '\0'..='\u{1F}' | '\u{7F}' => '?',
         '\u{80}'..='\u{9F}'
         | '\u{202A}'..='\u{202E}'
         | '\u{2066}'..='\u{2069}'

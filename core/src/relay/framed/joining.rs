@@ -5,7 +5,6 @@ use core::net::SocketAddr;
 use super::secret;
 use super::window::Window;
 use super::{Framed, Last, write};
-use crate::planted::{Bug, is_planted};
 use crate::relay::event::{Departure, Event, Farewell, Refusal};
 use crate::relay::peers::Seat;
 use crate::relay::{Relay, Reply};
@@ -37,8 +36,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let key = &self.config.key;
         let is_proven = hello
             .cookie
-            .is_some_and(|cookie| secret::is_cookie(key, now, &source, &cookie))
-            || is_planted(Bug::CookieUnchecked);
+            .is_some_and(|cookie| secret::is_cookie(key, now, &source, &cookie));
         if !is_proven {
             let cookie = secret::cookie(key, now, &source);
             let nonce = hello.nonce;
@@ -60,7 +58,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 continue;
             };
             let behind = framed.nonce.wrapping_sub(hello.nonce);
-            if behind == 0 && seat == Some(known) && !is_planted(Bug::SecondSession) {
+            if behind == 0 && seat == Some(known) {
                 let is_new = framed.is_new;
                 self.hear(now, known);
                 self.welcome_in_frame(now, known, hello.nonce, None, reply);
@@ -69,7 +67,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 }
                 return Event::Acknowledged { seat: known };
             }
-            if (1..NONCES).contains(&behind) && !is_planted(Bug::LateTaken) {
+            if (1..NONCES).contains(&behind) {
                 return Event::Refused {
                     seat: None,
                     why: Refusal::Late,
@@ -104,17 +102,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             self.peers.readdress(seat, source);
             (old, Farewell::bye(resume.session, Goodbye::TakenOver))
         });
-        let moved = moved.filter(|_| !is_planted(Bug::TakeoverUntold));
         let list = self.peers.peer(seat).and_then(|peer| self.list(seat, peer));
         self.skip_to(seat, resume.next);
         if let Some(framed) = self.sessions.framed_mut(seat) {
             framed.nonce = nonce;
             framed.is_new = false;
             framed.window.advance(resume.next);
-            if is_planted(Bug::ResumeMovesBack) {
-                let from = self.ring.seek(self.ring.tail(), resume.next);
-                framed.window = Window::new(resume.next, from);
-            }
         }
         self.rewind(seat);
         self.settle_again(list, seat);

@@ -4,7 +4,6 @@ use core::num::NonZeroU16;
 
 use heapless::Vec;
 
-use crate::planted::{Bug, is_planted};
 use crate::relay::ring::Cursor;
 use crate::wire::framed::Ack;
 
@@ -124,11 +123,8 @@ impl<const WINDOW: usize> Window<WINDOW> {
 
     /// The first overwritten line that the peer must be told of now, and the first that is left.
     pub(crate) fn gap(&self) -> Option<(u64, u64)> {
-        let is_due = self.has_gap() && self.gap_sent_at.is_none() && !is_planted(Bug::GapUntold);
-        is_due.then_some((
-            self.acked,
-            self.base.sequence + u64::from(is_planted(Bug::GapTooLong)),
-        ))
+        let is_due = self.has_gap() && self.gap_sent_at.is_none();
+        is_due.then_some((self.acked, self.base.sequence))
     }
 
     const fn has_gap(&self) -> bool {
@@ -138,7 +134,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     /// The first datagram that must be sent again and may be now: where it starts and ends.
     pub(crate) fn lost(&self) -> Option<(Cursor, Cursor)> {
         let (start, flight) = self.first_lost()?;
-        let may_be = self.underway < self.limit && !is_planted(Bug::NeverResent);
+        let may_be = self.underway < self.limit;
         may_be.then(|| (start, flight.end(start)))
     }
 
@@ -247,7 +243,6 @@ impl<const WINDOW: usize> Window<WINDOW> {
     /// known to have arrived by that.
     pub(crate) fn advance(&mut self, next: u64) -> u8 {
         let next = next.min(self.end().sequence);
-        let next = next.saturating_sub(u64::from(is_planted(Bug::AckOffByOne)));
         if next <= self.acked {
             return 0;
         }
@@ -324,12 +319,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
         if is_late {
             self.timeouts = self.timeouts.saturating_add(1);
-            let least = if is_planted(Bug::WindowDeaf) {
-                0
-            } else {
-                LIMIT_MIN
-            };
-            self.limit = Self::limited((self.limit / 2).max(least));
+            self.limit = Self::limited((self.limit / 2).max(LIMIT_MIN));
             self.clean = 0;
             self.is_lossless = false;
             self.recount();
@@ -339,9 +329,6 @@ impl<const WINDOW: usize> Window<WINDOW> {
 
     /// In how many milliseconds something will have been on its way for too long; none if nothing is.
     pub(crate) fn timeout_ms(&self, now: u16) -> Option<u16> {
-        if is_planted(Bug::NoTimeout) {
-            return None;
-        }
         let rto = self.rto_ms();
         let sent = self
             .flights
