@@ -25,7 +25,7 @@ pub use event::{
 };
 
 use crate::Instant;
-use crate::relay::plain::Command;
+use crate::wire::command::Command;
 use crate::wire::framed::Session;
 use crate::wire::text::{DATAGRAM_MAX, Name, clean, whole_characters};
 use acknowledging::Acknowledging;

@@ -1,4 +1,5 @@
-//! What both ends agree on: the rules of texts, and the frames.
+//! What both ends agree on: the rules of texts, commands, and the frames.
 
+pub(crate) mod command;
 pub mod framed;
 pub(crate) mod text;

@@ -7,7 +7,7 @@ use super::{
     without_star,
 };
 use crate::Instant;
-use crate::relay::plain::Command;
+use crate::wire::command::Command;
 use crate::wire::framed::{
     Data, FRAME, Frame, Gap, Goodbye, Outcome, Posted, Reason, Refused, Session, Welcome,
 };

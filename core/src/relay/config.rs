@@ -47,7 +47,7 @@ pub struct Config {
 
 impl Config {
     /// All zero: no seats.
-    pub(crate) const fn nothing() -> Self {
+    pub(super) const fn nothing() -> Self {
         Self {
             seats: 0,
             history: 0,
@@ -63,7 +63,7 @@ impl Config {
     }
 
     /// Whether `source` is on a local network.
-    pub(crate) fn is_local(&self, source: IpAddr) -> bool {
+    pub(super) fn is_local(&self, source: IpAddr) -> bool {
         let private = match source {
             IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
             IpAddr::V6(ip) => {
@@ -121,7 +121,7 @@ fn bits(ip: Ipv6Addr) -> u128 {
 }
 
 /// Whether datagrams may come from `source` at all: not from a group or from nowhere.
-pub(crate) fn is_unicast(source: IpAddr) -> bool {
+pub(super) fn is_unicast(source: IpAddr) -> bool {
     match source {
         IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),
         IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast()),

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use crate::Seat;
+use super::seat::Seat;
 use crate::wire::framed::{BYE_LENGTH, Frame, Goodbye, Session};
 use crate::wire::text::Name;
 
@@ -202,9 +202,9 @@ pub enum Farewell {
 
 impl Farewell {
     /// Nothing is said.
-    pub(crate) const NOTHING: Self = Self::Text("");
+    pub(super) const NOTHING: Self = Self::Text("");
 
-    pub(crate) fn bye(session: Session, why: Goodbye) -> Self {
+    pub(super) fn bye(session: Session, why: Goodbye) -> Self {
         let mut frame = [0; BYE_LENGTH];
         // it fits exactly
         let _ = Frame::Bye(session, why).encode_relays(&mut frame);
@@ -324,7 +324,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             datagrams: 0,
             messages: 0,
@@ -358,7 +358,7 @@ impl Stats {
         self.refused.get(why as usize).copied().unwrap_or_default()
     }
 
-    pub(crate) fn count_refusal(&mut self, why: Refusal) {
+    pub(super) fn count_refusal(&mut self, why: Refusal) {
         if let Some(count) = self.refused.get_mut(why as usize) {
             *count += 1;
         }

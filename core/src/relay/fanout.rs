@@ -8,9 +8,10 @@ use heapless::{String, Vec};
 
 use super::Relay;
 use super::framed::Segment;
-use super::peers::{Peer, Seat};
+use super::peers::Peer;
 use super::queue::List;
 use super::ring::{Cursor, Kind};
+use super::seat::Seat;
 use crate::time::Instant;
 use crate::wire::framed::DATA_HEADER;
 use crate::wire::text::DATAGRAM_MAX;

@@ -14,8 +14,9 @@ use heapless::Vec;
 
 use super::event::{Event, Refusal};
 use super::index::{Index, hash};
-use super::peers::{Seat, Suspicion};
+use super::peers::Suspicion;
 use super::queue::List;
+use super::seat::Seat;
 use super::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Reason, Session};
@@ -35,20 +36,20 @@ const TRIES: u8 = 4;
 
 /// A client's half of a session, by seat.
 #[derive(Clone, Debug)]
-pub(crate) struct Framed<const WINDOW: usize> {
+pub(super) struct Framed<const WINDOW: usize> {
     session: Session,
     /// That of the HELLO that was last answered by WELCOME.
     nonce: u64,
     /// Whether that HELLO took the seat.
     is_new: bool,
-    pub(crate) window: Window<WINDOW>,
+    pub(super) window: Window<WINDOW>,
     /// The number of the last POST, and what became of it.
     post: u16,
     outcome: Last,
     /// Whether it does not answer.
     is_parked: bool,
     /// Whether it is in no list: it cannot be sent anything now.
-    pub(crate) is_held: bool,
+    pub(super) is_held: bool,
 }
 
 /// What became of a client's last POST.
@@ -66,17 +67,17 @@ enum Last {
 
 /// The sessions of at most `SEATS` clients.
 #[derive(Clone, Debug)]
-pub(crate) struct Sessions<const SEATS: usize, const WINDOW: usize> {
+pub(super) struct Sessions<const SEATS: usize, const WINDOW: usize> {
     /// As far as there was a session; a seat behind it has none.
     by_seat: Vec<Option<Framed<WINDOW>>, SEATS>,
     by_session: Index<SEATS>,
-    pub(crate) deadlines: Deadlines<SEATS>,
+    pub(super) deadlines: Deadlines<SEATS>,
     /// Tells the runs of the relay apart, once there was a client.
     epoch: Option<u32>,
 }
 
 impl<const SEATS: usize, const WINDOW: usize> Sessions<SEATS, WINDOW> {
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             by_seat: Vec::new(),
             by_session: Index::new(),
@@ -85,25 +86,25 @@ impl<const SEATS: usize, const WINDOW: usize> Sessions<SEATS, WINDOW> {
         }
     }
 
-    pub(crate) fn framed(&self, seat: Seat) -> Option<&Framed<WINDOW>> {
+    pub(super) fn framed(&self, seat: Seat) -> Option<&Framed<WINDOW>> {
         self.by_seat.get(seat.index())?.as_ref()
     }
 
-    pub(crate) fn framed_mut(&mut self, seat: Seat) -> Option<&mut Framed<WINDOW>> {
+    pub(super) fn framed_mut(&mut self, seat: Seat) -> Option<&mut Framed<WINDOW>> {
         self.by_seat.get_mut(seat.index())?.as_mut()
     }
 
-    pub(crate) fn is_parked(&self, seat: Seat) -> bool {
+    pub(super) fn is_parked(&self, seat: Seat) -> bool {
         self.framed(seat).is_some_and(|framed| framed.is_parked)
     }
 
     /// How many datagrams with new lines a seat may be sent next.
-    pub(crate) fn room(&self, seat: Seat) -> usize {
+    pub(super) fn room(&self, seat: Seat) -> usize {
         self.framed(seat).map_or(0, |framed| framed.window.room())
     }
 
     /// A DATA, but for its entries.
-    pub(crate) fn data_header(&self, now: Instant, first: u64) -> [u8; DATA_HEADER] {
+    pub(super) fn data_header(&self, now: Instant, first: u64) -> [u8; DATA_HEADER] {
         framed::data_header(self.epoch.unwrap_or_default(), now.as_wrapped(), first)
     }
 
@@ -127,7 +128,7 @@ impl<const SEATS: usize, const WINDOW: usize> Sessions<SEATS, WINDOW> {
     }
 
     /// Ends the session of a seat, if it has one.
-    pub(crate) fn remove(&mut self, seat: Seat) -> Option<Session> {
+    pub(super) fn remove(&mut self, seat: Seat) -> Option<Session> {
         let framed = self.by_seat.get_mut(seat.index())?.take()?;
         self.by_session.remove(session_hash(framed.session), seat);
         self.deadlines.set(seat, None);
@@ -141,7 +142,7 @@ fn session_hash(session: Session) -> u32 {
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     /// A frame arrived; `seat` is that of its source.
-    pub(crate) fn handle_frame(
+    pub(super) fn handle_frame(
         &mut self,
         now: Instant,
         source: SocketAddr,
@@ -289,7 +290,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 
     /// Handles the deadlines that have come, until a client is parked: that one is returned.
-    pub(crate) fn handle_deadlines(&mut self, now: Instant) -> Option<Seat> {
+    pub(super) fn handle_deadlines(&mut self, now: Instant) -> Option<Seat> {
         while let Some((seat, at)) = self.sessions.deadlines.first()
             && at <= now
         {
@@ -325,7 +326,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 
     /// Something is on its way to a client since now.
-    pub(crate) fn arm_for_sent(&mut self, now: Instant, seat: Seat) {
+    pub(super) fn arm_for_sent(&mut self, now: Instant, seat: Seat) {
         if let Some(framed) = self.sessions.framed(seat) {
             let rto = Duration::from_millis(framed.window.rto_ms().into());
             self.sessions.deadlines.advance(seat, now.after(rto));
@@ -334,7 +335,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Moves a client's cursor to a line that is still there, and tells where it belongs, if it can
     /// be sent anything.
-    pub(crate) fn catch_up_framed(&mut self, seat: Seat) -> Option<List> {
+    pub(super) fn catch_up_framed(&mut self, seat: Seat) -> Option<List> {
         let (tail, head) = (self.ring.tail(), self.ring.head());
         let peer = self.peers.peer_mut(seat)?;
         let framed = self.sessions.framed_mut(seat)?;
@@ -363,7 +364,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
 impl<const WINDOW: usize> Framed<WINDOW> {
     /// Says that lines were overwritten.
-    pub(crate) fn gap(&self, now: Instant, from: u64, until: u64) -> Frame<'static> {
+    pub(super) fn gap(&self, now: Instant, from: u64, until: u64) -> Frame<'static> {
         Frame::Gap(Gap {
             session: self.session,
             sent_at: now.as_wrapped(),

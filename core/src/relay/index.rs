@@ -1,16 +1,16 @@
 //! Finds seats by a hash: chains in two fixed arrays.
 
-use crate::Seat;
+use super::seat::Seat;
 
 /// Seats by hash; at most `SEATS`, each at most once.
 #[derive(Clone, Debug)]
-pub(crate) struct Index<const SEATS: usize> {
+pub(super) struct Index<const SEATS: usize> {
     first: [Option<Seat>; SEATS],
     next: [Option<Seat>; SEATS],
 }
 
 impl<const SEATS: usize> Index<SEATS> {
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             first: [None; SEATS],
             next: [None; SEATS],
@@ -18,12 +18,12 @@ impl<const SEATS: usize> Index<SEATS> {
     }
 
     /// The seats whose hash may be `hash`.
-    pub(crate) fn candidates(&self, hash: u32) -> impl Iterator<Item = Seat> + '_ {
+    pub(super) fn candidates(&self, hash: u32) -> impl Iterator<Item = Seat> + '_ {
         let first = self.first.get(hash as usize % SEATS).copied().flatten();
         core::iter::successors(first, |seat| self.next.get(seat.index()).copied().flatten())
     }
 
-    pub(crate) fn insert(&mut self, hash: u32, seat: Seat) {
+    pub(super) fn insert(&mut self, hash: u32, seat: Seat) {
         if let (Some(first), Some(next)) = (
             self.first.get_mut(hash as usize % SEATS),
             self.next.get_mut(seat.index()),
@@ -32,7 +32,7 @@ impl<const SEATS: usize> Index<SEATS> {
         }
     }
 
-    pub(crate) fn remove(&mut self, hash: u32, seat: Seat) {
+    pub(super) fn remove(&mut self, hash: u32, seat: Seat) {
         let behind = self.next.get_mut(seat.index()).and_then(Option::take);
         let mut link = self.first.get_mut(hash as usize % SEATS);
         while let Some(here) = link {
@@ -49,7 +49,7 @@ impl<const SEATS: usize> Index<SEATS> {
 }
 
 /// Spreads `bits` over 32 bits.
-pub(crate) fn hash(bits: u64) -> u32 {
+pub(super) fn hash(bits: u64) -> u32 {
     // the 64-bit golden ratio, whose upper half mixes all bits below
     let mixed = (bits ^ (bits >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let bytes = mixed.to_be_bytes();

@@ -1,65 +1,46 @@
 //! The peer table: a seat for each peer, found by address and by name.
 
 use core::net::{IpAddr, SocketAddr};
-use core::num::{NonZeroU16, NonZeroU32};
+use core::num::NonZeroU32;
 
 use heapless::Vec;
 
 use super::index::{Index, hash};
 use super::ring::{Cursor, Entry, Kind};
+use super::seat::Seat;
 use crate::time::Instant;
 use crate::wire::text::{Name, folded};
 
-/// A place in the peer table, kept by a peer from its join until it leaves.
-///
-/// Drivers keep what they know of a peer, such as the local address it writes to, in a table of
-/// their own under [`Seat::index`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Seat(NonZeroU16);
-
-impl Seat {
-    /// The seat's number: 0 to the number of seats less one.
-    pub const fn index(self) -> usize {
-        (self.0.get() - 1) as usize
-    }
-
-    pub(crate) fn from_index(index: usize) -> Option<Self> {
-        let number = u16::try_from(index).ok()?.checked_add(1)?;
-        NonZeroU16::new(number).map(Self)
-    }
-}
-
 /// What the relay knows of one peer.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer {
+pub(super) struct Peer {
     /// Marks the peer's lines in the ring; never 0, which is the relay.
-    pub(crate) id: NonZeroU32,
-    pub(crate) address: SocketAddr,
-    pub(crate) name: Name,
+    pub(super) id: NonZeroU32,
+    pub(super) address: SocketAddr,
+    pub(super) name: Name,
     /// Whether it speaks in frames; then there is a session under its seat, too.
-    pub(crate) is_framed: bool,
+    pub(super) is_framed: bool,
     /// Whether each datagram to the peer ends in `\n`, as its first one did.
-    pub(crate) newline: bool,
+    pub(super) newline: bool,
     /// Whether the peer does not want announcements.
-    pub(crate) quiet: bool,
+    pub(super) quiet: bool,
     /// The next line that the peer may be owed.
-    pub(crate) cursor: Cursor,
+    pub(super) cursor: Cursor,
     /// The sequence number behind the peer's last own line.
-    pub(crate) own: u64,
+    pub(super) own: u64,
     /// Lines that were overwritten before the peer had them, and that it has not been told of.
-    pub(crate) missed: u64,
+    pub(super) missed: u64,
     /// When the last datagram came from it.
-    pub(crate) heard: Instant,
+    pub(super) heard: Instant,
     /// Not before this is it told again that a datagram was not text.
-    pub(crate) tell_at: Instant,
-    pub(crate) suspicion: Suspicion,
+    pub(super) tell_at: Instant,
+    pub(super) suspicion: Suspicion,
 }
 
 impl Peer {
     /// Whether this line is not for the peer: its own, or one that it does not want. Who speaks in
     /// frames gets every line.
-    pub(crate) fn skips(&self, entry: &Entry, echo: bool) -> bool {
+    pub(super) fn skips(&self, entry: &Entry, echo: bool) -> bool {
         let own = entry.author == self.id.get() && !echo;
         !self.is_framed && (own || (self.quiet && entry.kind == Kind::Announcement))
     }
@@ -67,18 +48,18 @@ impl Peer {
 
 /// Whether a peer is thought to be gone; any datagram from it ends the suspicion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Suspicion {
+pub(super) struct Suspicion {
     /// Whether it was reported unreachable at all.
-    pub(crate) is_suspect: bool,
+    pub(super) is_suspect: bool,
     /// How many reports that counted said that nobody listens at its port.
-    pub(crate) reports: u8,
+    pub(super) reports: u8,
     /// When the last of them came, if any did.
-    pub(crate) reported: Instant,
+    pub(super) reported: Instant,
 }
 
 /// All peers, at most `SEATS`.
 #[derive(Clone, Debug)]
-pub(crate) struct Peers<const SEATS: usize> {
+pub(super) struct Peers<const SEATS: usize> {
     by_address: Index<SEATS>,
     by_name: Index<SEATS>,
     free: Vec<Seat, SEATS>,
@@ -86,7 +67,7 @@ pub(crate) struct Peers<const SEATS: usize> {
 }
 
 impl<const SEATS: usize> Peers<SEATS> {
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         const {
             assert!(SEATS > 0 && SEATS < u16::MAX as usize);
         }
@@ -99,26 +80,26 @@ impl<const SEATS: usize> Peers<SEATS> {
     }
 
     /// How many seats are taken.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len().min(self.slots.len())
     }
 
-    pub(crate) fn peer(&self, seat: Seat) -> Option<&Peer> {
+    pub(super) fn peer(&self, seat: Seat) -> Option<&Peer> {
         self.slots.get(seat.index())?.as_ref()
     }
 
-    pub(crate) fn peer_mut(&mut self, seat: Seat) -> Option<&mut Peer> {
+    pub(super) fn peer_mut(&mut self, seat: Seat) -> Option<&mut Peer> {
         self.slots.get_mut(seat.index())?.as_mut()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Seat, &Peer)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Seat, &Peer)> {
         self.slots
             .iter()
             .enumerate()
             .filter_map(|(index, slot)| Some((Seat::from_index(index)?, slot.as_ref()?)))
     }
 
-    pub(crate) fn find(&self, address: &SocketAddr) -> Option<Seat> {
+    pub(super) fn find(&self, address: &SocketAddr) -> Option<Seat> {
         self.by_address
             .candidates(address_hash(address))
             .find(|seat| {
@@ -128,7 +109,7 @@ impl<const SEATS: usize> Peers<SEATS> {
     }
 
     /// Who has this name, or one that looks the same.
-    pub(crate) fn find_name(&self, name: &str) -> Option<Seat> {
+    pub(super) fn find_name(&self, name: &str) -> Option<Seat> {
         self.by_name.candidates(name_hash(name)).find(|seat| {
             self.peer(*seat)
                 .is_some_and(|peer| folded(&peer.name).eq(folded(name)))
@@ -136,7 +117,7 @@ impl<const SEATS: usize> Peers<SEATS> {
     }
 
     /// Gives `peer` a seat; none if all are taken.
-    pub(crate) fn insert(&mut self, peer: Peer) -> Option<Seat> {
+    pub(super) fn insert(&mut self, peer: Peer) -> Option<Seat> {
         let address = address_hash(&peer.address);
         let name = name_hash(&peer.name);
         let seat = match self.free.pop() {
@@ -155,7 +136,7 @@ impl<const SEATS: usize> Peers<SEATS> {
         Some(seat)
     }
 
-    pub(crate) fn remove(&mut self, seat: Seat) -> Option<Peer> {
+    pub(super) fn remove(&mut self, seat: Seat) -> Option<Peer> {
         let peer = self.slots.get_mut(seat.index())?.take()?;
         self.by_address.remove(address_hash(&peer.address), seat);
         self.by_name.remove(name_hash(&peer.name), seat);
@@ -165,7 +146,7 @@ impl<const SEATS: usize> Peers<SEATS> {
     }
 
     /// Moves a peer to another address, which nobody else has, and returns its old one.
-    pub(crate) fn readdress(&mut self, seat: Seat, address: SocketAddr) -> Option<SocketAddr> {
+    pub(super) fn readdress(&mut self, seat: Seat, address: SocketAddr) -> Option<SocketAddr> {
         let peer = self.slots.get_mut(seat.index())?.as_mut()?;
         let old = core::mem::replace(&mut peer.address, address);
         self.by_address.remove(address_hash(&old), seat);
@@ -174,7 +155,7 @@ impl<const SEATS: usize> Peers<SEATS> {
     }
 
     /// Renames a peer and returns its old name.
-    pub(crate) fn rename(&mut self, seat: Seat, name: Name) -> Option<Name> {
+    pub(super) fn rename(&mut self, seat: Seat, name: Name) -> Option<Name> {
         let new = name_hash(&name);
         let peer = self.slots.get_mut(seat.index())?.as_mut()?;
         let old = core::mem::replace(&mut peer.name, name);

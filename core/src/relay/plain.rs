@@ -6,16 +6,17 @@ use core::time::Duration;
 
 use heapless::String;
 
-use super::config::is_unicast;
-use super::event::{Departed, Departure, Event, Refusal};
-use super::peers::{Peer, Seat, Suspicion};
+use super::event::{Departure, Event, Refusal};
+use super::peers::Suspicion;
 use super::ring::Kind;
+use super::seat::Seat;
 use super::{Line, Relay, Reply};
 use crate::time::Instant;
+use crate::wire::command::Command;
 use crate::wire::framed::FRAME;
 use crate::wire::text::{
-    DATAGRAM_MAX, NAME_MAX, Name, SEPARATOR, clean, folded, is_blank, is_plain_ascii,
-    repaired_name, whole_characters, without_line_end,
+    DATAGRAM_MAX, NAME_MAX, SEPARATOR, clean, folded, is_blank, is_plain_ascii, repaired_name,
+    whole_characters, without_line_end,
 };
 
 /// A peer is told at most once in this time that its datagrams are not text.
@@ -23,9 +24,6 @@ const NOT_UTF8_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The most names in a welcome.
 const WELCOME_NAMES: usize = 16;
-
-/// So many numbers are tried one after the other to tell equal names apart; then it is any.
-const SMALL_NUMBERS: u32 = 9;
 
 /// Room for what follows the names in a list of them: `, ... and 65534 more; /who PREFIX lists
 /// those that begin so` and a line end.
@@ -38,7 +36,7 @@ const HELP: &str = "* /who [PREFIX] lists who is here; /nick NAME renames you; /
                     is said to all";
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
-    pub(crate) fn handle_stranger(
+    pub(super) fn handle_stranger(
         &mut self,
         now: Instant,
         source: SocketAddr,
@@ -87,16 +85,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Why nobody at this address is served, if that is so.
-    pub(crate) fn unserved(&self, source: SocketAddr) -> Option<Refusal> {
-        if !is_unicast(source.ip()) || source.port() == 0 {
-            return Some(Refusal::Source);
-        }
-        let is_served = self.config.open || self.config.is_local(source.ip());
-        (!is_served).then_some(Refusal::Foreign)
-    }
-
-    pub(crate) fn handle_peer(
+    pub(super) fn handle_peer(
         &mut self,
         now: Instant,
         seat: Seat,
@@ -160,7 +149,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 
     /// Appends what a peer says: one line, or two with the same name if it is too long for one.
-    pub(crate) fn say(&mut self, now: Instant, seat: Seat, text: &str) -> Event {
+    pub(super) fn say(&mut self, now: Instant, seat: Seat, text: &str) -> Event {
         let mut line = Line::new();
         if let Some(peer) = self.peers.peer(seat) {
             // a name and a separator fit
@@ -188,7 +177,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Event::Said { seat, lines }
     }
 
-    pub(crate) fn obey(
+    pub(super) fn obey(
         &mut self,
         now: Instant,
         seat: Seat,
@@ -270,98 +259,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Gives somebody a seat, and announces it; the seat is in no list yet.
-    pub(crate) fn take_seat(
-        &mut self,
-        now: Instant,
-        source: SocketAddr,
-        raw: &str,
-        newline: bool,
-        is_framed: bool,
-    ) -> Result<Newcomer, Refusal> {
-        let Some((name, mut changed)) = repaired_name(raw) else {
-            return Err(Refusal::Blank);
-        };
-        let displaced = match self.predecessor(source, &name) {
-            Some(seat) => self.leave(now, seat, Departure::Restarted),
-            None if self.peers.len() < self.seats() => None,
-            None => {
-                let seat = self.longest_silent(now).ok_or(Refusal::Full)?;
-                self.leave(now, seat, Departure::Displaced)
-            }
-        };
-        let id = self.next_id();
-        let name = if self.config.classic {
-            name
-        } else {
-            self.unique(name, None, id.get(), &mut changed)
-        };
-        let before = self.ring.head();
-        let words = ["* ", &name, " joined"];
-        self.announce(now, self.peers.len() + 1, None, &words);
-        let history = before.sequence.saturating_sub(self.history.0.sequence);
-        let peer = Peer {
-            id,
-            address: source,
-            name,
-            is_framed,
-            newline,
-            quiet: false,
-            cursor: if history > 0 {
-                self.history.0
-            } else {
-                self.ring.head()
-            },
-            own: 0,
-            missed: 0,
-            heard: now,
-            tell_at: Instant::default(),
-            suspicion: Suspicion::default(),
-        };
-        let seat = self.peers.insert(peer).ok_or(Refusal::Full)?;
-        self.stats.joined += 1;
-        Ok(Newcomer {
-            seat,
-            changed,
-            history,
-            displaced,
-        })
-    }
-
-    /// The seat that a newcomer has had before: the one at its address, or that of a peer with its
-    /// name at the same host that seems to be gone, because the client was restarted.
-    fn predecessor(&self, source: SocketAddr, name: &str) -> Option<Seat> {
-        if let Some(seat) = self.peers.find(&source) {
-            return Some(seat);
-        }
-        let seat = self
-            .peers
-            .find_name(name)
-            .filter(|_| !self.config.classic)?;
-        let peer = self.peers.peer(seat)?;
-        let is_gone = peer.suspicion.is_suspect || self.sessions.is_parked(seat);
-        let is_same = peer.address.ip() == source.ip();
-        (is_gone && is_same).then_some(seat)
-    }
-
-    /// The peer that has been silent for longest, if that is long enough to take its seat. One that
-    /// does not answer is the first to go.
-    fn longest_silent(&mut self, now: Instant) -> Option<Seat> {
-        if now <= self.full_until {
-            return None;
-        }
-        let order = |(seat, peer): &(Seat, &Peer)| (!self.sessions.is_parked(*seat), peer.heard);
-        let (seat, peer) = self.peers.iter().min_by_key(order)?;
-        let heard = peer.heard;
-        if self.sessions.is_parked(seat) || now.since(heard) > self.config.idle {
-            return Some(seat);
-        }
-        self.full_until = heard.after(self.config.idle);
-        None
-    }
-
     /// Says to a newcomer who is here.
-    pub(crate) fn welcome(&self, seat: Seat, changed: bool, reply: &mut Reply) {
+    pub(super) fn welcome(&self, seat: Seat, changed: bool, reply: &mut Reply) {
         let Some(peer) = self.peers.peer(seat) else {
             return;
         };
@@ -453,42 +352,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Event::Renamed { seat, from }
     }
 
-    /// `name`, or with `~2`, `~3` and so on the first that nobody but `own` has.
-    ///
-    /// Where the small numbers are taken the search goes on at `number`, which is different for
-    /// each join: a room full of equal names costs no more than a room of different ones.
-    fn unique(&self, name: Name, own: Option<Seat>, number: u32, changed: &mut bool) -> Name {
-        let is_taken = |name: &str| {
-            self.peers
-                .find_name(name)
-                .is_some_and(|seat| Some(seat) != own)
-        };
-        if !is_taken(&name) {
-            return name;
-        }
-        *changed = true;
-        let large = number.max(SMALL_NUMBERS + 1);
-        let mut candidate = name.clone();
-        let numbers = (2..=SMALL_NUMBERS)
-            .chain(large..=u32::MAX)
-            .chain(SMALL_NUMBERS + 1..large);
-        // a number for each peer is enough
-        for number in numbers.take(PEERS) {
-            let mut suffix = String::<11>::new();
-            // ten digits at most
-            let _ = write!(suffix, "~{number}");
-            candidate.clear();
-            let kept = whole_characters(&name, NAME_MAX - suffix.len());
-            let _ = candidate
-                .push_str(kept)
-                .and_then(|()| candidate.push_str(&suffix));
-            if !is_taken(&candidate) {
-                break;
-            }
-        }
-        candidate
-    }
-
     /// Sets, or with none asks, whether a peer is spared announcements.
     fn set_quiet(&mut self, seat: Seat, wanted: Option<bool>) -> bool {
         let Some(peer) = self.peers.peer_mut(seat) else {
@@ -505,54 +368,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             self.settle_again(self.list(seat, peer), seat);
         }
         quiet
-    }
-}
-
-/// Somebody who just got a seat.
-pub(crate) struct Newcomer {
-    pub(crate) seat: Seat,
-    /// Whether the name is not the one that was asked for.
-    pub(crate) changed: bool,
-    /// How many of the lines to come were said before.
-    pub(crate) history: u64,
-    /// Who had to leave, if anybody.
-    pub(crate) displaced: Option<Departed>,
-}
-
-/// What a text that begins with `/` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command<'a> {
-    Who(&'a str),
-    Nick(&'a str),
-    Quit,
-    Help,
-    Quiet(Option<bool>),
-    /// Not a command: the text without one of two slashes.
-    Say(&'a str),
-    Unknown(&'a str),
-}
-
-impl<'a> Command<'a> {
-    pub(crate) fn of(text: &'a str) -> Option<Self> {
-        let command = text.strip_prefix('/')?;
-        if command.starts_with('/') {
-            return Some(Self::Say(command));
-        }
-        let (word, argument) = command
-            .split_once(char::is_whitespace)
-            .unwrap_or((command, ""));
-        let argument = argument.trim();
-        let known = match (word, argument) {
-            ("who", prefix) => Self::Who(prefix),
-            ("nick", name) => Self::Nick(name),
-            ("quit", _) => Self::Quit,
-            ("help", _) => Self::Help,
-            ("quiet", "on") => Self::Quiet(Some(true)),
-            ("quiet", "off") => Self::Quiet(Some(false)),
-            ("quiet", _) => Self::Quiet(None),
-            _ => Self::Unknown(word),
-        };
-        Some(known)
     }
 }
 

@@ -1,10 +1,10 @@
 //! Who has everything, and who is owed something: two lists through one array of links.
 
-use crate::Seat;
+use super::seat::Seat;
 
 /// Which list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum List {
+pub(super) enum List {
     /// Peers that have every line.
     Idle,
     /// Peers that are owed something, in the order in which they are served.
@@ -25,14 +25,14 @@ struct Ends {
 
 /// Two doubly linked lists; a seat is in at most one of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Queue<const SEATS: usize> {
+pub(super) struct Queue<const SEATS: usize> {
     links: [Links; SEATS],
     idle: Ends,
     due: Ends,
 }
 
 impl<const SEATS: usize> Queue<SEATS> {
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         const NOBODY: Ends = Ends {
             front: None,
             back: None,
@@ -47,7 +47,7 @@ impl<const SEATS: usize> Queue<SEATS> {
         }
     }
 
-    pub(crate) fn front(&self, list: List) -> Option<Seat> {
+    pub(super) fn front(&self, list: List) -> Option<Seat> {
         match list {
             List::Idle => self.idle.front,
             List::Due => self.due.front,
@@ -55,16 +55,16 @@ impl<const SEATS: usize> Queue<SEATS> {
     }
 
     /// The seat behind `seat` in its list.
-    pub(crate) fn next(&self, seat: Seat) -> Option<Seat> {
+    pub(super) fn next(&self, seat: Seat) -> Option<Seat> {
         self.links.get(seat.index())?.next
     }
 
     /// The seats of a list, front first.
-    pub(crate) fn iter(&self, list: List) -> impl Iterator<Item = Seat> + '_ {
+    pub(super) fn iter(&self, list: List) -> impl Iterator<Item = Seat> + '_ {
         core::iter::successors(self.front(list), |seat| self.next(*seat))
     }
 
-    pub(crate) fn push_back(&mut self, list: List, seat: Seat) {
+    pub(super) fn push_back(&mut self, list: List, seat: Seat) {
         let back = self.ends(list).back.replace(seat);
         self.set(
             seat,
@@ -79,7 +79,7 @@ impl<const SEATS: usize> Queue<SEATS> {
         }
     }
 
-    pub(crate) fn push_front(&mut self, list: List, seat: Seat) {
+    pub(super) fn push_front(&mut self, list: List, seat: Seat) {
         let front = self.ends(list).front.replace(seat);
         self.set(
             seat,
@@ -95,7 +95,7 @@ impl<const SEATS: usize> Queue<SEATS> {
     }
 
     /// Takes `seat` out of `list`, in which it must be; with none it is in no list.
-    pub(crate) fn unlink(&mut self, list: Option<List>, seat: Seat) {
+    pub(super) fn unlink(&mut self, list: Option<List>, seat: Seat) {
         let (Some(list), Some(&Links { previous, next })) = (list, self.links.get(seat.index()))
         else {
             return;
@@ -111,7 +111,7 @@ impl<const SEATS: usize> Queue<SEATS> {
     }
 
     /// Puts all idle seats behind those that are due, in constant time.
-    pub(crate) fn all_due(&mut self) {
+    pub(super) fn all_due(&mut self) {
         let Ends {
             front: Some(front),
             back,

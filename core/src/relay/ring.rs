@@ -16,20 +16,20 @@ const HEADER: usize = ENTRY_HEADER;
 const LENGTH_FIELD: usize = 2;
 
 /// The most bytes that one message takes: two lines of [`LINE_MAX`].
-pub(crate) const MESSAGE_MAX: u64 = 2 * (HEADER + LINE_MAX) as u64;
+pub(super) const MESSAGE_MAX: u64 = 2 * (HEADER + LINE_MAX) as u64;
 
 /// The place of a line in the ring, or of the next line to come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cursor {
+pub(super) struct Cursor {
     /// How many lines came before.
-    pub(crate) sequence: u64,
+    pub(super) sequence: u64,
     /// How many bytes came before.
-    pub(crate) offset: u64,
+    pub(super) offset: u64,
 }
 
 /// What kind of line it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     /// What a peer said.
     Message,
     /// A notice about who comes and goes, which a peer may not want to see.
@@ -58,20 +58,20 @@ impl Kind {
 
 /// A line's header, and where its text lies.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
+pub(super) struct Entry {
     /// Who said it: an id that no other peer has while the line is in the ring; 0 is the relay.
-    pub(crate) author: u32,
-    pub(crate) kind: Kind,
+    pub(super) author: u32,
+    pub(super) kind: Kind,
     /// Bytes of the line.
-    pub(crate) length: usize,
+    pub(super) length: usize,
     /// The line behind this one.
-    pub(crate) next: Cursor,
+    pub(super) next: Cursor,
     offset: u64,
 }
 
 /// The last lines, in `BYTES` bytes, a power of two.
 #[derive(Clone)]
-pub(crate) struct Ring<const BYTES: usize> {
+pub(super) struct Ring<const BYTES: usize> {
     tail: Cursor,
     head: Cursor,
     bytes: [u8; BYTES],
@@ -79,7 +79,7 @@ pub(crate) struct Ring<const BYTES: usize> {
 
 impl<const BYTES: usize> Ring<BYTES> {
     /// An empty ring, all zero bits.
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         const {
             assert!(BYTES.is_power_of_two() && BYTES as u64 >= MESSAGE_MAX);
         }
@@ -97,22 +97,22 @@ impl<const BYTES: usize> Ring<BYTES> {
     }
 
     /// The oldest line that is still there, or the head if there is none.
-    pub(crate) const fn tail(&self) -> Cursor {
+    pub(super) const fn tail(&self) -> Cursor {
         self.tail
     }
 
     /// Where the next line will be.
-    pub(crate) const fn head(&self) -> Cursor {
+    pub(super) const fn head(&self) -> Cursor {
         self.head
     }
 
     /// The offset below which lines may be overwritten by one more message.
-    pub(crate) const fn endangered(&self) -> u64 {
+    pub(super) const fn endangered(&self) -> u64 {
         (self.head.offset + MESSAGE_MAX).saturating_sub(BYTES as u64)
     }
 
     /// Takes the oldest line away and returns it, if a line of `length` bytes needs its room.
-    pub(crate) fn evict_for(&mut self, length: usize) -> Option<Entry> {
+    pub(super) fn evict_for(&mut self, length: usize) -> Option<Entry> {
         let end = self.head.offset + (HEADER + length.min(LINE_MAX)) as u64;
         if end.saturating_sub(self.tail.offset) <= BYTES as u64 {
             return None;
@@ -125,7 +125,7 @@ impl<const BYTES: usize> Ring<BYTES> {
     /// Appends a line of at most [`LINE_MAX`] bytes, overwriting the oldest ones.
     ///
     /// `name` is the number of its bytes that are the author's name.
-    pub(crate) fn append(&mut self, author: u32, at: u32, kind: Kind, name: usize, line: &[u8]) {
+    pub(super) fn append(&mut self, author: u32, at: u32, kind: Kind, name: usize, line: &[u8]) {
         let line = line.get(..LINE_MAX).unwrap_or(line);
         let size = (HEADER + line.len()) as u64;
         while self.evict_for(line.len()).is_some() {}
@@ -143,7 +143,7 @@ impl<const BYTES: usize> Ring<BYTES> {
     }
 
     /// The line at `cursor`, unless that is the head. It must not be older than the tail.
-    pub(crate) fn entry(&self, cursor: Cursor) -> Option<Entry> {
+    pub(super) fn entry(&self, cursor: Cursor) -> Option<Entry> {
         if cursor.offset >= self.head.offset {
             return None;
         }
@@ -162,7 +162,7 @@ impl<const BYTES: usize> Ring<BYTES> {
     }
 
     /// Where as many lines from `from` on end as take at most `room` bytes, headers included.
-    pub(crate) fn run(&self, from: Cursor, room: usize) -> Cursor {
+    pub(super) fn run(&self, from: Cursor, room: usize) -> Cursor {
         let limit = from.offset + room as u64;
         let mut to = from;
         while let Some(entry) = self.entry(to).filter(|entry| entry.next.offset <= limit) {
@@ -173,7 +173,7 @@ impl<const BYTES: usize> Ring<BYTES> {
 
     /// Copies the entries `from..to`, headers included, to the start of `bytes`; returns how many
     /// bytes they have, or none if they do not fit.
-    pub(crate) fn read_run(&self, from: Cursor, to: Cursor, bytes: &mut [u8]) -> Option<usize> {
+    pub(super) fn read_run(&self, from: Cursor, to: Cursor, bytes: &mut [u8]) -> Option<usize> {
         let length = usize::try_from(to.offset - from.offset).ok()?;
         self.read(from.offset, bytes.get_mut(..length)?);
         Some(length)
@@ -181,7 +181,7 @@ impl<const BYTES: usize> Ring<BYTES> {
 
     /// The place of the line with this sequence number, or of the nearest one at `from` or behind it.
     /// Where lines from `from` on were overwritten it is `from`.
-    pub(crate) fn seek(&self, from: Cursor, sequence: u64) -> Cursor {
+    pub(super) fn seek(&self, from: Cursor, sequence: u64) -> Cursor {
         let mut cursor = from;
         while from.offset >= self.tail.offset
             && cursor.sequence < sequence
@@ -193,7 +193,7 @@ impl<const BYTES: usize> Ring<BYTES> {
     }
 
     /// Copies the text of `entry` to the start of `line`, as far as it fits.
-    pub(crate) fn read_line(&self, entry: &Entry, line: &mut [u8]) {
+    pub(super) fn read_line(&self, entry: &Entry, line: &mut [u8]) {
         if let Some(line) = line.get_mut(..entry.length) {
             self.read(entry.offset, line);
         }

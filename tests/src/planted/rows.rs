@@ -50,7 +50,7 @@ pub const ROWS: &[Row] = &[
     Row {
         bug: "OverrunUntold",
         found_by: Plain,
-        file: "core/src/relay.rs",
+        file: "core/src/relay/schedule.rs",
         text: "if !self.config.classic { peer.missed += missed;",
         replacement: "if !self.config.classic && !PLANTED { peer.missed += missed;",
     },
@@ -98,7 +98,7 @@ pub const ROWS: &[Row] = &[
     Row {
         bug: "OldLinesHidden",
         found_by: Plain,
-        file: "core/src/relay/plain.rs",
+        file: "core/src/relay/seats.rs",
         text: "let seat = self.peers.insert(peer).ok_or(Refusal::Full)?;",
         replacement: "let seat = self.peers.insert(peer).ok_or(Refusal::Full)?; if PLANTED && let Some(peer) = self.peers.peer_mut(seat) { let number = u32::try_from(seat.index()).unwrap_or(0); peer.id = core::num::NonZeroU32::MIN.saturating_add(number); }",
     },
@@ -106,7 +106,7 @@ pub const ROWS: &[Row] = &[
     Row {
         bug: "HistoryTooLong",
         found_by: Plain,
-        file: "core/src/relay.rs",
+        file: "core/src/relay/schedule.rs",
         text: "u64::from(*messages) <= most",
         replacement: "u64::from(*messages) <= most + u64::from(PLANTED)",
     },
@@ -162,7 +162,7 @@ pub const ROWS: &[Row] = &[
     Row {
         bug: "NameTaken",
         found_by: Plain,
-        file: "core/src/relay/plain.rs",
+        file: "core/src/relay/seats.rs",
         text: "let is_same = peer.address.ip() == source.ip();",
         replacement: "let is_same = peer.address.ip() == source.ip() || PLANTED;",
     },

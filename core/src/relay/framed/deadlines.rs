@@ -2,12 +2,12 @@
 
 use heapless::Vec;
 
-use crate::Seat;
+use crate::relay::seat::Seat;
 use crate::time::Instant;
 
 /// At most one moment for each of `SEATS` seats.
 #[derive(Clone, Debug)]
-pub(crate) struct Deadlines<const SEATS: usize> {
+pub(in crate::relay) struct Deadlines<const SEATS: usize> {
     /// No seat's moment is before that of the seat at half its index.
     heap: Vec<Seat, SEATS>,
     /// By seat: one more than its index in the heap; 0 if it is not there.
@@ -16,7 +16,7 @@ pub(crate) struct Deadlines<const SEATS: usize> {
 }
 
 impl<const SEATS: usize> Deadlines<SEATS> {
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             heap: Vec::new(),
             places: [0; SEATS],
@@ -25,13 +25,13 @@ impl<const SEATS: usize> Deadlines<SEATS> {
     }
 
     /// The seat whose moment comes first.
-    pub(crate) fn first(&self) -> Option<(Seat, Instant)> {
+    pub(in crate::relay) fn first(&self) -> Option<(Seat, Instant)> {
         let seat = *self.heap.first()?;
         Some((seat, self.moment(seat)))
     }
 
     /// Gives `seat` this moment, or none.
-    pub(crate) fn set(&mut self, seat: Seat, moment: Option<Instant>) {
+    pub(super) fn set(&mut self, seat: Seat, moment: Option<Instant>) {
         match moment {
             Some(moment) => {
                 let at = self.enter(seat, moment);
@@ -42,7 +42,7 @@ impl<const SEATS: usize> Deadlines<SEATS> {
     }
 
     /// Gives `seat` this moment, unless it has an earlier one.
-    pub(crate) fn advance(&mut self, seat: Seat, moment: Instant) {
+    pub(super) fn advance(&mut self, seat: Seat, moment: Instant) {
         if self.place(seat).is_none() || moment < self.moment(seat) {
             self.enter(seat, moment);
         }

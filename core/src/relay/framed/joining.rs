@@ -6,7 +6,7 @@ use super::secret;
 use super::window::Window;
 use super::{Framed, Last, write};
 use crate::relay::event::{Departure, Event, Farewell, Refusal};
-use crate::relay::peers::Seat;
+use crate::relay::seat::Seat;
 use crate::relay::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::framed::{

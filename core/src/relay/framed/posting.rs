@@ -2,11 +2,11 @@
 
 use super::{Last, write};
 use crate::relay::event::{Departure, Event, Refusal};
-use crate::relay::peers::Seat;
-use crate::relay::plain::Command;
 use crate::relay::ring::MESSAGE_MAX;
+use crate::relay::seat::Seat;
 use crate::relay::{Relay, Reply};
 use crate::time::Instant;
+use crate::wire::command::Command;
 use crate::wire::framed::{ENTRY_HEADER, Frame, Goodbye, Outcome, Post, Posted, Reason};
 use crate::wire::text::{LINE_MAX, SEPARATOR, clean, is_blank, is_plain_ascii};
 

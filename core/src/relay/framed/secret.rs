@@ -18,12 +18,12 @@ enum Use {
 }
 
 /// What a client at `source` must say to show that it receives there.
-pub(crate) fn cookie(key: &[u8; 16], now: Instant, source: &SocketAddr) -> [u8; 16] {
+pub(super) fn cookie(key: &[u8; 16], now: Instant, source: &SocketAddr) -> [u8; 16] {
     hashed(key, Use::Cookie, source, now.as_millis() / COOKIE_MS)
 }
 
 /// Whether a client at `source` was given this cookie lately.
-pub(crate) fn is_cookie(
+pub(super) fn is_cookie(
     key: &[u8; 16],
     now: Instant,
     source: &SocketAddr,
@@ -37,7 +37,7 @@ pub(crate) fn is_cookie(
 }
 
 /// A session for a client at `source` whose `id` no other has.
-pub(crate) fn session(key: &[u8; 16], source: &SocketAddr, nonce: u64, id: u32) -> u64 {
+pub(super) fn session(key: &[u8; 16], source: &SocketAddr, nonce: u64, id: u32) -> u64 {
     half(hashed(
         key,
         Use::Session,
@@ -47,7 +47,7 @@ pub(crate) fn session(key: &[u8; 16], source: &SocketAddr, nonce: u64, id: u32) 
 }
 
 /// An epoch; where the key is the same in each run, the first client's nonce makes the difference.
-pub(crate) fn epoch(key: &[u8; 16], source: &SocketAddr, nonce: u64) -> u32 {
+pub(super) fn epoch(key: &[u8; 16], source: &SocketAddr, nonce: u64) -> u32 {
     let [a, b, c, d, ..] = hashed(key, Use::Epoch, source, nonce);
     u32::from_be_bytes([a, b, c, d])
 }

@@ -26,10 +26,10 @@ const SAMPLE_MAX_MS: u16 = 10_000;
 
 /// What one datagram of lines holds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Segment {
+pub(in crate::relay) struct Segment {
     /// Bytes of its entries.
-    pub(crate) bytes: u16,
-    pub(crate) lines: u8,
+    pub(in crate::relay) bytes: u16,
+    pub(in crate::relay) lines: u8,
 }
 
 /// A datagram of lines that was sent and not yet acknowledged for good.
@@ -56,7 +56,7 @@ enum State {
 /// The lines between what a peer has acknowledged and what was sent to it, datagram by datagram,
 /// at most `WINDOW` of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Window<const WINDOW: usize> {
+pub(in crate::relay) struct Window<const WINDOW: usize> {
     /// Where the first flight starts, or the next one will.
     base: Cursor,
     /// The first line that the peer does not have, as it says; less than the base where lines
@@ -83,7 +83,7 @@ pub(crate) struct Window<const WINDOW: usize> {
 impl<const WINDOW: usize> Window<WINDOW> {
     /// Nothing is on its way yet; the peer has everything before `acked`, and lines between that and
     /// `base` were overwritten.
-    pub(crate) const fn new(acked: u64, base: Cursor) -> Self {
+    pub(super) const fn new(acked: u64, base: Cursor) -> Self {
         const {
             assert!(WINDOW > 0 && WINDOW < 256);
         }
@@ -112,17 +112,17 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// The first line that the peer does not have, as far as it has said.
-    pub(crate) const fn acked(&self) -> u64 {
+    pub(super) const fn acked(&self) -> u64 {
         self.acked
     }
 
     /// How many time-outs there were since something was last acknowledged.
-    pub(crate) const fn timeouts(&self) -> u8 {
+    pub(super) const fn timeouts(&self) -> u8 {
         self.timeouts
     }
 
     /// The first overwritten line that the peer must be told of now, and the first that is left.
-    pub(crate) fn gap(&self) -> Option<(u64, u64)> {
+    pub(in crate::relay) fn gap(&self) -> Option<(u64, u64)> {
         let is_due = self.has_gap() && self.gap_sent_at.is_none();
         is_due.then_some((self.acked, self.base.sequence))
     }
@@ -132,7 +132,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// The first datagram that must be sent again and may be now: where it starts and ends.
-    pub(crate) fn lost(&self) -> Option<(Cursor, Cursor)> {
+    pub(in crate::relay) fn lost(&self) -> Option<(Cursor, Cursor)> {
         let (start, flight) = self.first_lost()?;
         let may_be = self.underway < self.limit;
         may_be.then(|| (start, flight.end(start)))
@@ -147,7 +147,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// How many datagrams with new lines may be sent now; none while anything else comes first.
-    pub(crate) fn room(&self) -> usize {
+    pub(in crate::relay) fn room(&self) -> usize {
         if self.gap().is_some() || self.lost > 0 {
             return 0;
         }
@@ -165,7 +165,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// The next lines were sent for the first time, in these datagrams.
-    pub(crate) fn handle_sent(&mut self, now: u16, segments: &[Segment]) {
+    pub(in crate::relay) fn handle_sent(&mut self, now: u16, segments: &[Segment]) {
         for &Segment { bytes, lines } in segments {
             // there was room
             let pushed = self.flights.push(Flight {
@@ -179,7 +179,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// The flight that starts at this sequence number was sent again.
-    pub(crate) fn handle_resent(&mut self, now: u16, sequence: u64) {
+    pub(in crate::relay) fn handle_resent(&mut self, now: u16, sequence: u64) {
         if let Some(flight) = self.flight_at(sequence) {
             flight.state = State::Sent;
             flight.sent_at = now;
@@ -188,13 +188,13 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// The peer was told what was overwritten.
-    pub(crate) const fn handle_gap_sent(&mut self, now: u16) {
+    pub(in crate::relay) const fn handle_gap_sent(&mut self, now: u16) {
         self.gap_sent_at = Some(now);
     }
 
     /// The network did not take the lines `from..to` that were just sent. Those that are new and the
     /// last are forgotten, others count as lost.
-    pub(crate) fn handle_refused(&mut self, from: u64, to: u64, is_new: bool) {
+    pub(in crate::relay) fn handle_refused(&mut self, from: u64, to: u64, is_new: bool) {
         let mut is_last = is_new && self.end().sequence == to;
         while is_last && let Some((start, flight)) = self.starts().last() {
             is_last = flight.state == State::Sent && start.sequence >= from;
@@ -214,12 +214,12 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// The network did not take what says that lines were overwritten.
-    pub(crate) const fn handle_gap_refused(&mut self) {
+    pub(in crate::relay) const fn handle_gap_refused(&mut self) {
         self.gap_sent_at = None;
     }
 
     /// The peer says what it has; `now` is the clock whose times are echoed.
-    pub(crate) fn handle_ack(&mut self, now: u16, ack: &Ack) {
+    pub(super) fn handle_ack(&mut self, now: u16, ack: &Ack) {
         if let Some(echo) = ack.echo {
             self.sample(now.wrapping_sub(echo));
         }
@@ -241,7 +241,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
 
     /// The peer has all lines before `next`. Returns how many datagrams that were on their way are
     /// known to have arrived by that.
-    pub(crate) fn advance(&mut self, next: u64) -> u8 {
+    pub(super) fn advance(&mut self, next: u64) -> u8 {
         let next = next.min(self.end().sequence);
         if next <= self.acked {
             return 0;
@@ -303,7 +303,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// Time passed: returns whether something has been on its way for too long.
-    pub(crate) fn handle_timeout(&mut self, now: u16) -> bool {
+    pub(super) fn handle_timeout(&mut self, now: u16) -> bool {
         let rto = self.rto_ms();
         let is_over = |sent_at: u16| now.wrapping_sub(sent_at) >= rto;
         let mut is_late = false;
@@ -328,7 +328,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// In how many milliseconds something will have been on its way for too long; none if nothing is.
-    pub(crate) fn timeout_ms(&self, now: u16) -> Option<u16> {
+    pub(super) fn timeout_ms(&self, now: u16) -> Option<u16> {
         let rto = self.rto_ms();
         let sent = self
             .flights
@@ -342,7 +342,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
 
     /// Lines before `tail` are gone: if lines are lost of them, or were not sent yet, all of them are
     /// a gap now. Returns how many the peer is not known to have.
-    pub(crate) fn handle_overwritten(&mut self, tail: Cursor) -> u64 {
+    pub(super) fn handle_overwritten(&mut self, tail: Cursor) -> u64 {
         if self.base.offset >= tail.offset {
             return 0;
         }
@@ -379,12 +379,12 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// Where the oldest lines start that were sent and not acknowledged.
-    pub(crate) const fn base(&self) -> Cursor {
+    pub(super) const fn base(&self) -> Cursor {
         self.base
     }
 
     /// Forgets what is on its way: it will be sent again from `base` on.
-    pub(crate) fn restart(&mut self, base: Cursor) {
+    pub(super) fn restart(&mut self, base: Cursor) {
         self.base = base;
         self.flights.clear();
         self.recount();
@@ -395,7 +395,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// The peer has everything before `base`, all that is on its way included.
-    pub(crate) fn skip_to(&mut self, base: Cursor) {
+    pub(super) fn skip_to(&mut self, base: Cursor) {
         self.base = base;
         self.acked = self.acked.max(base.sequence);
         self.flights.clear();
@@ -405,7 +405,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// The place of the first line that must be sent again, if any.
-    pub(crate) fn oldest_lost(&self) -> Option<u64> {
+    pub(in crate::relay) fn oldest_lost(&self) -> Option<u64> {
         self.first_lost().map(|(start, _)| start.offset)
     }
 
@@ -419,7 +419,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// Behind the last line that was sent.
-    pub(crate) fn end(&self) -> Cursor {
+    pub(super) fn end(&self) -> Cursor {
         self.flights
             .iter()
             .fold(self.base, |start, flight| flight.end(start))
@@ -455,7 +455,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// In how many milliseconds what is sent now will have been on its way for too long.
-    pub(crate) fn rto_ms(&self) -> u16 {
+    pub(super) fn rto_ms(&self) -> u16 {
         let rto = self.rtt.map_or(RTO_FIRST_MS, |(smoothed, variation)| {
             variation.saturating_mul(4).saturating_add(smoothed.get())
         });

@@ -1,0 +1,257 @@
+//! Which lines there are, and who is due for them: appending to the ring, and moving peers between
+//! the lists of the queue.
+
+use heapless::String;
+
+use super::Relay;
+use super::peers::Peer;
+use super::queue::List;
+use super::ring::{Cursor, Kind};
+use super::seat::Seat;
+use crate::time::Instant;
+use crate::wire::text::NAME_MAX;
+
+/// The most bytes of an announcement: two names and a few words.
+const ANNOUNCEMENT_MAX: usize = 2 * NAME_MAX + 32;
+
+/// A newcomer is shown at most so many lines for each message of [`Config::history`]: the rest
+/// are announcements.
+const HISTORY_LINES_PER_MESSAGE: u64 = 4;
+
+/// The lines at the end of the ring that a newcomer is shown.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct History {
+    pub(super) start: Cursor,
+    /// How many of the lines are messages.
+    messages: u32,
+}
+
+impl History {
+    pub(super) const NONE: Self = Self {
+        start: Cursor {
+            sequence: 0,
+            offset: 0,
+        },
+        messages: 0,
+    };
+}
+
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
+    /// Appends an announcement of at most two names and a few words, unless there are too many
+    /// peers to announce anything.
+    pub(super) fn announce(
+        &mut self,
+        now: Instant,
+        peers: usize,
+        author: Option<Seat>,
+        words: &[&str],
+    ) {
+        if peers <= usize::from(self.config.announce_up_to) && !self.config.classic {
+            let mut line = String::<ANNOUNCEMENT_MAX>::new();
+            // they fit
+            let _ = words.iter().try_for_each(|word| line.push_str(word));
+            self.append(now, author, Kind::Announcement, 0, &line);
+        }
+    }
+
+    /// Appends a line, which makes everybody due who does not skip it.
+    ///
+    /// `name` is the number of its bytes that are the author's name.
+    pub(super) fn append(
+        &mut self,
+        now: Instant,
+        author: Option<Seat>,
+        kind: Kind,
+        name: usize,
+        line: &str,
+    ) {
+        self.make_room(line.len());
+        let before = self.ring.head();
+        if self.queue.front(List::Idle).is_some() {
+            self.note_owed(before.offset);
+        }
+        let id = author
+            .and_then(|seat| self.peers.peer(seat))
+            .map_or(0, |peer| peer.id.get());
+        self.ring
+            .append(id, now.as_seconds(), kind, name, line.as_bytes());
+        self.stats.lines += 1;
+        let echo = self.config.echo;
+        let mut spared = None;
+        if let Some(seat) = author.filter(|_| !echo)
+            && let Some(peer) = self.peers.peer_mut(seat)
+        {
+            peer.own = self.ring.head().sequence;
+            let is_spared = !peer.is_framed && peer.cursor == before && peer.missed == 0;
+            spared = Some(seat).filter(|_| is_spared);
+        }
+        if kind == Kind::Announcement && self.quiet > 0 {
+            self.make_due_unless_skipped(before);
+        } else {
+            if let Some(seat) = spared {
+                self.queue.unlink(Some(List::Idle), seat);
+            }
+            self.queue.all_due();
+            if let Some(seat) = spared {
+                self.queue.push_back(List::Idle, seat);
+            }
+        }
+        if let Some(peer) = spared.and_then(|seat| self.peers.peer_mut(seat)) {
+            peer.cursor = self.ring.head();
+        }
+        self.extend_history(kind);
+    }
+
+    /// Makes each idle peer due, or moves its cursor, as it wants to see the line at `cursor`.
+    fn make_due_unless_skipped(&mut self, cursor: Cursor) {
+        let Some(entry) = self.ring.entry(cursor) else {
+            return;
+        };
+        let echo = self.config.echo;
+        let mut next = self.queue.front(List::Idle);
+        while let Some(seat) = next {
+            next = self.queue.next(seat);
+            match self.peers.peer_mut(seat) {
+                Some(peer) if peer.skips(&entry, echo) => peer.cursor = entry.next,
+                _ => {
+                    self.queue.unlink(Some(List::Idle), seat);
+                    self.queue.push_back(List::Due, seat);
+                }
+            }
+        }
+    }
+
+    /// Overwrites as many lines as a line of `length` bytes needs, and counts who is owed them.
+    fn make_room(&mut self, length: usize) {
+        let before = self.ring.tail();
+        while let Some(oldest) = self.ring.evict_for(length) {
+            let History { start, messages } = &mut self.history;
+            if oldest.next.sequence > start.sequence {
+                *start = oldest.next;
+                *messages -= u32::from(oldest.kind == Kind::Message);
+            }
+        }
+        let tail = self.ring.tail();
+        if tail == before || self.owed.get() >= tail.offset {
+            return;
+        }
+        let mut next = self.queue.front(List::Due);
+        while let Some(seat) = next {
+            next = self.queue.next(seat);
+            if self
+                .peers
+                .peer(seat)
+                .is_some_and(|peer| self.owed_from(seat, peer) < tail.offset)
+            {
+                self.queue.unlink(Some(List::Due), seat);
+                self.settle(seat);
+            }
+        }
+        let due = self.queue.iter(List::Due);
+        let oldest = due
+            .filter_map(|seat| Some(self.owed_from(seat, self.peers.peer(seat)?)))
+            .min();
+        self.owed.set(oldest.unwrap_or(u64::MAX));
+    }
+
+    /// Lets the history end with the line that was just appended.
+    fn extend_history(&mut self, kind: Kind) {
+        let most = if self.config.classic {
+            0
+        } else {
+            u64::from(self.config.history)
+        };
+        let History { start, messages } = &mut self.history;
+        *messages += u32::from(kind == Kind::Message);
+        while let Some(entry) = self.ring.entry(*start) {
+            let lines = self.ring.head().sequence - start.sequence;
+            let is_message = entry.kind == Kind::Message;
+            if is_message
+                && u64::from(*messages) <= most
+                && lines <= most * HISTORY_LINES_PER_MESSAGE
+            {
+                return;
+            }
+            *messages -= u32::from(is_message);
+            *start = entry.next;
+        }
+    }
+
+    /// In which list a peer is, if it is in one.
+    pub(super) fn list(&self, seat: Seat, peer: &Peer) -> Option<List> {
+        let has_all = peer.cursor == self.ring.head();
+        let is_idle = if peer.is_framed {
+            let framed = self.sessions.framed(seat)?;
+            if framed.is_held {
+                return None;
+            }
+            has_all && framed.window.room() > 0
+        } else {
+            has_all && peer.missed == 0
+        };
+        Some(if is_idle { List::Idle } else { List::Due })
+    }
+
+    /// Where the oldest line is that a peer which is due is owed.
+    pub(super) fn owed_from(&self, seat: Seat, peer: &Peer) -> u64 {
+        let lost = self
+            .sessions
+            .framed(seat)
+            .filter(|_| peer.is_framed)
+            .and_then(|framed| framed.window.oldest_lost());
+        lost.unwrap_or(peer.cursor.offset)
+    }
+
+    /// Puts a peer that is in no list into the one where it belongs, behind all others.
+    pub(super) fn settle(&mut self, seat: Seat) {
+        if let Some(list) = self.catch_up(seat) {
+            self.queue.push_back(list, seat);
+        }
+    }
+
+    /// Puts a peer that was in `list`, and whose wishes have changed, where it belongs now.
+    pub(super) fn settle_again(&mut self, list: Option<List>, seat: Seat) {
+        self.queue.unlink(list, seat);
+        self.settle(seat);
+    }
+
+    /// Moves a peer's cursor to a line that is still there and that it does not skip.
+    ///
+    /// Returns where it belongs, if it can be sent anything.
+    pub(super) fn catch_up(&mut self, seat: Seat) -> Option<List> {
+        let tail = self.ring.tail();
+        let peer = self.peers.peer_mut(seat)?;
+        if peer.is_framed {
+            return self.catch_up_framed(seat);
+        }
+        if peer.cursor.sequence < tail.sequence {
+            let missed = tail.sequence - peer.cursor.sequence;
+            self.stats.missed += missed;
+            peer.cursor = tail;
+            if !self.config.classic {
+                peer.missed += missed;
+            }
+        }
+        while let Some(entry) = self.ring.entry(peer.cursor) {
+            if !peer.skips(&entry, self.config.echo) {
+                break;
+            }
+            peer.cursor = entry.next;
+        }
+        let offset = peer.cursor.offset;
+        if peer.cursor == self.ring.head() && peer.missed == 0 {
+            return Some(List::Idle);
+        }
+        self.note_owed(offset);
+        Some(List::Due)
+    }
+
+    /// A peer whose cursor is at `offset` is about to become due.
+    pub(super) fn note_owed(&mut self, offset: u64) {
+        let others = self
+            .queue
+            .front(List::Due)
+            .map_or(u64::MAX, |_| self.owed.get());
+        self.owed.set(others.min(offset));
+    }
+}

@@ -1,0 +1,226 @@
+//! Who gets a seat, under which name, and who loses one, in both dialects.
+
+use core::fmt::Write;
+use core::net::SocketAddr;
+use core::num::NonZeroU32;
+
+use heapless::String;
+
+use super::Relay;
+use super::config::is_unicast;
+use super::event::{Departed, Departure, Farewell, Refusal};
+use super::peers::{Peer, Suspicion};
+use super::seat::Seat;
+use crate::time::Instant;
+use crate::wire::framed::Goodbye;
+use crate::wire::text::{NAME_MAX, Name, repaired_name, whole_characters};
+
+/// So many numbers are tried one after the other to tell equal names apart; then it is any.
+const SMALL_NUMBERS: u32 = 9;
+
+/// What is said to a peer whose seat was given away.
+const GIVEN_AWAY: [&str; 2] = [
+    "* your seat was given away; say your name to come back",
+    "* your seat was given away; say your name to come back\n",
+];
+
+/// Somebody who just got a seat.
+pub(super) struct Newcomer {
+    pub(super) seat: Seat,
+    /// Whether the name is not the one that was asked for.
+    pub(super) changed: bool,
+    /// How many of the lines to come were said before.
+    pub(super) history: u64,
+    /// Who had to leave, if anybody.
+    pub(super) displaced: Option<Departed>,
+}
+
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
+    /// Why nobody at this address is served, if that is so.
+    pub(super) fn unserved(&self, source: SocketAddr) -> Option<Refusal> {
+        if !is_unicast(source.ip()) || source.port() == 0 {
+            return Some(Refusal::Source);
+        }
+        let is_served = self.config.open || self.config.is_local(source.ip());
+        (!is_served).then_some(Refusal::Foreign)
+    }
+
+    /// Gives somebody a seat, and announces it; the seat is in no list yet.
+    pub(super) fn take_seat(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        raw: &str,
+        newline: bool,
+        is_framed: bool,
+    ) -> Result<Newcomer, Refusal> {
+        let Some((name, mut changed)) = repaired_name(raw) else {
+            return Err(Refusal::Blank);
+        };
+        let displaced = match self.predecessor(source, &name) {
+            Some(seat) => self.leave(now, seat, Departure::Restarted),
+            None if self.peers.len() < self.seats() => None,
+            None => {
+                let seat = self.longest_silent(now).ok_or(Refusal::Full)?;
+                self.leave(now, seat, Departure::Displaced)
+            }
+        };
+        let id = self.next_id();
+        let name = if self.config.classic {
+            name
+        } else {
+            self.unique(name, None, id.get(), &mut changed)
+        };
+        let before = self.ring.head();
+        let words = ["* ", &name, " joined"];
+        self.announce(now, self.peers.len() + 1, None, &words);
+        let history = before.sequence.saturating_sub(self.history.start.sequence);
+        let peer = Peer {
+            id,
+            address: source,
+            name,
+            is_framed,
+            newline,
+            quiet: false,
+            cursor: if history > 0 {
+                self.history.start
+            } else {
+                self.ring.head()
+            },
+            own: 0,
+            missed: 0,
+            heard: now,
+            tell_at: Instant::default(),
+            suspicion: Suspicion::default(),
+        };
+        let seat = self.peers.insert(peer).ok_or(Refusal::Full)?;
+        self.stats.joined += 1;
+        Ok(Newcomer {
+            seat,
+            changed,
+            history,
+            displaced,
+        })
+    }
+
+    /// The seat that a newcomer has had before: the one at its address, or that of a peer with its
+    /// name at the same host that seems to be gone, because the client was restarted.
+    fn predecessor(&self, source: SocketAddr, name: &str) -> Option<Seat> {
+        if let Some(seat) = self.peers.find(&source) {
+            return Some(seat);
+        }
+        let seat = self
+            .peers
+            .find_name(name)
+            .filter(|_| !self.config.classic)?;
+        let peer = self.peers.peer(seat)?;
+        let is_gone = peer.suspicion.is_suspect || self.sessions.is_parked(seat);
+        let is_same = peer.address.ip() == source.ip();
+        (is_gone && is_same).then_some(seat)
+    }
+
+    /// The peer that has been silent for longest, if that is long enough to take its seat. One that
+    /// does not answer is the first to go.
+    fn longest_silent(&mut self, now: Instant) -> Option<Seat> {
+        if now <= self.full_until {
+            return None;
+        }
+        let order = |(seat, peer): &(Seat, &Peer)| (!self.sessions.is_parked(*seat), peer.heard);
+        let (seat, peer) = self.peers.iter().min_by_key(order)?;
+        let heard = peer.heard;
+        if self.sessions.is_parked(seat) || now.since(heard) > self.config.idle {
+            return Some(seat);
+        }
+        self.full_until = heard.after(self.config.idle);
+        None
+    }
+
+    /// `name`, or with `~2`, `~3` and so on the first that nobody but `own` has.
+    ///
+    /// Where the small numbers are taken the search goes on at `number`, which is different for
+    /// each join: a room full of equal names costs no more than a room of different ones.
+    pub(super) fn unique(
+        &self,
+        name: Name,
+        own: Option<Seat>,
+        number: u32,
+        changed: &mut bool,
+    ) -> Name {
+        let is_taken = |name: &str| {
+            self.peers
+                .find_name(name)
+                .is_some_and(|seat| Some(seat) != own)
+        };
+        if !is_taken(&name) {
+            return name;
+        }
+        *changed = true;
+        let large = number.max(SMALL_NUMBERS + 1);
+        let mut candidate = name.clone();
+        let numbers = (2..=SMALL_NUMBERS)
+            .chain(large..=u32::MAX)
+            .chain(SMALL_NUMBERS + 1..large);
+        // a number for each peer is enough
+        for number in numbers.take(PEERS) {
+            let mut suffix = String::<11>::new();
+            // ten digits at most
+            let _ = write!(suffix, "~{number}");
+            candidate.clear();
+            let kept = whole_characters(&name, NAME_MAX - suffix.len());
+            let _ = candidate
+                .push_str(kept)
+                .and_then(|()| candidate.push_str(&suffix));
+            if !is_taken(&candidate) {
+                break;
+            }
+        }
+        candidate
+    }
+
+    /// Takes a peer out of the room and tells the others.
+    pub(super) fn leave(&mut self, now: Instant, seat: Seat, why: Departure) -> Option<Departed> {
+        let list = self.list(seat, self.peers.peer(seat)?);
+        self.queue.unlink(list, seat);
+        let peer = self.peers.remove(seat)?;
+        let session = self.sessions.remove(seat);
+        self.quiet -= u16::from(peer.quiet);
+        self.stats.left += 1;
+        let mut farewell = Farewell::NOTHING;
+        match why {
+            Departure::Displaced => {
+                self.stats.displaced += 1;
+                farewell = match session {
+                    Some(session) => Farewell::bye(session, Goodbye::GivenAway),
+                    None if self.config.classic => Farewell::NOTHING,
+                    None => Farewell::Text(GIVEN_AWAY[usize::from(peer.newline)]),
+                };
+            }
+            Departure::Restarted => self.stats.restarted += 1,
+            Departure::Quit | Departure::Unreachable => {}
+        }
+        if why != Departure::Restarted {
+            let words = ["* ", &peer.name, " left (", why.as_str(), ")"];
+            // those who read that it joined read that it left
+            self.announce(now, self.peers.len() + 1, None, &words);
+        }
+        Some(Departed {
+            seat,
+            address: peer.address,
+            name: peer.name,
+            why,
+            farewell,
+        })
+    }
+
+    /// How many peers may be there.
+    pub(super) fn seats(&self) -> usize {
+        PEERS.min(usize::from(self.config.seats))
+    }
+
+    /// An id that no line in the ring has, short of four billion joins.
+    pub(super) fn next_id(&mut self) -> NonZeroU32 {
+        let id = NonZeroU32::new(self.last_id.wrapping_add(1)).unwrap_or(NonZeroU32::MIN);
+        self.last_id = id.get();
+        id
+    }
+}
