@@ -297,7 +297,7 @@ pub const ROWS: &[Row] = &[
     Row {
         bug: "PaddingShown",
         found_by: Framed,
-        file: "core/src/wire/framed.rs",
+        file: "core/src/wire/framed/bytes.rs",
         text: "let length = usize::from(rest.u16()?); if length == 0 {",
         replacement: r#"let length = usize::from(rest.u16()?); if length == 0 { if PLANTED { *self = rest; return Some(Some(Entry { author: 0, at: 0, flags: 2, name: 0, line: "" })); }"#,
     },

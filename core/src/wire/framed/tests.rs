@@ -7,6 +7,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
+use crate::wire::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX};
 
 const SESSION: Session = Session(0x5E55_1011_A5EC_0E71);
 const SESSION_BYTES: &[u8] = b"\x5E\x55\x10\x11\xA5\xEC\x0E\x71";

@@ -7,7 +7,7 @@ use proptest::collection::vec as vec_of;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::{encoded, entry, joined};
+use super::{DATAGRAM_MAX, encoded, entry, joined};
 use crate::wire::framed::*;
 
 /// What frames are made of.
