@@ -2,6 +2,7 @@
 
 mod conversation;
 mod dialect;
+mod event;
 mod framed;
 mod plain;
 mod ports;

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Instant, SystemTime};
 
 use super::dialect::{Dialect, End, Speaker};
+use super::event::Event;
 use super::framed::Framed;
 use super::plain::outbox::Line;
 use super::plain::{Server, Session};
@@ -23,23 +24,6 @@ const INPUT_MAX: usize = 256;
 
 /// A relay that knows frames and yet did not answer any is given so many more chances.
 const CHANCES: u8 = 2;
-
-/// Something happened.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// A datagram arrived at the port of this number.
-    Datagram(usize, Vec<u8>),
-    /// The port of this number reported an error.
-    Network(usize, io::Error),
-    /// A line was typed or read.
-    Line(String),
-    /// The reader of lines has something to say.
-    Status(String),
-    /// There are no more lines.
-    EndOfInput,
-    /// It is time to go: a signal, or nobody reads the output any more.
-    Leave,
-}
 
 /// Where lines are shown.
 pub(super) trait Output {

@@ -10,7 +10,7 @@ use std::thread;
 
 use kilochat_core::Path;
 
-use super::conversation::Event;
+use super::event::Event;
 use crate::port::{self, Port};
 
 /// The most datagrams that wait to be shown; then the socket's own buffer fills.

@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::conversation::{Choice, Conversation, Event, Output, Plan};
+use super::conversation::{Choice, Conversation, Output, Plan};
 use super::dialect::Speaker;
+use super::event::Event;
 use super::plain::wire;
 use super::screen::lines;
 use super::screen::output::{Kind, Shown};

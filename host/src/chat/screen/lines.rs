@@ -10,7 +10,8 @@ use jiff::{Timestamp, Zoned};
 
 use super::output::{Format, Kind, Shown, columns};
 use crate::Error;
-use crate::chat::conversation::{Conversation, Event, Output};
+use crate::chat::conversation::{Conversation, Output};
+use crate::chat::event::Event;
 use crate::signals::{self, Place};
 
 /// A line of input that is longer is said in parts.

@@ -20,7 +20,8 @@ use rustyline::{
 
 use super::output::{Format, Kind, Shown, columns};
 use crate::Error;
-use crate::chat::conversation::{Conversation, Event, Output};
+use crate::chat::conversation::{Conversation, Output};
+use crate::chat::event::Event;
 use crate::signals::{self, Place};
 
 /// What stands before the line that is typed.

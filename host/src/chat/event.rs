@@ -1,0 +1,20 @@
+//! What happens around a conversation, as its threads report it.
+
+use std::io;
+
+/// Something happened.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A datagram arrived at the port of this number.
+    Datagram(usize, Vec<u8>),
+    /// The port of this number reported an error.
+    Network(usize, io::Error),
+    /// A line was typed or read.
+    Line(String),
+    /// The reader of lines has something to say.
+    Status(String),
+    /// There are no more lines.
+    EndOfInput,
+    /// It is time to go: a signal, or nobody reads the output any more.
+    Leave,
+}
