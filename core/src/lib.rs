@@ -44,7 +44,7 @@
 //!     let payload = fanout.payload();
 //!     for delivery in fanout {
 //!         if !send(delivery.address, payload) {
-//!             relay.refused(delivery); // the network would block: wait until it does not
+//!             relay.handle_refused(delivery); // the network would block: wait until it does not
 //!             break 'fanouts;
 //!         }
 //!     }

@@ -166,12 +166,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if why == Unreachable::Path {
             return None;
         }
-        let is_burst = suspicion.reports > 0 && now.since(suspicion.reported) < REPORT_INTERVAL;
+        let is_burst = suspicion.reports > 0 && now.since(peer.reported) < REPORT_INTERVAL;
         if is_burst {
             return None;
         }
         suspicion.reports += 1;
-        suspicion.reported = now;
+        peer.reported = now;
         if suspicion.reports >= REPORTS_MAX {
             return self.leave(now, seat, Departure::Unreachable);
         }
@@ -197,7 +197,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             if peer.suspicion.reports == 0 {
                 continue;
             }
-            let expiry = peer.suspicion.reported.after(self.config.idle);
+            let expiry = peer.reported.after(self.config.idle);
             if now >= expiry {
                 over = Some(seat);
                 break;
@@ -265,6 +265,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             suspect: peer.suspicion.is_suspect,
             framed: peer.is_framed,
             parked: self.sessions.is_parked(seat),
+            blocked: peer.is_blocked,
             owed: self.ring.head().sequence - peer.cursor.sequence,
         }
     }
@@ -295,6 +296,8 @@ pub struct PeerInfo<'a> {
     pub framed: bool,
     /// Whether it speaks in frames and does not answer.
     pub parked: bool,
+    /// Whether the way to it takes nothing now.
+    pub blocked: bool,
     /// How many lines it has not been offered yet, those that it will skip included.
     pub owed: u64,
 }

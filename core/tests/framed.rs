@@ -801,7 +801,9 @@ fn what_the_network_refuses_is_offered_again_with_more() {
         .unwrap()
         .collect();
     room.datagram(3, b"two");
-    room.relay.refused(refused[0]);
+    room.relay.handle_refused(refused[0]);
+    assert_eq!(room.flush(), []);
+    room.relay.handle_writable(refused[0].seat);
     assert_eq!(room.flush(), [data(0, &["eve : one", "eve : two"], &[1])]);
     // something sent again that is refused stays due
     room.sleep(1000);
@@ -811,7 +813,8 @@ fn what_the_network_refuses_is_offered_again_with_more() {
         .unwrap()
         .collect();
     assert_eq!(room.flush(), []);
-    room.relay.refused(again[0]);
+    room.relay.handle_refused(again[0]);
+    room.relay.handle_writable(again[0].seat);
     assert_eq!(room.flush(), [data(0, &["eve : one", "eve : two"], &[1])]);
     assert_eq!(room.relay.stats().deferred, 2);
 }
@@ -842,7 +845,8 @@ fn a_long_buffer_takes_several_datagrams_for_those_who_are_behind() {
     let deliveries: Vec<Delivery> = fanout.collect();
     assert_eq!(deliveries.len(), 2);
     // what the network does not take is sent again
-    room.relay.refused(deliveries[1]);
+    room.relay.handle_refused(deliveries[1]);
+    room.relay.handle_writable(deliveries[1].seat);
     let again: Vec<_> = room.flush().into_iter().map(|(_, ports)| ports).collect();
     assert_eq!(again, [[2], [2]]);
     // ... and one whose window has no room for both gets one

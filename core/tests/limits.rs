@@ -208,6 +208,8 @@ enum Step {
     Unreachable(Unreachable),
     Send(usize),
     GiveBack,
+    Block,
+    Unblock,
     Timeout,
     Stop,
 }
@@ -236,6 +238,8 @@ fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
         1 => Just(Step::Unreachable(Unreachable::Path)),
         2 => (0_usize..8).prop_map(Step::Send),
         1 => Just(Step::GiveBack),
+        1 => Just(Step::Block),
+        1 => Just(Step::Unblock),
         1 => Just(Step::Timeout),
         1 => Just(Step::Stop),
     ];
@@ -270,7 +274,9 @@ proptest! {
                     }
                 }
                 // in the wrong order, late, and more than once
-                Step::GiveBack => deliveries.iter().for_each(|delivery| relay.refused(*delivery)),
+                Step::GiveBack => deliveries.iter().for_each(|delivery| relay.handle_refused(*delivery)),
+                Step::Block => seats.iter().for_each(|seat| relay.handle_blocked(*seat)),
+                Step::Unblock => seats.iter().for_each(|seat| relay.handle_writable(*seat)),
                 Step::Timeout => while relay.handle_timeout(now).is_some() {},
                 Step::Stop => relay.stop(now),
             }

@@ -153,7 +153,7 @@ fn a_newcomer_reads_the_history_and_then_its_own_join() {
 }
 
 #[test]
-fn a_refused_fanout_is_offered_again_with_what_came_since() {
+fn a_peer_whose_way_blocks_gets_later_what_came_since_and_holds_nobody_up() {
     let mut room = Room::new(Config {
         announce_up_to: 0,
         history: 0,
@@ -167,10 +167,66 @@ fn a_refused_fanout_is_offered_again_with_what_came_since() {
     let mut fanout = room.relay.poll_fanout(room.now, &mut buffer).unwrap();
     let delivery = fanout.next().unwrap();
     assert_eq!(delivery.address.port(), 2);
-    room.relay.refused(delivery);
-    room.say(1, "two");
-    assert_eq!(room.flush(), [due("a : one\na : two", &[2, 3])]);
+    room.relay.handle_refused(delivery);
+    assert!(room.relay.peer(delivery.seat).unwrap().blocked);
+    assert_eq!(room.flush(), [due("a : one", &[3])]);
+    for text in ["two", "three"] {
+        room.say(1, text);
+        assert_eq!(room.flush(), [due(&format!("a : {text}"), &[3])]);
+    }
+    room.relay.handle_writable(delivery.seat);
+    assert_eq!(room.flush(), [due("a : one\na : two\na : three", &[2])]);
     assert_eq!(room.relay.stats().deferred, 1);
+}
+
+#[test]
+fn a_blocked_peer_makes_nobody_wait_for_it_and_is_told_what_it_lost() {
+    let mut room = Room::new(Config {
+        announce_up_to: 0,
+        history: 0,
+        ..Config::default()
+    });
+    for (port, name) in [(1, "a"), (2, "b"), (3, "c")] {
+        room.say(port, name);
+    }
+    let seat = room.relay.find(&Room::source(2)).unwrap();
+    room.relay.handle_blocked(seat);
+    let line = format!("a : {}", "x".repeat(500));
+    for _ in 0..5 {
+        assert!(room.relay.can_receive());
+        room.say(1, "x".repeat(500)); // 4 such lines fill the ring, less a few bytes
+        assert_eq!(room.flush(), [due(&line, &[3])]);
+    }
+    room.relay.handle_writable(seat);
+    let first = format!("* 2 lines lost\n{line}");
+    assert_eq!(
+        room.flush(),
+        [due(&first, &[2]), due(&format!("{line}\n{line}"), &[2])]
+    );
+    assert_eq!(room.relay.stats().missed, 2);
+}
+
+#[test]
+fn a_blocked_author_does_not_get_its_own_lines_later() {
+    let mut room = Room::new(Config {
+        announce_up_to: 0,
+        history: 0,
+        ..Config::default()
+    });
+    room.say(1, "a");
+    room.say(2, "b");
+    let seat = room.relay.find(&Room::source(1)).unwrap();
+    room.relay.handle_blocked(seat);
+    room.say(1, "mine");
+    room.say(2, "theirs");
+    assert_eq!(room.flush(), [due("a : mine", &[2])]);
+    room.relay.handle_writable(seat);
+    assert_eq!(room.flush(), [due("b : theirs", &[1])]);
+    // a second call, and one about a peer that never was blocked, change nothing
+    room.relay.handle_writable(seat);
+    room.relay
+        .handle_writable(room.relay.find(&Room::source(2)).unwrap());
+    assert_eq!(room.flush(), []);
 }
 
 #[test]
@@ -231,9 +287,11 @@ fn what_was_overwritten_in_the_hands_of_a_driver_is_counted_once() {
         in_hand.extend(fanout);
     }
     (0..4).for_each(|_| drop(room.say(1, &text)));
+    let seat = in_hand[0].seat;
     for delivery in in_hand.into_iter().rev() {
-        room.relay.refused(delivery);
+        room.relay.handle_refused(delivery);
     }
+    room.relay.handle_writable(seat);
     let line = format!("a : {text}");
     let first = format!("* 4 lines lost\n{line}");
     assert_eq!(

@@ -77,7 +77,7 @@ use core::time::Duration;
 
 use heapless::Vec;
 use kilochat_core::{
-    DATAGRAM_MAX, Departed, Event, Expired, Instant, NETWORKS_MAX, Network, Relay, Reply,
+    DATAGRAM_MAX, Departed, Event, Expired, Instant, NETWORKS_MAX, Network, Relay, Reply, Seat,
 };
 
 pub use config::{
@@ -136,6 +136,8 @@ pub struct Node<D: phy::Device, const PEERS: usize, const RING: usize, const WIN
     port: u16,
     /// When the stack has something to do at the latest, if no frame comes.
     maintain_at: Instant,
+    /// The peer whose datagram the device did not take.
+    blocked: Option<Seat>,
     /// When a refusal may be logged again, and how many were not.
     refusals: (Instant, u32),
     /// The addresses as they were last told to the relay and the log.
@@ -200,6 +202,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
             stats: Stats::default(),
             port: config.port,
             maintain_at: now,
+            blocked: None,
             refusals: (now, 0),
             networks: Vec::new(),
             #[cfg(feature = "ipv4")]
@@ -466,6 +469,9 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
 
     /// Sends what is due; returns false if the device takes no more.
     fn send(&mut self, now: Instant) -> bool {
+        if let Some(seat) = self.blocked.take() {
+            self.relay.handle_writable(seat);
+        }
         let mut buffer = [0; DATAGRAM_MAX];
         while let Some(fanout) = self.relay.poll_fanout(now, &mut buffer) {
             let payload = fanout.payload();
@@ -476,7 +482,8 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
                 };
                 let ports = (self.port, to.port());
                 if !self.stack.send(now, route, ports, to.ip(), payload) {
-                    self.relay.refused(delivery);
+                    self.relay.handle_refused(delivery);
+                    self.blocked = Some(delivery.seat);
                     return false;
                 }
                 log!(trace, "{=usize} bytes to {}", payload.len(), to);

@@ -292,6 +292,7 @@ impl Oracle {
                 member.reader.quiet = quiet;
                 member.was_quiet |= quiet;
                 if let (true, Some(member)) = (is_new, self.members.get_mut(&seat)) {
+                    self.tally.missed += member.reader.catch_up(&self.log);
                     member.reader.skip(&self.log);
                 }
                 (Seen::Quiet, dialect::quiet(quiet))

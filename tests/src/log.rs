@@ -170,13 +170,14 @@ impl Reader {
             self.skip(log);
             return lost;
         }
-        // what was overwritten behind them is counted already
+        // what was overwritten behind them is counted already, unless it could not be sent anyway
+        let behind = self.catch_up(log);
         let lost = lines.len() as u64;
         if !self.classic {
             self.lost += lost;
         }
         self.skip(log);
-        lost
+        lost + behind
     }
 
     /// What a peer that is not quiet gets at this place, if that holds nothing to be hidden: two

@@ -60,6 +60,8 @@ pub(crate) struct Member {
     pub(crate) got: Vec<Vec<u8>>,
     /// Deliveries that are neither sent nor refused yet.
     pub(crate) in_hand: usize,
+    /// Whether the way to it takes nothing.
+    pub(crate) is_blocked: bool,
 }
 
 /// A delivery that was taken: to be [sent](Oracle::sent) or [refused](Oracle::refused).
@@ -116,6 +118,9 @@ impl Oracle {
                 "{to} is no peer and is offered {text:?}"
             )));
         };
+        check(!member.is_blocked, || {
+            format!("the way to {to} is blocked and it is offered {text:?}")
+        })?;
         let Some(mut due) = member.reader.due(&self.log) else {
             return Err(Violation(format!(
                 "{} has everything and is offered {text:?}",
@@ -176,7 +181,7 @@ impl Oracle {
         }
     }
 
-    /// The network would block: it was given back with `Relay::refused`, after all later ones.
+    /// The way would block: it was given back with `Relay::handle_refused`, after all later ones.
     pub fn refused(&mut self, offer: &Offer) {
         let Some(member) = self
             .members
@@ -187,6 +192,7 @@ impl Oracle {
             return;
         };
         member.in_hand -= 1;
+        member.is_blocked = true;
         let reader = &mut member.reader;
         self.tally.deferred += 1;
         self.counts.saw(Seen::Deferred);
@@ -195,6 +201,19 @@ impl Oracle {
         if missed > 0 {
             self.counts.saw(Seen::DeferredAfterOverrun);
         }
+    }
+
+    /// `Relay::handle_blocked` was called, or `handle_writable`.
+    pub fn blocked(&mut self, seat: Seat, is_blocked: bool) {
+        let Some(member) = self.members.get_mut(&seat.index()) else {
+            return;
+        };
+        if member.is_blocked == is_blocked {
+            return;
+        }
+        member.is_blocked = is_blocked;
+        self.tally.missed += member.reader.catch_up(&self.log);
+        member.reader.skip(&self.log);
     }
 
     /// `poll_fanout` returned none and every delivery was taken.
@@ -206,7 +225,7 @@ impl Oracle {
         let owed = self
             .members
             .values()
-            .find(|member| member.reader.is_due(&self.log));
+            .find(|member| !member.is_blocked && member.reader.is_due(&self.log));
         match owed {
             None => Ok(()),
             Some(member) => Err(Violation(format!(
@@ -221,12 +240,15 @@ impl Oracle {
     ///
     /// # Errors
     ///
-    /// It is not false exactly while one more message could overwrite what a peer that nobody
-    /// suspects is owed.
+    /// It is not false exactly while one more message could overwrite what a peer is owed that
+    /// nobody suspects and that is not blocked.
     pub fn can_receive(&self, answer: bool) -> Verdict {
         let held_up = self.members.values().find(|member| {
             let reader = &member.reader;
-            !member.suspect && reader.is_due(&self.log) && self.log.is_endangered(reader.next)
+            !member.suspect
+                && !member.is_blocked
+                && reader.is_due(&self.log)
+                && self.log.is_endangered(reader.next)
         });
         check(answer == held_up.is_none(), || match held_up {
             Some(member) => format!("can_receive, but {} would lose a line", member.name),
@@ -348,6 +370,9 @@ impl Oracle {
         let head = self.log.head();
         self.log.make_room(text.len());
         for member in self.members.values_mut() {
+            if member.is_blocked {
+                continue;
+            }
             let missed = member.reader.catch_up(&self.log);
             self.tally.missed += missed;
             if missed > 0 {
@@ -361,6 +386,9 @@ impl Oracle {
         }
         self.log.push(text, author, kind);
         for member in self.members.values_mut() {
+            if member.is_blocked {
+                continue;
+            }
             let reader = &mut member.reader;
             if reader.next == head && reader.lost == 0 {
                 reader.skip(&self.log);

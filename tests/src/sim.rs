@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use fastrand::Rng;
-use kilochat_core::{Delivery, Instant, Relay, Unreachable};
+use kilochat_core::{Delivery, Instant, Relay, Seat, Unreachable};
 
 use crate::inputs::{self, chance, pick};
 use crate::oracle::{Offer, Oracle};
@@ -147,6 +147,8 @@ struct World<const PEERS: usize, const RING: usize> {
     arrivals: Vec<Arrival>,
     reports: Vec<Report>,
     in_hand: Vec<(Delivery, Offer)>,
+    /// Who is not sent anything until the driver tries again.
+    blocked: Vec<Seat>,
     trace: Option<VecDeque<String>>,
 }
 
@@ -192,6 +194,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
             arrivals: Vec::new(),
             reports: Vec::new(),
             in_hand: Vec::new(),
+            blocked: Vec::new(),
             trace: is_traced.then(VecDeque::new),
             random,
         }
@@ -391,6 +394,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         *self.relay = Relay::new();
         self.relay.configure(config.clone());
         self.in_hand.clear();
+        self.blocked.clear();
         let oracle = core::mem::replace(&mut self.oracle, Oracle::new(config, PEERS, RING));
         self.counts.add(&oracle.counts);
         self.saw(Seen::RelayRestarted);

@@ -186,7 +186,9 @@ impl World {
         let deliveries: Vec<Delivery> = fanout.collect();
         for delivery in deliveries.into_iter().rev() {
             if !is_taken {
-                self.relay.refused(delivery);
+                let seat = delivery.seat;
+                self.relay.handle_refused(delivery);
+                self.relay.handle_writable(seat);
             } else if delivery.address == plain() {
                 self.read_plain(&payload);
             } else {

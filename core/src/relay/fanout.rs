@@ -22,7 +22,8 @@ const SEGMENTS_MAX: usize = 16;
 /// One datagram, and an iterator over everyone it is for.
 ///
 /// Each [`Delivery`] that is taken counts as sent and moves the peer's cursor; one that is not
-/// taken stays due. If the network would block, give it back with [`Relay::refused`].
+/// taken stays due. If the way to that peer would block, give it back with
+/// [`Relay::handle_refused`].
 #[derive(Debug)]
 pub struct Fanout<'relay, 'buffer, const PEERS: usize, const RING: usize, const WINDOW: usize> {
     relay: &'relay mut Relay<PEERS, RING, WINDOW>,
@@ -105,11 +106,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         })
     }
 
-    /// The network would block: the peer is offered the same lines again, possibly with more.
+    /// The way to a peer would block: the peer gets the same lines, possibly with more, after
+    /// [`handle_writable`](Self::handle_writable), and until then it holds nobody up. Lines that are
+    /// overwritten meanwhile are counted as lost.
     ///
-    /// Several deliveries are given back in the reverse order in which they were taken. Datagrams
-    /// may be handled in between: what they overwrote is counted as lost.
-    pub fn refused(&mut self, delivery: Delivery) {
+    /// Several deliveries to one peer are given back in the reverse order in which they were taken.
+    /// Datagrams may be handled in between. A driver with one way out to all peers can instead leave
+    /// a fan-out before it takes the next delivery: what is not taken stays due.
+    pub fn handle_refused(&mut self, delivery: Delivery) {
         let Some(peer) = self
             .peers
             .peer(delivery.seat)
@@ -130,10 +134,38 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             }
             (_, None) | (What::Lines, _) => self.take_back_lines(&delivery),
         }
-        match self.catch_up(delivery.seat) {
-            Some(List::Due) => self.queue.push_front(List::Due, delivery.seat),
-            Some(List::Idle) => self.queue.push_back(List::Idle, delivery.seat),
-            None => {}
+        self.set_blocked(delivery.seat, true);
+        self.settle(delivery.seat);
+    }
+
+    /// Nothing shall be sent to a peer for now, because the way to it takes nothing, or should not be
+    /// given more yet. It has no deliveries until [`handle_writable`](Self::handle_writable).
+    pub fn handle_blocked(&mut self, seat: Seat) {
+        self.change_blocked(seat, true);
+    }
+
+    /// The way to a peer may take datagrams again. Calling it for any other peer does nothing.
+    pub fn handle_writable(&mut self, seat: Seat) {
+        self.change_blocked(seat, false);
+    }
+
+    fn change_blocked(&mut self, seat: Seat, is_blocked: bool) {
+        let Some(peer) = self
+            .peers
+            .peer(seat)
+            .filter(|peer| peer.is_blocked != is_blocked)
+        else {
+            return;
+        };
+        let list = self.list(seat, peer);
+        self.queue.unlink(list, seat);
+        self.set_blocked(seat, is_blocked);
+        self.settle(seat);
+    }
+
+    fn set_blocked(&mut self, seat: Seat, is_blocked: bool) {
+        if let Some(peer) = self.peers.peer_mut(seat) {
+            peer.is_blocked = is_blocked;
         }
     }
 
@@ -156,7 +188,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     ///
     /// It may not while one more message would overwrite a line that a peer is still owed; then
     /// [`poll_fanout`](Self::poll_fanout) has something to send. Peers that the network reported
-    /// unreachable hold nothing up.
+    /// unreachable, and those to whom the way is blocked, hold nothing up.
     pub fn can_receive(&self) -> bool {
         let endangered = self.ring.endangered();
         if self.queue.front(List::Due).is_none() || self.owed.get() >= endangered {

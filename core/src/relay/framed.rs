@@ -342,7 +342,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let window = &mut framed.window;
         self.stats.missed += window.handle_overwritten(tail);
         peer.cursor = window.end();
-        let list = if framed.is_parked {
+        let list = if peer.is_blocked || framed.is_parked {
             None
         } else if window.gap().is_some() || window.lost().is_some() {
             Some(List::Due)

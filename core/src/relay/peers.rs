@@ -24,6 +24,8 @@ pub(super) struct Peer {
     pub(super) newline: bool,
     /// Whether the peer does not want announcements.
     pub(super) quiet: bool,
+    /// Whether the way to the peer takes nothing now: then it is in no list.
+    pub(super) is_blocked: bool,
     /// The next line that the peer may be owed.
     pub(super) cursor: Cursor,
     /// The sequence number behind the peer's last own line.
@@ -35,6 +37,8 @@ pub(super) struct Peer {
     /// Not before this is it told again that a datagram was not text.
     pub(super) tell_at: Instant,
     pub(super) suspicion: Suspicion,
+    /// When the last report came that counted, if any did.
+    pub(super) reported: Instant,
 }
 
 impl Peer {
@@ -53,8 +57,6 @@ pub(super) struct Suspicion {
     pub(super) is_suspect: bool,
     /// How many reports that counted said that nobody listens at its port.
     pub(super) reports: u8,
-    /// When the last of them came, if any did.
-    pub(super) reported: Instant,
 }
 
 /// All peers, at most `SEATS`.
@@ -202,12 +204,14 @@ mod tests {
             is_framed: false,
             newline: false,
             quiet: false,
+            is_blocked: false,
             cursor: Cursor::default(),
             own: 0,
             missed: 0,
             heard: Instant::default(),
             tell_at: Instant::default(),
             suspicion: Suspicion::default(),
+            reported: Instant::default(),
         }
     }
 

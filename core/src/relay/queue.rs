@@ -79,21 +79,6 @@ impl<const SEATS: usize> Queue<SEATS> {
         }
     }
 
-    pub(super) fn push_front(&mut self, list: List, seat: Seat) {
-        let front = self.ends(list).front.replace(seat);
-        self.set(
-            seat,
-            Links {
-                previous: None,
-                next: front,
-            },
-        );
-        match front {
-            Some(front) => self.set_previous(front, Some(seat)),
-            None => self.ends(list).back = Some(seat),
-        }
-    }
-
     /// Takes `seat` out of `list`, in which it must be; with none it is in no list.
     pub(super) fn unlink(&mut self, list: Option<List>, seat: Seat) {
         let (Some(list), Some(&Links { previous, next })) = (list, self.links.get(seat.index()))
@@ -175,14 +160,12 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Back(bool, usize),
-        Front(bool, usize),
         AllDue,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             4 => (any::<bool>(), 0..SEATS).prop_map(|(due, seat)| Step::Back(due, seat)),
-            4 => (any::<bool>(), 0..SEATS).prop_map(|(due, seat)| Step::Front(due, seat)),
             1 => Just(Step::AllDue),
         ];
         proptest::collection::vec(step, 0..60)
@@ -196,7 +179,7 @@ mod tests {
             let mut model = [VecDeque::new(), VecDeque::new()];
             for step in steps {
                 // a seat that is in a list already is moved
-                if let Step::Back(_, seat) | Step::Front(_, seat) = step {
+                if let Step::Back(_, seat) = step {
                     let seat = Seat::from_index(seat).unwrap();
                     for (list, members) in lists.into_iter().zip(&mut model) {
                         if members.contains(&seat) {
@@ -210,11 +193,6 @@ mod tests {
                         let seat = Seat::from_index(seat).unwrap();
                         queue.push_back(lists[usize::from(due)], seat);
                         model[usize::from(due)].push_back(seat);
-                    }
-                    Step::Front(due, seat) => {
-                        let seat = Seat::from_index(seat).unwrap();
-                        queue.push_front(lists[usize::from(due)], seat);
-                        model[usize::from(due)].push_front(seat);
                     }
                     Step::AllDue => {
                         queue.all_due();

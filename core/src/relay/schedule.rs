@@ -82,7 +82,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             && let Some(peer) = self.peers.peer_mut(seat)
         {
             peer.own = self.ring.head().sequence;
-            let is_spared = !peer.is_framed && peer.cursor == before && peer.missed == 0;
+            let is_spared =
+                !peer.is_framed && !peer.is_blocked && peer.cursor == before && peer.missed == 0;
             spared = Some(seat).filter(|_| is_spared);
         }
         if kind == Kind::Announcement && self.quiet > 0 {
@@ -179,6 +180,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// In which list a peer is, if it is in one.
     pub(super) fn list(&self, seat: Seat, peer: &Peer) -> Option<List> {
+        if peer.is_blocked {
+            return None;
+        }
         let has_all = peer.cursor == self.ring.head();
         let is_idle = if peer.is_framed {
             let framed = self.sessions.framed(seat)?;
@@ -237,6 +241,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 break;
             }
             peer.cursor = entry.next;
+        }
+        if peer.is_blocked {
+            return None;
         }
         let offset = peer.cursor.offset;
         if peer.cursor == self.ring.head() && peer.missed == 0 {

@@ -82,6 +82,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             is_framed,
             newline,
             quiet: false,
+            is_blocked: false,
             cursor: if history > 0 {
                 self.history.start
             } else {
@@ -92,6 +93,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             heard: now,
             tell_at: Instant::default(),
             suspicion: Suspicion::default(),
+            reported: Instant::default(),
         };
         let seat = self.peers.insert(peer).ok_or(Refusal::Full)?;
         self.stats.joined += 1;

@@ -221,7 +221,9 @@ impl Server {
                 (self.worker.as_mut(), &mut self.unsent),
             );
             for index in self.unsent.iter().rev() {
-                self.relay.refused(self.deliveries[*index]);
+                let delivery = self.deliveries[*index];
+                self.relay.handle_refused(delivery);
+                self.relay.handle_writable(delivery.seat);
             }
             if !self.unsent.is_empty() {
                 return false;

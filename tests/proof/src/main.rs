@@ -133,7 +133,9 @@ enum Call {
     RelayPollFanout,
     FanoutPayload,
     FanoutNext,
-    RelayRefused,
+    RelayHandleRefused,
+    RelayHandleBlocked,
+    RelayHandleWritable,
     RelayCanReceive,
     RelayStop,
     RelayFind,
@@ -233,11 +235,13 @@ impl<
             }
             Call::FanoutPayload => v.bytes = fanout.payload(),
             Call::FanoutNext => v.delivery = fanout.next(),
-            Call::RelayRefused => {
+            Call::RelayHandleRefused => {
                 if let Some(delivery) = v.delivery {
-                    relay.refused(delivery);
+                    relay.handle_refused(delivery);
                 }
             }
+            Call::RelayHandleBlocked => relay.handle_blocked(v.seat),
+            Call::RelayHandleWritable => relay.handle_writable(v.seat),
             Call::RelayCanReceive => v.truth = relay.can_receive(),
             Call::RelayStop => relay.stop(v.now),
             Call::RelayFind => v.found = relay.find(&v.address),

@@ -207,6 +207,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.config.key = self.random.u128(..).to_be_bytes();
         self.relay.configure(self.config.clone());
         self.in_hand.clear();
+        self.blocked.clear();
         self.retry_at = None;
         self.door.clear();
         self.gate = Gate::default();

@@ -23,6 +23,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             self.retry_at = Some(self.now + self.random.u64(1..30));
             return Ok(());
         }
+        if self.now >= self.jammed_until {
+            for seat in core::mem::take(&mut self.blocked) {
+                self.relay.handle_writable(seat);
+            }
+        }
         loop {
             let is_all = self.take()?;
             let is_sent = self.give_to_network()?;
@@ -169,7 +174,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
                     self.gate.refused(delivery.seat.index(), end);
                 }
             }
-            self.relay.refused(delivery);
+            self.relay.handle_refused(delivery);
+            self.blocked.push(delivery.seat);
             self.saw(Met::Deferred);
         }
         self.retry_at = Some(self.jammed_until);

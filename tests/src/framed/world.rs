@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use std::collections::{BTreeMap, VecDeque};
 
 use fastrand::Rng;
-use kilochat_core::{Config, Instant, Relay};
+use kilochat_core::{Config, Instant, Relay, Seat};
 
 use crate::Verdict;
 use crate::counts::Counts;
@@ -51,6 +51,8 @@ pub(crate) struct World<
     /// When the relay's driver is to be run, other than for a datagram or a time-out.
     pub(crate) retry_at: Option<u64>,
     pub(crate) in_hand: Vec<InHand>,
+    /// Who is not sent anything until the network takes datagrams again.
+    pub(crate) blocked: Vec<Seat>,
     pub(crate) members: Vec<Member<HELD>>,
     pub(crate) plains: Vec<Plain>,
     pub(crate) places: usize,
@@ -89,6 +91,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             door: VecDeque::new(),
             retry_at: None,
             in_hand: Vec::new(),
+            blocked: Vec::new(),
             members: Vec::new(),
             plains: Vec::new(),
             places: 0,

@@ -441,7 +441,9 @@ impl<'a> Room<'a> {
     fn settle_but(&mut self, refused: usize, lost: u8) {
         for _ in 0..refused {
             if let Some((delivery, _)) = self.batch.pop() {
-                self.relay.refused(delivery);
+                let seat = delivery.seat;
+                self.relay.handle_refused(delivery);
+                self.relay.handle_writable(seat);
             }
         }
         let batch = core::mem::take(&mut self.batch);

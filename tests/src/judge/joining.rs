@@ -104,6 +104,7 @@ impl Oracle {
             was_quiet: false,
             got: Vec::new(),
             in_hand: 0,
+            is_blocked: false,
         };
         self.members.insert(seat.index(), member);
         self.count_join(address, name != raw, newline, history);

@@ -266,8 +266,8 @@ pub const ROWS: &[Row] = &[
         bug: "ParkedServed",
         found_by: Framed,
         file: "core/src/relay/framed.rs",
-        text: "let list = if framed.is_parked {",
-        replacement: "let list = if framed.is_parked && !PLANTED {",
+        text: "peer.is_blocked || framed.is_parked {",
+        replacement: "peer.is_blocked || framed.is_parked && !PLANTED {",
     },
     // The old address of a session that moved is not told.
     Row {
@@ -363,6 +363,22 @@ pub const ROWS: &[Row] = &[
         file: "core/src/client/receiving.rs",
         text: "u16::try_from(last.saturating_sub(first));",
         replacement: "u16::try_from(last.saturating_sub(first) + u64::from(PLANTED));",
+    },
+    // A peer whose way takes nothing is offered more.
+    Row {
+        bug: "BlockedOffered",
+        found_by: Plain,
+        file: "core/src/relay/fanout.rs",
+        text: "self.set_blocked(delivery.seat, true);",
+        replacement: "self.set_blocked(delivery.seat, !PLANTED);",
+    },
+    // A peer whose way takes datagrams again stays aside until it is owed something new.
+    Row {
+        bug: "WritableForgotten",
+        found_by: Plain,
+        file: "core/src/relay/fanout.rs",
+        text: "self.set_blocked(seat, is_blocked); self.settle(seat);",
+        replacement: "self.set_blocked(seat, is_blocked); if !PLANTED { self.settle(seat); }",
     },
 ];
 

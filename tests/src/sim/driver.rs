@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use kilochat_core::{DATAGRAM_MAX, Instant, Reply};
+use kilochat_core::{DATAGRAM_MAX, Instant, Reply, Seat};
 
 use crate::inputs::{chance, pick};
 use crate::sim::{Arrival, Fate, Report, World, keep, shown};
@@ -115,7 +115,31 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         })
     }
 
+    /// Lets the ways to some peers take something again, or no longer.
+    fn change_ways(&mut self) {
+        let is_healed = self.driver.obeys == 100 && !self.driver.is_late;
+        for seat in core::mem::take(&mut self.blocked) {
+            if is_healed || chance(&mut self.random, 60) {
+                self.relay.handle_writable(seat);
+                self.oracle.blocked(seat, false);
+                self.note(|_| format!("the way to {seat:?} is free"));
+            } else {
+                self.blocked.push(seat);
+            }
+        }
+        if !is_healed && chance(&mut self.random, 4) {
+            let peers: Vec<Seat> = self.relay.peers().map(|peer| peer.seat).collect();
+            if let Some(seat) = self.random.choice(peers) {
+                self.relay.handle_blocked(seat);
+                self.oracle.blocked(seat, true);
+                self.blocked.push(seat);
+                self.note(|_| format!("nothing is sent to {seat:?}"));
+            }
+        }
+    }
+
     fn flush(&mut self) -> Verdict {
+        self.change_ways();
         if self.is_blocked && chance(&mut self.random, 70) {
             // a driver that waits until it may write
             return Ok(());
@@ -214,7 +238,8 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
             self.oracle.sent(offer);
         }
         for (delivery, offer) in refused.iter().rev() {
-            self.relay.refused(*delivery);
+            self.relay.handle_refused(*delivery);
+            self.blocked.push(delivery.seat);
             self.oracle.refused(offer);
         }
         if let [(first, _), ..] = &refused[..] {
