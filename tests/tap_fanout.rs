@@ -17,7 +17,8 @@ use std::time::Instant;
 
 use kilochat_tests::ethernet::{datagram, parse};
 use kilochat_tests::namespace::{enter, ip};
-use lab::{Host, TapProgram, V4, cpu};
+use kilochat_tests::processor_time;
+use lab::{Host, TapProgram, V4};
 use tun_rs::{DeviceBuilder, Layer};
 
 const READERS: usize = 15;
@@ -114,9 +115,9 @@ fn measure_bare(dead: usize) -> f64 {
     let mut input = child.0.stdin.take().unwrap();
     writeln!(input, "{dead} {}", ports.join(" ")).unwrap();
     std::thread::sleep(Duration::from_millis(300));
-    let before = cpu(child.0.id());
+    let before = processor_time(child.0.id());
     talk(&speaker, &readers, LINE - "s : ".len(), 1);
-    rate(cpu(child.0.id()) - before)
+    rate(processor_time(child.0.id()) - before)
 }
 
 /// A peer's socket, which is never waited for.

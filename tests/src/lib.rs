@@ -8,7 +8,8 @@
 //! go in, and the datagrams, events and numbers that come out, and says what is wrong with them.
 //!
 //! What one reader got over real sockets is judged by the same rules with a [`Transcript`]; the
-//! [`Proxy`](proxy::Proxy) makes real sockets as bad as the simulated network.
+//! [`Proxy`](proxy::Proxy) makes real sockets as bad as the simulated network, and a
+//! `lab` has real networks in namespaces, of which parts break.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -21,6 +22,8 @@ mod framed_peer;
 pub mod fuzz;
 mod inputs;
 mod judge;
+#[cfg(target_os = "linux")]
+pub mod lab;
 mod log;
 mod many;
 #[cfg(target_os = "linux")]
@@ -44,6 +47,8 @@ pub use many::simulate_many;
 pub use oracle::{Offer, Oracle};
 #[cfg(unix)]
 pub use program::allow_many_sockets;
+#[cfg(target_os = "linux")]
+pub use program::processor_time;
 pub use program::{PATIENCE, PlainPeer, RelayProgram};
 pub use sim::{Failure, simulate};
 pub use transcript::{Expected, Transcript, check_wire};

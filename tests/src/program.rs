@@ -126,6 +126,12 @@ impl RelayProgram {
         number.parse().expect("a number")
     }
 
+    /// The time that all its threads have had on a processor.
+    #[cfg(target_os = "linux")]
+    pub fn cpu(&self) -> Duration {
+        processor_time(self.id())
+    }
+
     /// Waits for the end of the relay.
     pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().expect("it was started")
@@ -143,6 +149,19 @@ impl Drop for RelayProgram {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The time that all threads of a process have had on a processor.
+#[cfg(target_os = "linux")]
+pub fn processor_time(id: u32) -> Duration {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).expect("it runs");
+    let times = threads.map(|thread| {
+        let path = thread.expect("it runs").path().join("schedstat");
+        let times = std::fs::read_to_string(path).expect("a kernel with schedstat");
+        let time = times.split_whitespace().next().expect("a number");
+        Duration::from_nanos(time.parse().expect("a number"))
+    });
+    times.sum()
 }
 
 /// Reads lines on a thread of its own until the end.

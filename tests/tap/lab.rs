@@ -2,16 +2,13 @@
 //! of their own before it.
 
 use core::time::Duration;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::os::fd::AsRawFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
-use kilochat_tests::namespace::{NAMESPACES, ip};
-use kilochat_tests::{PATIENCE, PlainPeer};
-use nix::sched::{CloneFlags, setns, unshare};
+use kilochat_tests::namespace::{Namespace, ip};
+use kilochat_tests::{PATIENCE, PlainPeer, processor_time};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -112,7 +109,7 @@ impl TapProgram {
 
     /// The time that all its threads have had on a processor.
     pub(crate) fn cpu(&self) -> Duration {
-        cpu(self.child.id())
+        processor_time(self.child.id())
     }
 }
 
@@ -124,21 +121,9 @@ impl Drop for TapProgram {
     }
 }
 
-/// The time that all threads of a process have had on a processor.
-pub(crate) fn cpu(id: u32) -> Duration {
-    let threads = std::fs::read_dir(format!("/proc/{id}/task")).expect("it runs");
-    let times = threads.map(|thread| {
-        let path = thread.expect("it runs").path().join("schedstat");
-        let times = std::fs::read_to_string(path).expect("a kernel with schedstat");
-        let time = times.split_whitespace().next().expect("a number");
-        Duration::from_nanos(time.parse().expect("a number"))
-    });
-    times.sum()
-}
-
 /// A host on the TAP interface, in a network namespace of its own.
 pub(crate) struct Host {
-    namespace: File,
+    namespace: Namespace,
     name: String,
 }
 
@@ -146,18 +131,13 @@ impl Host {
     /// A host with the hardware address 02:77:00:00:00:`number`, and the addresses
     /// 192.168.77.`number` and fd00:77::`number`.
     pub(crate) fn new(number: u8) -> Self {
-        let namespace = std::thread::spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).expect(NAMESPACES);
-            File::open("/proc/thread-self/ns/net").expect("Linux")
-        });
-        let namespace = namespace.join().expect("it does not panic");
+        let namespace = Namespace::new();
         let name = format!("host{number}");
-        let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
         ip(&format!(
             "link add link tap0 name {name} address 02:77:00:00:00:{number:02x} \
              type macvlan mode bridge"
         ));
-        ip(&format!("link set {name} netns {path}"));
+        ip(&format!("link set {name} netns {}", namespace.path()));
         let host = Self { namespace, name };
         host.run(|| {
             ip("link set lo up");
@@ -176,16 +156,7 @@ impl Host {
 
     /// Does something in the host's network namespace; sockets stay in it.
     pub(crate) fn run<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let within = || {
-                setns(&self.namespace, CloneFlags::CLONE_NEWNET).expect(NAMESPACES);
-                action()
-            };
-            let thread = scope.spawn(within);
-            thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        self.namespace.run(action)
     }
 
     /// A peer on this host.

@@ -1,0 +1,262 @@
+//! Live peers: one that says numbered lines, and others that note when each arrives, all by one
+//! clock.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::time::Duration;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use socket2::SockRef;
+
+use super::{Host, Link};
+use crate::{FramedPeer, PATIENCE, PlainPeer};
+
+/// The name of a [`Speaker`].
+const SPEAKER: &str = "speaker";
+
+/// The longest time until a reader sees that it is to stop.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Bytes that may wait for a reader.
+const BUFFER: usize = 4 << 20;
+
+/// How a peer speaks with the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dialect {
+    /// Lines of text, which nobody repeats; it has said nothing but its name.
+    Silent,
+    /// Lines of text, from a peer that has sent more than its name.
+    Plain,
+    /// Frames.
+    Framed,
+}
+
+impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Silent, Self::Plain, Self::Framed];
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Silent => "silent",
+            Self::Plain => "plain",
+            Self::Framed => "framed",
+        })
+    }
+}
+
+/// A peer that says lines with numbers.
+#[derive(Debug)]
+pub struct Speaker {
+    peer: PlainPeer,
+    padding: String,
+    /// When each was said.
+    pub said: Vec<Instant>,
+}
+
+impl Speaker {
+    /// One whose texts have `length` bytes.
+    pub fn join(host: &Host, length: usize) -> Self {
+        Self {
+            peer: host.join(SPEAKER),
+            padding: "x".repeat(length),
+            said: Vec::new(),
+        }
+    }
+
+    /// Says the next line.
+    pub fn say(&mut self) {
+        let number = self.said.len();
+        let text = format!("{number} {}", self.padding);
+        self.said.push(Instant::now());
+        self.peer.say(&text[..self.padding.len()]);
+    }
+}
+
+/// What a reader got.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// The speaker's lines, in the order in which they came.
+    pub lines: Vec<(usize, Instant)>,
+    /// How many lines it was told that it lost.
+    pub lost: u64,
+    /// The other lines.
+    pub others: Vec<String>,
+}
+
+/// A peer that reads on a thread of its own.
+#[derive(Debug)]
+pub struct Reader {
+    /// Where it is.
+    pub link: Link,
+    /// How it speaks.
+    pub dialect: Dialect,
+    progress: Arc<Progress>,
+    thread: JoinHandle<Heard>,
+}
+
+impl Reader {
+    /// A reader that has been welcomed.
+    pub fn join(host: &Host, dialect: Dialect, name: &str) -> Self {
+        let progress = Arc::new(Progress::default());
+        let socket = host.socket(host.address());
+        // what is lost is to be lost by others
+        SockRef::from(&socket)
+            .set_recv_buffer_size(BUFFER)
+            .expect("a large one");
+        let mut ear = Ear {
+            socket,
+            heard: Heard::default(),
+            progress: Arc::clone(&progress),
+        };
+        let thread = match dialect {
+            Dialect::Silent | Dialect::Plain => {
+                ear.join_plain(name);
+                if dialect == Dialect::Plain {
+                    ear.socket.send(b"").expect("there is a way");
+                }
+                std::thread::spawn(move || ear.read_plain())
+            }
+            Dialect::Framed => {
+                let mut peer = FramedPeer::new(name, 1);
+                let begun = Instant::now();
+                while !peer.is_joined() {
+                    assert!(begun.elapsed() < PATIENCE, "{name} is not welcomed");
+                    ear.exchange(&mut peer, begun);
+                }
+                std::thread::spawn(move || ear.read_framed(peer, begun))
+            }
+        };
+        Self {
+            link: host.link,
+            dialect,
+            progress,
+            thread,
+        }
+    }
+
+    /// How many of the speaker's lines have come.
+    pub fn count(&self) -> usize {
+        self.progress.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether one of the speaker's lines has come that is not older than this one.
+    pub fn has(&self, number: usize) -> bool {
+        self.progress.newest.load(Ordering::Relaxed) > number
+    }
+
+    /// What came until now.
+    pub fn stop(self) -> Heard {
+        self.progress.is_stopped.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it reads on")
+    }
+}
+
+/// What a reader and its thread tell each other.
+#[derive(Debug, Default)]
+struct Progress {
+    is_stopped: AtomicBool,
+    /// How many of the speaker's lines have come, and how many had been said when the newest was.
+    count: AtomicUsize,
+    newest: AtomicUsize,
+}
+
+/// A reader's own side.
+#[derive(Debug)]
+struct Ear {
+    socket: UdpSocket,
+    heard: Heard,
+    progress: Arc<Progress>,
+}
+
+impl Ear {
+    fn join_plain(&mut self, name: &str) {
+        self.socket.send(name.as_bytes()).expect("there is a way");
+        super::wait_for(&self.socket, |datagram| {
+            datagram.starts_with(b"* welcome ").then_some(())
+        });
+    }
+
+    fn read_plain(mut self) -> Heard {
+        while !self.progress.is_stopped.load(Ordering::Relaxed) {
+            let mut buffer = [0; 2048];
+            let Some((length, at)) = self.receive(LOOK, &mut buffer) else {
+                continue;
+            };
+            let text = core::str::from_utf8(&buffer[..length]).expect("the relay sends text");
+            for line in text.lines() {
+                self.note(line, at);
+            }
+        }
+        self.heard
+    }
+
+    fn read_framed(mut self, mut peer: FramedPeer, begun: Instant) -> Heard {
+        while !self.progress.is_stopped.load(Ordering::Relaxed) {
+            let at = self.exchange(&mut peer, begun);
+            for (_, line) in peer.lines.drain(..) {
+                self.note(&line, at);
+            }
+            self.heard.lost = peer.lost;
+            assert_eq!(peer.end, None, "it does not leave");
+        }
+        self.heard
+    }
+
+    /// Sends what a peer has to say and receives a datagram for it, if one comes in time.
+    fn exchange(&self, peer: &mut FramedPeer, begun: Instant) -> Instant {
+        let now = || {
+            let millis = begun.elapsed().as_millis();
+            kilochat_core::Instant::from_millis(u64::try_from(millis).expect("a few years at most"))
+        };
+        for datagram in peer.poll(now()) {
+            // what is lost comes again
+            let _ = self.socket.send(&datagram);
+        }
+        let wait = peer.timeout().map_or(LOOK, |then| then.since(now()));
+        let mut buffer = [0; 2048];
+        let Some((length, at)) = self.receive(wait.min(LOOK), &mut buffer) else {
+            return Instant::now();
+        };
+        peer.receive(now(), &buffer[..length]);
+        at
+    }
+
+    fn receive(&self, wait: Duration, buffer: &mut [u8]) -> Option<(usize, Instant)> {
+        let wait = Some(wait.max(Duration::from_millis(1)));
+        self.socket.set_read_timeout(wait).expect("not zero");
+        let length = self.socket.recv(buffer).ok()?;
+        Some((length, Instant::now()))
+    }
+
+    fn note(&mut self, line: &str, at: Instant) {
+        let said = line
+            .strip_prefix(SPEAKER)
+            .and_then(|line| line.strip_prefix(" : "));
+        let number = said.and_then(|text| text.split(' ').next()?.parse().ok());
+        if let Some(number) = number {
+            self.heard.lines.push((number, at));
+            self.progress.count.fetch_add(1, Ordering::Relaxed);
+            self.progress
+                .newest
+                .fetch_max(number + 1, Ordering::Relaxed);
+        } else if let Some(lost) = lines_lost(line) {
+            self.heard.lost += lost;
+        } else {
+            self.heard.others.push(line.to_owned());
+        }
+    }
+}
+
+/// The number in `* 3 lines lost`.
+fn lines_lost(line: &str) -> Option<u64> {
+    let words: Vec<&str> = line.split(' ').collect();
+    match words[..] {
+        ["*", number, "line" | "lines", "lost"] => number.parse().ok(),
+        _ => None,
+    }
+}
