@@ -1,0 +1,246 @@
+//! The relay's own machine: its adapters and addresses come and go, it is suspended, it stops.
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::net::UdpSocket;
+use std::time::Instant;
+
+use kilochat_tests::PATIENCE;
+use kilochat_tests::lab::{BareFramed, Dialect, Host, Lab, Link, Reader, Speaker};
+use kilochat_tests::namespace::{ip, is_in_namespace};
+use nix::sys::signal::Signal;
+
+use crate::{PROGRAM, is_alone_in_namespace};
+
+/// How soon the relay knows that its machine has other addresses.
+const NOTICE: Duration = Duration::from_secs(12);
+
+/// How long the relay stands still: longer than a client may be silent.
+const SUSPENSION: Duration = Duration::from_secs(66);
+
+/// Asks for a seat again and again, as a person does; returns whether there was an answer in time.
+fn is_welcomed(host: &Host, local: &str, relay: &str, name: &str, patience: Duration) -> bool {
+    let local: IpAddr = local.parse().expect("an address");
+    let relay: IpAddr = relay.parse().expect("an address");
+    let socket = host.run(|| {
+        let socket = UdpSocket::bind((local, 0)).expect("its own address");
+        let port = host.link.relay().port();
+        socket.connect((relay, port)).expect("there is a way");
+        socket
+    });
+    socket
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .expect("not zero");
+    let begun = Instant::now();
+    let mut buffer = [0; 2048];
+    while begun.elapsed() < patience {
+        // what arrives while the relay has no such address is refused
+        let _ = socket.send(name.as_bytes());
+        if let Ok(length) = socket.recv(&mut buffer) {
+            return buffer[..length].starts_with(b"* welcome ");
+        }
+    }
+    false
+}
+
+/// Says a line again and again until all readers have one of these, which is to be soon.
+fn talk(speaker: &mut Speaker, readers: &[Reader], patience: Duration) {
+    let first = speaker.said.len();
+    let begun = Instant::now();
+    let is_deaf = |reader: &&Reader| !reader.has(first);
+    while readers.iter().any(|reader| is_deaf(&reader)) {
+        speaker.say();
+        std::thread::sleep(Duration::from_millis(100));
+        let deaf = readers.iter().filter(is_deaf);
+        assert!(
+            begun.elapsed() < patience,
+            "after {patience:?} nothing is heard by {:?}",
+            deaf.map(|reader| reader.dialect).collect::<Vec<_>>()
+        );
+    }
+    println!("all heard something after {:?}", begun.elapsed());
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn listeners_hear_again_after_an_adapter_was_deleted_and_created() {
+    if !is_in_namespace("machine::listeners_hear_again_after_an_adapter_was_deleted_and_created") {
+        return;
+    }
+    let lab = Lab::new();
+    let _relay = lab.start(PROGRAM, &[]);
+    let [near, far] = Link::ALL.map(|link| Host::new(&lab, link, 2));
+    let mut speaker = Speaker::join(&far, 100);
+    let readers: Vec<Reader> = Dialect::ALL
+        .iter()
+        .map(|dialect| Reader::join(&near, *dialect, &format!("{dialect} reader")))
+        .collect();
+    talk(&mut speaker, &readers, PATIENCE);
+    let before = lab.index(Link::A);
+    lab.disconnect(Link::A);
+    for _ in 0..5 {
+        speaker.say();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    lab.connect(Link::A);
+    assert_ne!(lab.index(Link::A), before, "it is the same adapter");
+    // a framed peer speaks after 15 s of silence, and must not need to
+    talk(&mut speaker, &readers, NOTICE);
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn a_network_that_appears_after_the_start_is_served() {
+    if !is_in_namespace("machine::a_network_that_appears_after_the_start_is_served") {
+        return;
+    }
+    let lab = Lab::new();
+    let _relay = lab.start(PROGRAM, &[]);
+    let host = Host::new(&lab, Link::B, 2);
+    host.run(|| ip("address add 203.0.113.9/24 dev eth0"));
+    lab.run(|| ip("address add 203.0.113.1/24 dev link-b"));
+    let begun = Instant::now();
+    assert!(is_welcomed(
+        &host,
+        "203.0.113.9",
+        "203.0.113.1",
+        "Ada",
+        NOTICE
+    ));
+    println!("served after {:?}", begun.elapsed());
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn a_prefix_that_is_renumbered_is_served_and_the_old_one_no_longer() {
+    if !is_in_namespace("machine::a_prefix_that_is_renumbered_is_served_and_the_old_one_no_longer")
+    {
+        return;
+    }
+    let lab = Lab::new();
+    lab.run(|| ip("address add 2001:db8:1::1/64 dev link-b nodad"));
+    let mut relay = lab.start(PROGRAM, &[]);
+    let host = Host::new(&lab, Link::B, 2);
+    for address in ["2001:db8:1::9", "2001:db8:2::9"] {
+        host.run(|| ip(&format!("address add {address}/64 dev eth0 nodad")));
+    }
+    assert!(is_welcomed(
+        &host,
+        "2001:db8:1::9",
+        "2001:db8:1::1",
+        "Ada",
+        PATIENCE
+    ));
+    assert!(!is_welcomed(
+        &host,
+        "2001:db8:2::9",
+        "2001:db8:1::1",
+        "Eve",
+        Duration::from_secs(1)
+    ));
+    lab.run(|| {
+        ip("address add 2001:db8:2::1/64 dev link-b nodad");
+        ip("address delete 2001:db8:1::1/64 dev link-b");
+        ip("route add 2001:db8:1::/64 dev link-b");
+    });
+    assert!(is_welcomed(
+        &host,
+        "2001:db8:2::9",
+        "2001:db8:2::1",
+        "Bob",
+        NOTICE
+    ));
+    // both changes may have been seen one after the other
+    std::thread::sleep(NOTICE);
+    let before = relay.statistics()["refused_foreign"];
+    let patience = Duration::from_secs(1);
+    assert!(!is_welcomed(
+        &host,
+        "2001:db8:1::9",
+        "2001:db8:2::1",
+        "Mallory",
+        patience
+    ));
+    let after = relay.statistics()["refused_foreign"];
+    assert!(
+        after > before,
+        "{before} datagrams were refused, then {after}"
+    );
+}
+
+#[test]
+#[ignore = "needs 80 s and network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn a_relay_that_was_suspended_calls_nobody_away() {
+    if !is_in_namespace("machine::a_relay_that_was_suspended_calls_nobody_away") {
+        return;
+    }
+    let lab = Lab::new();
+    let relay = lab.start(PROGRAM, &[]);
+    let [near, far] = Link::ALL.map(|link| Host::new(&lab, link, 2));
+    let mut speaker = Speaker::join(&far, 100);
+    let mut readers = vec![Reader::join(&far, Dialect::Plain, "plain reader")];
+    readers.extend((0..20).map(|number| {
+        let name = format!("reader {number}");
+        Reader::join(&near, Dialect::Framed, &name)
+    }));
+    talk(&mut speaker, &readers, PATIENCE);
+    relay.signal(Signal::SIGSTOP);
+    speaker.say();
+    std::thread::sleep(SUSPENSION);
+    relay.signal(Signal::SIGCONT);
+    talk(&mut speaker, &readers, PATIENCE);
+    // whoever is called away comes back at once, and both would be heard by now
+    talk(&mut speaker, &readers, PATIENCE);
+    let said = speaker.said.len();
+    for reader in readers {
+        let heard = reader.stop();
+        let away = |line: &&String| line.ends_with(" is away") || line.ends_with(" is back");
+        let away: Vec<&String> = heard.others.iter().filter(away).collect();
+        assert_eq!(away, [""; 0]);
+        assert!(
+            heard.lines.len() + 1 >= said,
+            "{} of {said}",
+            heard.lines.len()
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn a_relay_that_stops_says_everything_to_a_peer_with_a_full_window() {
+    if !is_alone_in_namespace(
+        "machine::a_relay_that_stops_says_everything_to_a_peer_with_a_full_window",
+    ) {
+        return;
+    }
+    const LINES: usize = 12;
+    let lab = Lab::new();
+    let mut relay = lab.start(PROGRAM, &[]);
+    let host = Host::new(&lab, Link::A, 2);
+    let mut speaker = Speaker::join(&host, 100);
+    let mut peer = BareFramed::join(host.socket(host.address()), "far away");
+    for _ in 0..LINES {
+        speaker.say();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    relay.signal(Signal::SIGTERM);
+    // what it acknowledges takes a while to get there
+    std::thread::sleep(Duration::from_millis(100));
+    let mut lines = std::collections::BTreeMap::new();
+    let begun = Instant::now();
+    let is_stopping = |line: &String| line == "* relay is stopping" || line == "relay is stopping";
+    while begun.elapsed() < Duration::from_secs(5) && !lines.values().any(is_stopping) {
+        if let Some(more) = peer.receive(Duration::from_millis(100)) {
+            lines.extend(more);
+            peer.acknowledge();
+        }
+    }
+    assert!(relay.wait().success());
+    let said = lines
+        .values()
+        .filter(|line| line.starts_with("speaker : "))
+        .count();
+    let has_goodbye = lines.values().any(is_stopping);
+    assert_eq!((said, has_goodbye), (LINES, true), "{lines:#?}");
+    println!("ended after {:?}", begun.elapsed());
+}

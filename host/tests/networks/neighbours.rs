@@ -1,0 +1,155 @@
+//! What one peer suffers or does changes nothing for the others.
+
+use core::time::Duration;
+
+use kilochat_tests::allow_many_sockets;
+use kilochat_tests::lab::{Dialect, Link, Load, Measured, Row, Trouble, measure};
+
+use crate::{PROGRAM, is_alone_in_namespace};
+
+const LOAD: Load = Load {
+    lines: 300,
+    interval: Duration::from_millis(10),
+    length: 400,
+};
+
+/// How much longer than twice as long a line may take with trouble than without.
+const SLACK: Duration = Duration::from_millis(100);
+
+/// How often a measurement is made again that was too slow: the machine may have been busy.
+const TRIES: usize = 3;
+
+/// Those who have sent more than their name.
+const TALKERS: [Dialect; 2] = [Dialect::Plain, Dialect::Framed];
+
+/// Fails unless readers on these links get every line, in time and order, with trouble as without.
+fn check(trouble: Trouble, links: &[Link], dialects: &[Dialect]) -> Measured {
+    allow_many_sockets();
+    for attempt in 1.. {
+        let quiet = measure(PROGRAM, Trouble::None, &LOAD);
+        let measured = measure(PROGRAM, trouble, &LOAD);
+        let is_asked = |row: &&Row| links.contains(&row.link) && dialects.contains(&row.dialect);
+        let complaints: Vec<String> = measured
+            .rows
+            .iter()
+            .filter(is_asked)
+            .filter_map(|row| complaint(row, quiet.row(row.link, row.dialect)))
+            .collect();
+        if complaints.is_empty() {
+            return measured;
+        }
+        println!("{trouble}: {complaints:#?}");
+        assert!(attempt < TRIES, "{complaints:#?}\n{:?}", measured.counts);
+    }
+    unreachable!("it has been tried often enough")
+}
+
+fn complaint(row: &Row, quiet: &Row) -> Option<String> {
+    let (with, without) = (row.percentile(99), quiet.percentile(99));
+    let is_well = row.missing() == 0 && row.disordered == 0 && row.lost == 0;
+    (!is_well || with > without * 2 + SLACK).then(|| {
+        format!(
+            "{} on {:?}: {} of {} lines missing, {} told lost, {} out of order, p99 {with:?}, \
+             without trouble {without:?}",
+            row.dialect,
+            row.link,
+            row.missing(),
+            row.said,
+            row.lost,
+            row.disordered
+        )
+    })
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn peers_that_are_gone_delay_nobody() {
+    if !is_alone_in_namespace("neighbours::peers_that_are_gone_delay_nobody") {
+        return;
+    }
+    for count in [5, 20, 100] {
+        check(Trouble::Gone(count), &Link::ALL, &TALKERS);
+    }
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn framed_peers_that_are_gone_delay_nobody() {
+    if !is_alone_in_namespace("neighbours::framed_peers_that_are_gone_delay_nobody") {
+        return;
+    }
+    check(Trouble::GoneFramed(100), &Link::ALL, &TALKERS);
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn a_station_that_is_slow_delays_nobody_else() {
+    if !is_alone_in_namespace("neighbours::a_station_that_is_slow_delays_nobody_else") {
+        return;
+    }
+    check(Trouble::SlowStation, &Link::ALL, &TALKERS);
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn a_link_that_is_slow_delays_no_other() {
+    if !is_alone_in_namespace("neighbours::a_link_that_is_slow_delays_no_other") {
+        return;
+    }
+    check(Trouble::SlowLink, &[Link::B], &Dialect::ALL);
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn a_device_that_takes_nothing_delays_no_other_and_is_waited_for_asleep() {
+    if !is_alone_in_namespace(
+        "neighbours::a_device_that_takes_nothing_delays_no_other_and_is_waited_for_asleep",
+    ) {
+        return;
+    }
+    let measured = check(Trouble::FullQueue, &[Link::B], &Dialect::ALL);
+    let most = LOAD.interval * LOAD.lines / 10;
+    assert!(
+        measured.cpu < most,
+        "{:?}, {:?}",
+        measured.cpu,
+        measured.counts
+    );
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn names_that_were_forged_delay_nobody() {
+    if !is_alone_in_namespace("neighbours::names_that_were_forged_delay_nobody") {
+        return;
+    }
+    check(Trouble::Ghosts, &Link::ALL, &TALKERS);
+    check(Trouble::GhostFlood, &Link::ALL, &TALKERS);
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn a_peer_that_renames_itself_without_end_delays_nobody() {
+    if !is_alone_in_namespace("neighbours::a_peer_that_renames_itself_without_end_delays_nobody") {
+        return;
+    }
+    check(Trouble::Renamer, &Link::ALL, &TALKERS);
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn a_framed_peer_that_posts_without_end_loses_nothing_of_others() {
+    if !is_alone_in_namespace(
+        "neighbours::a_framed_peer_that_posts_without_end_loses_nothing_of_others",
+    ) {
+        return;
+    }
+    allow_many_sockets();
+    let measured = measure(PROGRAM, Trouble::Poster, &LOAD);
+    for link in Link::ALL {
+        let row = measured.row(link, Dialect::Plain);
+        assert_eq!((row.missing(), row.disordered), (0, 0), "{link:?}");
+        let longest = row.percentile(100);
+        assert!(longest < Duration::from_secs(10), "{longest:?} on {link:?}");
+    }
+}
