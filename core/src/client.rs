@@ -20,8 +20,8 @@ use core::time::Duration;
 use heapless::String;
 
 pub use event::{
-    ClientEvent, ClientStats, Dropped, End, Joined, LineKind, Path, PostError, PostId, Received,
-    State, Transmit,
+    ClientEvent, ClientStats, Dropped, End, Joined, Path, PostError, PostId, Received, State,
+    Transmit,
 };
 
 use crate::Instant;

@@ -63,13 +63,14 @@ mod time;
 mod wire;
 
 pub use client::{
-    Client, ClientEvent, ClientStats, Dropped, End, Joined, LineKind, Path, PostError, PostId,
-    Received, State, Transmit,
+    Client, ClientEvent, ClientStats, Dropped, End, Joined, Path, PostError, PostId, Received,
+    State, Transmit,
 };
 pub use relay::{
     Config, Delivery, Departed, Departure, Event, Expired, Fanout, Farewell, MOTD_MAX,
     NETWORKS_MAX, Network, PeerInfo, Refusal, Relay, Reply, Seat, Stats, Unreachable,
 };
 pub use time::Instant;
+pub use wire::entry::LineKind;
 pub use wire::framed;
 pub use wire::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, Name, SEPARATOR, clean};

@@ -25,12 +25,13 @@ pub use fanout::{Delivery, Fanout};
 pub use seat::Seat;
 
 use crate::time::Instant;
+use crate::wire::entry::LineKind;
 use crate::wire::framed::FRAME;
 use crate::wire::text::{DATAGRAM_MAX, LINE_MAX};
 use framed::Sessions;
 use peers::{Peer, Peers};
 use queue::Queue;
-use ring::{Kind, Ring};
+use ring::Ring;
 use schedule::History;
 
 /// The one datagram that answers a datagram; empty if nothing does.
@@ -227,7 +228,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     /// Tells all peers that the relay is stopping (in classic mode nobody): fan-outs say it.
     pub fn stop(&mut self, now: Instant) {
         if !self.config.classic {
-            self.append(now, None, Kind::Notice, 0, "* relay is stopping");
+            self.append(now, None, LineKind::Notice, 0, "* relay is stopping");
         }
     }
 

@@ -1,5 +1,6 @@
 //! What happens to a client, as values that a driver can show, log and count.
 
+use crate::wire::entry::LineKind;
 use crate::wire::framed::Reason;
 
 /// From which of its ports a client sends and receives. Each early try at a relay that nothing was
@@ -128,28 +129,6 @@ pub enum End {
     Refused,
     /// No frame ever came: there is an old server, or nobody.
     NoRelay,
-}
-
-/// What kind of line it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum LineKind {
-    /// What somebody said.
-    Message,
-    /// A notice about who comes and goes.
-    Announcement,
-    /// A notice for everybody.
-    Notice,
-}
-
-impl LineKind {
-    pub(super) const fn from_flags(flags: u8) -> Self {
-        match flags {
-            0 => Self::Message,
-            1 => Self::Announcement,
-            _ => Self::Notice,
-        }
-    }
 }
 
 /// What happened. Each text that [`Client::post`](crate::Client::post) took comes to exactly one of

@@ -4,10 +4,11 @@ use super::acknowledging::Due;
 use super::posting::Told;
 use super::receiving::Next;
 use super::{
-    Client, ClientEvent, Joined, LEAVE_PAUSE, LEAVES, LineKind, NewSeat, Phase, Transmit,
-    push_clean, without_star,
+    Client, ClientEvent, Joined, LEAVE_PAUSE, LEAVES, NewSeat, Phase, Transmit, push_clean,
+    without_star,
 };
 use crate::Instant;
+use crate::wire::entry::LineKind;
 use crate::wire::framed::{Ack, Entry, Frame, Hello, Resume, Session};
 use crate::wire::text::{SEPARATOR, clean};
 
@@ -173,8 +174,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
                 Next::Lost { lines, .. } => self.stats.lost = self.stats.lost.saturating_add(lines),
                 Next::Line(place) => {
                     self.stats.lines += 1;
-                    let flags = self.receiving.entry(place).map(|entry| entry.flags);
-                    let kind = flags.map(LineKind::from_flags);
+                    let kind = self.receiving.entry(place).map(|entry| entry.kind);
                     if self.is_quiet && kind == Some(LineKind::Announcement) {
                         continue;
                     }
@@ -201,7 +201,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         Some(ClientEvent::Line {
             sequence: place.sequence,
             at: entry.at,
-            kind: LineKind::from_flags(entry.flags),
+            kind: entry.kind,
             name,
             text,
             own: entry.author != 0 && self.authors.contains(&entry.author),

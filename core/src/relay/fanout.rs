@@ -10,9 +10,10 @@ use super::Relay;
 use super::framed::Segment;
 use super::peers::Peer;
 use super::queue::List;
-use super::ring::{Cursor, Kind};
+use super::ring::Cursor;
 use super::seat::Seat;
 use crate::time::Instant;
+use crate::wire::entry::LineKind;
 use crate::wire::framed::DATA_HEADER;
 use crate::wire::text::DATAGRAM_MAX;
 
@@ -252,7 +253,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             length = end;
             range.to = entry.next;
             range.lines += 1;
-            range.announcements |= entry.kind == Kind::Announcement;
+            range.announcements |= entry.kind == LineKind::Announcement;
         }
         if length == 0 && range.to == range.from {
             return None;

@@ -6,9 +6,10 @@ use core::num::NonZeroU32;
 use heapless::Vec;
 
 use super::index::{Index, hash};
-use super::ring::{Cursor, Entry, Kind};
+use super::ring::{Cursor, Entry};
 use super::seat::Seat;
 use crate::time::Instant;
+use crate::wire::entry::LineKind;
 use crate::wire::text::{Name, folded};
 
 /// What the relay knows of one peer.
@@ -46,7 +47,7 @@ impl Peer {
     /// frames gets every line.
     pub(super) fn skips(&self, entry: &Entry, echo: bool) -> bool {
         let own = entry.author == self.id.get() && !echo;
-        !self.is_framed && (own || (self.quiet && entry.kind == Kind::Announcement))
+        !self.is_framed && (own || (self.quiet && entry.kind == LineKind::Announcement))
     }
 }
 

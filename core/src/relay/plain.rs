@@ -8,11 +8,11 @@ use heapless::String;
 
 use super::event::{Departure, Event, Refusal};
 use super::peers::Suspicion;
-use super::ring::Kind;
 use super::seat::Seat;
 use super::{Line, Relay, Reply};
 use crate::time::Instant;
 use crate::wire::command::Command;
+use crate::wire::entry::LineKind;
 use crate::wire::framed::FRAME;
 use crate::wire::text::{
     DATAGRAM_MAX, NAME_MAX, SEPARATOR, clean, folded, is_blank, is_plain_ascii, repaired_name,
@@ -165,7 +165,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             if line.push(character).is_ok() {
                 continue;
             }
-            self.append(now, Some(seat), Kind::Message, name, &line);
+            self.append(now, Some(seat), LineKind::Message, name, &line);
             lines += 1;
             let mut begun = String::<{ NAME_MAX + SEPARATOR.len() }>::new();
             let _ = begun.push_str(line.get(..start).unwrap_or_default());
@@ -173,7 +173,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             // what did not fit behind a text fits behind the name
             let _ = line.push_str(&begun).and_then(|()| line.push(character));
         }
-        self.append(now, Some(seat), Kind::Message, name, &line);
+        self.append(now, Some(seat), LineKind::Message, name, &line);
         Event::Said { seat, lines }
     }
 

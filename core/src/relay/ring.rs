@@ -1,22 +1,15 @@
 //! The message ring: the last lines, in a fixed number of bytes.
 //!
-//! A line is stored behind a header of [`HEADER`] bytes, big-endian: `length u16` of what follows
-//! it, `author u32`, `at u32` (seconds), `flags u8`, `name length u8`. Positions count all bytes
-//! ever appended, so that a position is compared without knowing where the ring wraps.
+//! A line is stored behind an [`EntryHeader`], as DATA sends it. Positions count all bytes ever
+//! appended, so that a position is compared without knowing where the ring wraps.
 
 use core::fmt;
 
-use crate::wire::framed::ENTRY_HEADER;
+use crate::wire::entry::{ENTRY_HEADER, EntryHeader, LineKind};
 use crate::wire::text::LINE_MAX;
 
-/// Bytes of an entry's header.
-const HEADER: usize = ENTRY_HEADER;
-
-/// Bytes of the header that its length field does not count: the field itself.
-const LENGTH_FIELD: usize = 2;
-
 /// The most bytes that one message takes: two lines of [`LINE_MAX`].
-pub(super) const MESSAGE_MAX: u64 = 2 * (HEADER + LINE_MAX) as u64;
+pub(super) const MESSAGE_MAX: u64 = 2 * (ENTRY_HEADER + LINE_MAX) as u64;
 
 /// The place of a line in the ring, or of the next line to come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,41 +20,12 @@ pub(super) struct Cursor {
     pub(super) offset: u64,
 }
 
-/// What kind of line it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// What a peer said.
-    Message,
-    /// A notice about who comes and goes, which a peer may not want to see.
-    Announcement,
-    /// A notice for everybody.
-    Notice,
-}
-
-impl Kind {
-    const fn flags(self) -> u8 {
-        match self {
-            Self::Message => 0,
-            Self::Announcement => 1,
-            Self::Notice => 2,
-        }
-    }
-
-    const fn from_flags(flags: u8) -> Self {
-        match flags {
-            0 => Self::Message,
-            1 => Self::Announcement,
-            _ => Self::Notice,
-        }
-    }
-}
-
 /// A line's header, and where its text lies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     /// Who said it: an id that no other peer has while the line is in the ring; 0 is the relay.
     pub(super) author: u32,
-    pub(super) kind: Kind,
+    pub(super) kind: LineKind,
     /// Bytes of the line.
     pub(super) length: usize,
     /// The line behind this one.
@@ -113,7 +77,7 @@ impl<const BYTES: usize> Ring<BYTES> {
 
     /// Takes the oldest line away and returns it, if a line of `length` bytes needs its room.
     pub(super) fn evict_for(&mut self, length: usize) -> Option<Entry> {
-        let end = self.head.offset + (HEADER + length.min(LINE_MAX)) as u64;
+        let end = self.head.offset + (ENTRY_HEADER + length.min(LINE_MAX)) as u64;
         if end.saturating_sub(self.tail.offset) <= BYTES as u64 {
             return None;
         }
@@ -125,17 +89,26 @@ impl<const BYTES: usize> Ring<BYTES> {
     /// Appends a line of at most [`LINE_MAX`] bytes, overwriting the oldest ones.
     ///
     /// `name` is the number of its bytes that are the author's name.
-    pub(super) fn append(&mut self, author: u32, at: u32, kind: Kind, name: usize, line: &[u8]) {
+    pub(super) fn append(
+        &mut self,
+        author: u32,
+        at: u32,
+        kind: LineKind,
+        name: usize,
+        line: &[u8],
+    ) {
         let line = line.get(..LINE_MAX).unwrap_or(line);
-        let size = (HEADER + line.len()) as u64;
+        let size = (ENTRY_HEADER + line.len()) as u64;
         while self.evict_for(line.len()).is_some() {}
-        let length = u16::try_from(HEADER - LENGTH_FIELD + line.len()).unwrap_or(u16::MAX);
-        let ([high, low], [a, b, c, d]) = (length.to_be_bytes(), author.to_be_bytes());
-        let [e, f, g, h] = at.to_be_bytes();
-        let name = u8::try_from(name).unwrap_or(u8::MAX);
-        let header = [high, low, a, b, c, d, e, f, g, h, kind.flags(), name];
-        self.write(self.head.offset, &header);
-        self.write(self.head.offset + HEADER as u64, line);
+        let header = EntryHeader {
+            length: u16::try_from(line.len()).unwrap_or(u16::MAX),
+            author,
+            at,
+            kind,
+            name: u8::try_from(name).unwrap_or(u8::MAX),
+        };
+        self.write(self.head.offset, &header.to_bytes());
+        self.write(self.head.offset + ENTRY_HEADER as u64, line);
         self.head = Cursor {
             sequence: self.head.sequence + 1,
             offset: self.head.offset + size,
@@ -147,17 +120,17 @@ impl<const BYTES: usize> Ring<BYTES> {
         if cursor.offset >= self.head.offset {
             return None;
         }
-        let [high, low, a, b, c, d, _, _, _, _, flags, _] = self.header(cursor.offset);
-        let length = usize::from(u16::from_be_bytes([high, low])) + LENGTH_FIELD;
+        let header = EntryHeader::from_bytes(self.header(cursor.offset))?;
+        let offset = cursor.offset + ENTRY_HEADER as u64;
         Some(Entry {
-            author: u32::from_be_bytes([a, b, c, d]),
-            kind: Kind::from_flags(flags),
-            length: length.saturating_sub(HEADER),
+            author: header.author,
+            kind: header.kind,
+            length: header.length.into(),
             next: Cursor {
                 sequence: cursor.sequence + 1,
-                offset: cursor.offset + length as u64,
+                offset: offset + u64::from(header.length),
             },
-            offset: cursor.offset + HEADER as u64,
+            offset,
         })
     }
 
@@ -206,12 +179,12 @@ impl<const BYTES: usize> Ring<BYTES> {
         copy(&mut self.bytes, end);
     }
 
-    fn header(&self, offset: u64) -> [u8; HEADER] {
+    fn header(&self, offset: u64) -> [u8; ENTRY_HEADER] {
         let (_, rest) = self.bytes.split_at(Self::index(offset));
         match rest.first_chunk() {
             Some(header) => *header,
             None => {
-                let mut header = [0; HEADER];
+                let mut header = [0; ENTRY_HEADER];
                 self.read_wrapped(offset, &mut header);
                 header
             }
@@ -289,13 +262,13 @@ mod tests {
         let mut ring = Ring::<2048>::new();
         // 4 entries of 512 bytes fill it
         for digit in *b"0123" {
-            ring.append(1, 0, Kind::Message, 0, &[digit; 500]);
+            ring.append(1, 0, LineKind::Message, 0, &[digit; 500]);
         }
         assert_eq!(
             lines(&ring),
             [[b'0'; 500], [b'1'; 500], [b'2'; 500], [b'3'; 500]]
         );
-        ring.append(1, 0, Kind::Message, 0, b"");
+        ring.append(1, 0, LineKind::Message, 0, b"");
         assert_eq!(ring.tail().sequence, 1);
         assert_eq!(lines(&ring).len(), 4);
     }
@@ -305,7 +278,7 @@ mod tests {
         let mut ring = Ring::<2048>::new();
         let line: Vec<u8> = (0..255).cycle().take(LINE_MAX).collect();
         for length in (0..5000).map(|turn| turn % (LINE_MAX + 1)) {
-            ring.append(7, 9, Kind::Announcement, 3, &line[..length]);
+            ring.append(7, 9, LineKind::Announcement, 3, &line[..length]);
             let stored = lines(&ring);
             assert_eq!(stored.last().unwrap(), &line[..length]);
             assert!(stored.iter().all(|stored| stored == &line[..stored.len()]));
@@ -317,9 +290,9 @@ mod tests {
     fn an_entry_tells_its_author_and_kind() {
         let mut ring = Ring::<2048>::new();
         for (author, kind) in [
-            (1, Kind::Message),
-            (u32::MAX, Kind::Announcement),
-            (0, Kind::Notice),
+            (1, LineKind::Message),
+            (u32::MAX, LineKind::Announcement),
+            (0, LineKind::Notice),
         ] {
             let cursor = ring.head();
             ring.append(author, u32::MAX, kind, 32, b"x");

@@ -6,9 +6,10 @@ use heapless::String;
 use super::Relay;
 use super::peers::Peer;
 use super::queue::List;
-use super::ring::{Cursor, Kind};
+use super::ring::Cursor;
 use super::seat::Seat;
 use crate::time::Instant;
+use crate::wire::entry::LineKind;
 use crate::wire::text::NAME_MAX;
 
 /// The most bytes of an announcement: two names and a few words.
@@ -50,7 +51,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             let mut line = String::<ANNOUNCEMENT_MAX>::new();
             // they fit
             let _ = words.iter().try_for_each(|word| line.push_str(word));
-            self.append(now, author, Kind::Announcement, 0, &line);
+            self.append(now, author, LineKind::Announcement, 0, &line);
         }
     }
 
@@ -61,7 +62,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         &mut self,
         now: Instant,
         author: Option<Seat>,
-        kind: Kind,
+        kind: LineKind,
         name: usize,
         line: &str,
     ) {
@@ -86,7 +87,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 !peer.is_framed && !peer.is_blocked && peer.cursor == before && peer.missed == 0;
             spared = Some(seat).filter(|_| is_spared);
         }
-        if kind == Kind::Announcement && self.quiet > 0 {
+        if kind == LineKind::Announcement && self.quiet > 0 {
             self.make_due_unless_skipped(before);
         } else {
             if let Some(seat) = spared {
@@ -129,7 +130,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             let History { start, messages } = &mut self.history;
             if oldest.next.sequence > start.sequence {
                 *start = oldest.next;
-                *messages -= u32::from(oldest.kind == Kind::Message);
+                *messages -= u32::from(oldest.kind == LineKind::Message);
             }
         }
         let tail = self.ring.tail();
@@ -156,17 +157,17 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 
     /// Lets the history end with the line that was just appended.
-    fn extend_history(&mut self, kind: Kind) {
+    fn extend_history(&mut self, kind: LineKind) {
         let most = if self.config.classic {
             0
         } else {
             u64::from(self.config.history)
         };
         let History { start, messages } = &mut self.history;
-        *messages += u32::from(kind == Kind::Message);
+        *messages += u32::from(kind == LineKind::Message);
         while let Some(entry) = self.ring.entry(*start) {
             let lines = self.ring.head().sequence - start.sequence;
-            let is_message = entry.kind == Kind::Message;
+            let is_message = entry.kind == LineKind::Message;
             if is_message
                 && u64::from(*messages) <= most
                 && lines <= most * HISTORY_LINES_PER_MESSAGE

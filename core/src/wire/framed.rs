@@ -10,7 +10,10 @@ mod tests;
 
 use heapless::Vec;
 
+pub use super::entry::ENTRY_HEADER;
 pub(crate) use coding::data_header;
+
+use super::entry::LineKind;
 
 /// The first byte of every frame, and of no text.
 pub const FRAME: u8 = 0x01;
@@ -27,17 +30,11 @@ pub(crate) const BYE_LENGTH: usize = 11;
 /// Bytes of a DATA before its entries.
 pub const DATA_HEADER: usize = 16;
 
-/// Bytes of an entry before its line.
-pub const ENTRY_HEADER: usize = 12;
-
-/// Bytes of an entry that its length does not count: the length itself.
-const LENGTH: usize = 2;
-
 /// The most bytes of all texts of a POST, with the two bytes of length that each has.
 pub const TEXTS_MAX: usize = 900;
 
 /// The most bytes of one text in a POST.
-pub const TEXT_MAX: usize = TEXTS_MAX - LENGTH;
+pub const TEXT_MAX: usize = TEXTS_MAX - 2;
 
 /// The most ranges in an ACK.
 pub const RANGES_MAX: usize = 8;
@@ -228,8 +225,8 @@ pub struct Entry<'a> {
     pub author: u32,
     /// When it was said: seconds since the relay started.
     pub at: u32,
-    /// What it is: 0 a message, 1 who comes and goes, 2 a notice for everybody.
-    pub flags: u8,
+    /// What it is.
+    pub kind: LineKind,
     /// How many bytes of the line are the author's name, followed by ` : `; 0 in notices.
     pub name: u8,
     /// The line as it is shown, at most [`LINE_MAX`](crate::LINE_MAX) bytes.

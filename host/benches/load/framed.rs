@@ -10,10 +10,10 @@ use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
-use kilochat_core::DATAGRAM_MAX;
 use kilochat_core::framed::{
     Ack, Data, Frame, Hello, Outcome, Post, Posted, Session, TEXTS_MAX, Texts,
 };
+use kilochat_core::{DATAGRAM_MAX, LineKind};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 
 use crate::client::{Client, patiently, there, udp_socket};
@@ -144,7 +144,7 @@ impl Framed {
         if expected {
             for entry in data.entries() {
                 self.next += 1;
-                if entry.flags == 0 {
+                if entry.kind == LineKind::Message {
                     let text = usize::from(entry.name) + " : ".len();
                     each(entry.line.as_bytes().get(text..).unwrap_or_default());
                 }

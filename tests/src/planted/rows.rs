@@ -131,7 +131,7 @@ pub const ROWS: &[Row] = &[
         bug: "RestLost",
         found_by: Plain,
         file: "core/src/relay/plain.rs",
-        text: "self.append(now, Some(seat), Kind::Message, name, &line); Event::Said {",
+        text: "self.append(now, Some(seat), LineKind::Message, name, &line); Event::Said {",
         replacement: "if lines == 1 || !PLANTED { self.append(now, Some(seat), Kind::Message, name, &line); } Event::Said {",
     },
     // The ring takes one byte more than it has.
@@ -298,8 +298,8 @@ pub const ROWS: &[Row] = &[
         bug: "PaddingShown",
         found_by: Framed,
         file: "core/src/wire/framed/bytes.rs",
-        text: "let length = usize::from(rest.u16()?); if length == 0 {",
-        replacement: r#"let length = usize::from(rest.u16()?); if length == 0 { if PLANTED { *self = rest; return Some(Some(Entry { author: 0, at: 0, flags: 2, name: 0, line: "" })); }"#,
+        text: "if self.0.starts_with(&[0, 0]) {",
+        replacement: r#"if self.0.starts_with(&[0, 0]) { if PLANTED { rest.u16()?; *self = rest; let kind = crate::LineKind::Notice; return Some(Some(Entry { author: 0, at: 0, kind, name: 0, line: "" })); }"#,
     },
     // A client counts lines as lost that it has.
     Row {

@@ -2,7 +2,8 @@
 
 use core::str::from_utf8;
 
-use super::{ENTRY_HEADER, Entry, FRAME, LENGTH, Session};
+use super::{Entry, FRAME, Session};
+use crate::wire::entry::EntryHeader;
 use crate::wire::text::{DATAGRAM_MAX, LINE_MAX, SEPARATOR};
 
 /// The `N` bytes that exactly 2 `N` hexadecimal digits say.
@@ -68,13 +69,17 @@ impl<'a> Reader<'a> {
             return Some(None);
         }
         let mut rest = *self;
-        let length = usize::from(rest.u16()?);
-        if length == 0 {
+        if self.0.starts_with(&[0, 0]) {
             return Some(None);
         }
-        let [author, at] = [rest.u32()?, rest.u32()?];
-        let [flags, name] = [rest.u8()?, rest.u8()?];
-        let line = rest.bytes(length.checked_sub(ENTRY_HEADER - LENGTH)?)?;
+        let EntryHeader {
+            length,
+            author,
+            at,
+            kind,
+            name,
+        } = EntryHeader::from_bytes(rest.array()?)?;
+        let line = rest.bytes(length.into())?;
         let line = from_utf8(line).ok()?;
         let behind = line.get(name.into()..)?;
         let is_sound = line.len() <= LINE_MAX && (name == 0 || behind.starts_with(SEPARATOR));
@@ -82,7 +87,7 @@ impl<'a> Reader<'a> {
         is_sound.then_some(Some(Entry {
             author,
             at,
-            flags,
+            kind,
             name,
             line,
         }))

@@ -40,7 +40,7 @@ fn data(entries: &[&[u8]]) -> Vec<u8> {
 }
 
 fn entry(flags: u8, name: u8, line: &str) -> Vec<u8> {
-    let length = u16::try_from(ENTRY_HEADER - LENGTH + line.len()).unwrap();
+    let length = u16::try_from(ENTRY_HEADER - 2 + line.len()).unwrap();
     joined(&[
         &length.to_be_bytes(),
         b"\x00\x00\x00\x07\x00\x00\x01\x00",
@@ -501,7 +501,12 @@ fn what_is_unknown_within_a_frame_is_passed_on_or_ignored() {
         let Ok(Frame::Data(data)) = Frame::decode(&bytes) else {
             panic!()
         };
-        assert_eq!(data.entries().next().unwrap().flags, byte);
+        let kind = match byte {
+            0 => LineKind::Message,
+            1 => LineKind::Announcement,
+            _ => LineKind::Notice,
+        };
+        assert_eq!(data.entries().next().unwrap().kind, kind);
     }
 }
 
