@@ -9,7 +9,6 @@ mod polling;
 mod posting;
 mod pulse;
 mod receiving;
-mod round_trip;
 #[cfg(test)]
 mod tests;
 mod waiting;

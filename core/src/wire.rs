@@ -3,4 +3,5 @@
 pub(crate) mod command;
 pub(crate) mod entry;
 pub mod framed;
+pub(crate) mod round_trip;
 pub(crate) mod text;

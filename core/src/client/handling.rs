@@ -137,7 +137,8 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             return Err(Dropped::NoRoom);
         }
         if let Some(round_trip) = self.greeting.welcome(now) {
-            self.posting.round_trip.sample(round_trip);
+            let sample_ms = u16::try_from(round_trip.as_millis()).unwrap_or(u16::MAX);
+            self.posting.round_trip.sample(sample_ms);
         }
         self.take_seat(now, how, welcome);
         Ok(())
@@ -245,7 +246,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             return Err(Dropped::NoRoom);
         }
         self.posting.handle(now, posted)?;
-        self.stats.round_trip_ms = self.posting.round_trip.smoothed_ms();
+        self.stats.round_trip_ms = self.posting.round_trip.smoothed_ms().map(u32::from);
         let Outcome::Answer(text) = posted.outcome else {
             return Ok(());
         };

@@ -54,7 +54,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             Phase::Joined => self.speak(now, session?, buffer),
             Phase::Leaving { said, due } if said < LEAVES && now >= due => {
                 let [least, most] = LEAVE_PAUSE;
-                let pause = self.posting.round_trip.timeout(said).clamp(least, most);
+                let pause = self.posting.rto(said).clamp(least, most);
                 self.phase = Phase::Leaving {
                     said: said + 1,
                     due: now.after(pause),

@@ -2,17 +2,21 @@
 
 use core::time::Duration;
 
-use super::round_trip::RoundTrip;
 use super::waiting::Waiting;
 use super::{Dropped, PostError, PostId};
 use crate::Instant;
+use crate::wire::command::Command;
 use crate::wire::framed::{
     Frame, Outcome, Post, Posted, Reason, Session, TEXT_MAX, TEXTS_MAX, Texts,
 };
+use crate::wire::round_trip::{RTO_MAX_MS, RoundTrip};
 use crate::wire::text::{clean, is_blank};
 
 /// A POST that was not answered for so long ends the connection.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The shortest time to wait for an answer to a POST, in milliseconds.
+const RTO_MIN_MS: u16 = 50;
 
 /// The most texts in a POST: as many as a POSTED can accept.
 const MOST: u8 = u8::MAX;
@@ -64,7 +68,7 @@ impl<const OUT: usize> Posting<OUT> {
             number: 0,
             flight: Flight::None,
             hold: None,
-            round_trip: RoundTrip::default(),
+            round_trip: RoundTrip::new(),
         }
     }
 
@@ -138,17 +142,24 @@ impl<const OUT: usize> Posting<OUT> {
         self.flight = Flight::Sent {
             texts: u8::try_from(count).unwrap_or(MOST),
             since,
-            due: now.after(self.round_trip.timeout(tries)),
+            due: now.after(self.rto(tries)),
             tries,
         };
         let post = Post {
             session,
             number: self.number,
-            sent_at: clock(now),
+            sent_at: now.as_wrapped(),
             texts,
         };
         let length = Frame::Post(post).encode(buffer)?;
         Some((length, tries > 0))
+    }
+
+    /// How long to wait for an answer to a try; the first one is 0.
+    pub(super) fn rto(&self, tries: u8) -> Duration {
+        let backoff = 1 << tries.min(6);
+        let timeout_ms = self.round_trip.rto_ms(RTO_MIN_MS).saturating_mul(backoff);
+        Duration::from_millis(timeout_ms.min(RTO_MAX_MS).into())
     }
 
     /// A command, or the texts before the first one.
@@ -174,10 +185,9 @@ impl<const OUT: usize> Posting<OUT> {
         if posted.number != self.number {
             return Err(Dropped::Duplicate);
         }
-        let sample = clock(now).wrapping_sub(posted.sent_at);
-        let sample = Duration::from_millis(sample.into());
-        if sample <= now.since(since) {
-            self.round_trip.sample(sample);
+        let sample_ms = now.as_wrapped().wrapping_sub(posted.sent_at);
+        if Duration::from_millis(sample_ms.into()) <= now.since(since) {
+            self.round_trip.sample(sample_ms);
         }
         self.hold = None;
         let (outcome, texts) = match posted.outcome {
@@ -199,7 +209,7 @@ impl<const OUT: usize> Posting<OUT> {
         };
         self.flight = Flight::Done { outcome, texts };
         if texts == 0 {
-            self.hold = Some(now.after(self.round_trip.timeout(0)));
+            self.hold = Some(now.after(self.rto(0)));
             self.flight = Flight::None;
         }
         Ok(())
@@ -257,12 +267,6 @@ impl<const OUT: usize> Posting<OUT> {
     }
 }
 
-/// The clock that is echoed: milliseconds modulo 65536.
-fn clock(now: Instant) -> u16 {
-    let [.., high, low] = now.as_millis().to_be_bytes();
-    u16::from_be_bytes([high, low])
-}
-
 fn is_command(text: &str) -> bool {
-    text.starts_with('/') && !text.starts_with("//")
+    Command::of(text).is_some_and(|command| !matches!(command, Command::Say(_)))
 }

@@ -132,7 +132,7 @@ pub const ROWS: &[Row] = &[
         found_by: Plain,
         file: "core/src/relay/plain.rs",
         text: "self.append(now, Some(seat), LineKind::Message, name, &line); Event::Said {",
-        replacement: "if lines == 1 || !PLANTED { self.append(now, Some(seat), Kind::Message, name, &line); } Event::Said {",
+        replacement: "if lines == 1 || !PLANTED { self.append(now, Some(seat), LineKind::Message, name, &line); } Event::Said {",
     },
     // The ring takes one byte more than it has.
     Row {

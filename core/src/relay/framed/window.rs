@@ -1,11 +1,10 @@
 //! What is on its way to one peer that acknowledges: how much may be, what is lost, when to try again.
 
-use core::num::NonZeroU16;
-
 use heapless::Vec;
 
 use crate::relay::ring::Cursor;
 use crate::wire::framed::Ack;
+use crate::wire::round_trip::{RTO_FIRST_MS, RTO_MAX_MS, RoundTrip};
 
 /// Datagrams on their way at first.
 const INITIAL: u8 = 4;
@@ -13,16 +12,11 @@ const INITIAL: u8 = 4;
 /// ... and at least: of one alone nothing can be overtaken, and only time-outs would repair.
 const LIMIT_MIN: u8 = 2;
 
-/// Milliseconds until a datagram is thought to be lost: at first, at least, at most.
-const RTO_FIRST_MS: u16 = 1000;
+/// The shortest time, in milliseconds, until a datagram is thought to be lost.
 const RTO_MIN_MS: u16 = 300;
-const RTO_MAX_MS: u16 = 3000;
 
 /// How often the clock ticks, in milliseconds: no round trip is known to be shorter.
 const CLOCK_MS: u16 = 1;
-
-/// An echo that is older, in milliseconds, is of another time.
-const SAMPLE_MAX_MS: u16 = 10_000;
 
 /// What one datagram of lines holds.
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +70,7 @@ pub(in crate::relay) struct Window<const WINDOW: usize> {
     is_lossless: bool,
     /// Time-outs since something was last acknowledged.
     timeouts: u8,
-    /// Smoothed round-trip time and its variation in milliseconds, once there was a sample.
-    rtt: Option<(NonZeroU16, u16)>,
+    round_trip: RoundTrip,
 }
 
 impl<const WINDOW: usize> Window<WINDOW> {
@@ -98,7 +91,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
             clean: 0,
             is_lossless: true,
             timeouts: 0,
-            rtt: None,
+            round_trip: RoundTrip::new(),
         }
     }
 
@@ -221,7 +214,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     /// The peer says what it has; `now` is the clock whose times are echoed.
     pub(super) fn handle_ack(&mut self, now: u16, ack: &Ack) {
         if let Some(echo) = ack.echo {
-            self.sample(now.wrapping_sub(echo));
+            self.round_trip.sample(now.wrapping_sub(echo).max(CLOCK_MS));
         }
         let mut arrived = self.advance(ack.next);
         let mut first = ack.next;
@@ -286,9 +279,8 @@ impl<const WINDOW: usize> Window<WINDOW> {
     /// Finds flights that others have overtaken, and that had a round trip to arrive.
     fn note_holes(&mut self, now: u16) {
         // between two readings of the clock a tick may be missing
-        let patience = self
-            .rtt
-            .map_or(RTO_FIRST_MS, |(smoothed, _)| smoothed.get() - CLOCK_MS);
+        let smoothed = self.round_trip.smoothed_ms();
+        let patience = smoothed.map_or(RTO_FIRST_MS, |rtt| rtt.saturating_sub(CLOCK_MS));
         let held = |flight: &Flight| flight.state == State::Held;
         let Some(last) = self.flights.iter().rposition(held) else {
             return;
@@ -434,32 +426,9 @@ impl<const WINDOW: usize> Window<WINDOW> {
         })
     }
 
-    /// RFC 6298 section 2, in milliseconds and with 1/8 and 1/4.
-    fn sample(&mut self, rtt: u16) {
-        if rtt > SAMPLE_MAX_MS {
-            return;
-        }
-        let rtt = rtt.max(CLOCK_MS);
-        let (smoothed, variation) = match self.rtt {
-            None => (rtt, rtt / 2),
-            Some((smoothed, variation)) => {
-                let smoothed = smoothed.get();
-                let difference = smoothed.abs_diff(rtt);
-                (
-                    smoothed - smoothed / 8 + rtt / 8,
-                    variation - variation / 4 + difference / 4,
-                )
-            }
-        };
-        self.rtt = NonZeroU16::new(smoothed).map(|smoothed| (smoothed, variation));
-    }
-
     /// In how many milliseconds what is sent now will have been on its way for too long.
     pub(super) fn rto_ms(&self) -> u16 {
-        let rto = self.rtt.map_or(RTO_FIRST_MS, |(smoothed, variation)| {
-            variation.saturating_mul(4).saturating_add(smoothed.get())
-        });
-        let mut rto = rto.clamp(RTO_MIN_MS, RTO_MAX_MS);
+        let mut rto = self.round_trip.rto_ms(RTO_MIN_MS);
         for _ in 0..self.timeouts.min(6) {
             rto += rto / 2;
             rto = rto.min(RTO_MAX_MS);

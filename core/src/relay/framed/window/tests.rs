@@ -252,11 +252,11 @@ fn the_time_out_follows_the_round_trip() {
         (10_001, 1300, 1302),
         (10_000, RTO_MAX_MS, RTO_MAX_MS),
     ] {
-        window.sample(sample);
+        window.round_trip.sample(sample);
         assert!((least..=most).contains(&window.rto_ms()), "{sample}");
     }
     for _ in 0..100 {
-        window.sample(10);
+        window.round_trip.sample(10);
     }
     assert_eq!(window.rto_ms(), RTO_MIN_MS);
     for backed_off in [450, 675, 1012, 1518, 2277, RTO_MAX_MS, RTO_MAX_MS] {

@@ -1,0 +1,64 @@
+//! How long a datagram and its answer take, as RFC 6298 section 2 estimates it.
+
+use core::num::NonZeroU16;
+
+/// The time-out before the first sample, in milliseconds.
+pub(crate) const RTO_FIRST_MS: u16 = 1000;
+
+/// The longest time-out, in milliseconds.
+pub(crate) const RTO_MAX_MS: u16 = 3000;
+
+/// A sample that is longer, in milliseconds, is not a round trip. Four times as much fits in 16 bits.
+const SAMPLE_MAX_MS: u16 = 10_000;
+
+/// The smoothed round-trip time and its variation, in quarters of a millisecond.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RoundTrip {
+    /// `None` before the first sample.
+    smoothed: Option<NonZeroU16>,
+    variation: u16,
+}
+
+impl RoundTrip {
+    pub(crate) const fn new() -> Self {
+        Self {
+            smoothed: None,
+            variation: 0,
+        }
+    }
+
+    /// A datagram was answered after so many milliseconds.
+    pub(crate) fn sample(&mut self, sample_ms: u16) {
+        if sample_ms > SAMPLE_MAX_MS {
+            return;
+        }
+        let sample = sample_ms * 4;
+        let smoothed = match self.smoothed {
+            None => {
+                self.variation = sample / 2;
+                sample
+            }
+            Some(smoothed) => {
+                let smoothed = smoothed.get();
+                let error = smoothed.abs_diff(sample).div_ceil(4);
+                self.variation = self.variation - self.variation / 4 + error;
+                smoothed - smoothed / 8 + sample / 8
+            }
+        };
+        self.smoothed = NonZeroU16::new(smoothed.max(1));
+    }
+
+    /// The smoothed round-trip time in milliseconds; `None` before the first sample.
+    pub(crate) fn smoothed_ms(&self) -> Option<u16> {
+        self.smoothed.map(|smoothed| smoothed.get() / 4)
+    }
+
+    /// The retransmission time-out in milliseconds, at least `min_ms` after the first sample.
+    pub(crate) fn rto_ms(&self, min_ms: u16) -> u16 {
+        let rto = self.smoothed_ms().map_or(RTO_FIRST_MS, |smoothed| {
+            // four times the variation
+            smoothed.saturating_add(self.variation)
+        });
+        rto.clamp(min_ms, RTO_MAX_MS)
+    }
+}
