@@ -48,11 +48,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             return refused(why);
         }
         let (bytes, newline) = without_line_end(payload);
+        let mut reply = PlainReply { reply, newline };
         let text = match checked(payload, bytes) {
             Ok(text) => text,
             Err(why) => {
                 if why == Refusal::TooLong && self.may_answer(payload) {
-                    answer(reply, newline, format_args!("{TOO_LONG}"));
+                    reply.answer(format_args!("{TOO_LONG}"));
                 }
                 return refused(why);
             }
@@ -61,16 +62,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             return refused(Refusal::Blank);
         }
         let Some(command) = Command::of(text.trim()).filter(|_| !self.config.classic) else {
-            return self.join(now, source, text, newline, reply);
+            return self.join(now, source, text, reply);
         };
         match command {
-            Command::Nick(name) if !is_blank(name) => self.join(now, source, name, newline, reply),
+            Command::Nick(name) if !is_blank(name) => self.join(now, source, name, reply),
             Command::Help => {
-                answer(
-                    reply,
-                    newline,
-                    format_args!("{HELP}; first of all, say your name"),
-                );
+                reply.answer(format_args!("{HELP}; first of all, say your name"));
                 Event::Helped
             }
             Command::Nick(_)
@@ -79,7 +76,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             | Command::Quiet(_)
             | Command::Say(_)
             | Command::Unknown(_) => {
-                answer(reply, newline, format_args!("* say your name first"));
+                reply.answer(format_args!("* say your name first"));
                 refused(Refusal::Nameless)
             }
         }
@@ -103,12 +100,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             peer.suspicion = Suspicion::default();
             peer.newline
         });
+        let mut reply = PlainReply { reply, newline };
         let (bytes, _) = without_line_end(payload);
         let text = match checked(payload, bytes) {
             Ok(text) => text,
             Err(why) => {
                 if self.may_answer(payload) {
-                    self.refuse(now, seat, why, newline, reply);
+                    self.refuse(now, seat, why, &mut reply);
                 }
                 return Event::Refused {
                     seat: Some(seat),
@@ -125,7 +123,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         match Command::of(text) {
             None => self.say(now, seat, text),
             Some(Command::Say(text)) => self.say(now, seat, text),
-            Some(command) => self.obey(now, seat, command, newline, reply),
+            Some(command) => self.obey(now, seat, command, &mut reply),
         }
     }
 
@@ -135,16 +133,16 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 
     /// Tells a peer that its datagram was not accepted, where that helps and not too often.
-    fn refuse(&mut self, now: Instant, seat: Seat, why: Refusal, newline: bool, reply: &mut Reply) {
+    fn refuse(&mut self, now: Instant, seat: Seat, why: Refusal, reply: &mut PlainReply<'_>) {
         if why == Refusal::TooLong {
-            answer(reply, newline, format_args!("{TOO_LONG}"));
+            reply.answer(format_args!("{TOO_LONG}"));
         }
         if why == Refusal::NotUtf8
             && let Some(peer) = self.peers.peer_mut(seat)
             && now >= peer.tell_at
         {
             peer.tell_at = now.after(NOT_UTF8_INTERVAL);
-            answer(reply, newline, format_args!("* not sent: not UTF-8 text"));
+            reply.answer(format_args!("* not sent: not UTF-8 text"));
         }
     }
 
@@ -182,18 +180,17 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         now: Instant,
         seat: Seat,
         command: Command<'_>,
-        newline: bool,
-        reply: &mut Reply,
+        reply: &mut PlainReply<'_>,
     ) -> Event {
         match command {
-            Command::Nick(name) => return self.rename(now, seat, name, newline, reply),
+            Command::Nick(name) => return self.rename(now, seat, name, reply),
             Command::Quit => {
                 if let Some(departed) = self.leave(now, seat, Departure::Quit) {
-                    answer(reply, newline, format_args!("* bye"));
+                    reply.answer(format_args!("* bye"));
                     return Event::Left(departed);
                 }
             }
-            Command::Who(prefix) => self.who(prefix, newline, reply),
+            Command::Who(prefix) => self.who(prefix, reply),
             Command::Quiet(wanted) => {
                 let quiet = self.set_quiet(seat, wanted);
                 let state = if quiet {
@@ -201,21 +198,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 } else {
                     "off: you are told"
                 };
-                answer(
-                    reply,
-                    newline,
-                    format_args!("* quiet is {state} who joins, leaves or is renamed"),
-                );
+                reply.answer(format_args!(
+                    "* quiet is {state} who joins, leaves or is renamed"
+                ));
             }
-            Command::Help => answer(reply, newline, format_args!("{HELP}")),
-            Command::Say(word) | Command::Unknown(word) => answer(
-                reply,
-                newline,
-                format_args!(
-                    "* no command /{word}; //{word} says it as text; /help lists commands",
-                    word = Clean(whole_characters(word, NAME_MAX))
-                ),
-            ),
+            Command::Help => reply.answer(format_args!("{HELP}")),
+            Command::Say(word) | Command::Unknown(word) => reply.answer(format_args!(
+                "* no command /{word}; //{word} says it as text; /help lists commands",
+                word = Clean(whole_characters(word, NAME_MAX))
+            )),
         }
         Event::Answered { seat }
     }
@@ -225,19 +216,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         now: Instant,
         source: SocketAddr,
         raw: &str,
-        newline: bool,
-        reply: &mut Reply,
+        mut reply: PlainReply<'_>,
     ) -> Event {
-        let newcomer = match self.take_seat(now, source, raw, newline, false) {
+        let newcomer = match self.take_seat(now, source, raw, reply.newline, false) {
             Ok(newcomer) => newcomer,
             Err(why) => {
                 if why == Refusal::Full && !self.config.classic {
                     let seats = self.seats();
-                    answer(
-                        reply,
-                        newline,
-                        format_args!("* full: {seats} of {seats} seats taken"),
-                    );
+                    reply.answer(format_args!("* full: {seats} of {seats} seats taken"));
                 }
                 return Event::Refused { seat: None, why };
             }
@@ -245,13 +231,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let seat = newcomer.seat;
         self.settle(seat);
         if !self.config.classic {
-            self.welcome(seat, newcomer.changed, reply);
+            self.welcome(seat, newcomer.changed, reply.reply);
             match newcomer.history {
-                0 => {}
-                1 => drop(reply.write_str("; the last line:")),
-                lines => drop(write!(reply, "; the last {lines} lines:")),
+                0 => reply.end(),
+                1 => reply.answer(format_args!("; the last line:")),
+                lines => reply.answer(format_args!("; the last {lines} lines:")),
             }
-            end(reply, newline);
         }
         Event::Joined {
             seat,
@@ -281,7 +266,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    fn who(&self, prefix: &str, newline: bool, reply: &mut Reply) {
+    fn who(&self, prefix: &str, reply: &mut PlainReply<'_>) {
         let prefix = whole_characters(prefix, NAME_MAX);
         let matching = self
             .peers
@@ -290,20 +275,20 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             .count();
         let shown = Clean(prefix);
         let _ = match (matching, prefix) {
-            (0, _) => write!(reply, "* nobody's name begins with {shown}"),
-            (_, "") => write!(reply, "* {matching} here: "),
-            (1, _) => write!(reply, "* 1 begins with {shown}: "),
-            _ => write!(reply, "* {matching} begin with {shown}: "),
+            (0, _) => write!(reply.reply, "* nobody's name begins with {shown}"),
+            (_, "") => write!(reply.reply, "* {matching} here: "),
+            (1, _) => write!(reply.reply, "* 1 begins with {shown}: "),
+            _ => write!(reply.reply, "* {matching} begin with {shown}: "),
         };
-        let listed = self.list_names(prefix, usize::MAX, reply);
+        let listed = self.list_names(prefix, usize::MAX, reply.reply);
         if listed < matching {
             let more = matching - listed;
             let _ = write!(
-                reply,
+                reply.reply,
                 ", ... and {more} more; /who PREFIX lists those that begin so"
             );
         }
-        end(reply, newline);
+        reply.end();
     }
 
     /// Writes the names that begin with `prefix`, at most `most` and as many as fit; returns how many.
@@ -325,28 +310,21 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         listed
     }
 
-    fn rename(
-        &mut self,
-        now: Instant,
-        seat: Seat,
-        raw: &str,
-        newline: bool,
-        reply: &mut Reply,
-    ) -> Event {
+    fn rename(&mut self, now: Instant, seat: Seat, raw: &str, reply: &mut PlainReply<'_>) -> Event {
         let Some((name, mut changed)) = repaired_name(raw) else {
-            answer(reply, newline, format_args!("* /nick NAME needs a name"));
+            reply.answer(format_args!("* /nick NAME needs a name"));
             return Event::Answered { seat };
         };
         let id = self.peers.peer(seat).map_or(0, |peer| peer.id.get());
         let name = self.unique(name, Some(seat), id, &mut changed);
         if self.peers.peer(seat).is_some_and(|peer| peer.name == name) {
-            answer(reply, newline, format_args!("* you are {name} already"));
+            reply.answer(format_args!("* you are {name} already"));
             return Event::Answered { seat };
         }
         let Some(from) = self.peers.rename(seat, name.clone()) else {
             return Event::Answered { seat };
         };
-        answer(reply, newline, format_args!("* you are now {name}"));
+        reply.answer(format_args!("* you are now {name}"));
         let words = ["* ", &from, " is now ", &name];
         self.announce(now, self.peers.len(), Some(seat), &words);
         Event::Renamed { seat, from }
@@ -382,16 +360,23 @@ fn checked<'a>(payload: &[u8], bytes: &'a [u8]) -> Result<&'a str, Refusal> {
     core::str::from_utf8(bytes).map_err(|_| Refusal::NotUtf8)
 }
 
-/// Writes a reply, which must fit.
-fn answer(reply: &mut Reply, newline: bool, text: fmt::Arguments<'_>) {
-    let _ = reply.write_fmt(text);
-    end(reply, newline);
+/// A reply of text, which ends as the lines of its reader end.
+pub(super) struct PlainReply<'a> {
+    pub(super) reply: &'a mut Reply,
+    pub(super) newline: bool,
 }
 
-/// Ends a reply as its reader's lines end.
-fn end(reply: &mut Reply, newline: bool) {
-    if newline {
-        let _ = reply.push(b'\n');
+impl PlainReply<'_> {
+    /// Writes what is left of the reply, which must fit.
+    fn answer(&mut self, text: fmt::Arguments<'_>) {
+        let _ = self.reply.write_fmt(text);
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if self.newline {
+            let _ = self.reply.push(b'\n');
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Last, write};
 use crate::relay::event::{Departure, Event, Refusal};
+use crate::relay::plain::PlainReply;
 use crate::relay::ring::MESSAGE_MAX;
 use crate::relay::seat::Seat;
 use crate::relay::{Relay, Reply};
@@ -79,7 +80,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             | Command::Nick(_)
             | Command::Help
             | Command::Say(_)
-            | Command::Unknown(_) => self.obey(now, seat, command, false, reply),
+            | Command::Unknown(_) => {
+                let mut reply = PlainReply {
+                    reply,
+                    newline: false,
+                };
+                self.obey(now, seat, command, &mut reply)
+            }
         }
     }
 
