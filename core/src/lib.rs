@@ -71,6 +71,7 @@ pub use relay::{
     NETWORKS_MAX, Network, PeerInfo, Refusal, Relay, Reply, Seat, Stats, Unreachable,
 };
 pub use time::Instant;
+pub use wire::PORT;
 pub use wire::entry::LineKind;
 pub use wire::framed;
-pub use wire::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, Name, SEPARATOR, clean};
+pub use wire::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, Name, SEPARATOR, clean, is_blank};

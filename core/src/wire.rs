@@ -5,3 +5,6 @@ pub(crate) mod entry;
 pub mod framed;
 pub(crate) mod round_trip;
 pub(crate) mod text;
+
+/// The UDP port of a relay, unless it is told otherwise.
+pub const PORT: u16 = 10888;

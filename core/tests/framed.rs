@@ -830,9 +830,9 @@ fn a_long_buffer_takes_several_datagrams_for_those_who_are_behind() {
     }
     let mut buffer = [0xFF; 4 * DATAGRAM_MAX];
     let fanout = room.relay.poll_fanout(room.now, &mut buffer).unwrap();
-    let (payload, segment) = (fanout.payload(), fanout.segment());
+    let payload = fanout.payload();
     let firsts: Vec<u64> = payload
-        .chunks(segment)
+        .chunks(DATAGRAM_MAX)
         .map(|datagram| {
             let Sent::Data(first, lines) = sent(datagram) else {
                 panic!("{datagram:?}")

@@ -4,12 +4,9 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use heapless::{String, Vec};
-use kilochat_core::{Network, Relay};
+use kilochat_core::{Network, PORT, Relay};
 
 use crate::stack::{Buffers, Route};
-
-/// The port of the relay, unless told otherwise.
-pub const PORT: u16 = 10888;
 
 /// The most bytes of [`Config::name`]: a label of the domain name system (RFC 1035 section 2.3.4).
 pub const NAME_MAX: usize = 63;

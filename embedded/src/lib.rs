@@ -80,9 +80,8 @@ use kilochat_core::{
     DATAGRAM_MAX, Departed, Event, Expired, Instant, NETWORKS_MAX, Network, Relay, Reply, Seat,
 };
 
-pub use config::{
-    ADDRESSES_MAX, Config, Error, NAME_MAX, PORT, Storage, link_local, link_local_v4,
-};
+pub use config::{ADDRESSES_MAX, Config, Error, NAME_MAX, Storage, link_local, link_local_v4};
+pub use kilochat_core::PORT;
 use log::log;
 use stack::{Route, Stack};
 pub use stack::{phy, time};

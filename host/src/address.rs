@@ -3,8 +3,9 @@
 use core::net::{IpAddr, SocketAddr};
 use std::net::ToSocketAddrs;
 
+use kilochat_core::PORT;
+
 use crate::Error;
-use crate::args::PORT;
 
 /// The addresses that `text` stands for, at least one.
 ///

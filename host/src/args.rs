@@ -9,9 +9,7 @@ use core::time::Duration;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
-
-/// The port of the relay, unless told otherwise.
-pub const PORT: u16 = 10888;
+use kilochat_core::PORT;
 
 /// The most seats that this build has.
 pub const SEATS_MAX: u16 = 4096;

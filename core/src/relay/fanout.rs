@@ -85,7 +85,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     /// and then there is no fan-out. None is also what a relay returns that owes nothing.
     ///
     /// In a buffer of `n` times [`DATAGRAM_MAX`] bytes there may be up to `n` datagrams, at most 16, one
-    /// behind the other, for peers that acknowledge and are as far behind: see [`Fanout::segment`].
+    /// after the other: each but the last has [`DATAGRAM_MAX`] bytes, which is what generic
+    /// segmentation offload wants to know (`UDP_SEGMENT` in udp(7)).
     pub fn poll_fanout<'buffer>(
         &mut self,
         now: Instant,
@@ -367,13 +368,6 @@ impl<'buffer, const PEERS: usize, const RING: usize, const WINDOW: usize>
     /// The datagram, at most [`DATAGRAM_MAX`] bytes; or several. It outlives the fan-out.
     pub const fn payload(&self) -> &'buffer [u8] {
         self.payload
-    }
-
-    /// How many bytes of the payload each datagram has, but for the last one, which may have fewer;
-    /// it is what generic segmentation offload wants to know (`UDP_SEGMENT` in udp(7)). With a buffer
-    /// of [`DATAGRAM_MAX`] bytes there is one datagram only.
-    pub const fn segment(&self) -> usize {
-        DATAGRAM_MAX
     }
 }
 

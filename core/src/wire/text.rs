@@ -61,7 +61,7 @@ pub(crate) fn is_plain_ascii(text: &str) -> bool {
 }
 
 /// Whether `text` is empty or white space only: a keepalive, not a message.
-pub(crate) fn is_blank(text: &str) -> bool {
+pub fn is_blank(text: &str) -> bool {
     text.chars().all(char::is_whitespace)
 }
 
@@ -73,15 +73,10 @@ pub(crate) fn without_line_end(payload: &[u8]) -> (&[u8], bool) {
     }
 }
 
-/// The longest start of `bytes` that is whole characters, at most `limit` bytes.
+/// The longest start of `text` that is whole characters, at most `limit` bytes.
 pub(crate) fn whole_characters(text: &str, limit: usize) -> &str {
-    let mut end = limit.min(text.len());
-    loop {
-        if let Some(start) = text.get(..end) {
-            return start;
-        }
-        end = end.saturating_sub(1);
-    }
+    text.get(..text.floor_char_boundary(limit))
+        .unwrap_or_default()
 }
 
 /// Makes a name of `raw`, or none if nothing of it can be seen.

@@ -3,10 +3,9 @@
 use core::time::Duration;
 use std::time::Instant;
 
-use kilochat_core::{Path, clean};
+use kilochat_core::{Path, clean, is_blank};
 
 use super::plain::outbox::Line;
-use super::plain::wire;
 use super::screen::output::Shown;
 
 /// After the end of the input this much silence ends a session,
@@ -107,7 +106,7 @@ impl Typed {
     pub(super) fn read(speaker: Speaker, text: &str) -> Self {
         let text: String = clean(text).collect();
         match speaker {
-            _ if wire::is_blank(&text) => Self::Blank,
+            _ if is_blank(&text) => Self::Blank,
             Speaker::Person if text.trim() == "/quit" => Self::Quit,
             Speaker::Person => Self::Line(Line::Typed(text)),
             Speaker::Program => Self::Line(Line::Said(text)),

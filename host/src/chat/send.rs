@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 
+use kilochat_core::is_blank;
+
 use super::conversation::{Choice, Conversation, Output, Plan};
 use super::dialect::Speaker;
 use super::event::Event;
-use super::plain::wire;
 use super::screen::lines;
 use super::screen::output::{Kind, Shown};
 use crate::args::SendArguments;
@@ -19,7 +20,7 @@ use crate::{Error, address};
 /// When not everything is known to have arrived, or has been sent where that cannot be known.
 pub fn send(arguments: &SendArguments) -> Result<(), Error> {
     let text = arguments.text.join(" ");
-    if !arguments.text.is_empty() && wire::is_blank(&text) {
+    if !arguments.text.is_empty() && is_blank(&text) {
         return Err(Error::Usage("there is nothing to say in that".into()));
     }
     let choice = match arguments {

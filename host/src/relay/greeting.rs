@@ -4,9 +4,9 @@ use core::net::{IpAddr, SocketAddr};
 use std::io::{self, Write};
 
 use if_addrs::Interface;
+use kilochat_core::PORT;
 
 use super::addresses::interfaces;
-use crate::args::PORT;
 
 /// Prints the greeting; that nobody reads it is no reason to stop.
 pub(super) fn print(listening: &[SocketAddr]) {

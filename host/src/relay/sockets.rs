@@ -3,10 +3,11 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::io;
 
+use kilochat_core::PORT;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::Error;
-use crate::args::{Bind, PORT, RelayArguments};
+use crate::args::{Bind, RelayArguments};
 
 /// Bytes of receive buffer that are asked for; the system may grant less.
 const RECEIVE_BUFFER: usize = 4 << 20;

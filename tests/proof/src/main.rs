@@ -25,7 +25,7 @@ use kilochat_core::framed::{Data, Frame, Malformed, Reason, Texts};
 use kilochat_core::{
     Client, ClientEvent, ClientStats, Config, Delivery, Departed, Departure, Dropped, Event,
     Expired, Fanout, Farewell, Instant, Network, Path, PostError, PostId, Received, Refusal, Relay,
-    Reply, Seat, State, Stats, Transmit, Unreachable, clean,
+    Reply, Seat, State, Stats, Transmit, Unreachable, clean, is_blank,
 };
 
 // on Cortex-M3, as the docs of `Relay` say
@@ -155,9 +155,9 @@ enum Call {
     InstantSince,
     InstantAfter,
     Clean,
+    IsBlank,
     EventFarewell,
     FarewellAsBytes,
-    FanoutSegment,
     FrameDecode,
     FrameEncode,
     DataEntries,
@@ -265,13 +265,13 @@ impl<
             Call::InstantSince => v.duration = v.then.unwrap_or_default().since(v.now),
             Call::InstantAfter => v.now = v.now.after(v.duration),
             Call::Clean => v.character = clean(v.text).max().unwrap_or(' '),
+            Call::IsBlank => v.truth = is_blank(v.text),
             Call::EventFarewell => {
                 if let Some((seat, address, bytes)) = v.event.farewell() {
                     (v.seat, v.address, v.index) = (seat, address, bytes.len());
                 }
             }
             Call::FarewellAsBytes => v.index = v.farewell.as_bytes().len(),
-            Call::FanoutSegment => v.index = fanout.segment(),
             Call::FrameDecode => v.frame = Frame::decode(v.bytes),
             Call::FrameEncode => {
                 if let Ok(frame) = &v.frame {

@@ -55,8 +55,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
                 return self.check_readable(can_receive).map(|()| true);
             };
             let payload = fanout.payload();
-            let segment = fanout.segment();
-            if payload.len() > segment {
+            if payload.len() > DATAGRAM_MAX {
                 self.counts.saw(Met::ManyAtOnce);
             }
             let deliveries: Vec<_> = fanout.take(room).collect();
@@ -66,7 +65,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             room -= deliveries.len();
             for delivery in deliveries {
                 let (seat, address) = (delivery.seat.index(), delivery.address);
-                let datagrams: Vec<_> = payload.chunks(segment).map(<[u8]>::to_vec).collect();
+                let datagrams: Vec<_> = payload.chunks(DATAGRAM_MAX).map(<[u8]>::to_vec).collect();
                 for datagram in &datagrams {
                     self.note_datagram("relay offers", address, datagram);
                     self.offered(seat, address, datagram)?;

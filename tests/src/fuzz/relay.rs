@@ -406,7 +406,7 @@ impl<'a> Room<'a> {
             return false;
         };
         let payload = fanout.payload().to_vec();
-        assert!(payload.len() <= fanout.segment() * segments);
+        assert!(payload.len() <= DATAGRAM_MAX * segments);
         let taken: Vec<_> = fanout.take(most).collect();
         assert!(!taken.is_empty(), "a fan-out for nobody");
         self.judge_fanout(&taken, &payload);

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use kilochat_core::DATAGRAM_MAX;
+use kilochat_core::{DATAGRAM_MAX, is_blank};
 
 use super::pace::Pace;
 use super::wire;
@@ -133,7 +133,7 @@ impl Outbox {
             if !rest.is_empty() {
                 self.queue.push_front(Line::Said(rest.into()));
             }
-            if !wire::is_blank(piece) {
+            if !is_blank(piece) {
                 return Some(Line::Said(piece.into()));
             }
         }

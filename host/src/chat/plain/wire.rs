@@ -92,11 +92,6 @@ pub(crate) fn lines(payload: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// Whether `text` would be a keepalive and no message.
-pub(crate) fn is_blank(text: &str) -> bool {
-    text.chars().all(char::is_whitespace)
-}
-
 /// How many bytes of text fit in one line behind `name`.
 pub(crate) fn room(name: &str) -> usize {
     LINE_MAX - SEPARATOR.len() - name.len().min(NAME_MAX)
