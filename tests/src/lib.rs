@@ -43,7 +43,7 @@ pub use counts::{Case, Counts, Seen};
 pub use framed::{Measured, Met, measure_paste, measure_talk, simulate_framed};
 pub use framed_peer::FramedPeer;
 pub use log::{Kind, Line, Log};
-pub use many::simulate_many;
+pub use many::{number, simulate_as_asked, simulate_many};
 pub use oracle::{Offer, Oracle};
 #[cfg(unix)]
 pub use program::allow_many_sockets;

@@ -6,6 +6,40 @@ use std::sync::Mutex;
 use crate::counts::{Case, Counts};
 use crate::sim::Failure;
 
+/// A number that the environment gives: `SEED`, `SEEDS` and their like.
+///
+/// # Panics
+///
+/// If it is no number.
+pub fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    let number = value.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name} is {value:?}, and not a number")))
+}
+
+/// Runs the simulation of `SEED` alone, and returns nothing; or those of all seeds below `SEEDS`,
+/// which is `seeds` by default, and returns how many they are and what they saw.
+///
+/// # Panics
+///
+/// If the oracle found something wrong.
+pub fn simulate_as_asked<T: Case + Send>(
+    seeds: u64,
+    simulate: fn(u64) -> Simulated<T>,
+) -> Option<(u64, Counts<T>)> {
+    let (seeds, simulated) = match number("SEED") {
+        Some(seed) => (None, simulate(seed)),
+        None => {
+            let seeds = number("SEEDS").unwrap_or(seeds);
+            (Some(seeds), simulate_many(seeds, simulate))
+        }
+    };
+    match simulated {
+        Ok(counts) => Some((seeds?, counts)),
+        Err(failure) => panic!("the oracle says no\n{failure}"),
+    }
+}
+
 /// What one simulation saw, or what was wrong.
 type Simulated<T> = Result<Counts<T>, Box<Failure>>;
 

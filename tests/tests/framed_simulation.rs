@@ -1,10 +1,10 @@
 //! Simulations of the framed dialect: `SEEDS=100000` runs more of them, `SEED=123` runs one alone.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+#![allow(clippy::print_stdout, reason = "a test")]
 
 use std::time::Instant;
 
-use kilochat_tests::{Failure, simulate_framed, simulate_many};
+use kilochat_tests::{simulate_as_asked, simulate_framed};
 
 /// Simulations of a plain `cargo test`.
 const SEEDS: u64 = 2_000;
@@ -12,23 +12,12 @@ const SEEDS: u64 = 2_000;
 /// Each thing has to happen so often in that many.
 const AT_LEAST: u64 = 20;
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap())
-}
-
-fn report(failure: &Failure) -> ! {
-    panic!("the oracle says no\n{failure}");
-}
-
 #[test]
 fn relay_and_clients_keep_their_guarantees() {
-    if let Some(seed) = number("SEED") {
-        simulate_framed(seed).unwrap_or_else(|failure| report(&failure));
-        return;
-    }
-    let seeds = number("SEEDS").unwrap_or(SEEDS);
     let begun = Instant::now();
-    let counts = simulate_many(seeds, simulate_framed).unwrap_or_else(|failure| report(&failure));
+    let Some((seeds, counts)) = simulate_as_asked(SEEDS, simulate_framed) else {
+        return;
+    };
     let took = begun.elapsed().as_secs_f64();
     println!(
         "{seeds} simulations, {} events, 0 violations, {took:.1} s",

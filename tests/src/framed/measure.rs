@@ -34,6 +34,8 @@ pub struct Measured {
     pub from_relay: Vec<u64>,
     /// Until its author was told that it was said, sorted.
     pub answered: Vec<u64>,
+    /// The most acknowledgements of a client, without those before the first text.
+    pub acks: u64,
 }
 
 /// Notes when texts come by.
@@ -45,6 +47,8 @@ pub(crate) struct Measure {
     from_author: Vec<u64>,
     from_relay: Vec<u64>,
     answered: Vec<u64>,
+    /// Acknowledgements of each client before the first text.
+    acks: Vec<u64>,
     /// Datagrams with lines.
     pub(crate) sends: u64,
 }
@@ -97,8 +101,15 @@ fn room(seed: u64, quality: Quality) -> Verdict<Room> {
     let mut room = Room::new(Rng::with_seed(seed), &setup, false);
     room.run_until(SETTLING)?;
     room.network.quality = quality;
-    room.measure = Some(Measure::default());
+    room.measure = Some(Measure {
+        acks: acks(&room).collect(),
+        ..Measure::default()
+    });
     Ok(room)
+}
+
+fn acks(room: &Room) -> impl Iterator<Item = u64> {
+    room.members.iter().map(|member| member.client.stats().acks)
 }
 
 fn measured(mut room: Room) -> Verdict<Measured> {
@@ -117,6 +128,11 @@ fn measured(mut room: Room) -> Verdict<Measured> {
         from_author: sorted(measure.from_author),
         from_relay: sorted(measure.from_relay),
         answered: sorted(measure.answered),
+        acks: acks(&room)
+            .zip(measure.acks)
+            .map(|(all, before)| all - before)
+            .max()
+            .unwrap_or_default(),
     })
 }
 
