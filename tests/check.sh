@@ -1,20 +1,43 @@
 #!/usr/bin/env bash
 # Every check that a change must pass, for people and for machines; it needs no root.
 #
-#   tests/check.sh             all steps
+#   tests/check.sh             the quick steps, which need nothing but Rust
+#   tests/check.sh all         every step
 #   tests/check.sh STEP...     only these
 #   tests/check.sh -STEP...    all but these
+#   tests/check.sh list        what each step does
 #
 # With KILOCHAT_SEED, the folder of the Python programs that the protocol comes from, the tests
-# talk to those too.
+# talk to those too. It needs bash 4.4 or later.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH+=:/usr/local/sbin:/usr/sbin # where servers are
 
-steps=(format unsafe clippy docs tests ignored portable release load instructions planted cortex-m3 tap firmware proof systems)
-
-# Steps that need more than the others, and run only when they are named.
-more_steps=(fuzz)
+# Each step with what it does.
+quick_steps=(
+    "format: rustfmt finds nothing to change"
+    "unsafe: no unsafe code but in the files that may have it"
+    "clippy: clippy warns of nothing"
+    "docs: rustdoc warns of nothing"
+    "tests: every test that needs nothing but Rust"
+)
+slow_steps=(
+    "ignored: the tests that need other programs, network namespaces or QEMU"
+    "portable: the relay with what systems other than Linux have"
+    "release: the memory of the program as people build it, under load"
+    "load: the load benchmark in its short form, beside other servers"
+    "instructions: limits of the instructions that the core takes"
+    "planted: the tests find the bugs that are planted in a copy"
+    "cortex-m3: core and the embedded library compile for a microcontroller"
+    "tap: the program on a TAP interface, in network namespaces"
+    "firmware: the firmware compiles with each set of features"
+    "proof: the core links only if no panic can be reached"
+    "systems: the workspace compiles for Windows, macOS and Arm Linux"
+)
+# They run only when they are named.
+named_steps=(
+    "fuzz: new inputs for a minute each, or KILOCHAT_FUZZ_S seconds"
+)
 
 # The systems that are not at hand, where the workspace must compile: Windows, macOS, Arm Linux.
 systems=(x86_64-pc-windows-gnu aarch64-apple-darwin armv7-unknown-linux-gnueabihf)
@@ -93,7 +116,12 @@ step_ignored() {
     need unshare "apt install util-linux"
     need qemu-system-arm "apt install qemu-system-arm"
     need_target thumbv7m-none-eabi
-    cargo test --workspace --no-fail-fast -- --ignored
+    local -a left_out=()
+    if [[ -z ${KILOCHAT_SEED:-} ]]; then
+        echo "left out: the tests of the Python programs, because KILOCHAT_SEED is not set"
+        left_out=(--skip _python_)
+    fi
+    cargo test --workspace --no-fail-fast -- --ignored "${left_out[@]}"
 }
 
 # The relay with no more than it has on systems other than Linux, in the chat and under load.
@@ -198,20 +226,48 @@ step_systems() {
     done
 }
 
-need cargo "https://rustup.rs"
-for argument; do
-    [[ " ${steps[*]} ${more_steps[*]} " == *" ${argument#-} "* ]] ||
-        fail "no step '$argument'; there are: ${steps[*]} ${more_steps[*]}"
-    [[ ${1::1}${argument::1} != -[!-] && ${1::1}${argument::1} != [!-]- ]] ||
-        fail "$1 $argument: steps to run, or -steps to leave out, but not both"
-done
-if [[ ${1--} == -* ]]; then
+# list prints the steps.
+list() {
+    echo "quick, without arguments:"
+    printf '  %s\n' "${quick_steps[@]}"
+    echo "the others, with \"all\":"
+    printf '  %s\n' "${slow_steps[@]}"
+    echo "only when named:"
+    printf '  %s\n' "${named_steps[@]}"
+}
+
+((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) ||
+    fail "this is bash $BASH_VERSION, and 4.4 or later is needed (macOS: brew install bash)"
+quick=("${quick_steps[@]%%:*}")
+all=("${quick[@]}" "${slow_steps[@]%%:*}")
+known=" ${all[*]} ${named_steps[*]%%:*} "
+case ${1-} in
+list | help | --help | -h)
+    list
+    exit
+    ;;
+'') set -- "${quick[@]}" ;;
+all)
+    [[ $# -eq 1 ]] || fail "all: no other step can be named"
+    set -- "${all[@]}"
+    ;;
+-*)
     left_out=" ${*#-} "
+    for argument; do
+        [[ $argument == -* && $known == *" ${argument#-} "* ]] ||
+            fail "no step '${argument#-}' to leave out; tests/check.sh list shows all"
+    done
     set --
-    for step in "${steps[@]}"; do
+    for step in "${all[@]}"; do
         [[ $left_out == *" $step "* ]] || set -- "$@" "$step"
     done
-fi
+    ;;
+esac
+for step; do
+    [[ $known == *" $step "* ]] || fail "no step '$step'; tests/check.sh list shows all"
+done
+
+need cargo "https://rustup.rs"
 took=()
 for step; do
     echo "== $step"

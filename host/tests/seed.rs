@@ -84,7 +84,7 @@ fn address() -> SocketAddr {
 
 #[test]
 #[ignore = "needs Python 3 and the seed's programs: apt-get install python3, set KILOCHAT_SEED to their folder"]
-fn two_unmodified_clients_chat_with_each_other_and_with_ours() {
+fn two_unmodified_python_clients_chat_with_each_other_and_with_ours() {
     let at = address();
     let _relay = RelayProgram::start(PROGRAM, &["--bind", &at.to_string()]);
     let mut clients: Vec<Interactive> = Vec::new();
@@ -177,7 +177,7 @@ fn perform(at: SocketAddr, script: &[(usize, String)], clients: usize) -> Vec<Ve
 
 #[test]
 #[ignore = "needs Python 3 and the seed's programs: apt-get install python3, set KILOCHAT_SEED to their folder"]
-fn a_classic_relay_sends_the_very_datagrams_of_the_seed() {
+fn a_classic_relay_sends_the_very_datagrams_of_the_python_server() {
     let seed = address();
     let mut server = Interactive::seed("server_final.py");
     server.type_line(&seed.ip().to_string());
