@@ -1,12 +1,11 @@
-//! What a node is told when it starts, and the memory that it works in.
+//! What a node is told when it starts.
 
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use heapless::{String, Vec};
-use kilochat_core::{Network, PORT, Relay};
+use kilochat_core::{Network, PORT};
 
-use crate::stack::{Buffers, Route};
+use crate::addresses::{is_host, is_one_machine};
 
 /// The most bytes of [`Config::name`]: a label of the domain name system (RFC 1035 section 2.3.4).
 pub const NAME_MAX: usize = 63;
@@ -68,29 +67,26 @@ impl Config {
                 return Err(Error::Address);
             }
         }
-        if self
-            .addresses
-            .iter()
-            .filter(|n| n.address.is_ipv4())
-            .count()
-            > 1
-        {
+        let v4 = self.addresses.iter().filter(|n| n.address.is_ipv4());
+        if v4.count() > 1 {
             return Err(Error::Address);
         }
         Ok(())
     }
-}
 
-/// Whether it is the hardware address of one machine.
-pub(crate) fn is_one_machine(hardware: [u8; 6]) -> bool {
-    let [first, ..] = hardware;
-    first & 1 == 0 && hardware != [0; 6]
-}
+    /// The static IPv4 address.
+    #[cfg(feature = "ipv4")]
+    #[inline(never)] // it is called twice
+    pub(crate) fn static_ipv4(&self) -> Option<Network> {
+        let mut addresses = self.addresses.iter().copied();
+        addresses.find(|network| network.address.is_ipv4())
+    }
 
-/// Whether a machine on a wire may have this address.
-pub(crate) fn is_host(ip: IpAddr) -> bool {
-    let is_broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
-    !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || is_broadcast)
+    /// Whether an IPv4 address comes from the network.
+    #[cfg(feature = "ipv4")]
+    pub(crate) fn asks_for_lease(&self) -> bool {
+        cfg!(feature = "dhcp") && self.dhcp
+    }
 }
 
 /// Why a node or a station cannot start.
@@ -123,72 +119,3 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
-
-/// The memory of a node: all of it but the node itself, which is a few kilobytes at most.
-///
-/// A new one is all zero bits, so that a `static` one takes no room in the program's image.
-///
-/// ```
-/// use kilochat_embedded::Storage;
-/// use static_cell::ConstStaticCell;
-///
-/// static STORAGE: ConstStaticCell<Storage<32, 8192, 8>> = ConstStaticCell::new(Storage::new());
-/// ```
-#[derive(Debug)]
-pub struct Storage<const PEERS: usize, const RING: usize, const WINDOW: usize> {
-    pub(crate) relay: Relay<PEERS, RING, WINDOW>,
-    /// By seat: how its peer is answered.
-    pub(crate) routes: [Route; PEERS],
-    pub(crate) buffers: Buffers,
-}
-
-impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Storage<PEERS, RING, WINDOW> {
-    /// Its size in bytes.
-    pub const SIZE: usize = size_of::<Self>();
-
-    /// Memory for `PEERS` peers and `RING` bytes of lines, `WINDOW` datagrams on their way: see [`Relay`].
-    pub const fn new() -> Self {
-        Self {
-            relay: Relay::new(),
-            routes: [Route::NOWHERE; PEERS],
-            buffers: Buffers::new(),
-        }
-    }
-}
-
-impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Default
-    for Storage<PEERS, RING, WINDOW>
-{
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-// 18376 of relay, 32 routes of 24 bytes, a frame's payload of 1472, with mdns a question's 512, and
-// the tables of the sockets
-const _: () = assert!(Storage::<32, 8192, 8>::SIZE <= 23 * 1024);
-const _: () = assert!(Storage::<64, 65536, 32>::SIZE <= 98 * 1024);
-
-/// The link-local IPv6 address that belongs to a hardware address (RFC 4291 appendix A).
-pub const fn link_local(hardware: [u8; 6]) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = hardware;
-    let pair = u16::from_be_bytes;
-    Ipv6Addr::new(
-        0xfe80,
-        0,
-        0,
-        0,
-        pair([a ^ 2, b]),
-        pair([c, 0xff]),
-        pair([0xfe, d]),
-        pair([e, f]),
-    )
-}
-
-/// The link-local IPv4 address (RFC 3927) that a node takes when nobody gives it one. It is made
-/// of the hardware address, and nobody is asked whether it is free.
-pub const fn link_local_v4(hardware: [u8; 6]) -> Ipv4Addr {
-    let [_, _, _, d, e, f] = hardware;
-    // 169.254.1.0 to 169.254.254.255
-    Ipv4Addr::new(169, 254, 1 + (d ^ e) % 254, f)
-}

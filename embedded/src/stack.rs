@@ -1,16 +1,18 @@
-//! The node's network stack: the only file of the node that names smoltcp's types.
+//! The node's network stack: with its notes the only files of the node that name smoltcp's types.
 //!
 //! smoltcp answers ARP, neighbour discovery and ping, keeps the addresses and takes UDP apart. It
 //! sends no datagram of the relay: its sockets would wait for a neighbour that does not answer, and
 //! all peers with them. Each peer is answered to the hardware address that its own datagrams came
 //! from, by frames that go straight to the device.
 
+mod notes;
+
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use heapless::Vec;
-use kilochat_core::{DATAGRAM_MAX, Instant, Network, Unreachable};
+use kilochat_core::{DATAGRAM_MAX, Instant, Network};
 use smoltcp::iface::{self, Interface, SocketHandle, SocketSet, SocketStorage};
-use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken};
+use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::udp;
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, IpAddress, IpCidr, IpProtocol, IpRepr,
@@ -22,8 +24,11 @@ pub use smoltcp::phy;
 /// The time stamps of [`phy::Device`].
 pub use smoltcp::time;
 
+#[cfg(feature = "ipv6")]
+use crate::addresses::link_local;
 use crate::config::{Config, Error};
-use crate::wire;
+pub(crate) use notes::Report;
+use notes::{Notes, NotingDevice};
 
 /// Bytes of the largest UDP payload in an Ethernet frame, so that one that is too long for the
 /// relay is seen and refused.
@@ -69,7 +74,7 @@ pub(crate) struct Datagram<'a> {
 /// What DHCP has brought about.
 #[cfg(feature = "dhcp")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lease {
+pub(crate) enum LeaseEvent {
     Gained(Network, Option<Ipv4Addr>),
     Lost,
 }
@@ -201,29 +206,31 @@ impl<D: Device> Stack<D> {
         })
     }
 
-    /// Adds the link-local address and the static ones.
-    #[cfg(feature = "ipv6")]
-    pub(crate) fn set_ipv6(&mut self, config: &Config) {
-        let local = Network {
-            address: crate::config::link_local(self.hardware).into(),
-            prefix: 64,
-        };
-        let fixed = config.addresses.iter().filter(|n| n.address.is_ipv6());
-        self.interface.update_ip_addrs(|addresses| {
-            // there is room for them
-            addresses.extend(cidr(&local));
-            addresses.extend(fixed.filter_map(cidr));
-        });
-        #[cfg(feature = "mdns")]
-        if self.names.is_some() {
-            // there is room for it
-            let _ = self.interface.join_multicast_group(crate::mdns::GROUP_V6);
+    /// Adds the link-local address and the static ones, except where a lease takes their place.
+    pub(crate) fn set_static(&mut self, config: &Config) {
+        #[cfg(feature = "ipv6")]
+        {
+            let local = Network {
+                address: link_local(self.hardware).into(),
+                prefix: 64,
+            };
+            let fixed = config.addresses.iter().filter(|n| n.address.is_ipv6());
+            self.interface.update_ip_addrs(|addresses| {
+                // there is room for them
+                addresses.extend(cidr(&local));
+                addresses.extend(fixed.filter_map(cidr));
+            });
+            #[cfg(feature = "mdns")]
+            if self.names.is_some() {
+                // there is room for it
+                let _ = self.interface.join_multicast_group(crate::mdns::GROUP_V6);
+            }
+        }
+        #[cfg(feature = "ipv4")]
+        if !config.asks_for_lease() {
+            self.set_ipv4(config.static_ipv4(), None);
         }
     }
-
-    #[cfg(not(feature = "ipv6"))]
-    #[expect(clippy::unused_self, reason = "as with IPv6")]
-    pub(crate) fn set_ipv6(&mut self, _config: &Config) {}
 
     /// Replaces the IPv4 address, which forgets all neighbours.
     #[cfg(feature = "ipv4")]
@@ -248,8 +255,8 @@ impl<D: Device> Stack<D> {
 
     /// What DHCP has brought about since the last call.
     #[cfg(feature = "dhcp")]
-    pub(crate) fn poll_dhcp(&mut self) -> Option<Lease> {
-        use crate::config::is_host;
+    pub(crate) fn poll_dhcp(&mut self) -> Option<LeaseEvent> {
+        use crate::addresses::is_host;
         use smoltcp::socket::dhcpv4::{Event, Socket};
 
         match self.sockets.get_mut::<Socket<'_>>(self.dhcp?).poll()? {
@@ -259,12 +266,12 @@ impl<D: Device> Stack<D> {
                     prefix: lease.address.prefix_len(),
                 };
                 let router = lease.router;
-                Some(Lease::Gained(
+                Some(LeaseEvent::Gained(
                     network,
                     router.filter(|ip| is_host((*ip).into())),
                 ))
             }
-            Event::Deconfigured => Some(Lease::Lost),
+            Event::Deconfigured => Some(LeaseEvent::Lost),
         }
     }
 
@@ -393,151 +400,6 @@ impl<D: Device> Stack<D> {
 /// A datagram was sent to a group, to everybody or to an address that is not on a wire.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Misdirected;
-
-/// A device that notes who sent the last frame, and what it says of datagrams that did not arrive.
-struct NotingDevice<D> {
-    device: D,
-    notes: Notes,
-}
-
-struct Notes {
-    own: [u8; 6],
-    hardware: [u8; 6],
-    unreachable: Option<Report>,
-}
-
-/// The network said that a datagram of this node did not arrive.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Report {
-    pub(crate) local: SocketAddr,
-    pub(crate) peer: SocketAddr,
-    pub(crate) why: Unreachable,
-}
-
-impl Notes {
-    fn new(own: [u8; 6]) -> Self {
-        Self {
-            own,
-            hardware: [0; 6],
-            unreachable: None,
-        }
-    }
-
-    /// Looks at a frame; returns whether the stack may have it.
-    fn take(&mut self, frame: &[u8]) -> bool {
-        let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
-            return false;
-        };
-        self.hardware = ethernet.src_addr().0;
-        if !ethernet.src_addr().is_unicast() || self.hardware == self.own {
-            // nobody can be answered there
-            return false;
-        }
-        #[cfg(feature = "slaac")]
-        if ethernet.ethertype() == EthernetProtocol::Ipv6
-            && wire::advertises_nonsense(ethernet.payload())
-        {
-            return false;
-        }
-        #[cfg(feature = "ipv4")]
-        if ethernet.ethertype() == EthernetProtocol::Ipv4 {
-            self.unreachable = unreachable_v4(ethernet.payload());
-        }
-        #[cfg(feature = "ipv6")]
-        if ethernet.ethertype() == EthernetProtocol::Ipv6 {
-            self.unreachable = unreachable_v6(ethernet.payload());
-        }
-        true
-    }
-}
-
-#[cfg(feature = "ipv4")]
-fn unreachable_v4(packet: &[u8]) -> Option<Report> {
-    use smoltcp::wire::{Icmpv4Message, Icmpv4Packet, Ipv4Packet};
-
-    let ip = Ipv4Packet::new_checked(packet).ok()?;
-    if ip.next_header() != IpProtocol::Icmp {
-        return None;
-    }
-    let icmp = Icmpv4Packet::new_checked(ip.payload()).ok()?;
-    if icmp.msg_type() != Icmpv4Message::DstUnreachable || !icmp.verify_checksum() {
-        return None;
-    }
-    report(icmp.data(), ip.dst_addr().into(), icmp.msg_code() == 3)
-}
-
-#[cfg(feature = "ipv6")]
-fn unreachable_v6(packet: &[u8]) -> Option<Report> {
-    use smoltcp::wire::{Icmpv6Message, Icmpv6Packet, Ipv6Packet};
-
-    let ip = Ipv6Packet::new_checked(packet).ok()?;
-    if ip.next_header() != IpProtocol::Icmpv6 {
-        return None;
-    }
-    let icmp = Icmpv6Packet::new_checked(ip.payload()).ok()?;
-    if icmp.msg_type() != Icmpv6Message::DstUnreachable
-        || !icmp.verify_checksum(&ip.src_addr(), &ip.dst_addr())
-    {
-        return None;
-    }
-    report(icmp.payload(), ip.dst_addr().into(), icmp.msg_code() == 4)
-}
-
-/// What an ICMP error to `own` reports, if it quotes a datagram from there.
-fn report(quoted: &[u8], own: IpAddr, is_port: bool) -> Option<Report> {
-    let (local, peer) = wire::quoted(quoted)?;
-    let why = if is_port {
-        Unreachable::Port
-    } else {
-        Unreachable::Path
-    };
-    (local.ip() == own).then_some(Report { local, peer, why })
-}
-
-impl<D: Device> Device for NotingDevice<D> {
-    type RxToken<'a>
-        = NotingToken<'a, D::RxToken<'a>>
-    where
-        Self: 'a;
-    type TxToken<'a>
-        = D::TxToken<'a>
-    where
-        Self: 'a;
-
-    fn receive(&mut self, now: time::Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        let (token, reply) = self.device.receive(now)?;
-        let notes = &mut self.notes;
-        Some((NotingToken { token, notes }, reply))
-    }
-
-    fn transmit(&mut self, now: time::Instant) -> Option<Self::TxToken<'_>> {
-        self.device.transmit(now)
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        self.device.capabilities()
-    }
-}
-
-struct NotingToken<'a, T> {
-    token: T,
-    notes: &'a mut Notes,
-}
-
-impl<T: RxToken> RxToken for NotingToken<'_, T> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, handle: F) -> R {
-        let notes = self.notes;
-        self.token.consume(|frame| {
-            let is_fit = notes.take(frame);
-            // smoltcp does nothing with an empty frame
-            handle(if is_fit { frame } else { &[] })
-        })
-    }
-
-    fn meta(&self) -> PacketMeta {
-        self.token.meta()
-    }
-}
 
 /// Opens a socket that receives only: one datagram, which is taken before the next frame.
 fn open(

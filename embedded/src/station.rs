@@ -15,7 +15,8 @@ use smoltcp::phy::Device;
 use smoltcp::socket::udp;
 use smoltcp::wire::{EthernetAddress, IpEndpoint};
 
-use crate::config::{Error, is_host, is_one_machine};
+use crate::addresses::{is_host, is_one_machine};
+use crate::config::Error;
 use crate::stack::{cidr, is_fit, source, stack_address, stack_time};
 
 /// The most frames that a poll takes from the device before it sends what they made due.

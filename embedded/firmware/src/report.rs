@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use kilochat_core::Instant;
 
-use crate::board::{Board, uart};
+use crate::board::{Board, lines_lost};
 
 /// How often to look.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -46,7 +46,7 @@ impl Report {
                 unfit
             );
         }
-        let lost = uart::lines_lost();
+        let lost = lines_lost();
         if lost > 0 {
             defmt::warn!("board: {=u32} log lines lost", lost);
         }

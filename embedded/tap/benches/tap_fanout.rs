@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a measurement may panic")]
 
 #[allow(dead_code, reason = "the tests need more of it")]
-#[path = "tap/lab.rs"]
+#[path = "../tests/tap/lab.rs"]
 mod lab;
 
 use core::net::SocketAddr;

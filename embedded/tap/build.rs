@@ -1,4 +1,4 @@
-//! Links the logs' texts into `kilochat-tap`, and into nothing else.
+//! Links the texts of the logs into the program `kilochat-tap`, and into nothing else.
 
 use std::path::PathBuf;
 use std::{env, fs, io};
@@ -46,7 +46,7 @@ INSERT AFTER .comment;
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
     let is_linux = env::var_os("CARGO_CFG_TARGET_OS").is_some_and(|system| system == "linux");
-    if is_linux && env::var_os("CARGO_FEATURE_TAP").is_some() {
+    if is_linux {
         let folder = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
         let script = folder.join("defmt-host.x");
         fs::write(&script, SCRIPT)?;

@@ -23,8 +23,8 @@ fn program() -> &'static PathBuf {
     PROGRAM.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo
-            .args(["build", "--offline", "--package", "kilochat-embedded"])
-            .args(["--features", "tap", "--example", "sensor"])
+            .args(["build", "--offline", "--package", "kilochat-tap"])
+            .args(["--example", "sensor"])
             .args(["--message-format", "json-render-diagnostics"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stderr(Stdio::inherit());

@@ -7,7 +7,7 @@
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
 #[allow(dead_code, reason = "the relay's program needs more of it")]
-#[path = "../src/bin/tap/device.rs"]
+#[path = "../src/device.rs"]
 mod device;
 
 use core::fmt::Write;

@@ -1,0 +1,133 @@
+//! What the compiler cannot check of the chip, and the only `unsafe` code of the firmware:
+//! registers, the interrupt table, the painted stack, the logger.
+#![allow(unsafe_code, reason = "registers are at addresses")]
+
+use cortex_m::interrupt::InterruptNumber;
+use cortex_m::peripheral::NVIC;
+use cortex_m_rt::{ExceptionFrame, exception};
+
+use super::ethernet;
+#[cfg(feature = "defmt")]
+use super::uart;
+
+// SAFETY: the functions do what the run-time ABI says of their names
+core::arch::global_asm!(include_str!("../runtime.s"), options(raw));
+
+/// How often a register is read, waiting for something that takes microseconds.
+const PATIENCE: u32 = 100_000;
+
+/// A register of this chip.
+#[derive(Clone, Copy)]
+pub(super) struct Register(pub(super) usize);
+
+impl Register {
+    pub(super) fn read(self) -> u32 {
+        // SAFETY: all values of this type are constants of the modules beside this one: aligned
+        // registers of the chip, which are there as soon as `Board::start` has given them their
+        // clock, and never memory of Rust's
+        unsafe { (self.0 as *const u32).read_volatile() }
+    }
+
+    pub(super) fn write(self, value: u32) {
+        // SAFETY: as for reading; no register makes the chip write to memory
+        unsafe { (self.0 as *mut u32).write_volatile(value) }
+    }
+
+    pub(super) fn set(self, bits: u32) {
+        self.write(self.read() | bits);
+    }
+}
+
+/// Whether `condition` holds within the time that registers need for what they do.
+pub(super) fn is_soon(condition: impl Fn() -> bool) -> bool {
+    (0..PATIENCE).any(|_| condition())
+}
+
+/// The number of the Ethernet controller's interrupt.
+const ETHERNET: u16 = 42;
+
+/// The Ethernet controller's interrupt.
+#[derive(Clone, Copy)]
+struct Ethernet0;
+
+// SAFETY: it is always the same
+unsafe impl InterruptNumber for Ethernet0 {
+    fn number(self) -> u16 {
+        ETHERNET
+    }
+}
+
+/// Lets the Ethernet controller interrupt.
+pub(super) fn unmask_ethernet() {
+    // SAFETY: no critical section relies on it being masked; its handler is in the table
+    unsafe { NVIC::unmask(Ethernet0) };
+}
+
+/// What runs on which interrupt; the others are never enabled.
+// SAFETY: where cortex-m-rt's linker script wants it, as it is in its own table
+#[unsafe(link_section = ".vector_table.interrupts")]
+// SAFETY: the name that keeps the script from dropping it, and nobody else's
+#[unsafe(no_mangle)]
+static __INTERRUPTS: [Option<extern "C" fn()>; 44] = {
+    let mut table: [Option<extern "C" fn()>; 44] = [None; 44];
+    table[ETHERNET as usize] = Some(ethernet::on_interrupt);
+    table
+};
+
+// SAFETY: nothing that was interrupted goes on
+#[exception]
+unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+    super::hard_fault(frame.pc())
+}
+
+// SAFETY: symbols of cortex-m-rt's linker script, of which only the addresses are used
+#[cfg(feature = "defmt")]
+unsafe extern "C" {
+    static _stack_end: u32;
+    static _stack_start: u32;
+}
+
+/// The deepest that the stack has been so far, in bytes.
+#[cfg(feature = "defmt")]
+pub(super) fn stack_used() -> usize {
+    let (end, start) = (&raw const _stack_end, &raw const _stack_start);
+    let mut lowest = end;
+    while lowest < start {
+        // SAFETY: RAM between two aligned addresses that the linker script gives, read as words
+        if unsafe { lowest.read_volatile() } != cortex_m_rt::STACK_PAINT_VALUE {
+            break;
+        }
+        lowest = lowest.wrapping_add(1);
+    }
+    start as usize - lowest as usize
+}
+
+#[cfg(feature = "defmt")]
+#[defmt::global_logger]
+struct Logger;
+
+// SAFETY: from `acquire` to `release` interrupts are off, and there is one core
+#[cfg(feature = "defmt")]
+unsafe impl defmt::Logger for Logger {
+    fn acquire() {
+        uart::begin_line();
+    }
+
+    // SAFETY: called between `acquire` and `release`
+    unsafe fn flush() {
+        cortex_m::interrupt::free(uart::drain);
+    }
+
+    // SAFETY: called once after `acquire`
+    unsafe fn release() {
+        if uart::end_line() {
+            // SAFETY: they were on before `acquire`, and no critical section is open
+            unsafe { cortex_m::interrupt::enable() };
+        }
+    }
+
+    // SAFETY: called between `acquire` and `release`
+    unsafe fn write(bytes: &[u8]) {
+        uart::write(bytes);
+    }
+}

@@ -1,0 +1,50 @@
+//! The memory that a node works in.
+
+use kilochat_core::Relay;
+
+use crate::stack::{Buffers, Route};
+
+/// The memory of a node: all of it but the node itself, which is a few kilobytes at most.
+///
+/// A new one is all zero bits, so that a `static` one takes no room in the program's image.
+///
+/// ```
+/// use kilochat_embedded::Storage;
+/// use static_cell::ConstStaticCell;
+///
+/// static STORAGE: ConstStaticCell<Storage<32, 8192, 8>> = ConstStaticCell::new(Storage::new());
+/// ```
+#[derive(Debug)]
+pub struct Storage<const PEERS: usize, const RING: usize, const WINDOW: usize> {
+    pub(crate) relay: Relay<PEERS, RING, WINDOW>,
+    /// By seat: how its peer is answered.
+    pub(crate) routes: [Route; PEERS],
+    pub(crate) buffers: Buffers,
+}
+
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Storage<PEERS, RING, WINDOW> {
+    /// Its size in bytes.
+    pub const SIZE: usize = size_of::<Self>();
+
+    /// Memory for `PEERS` peers and `RING` bytes of lines, `WINDOW` datagrams on their way: see [`Relay`].
+    pub const fn new() -> Self {
+        Self {
+            relay: Relay::new(),
+            routes: [Route::NOWHERE; PEERS],
+            buffers: Buffers::new(),
+        }
+    }
+}
+
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Default
+    for Storage<PEERS, RING, WINDOW>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// 18376 of relay, 32 routes of 24 bytes, a frame's payload of 1472, with mdns a question's 512, and
+// the tables of the sockets
+const _: () = assert!(Storage::<32, 8192, 8>::SIZE <= 23 * 1024);
+const _: () = assert!(Storage::<64, 65536, 32>::SIZE <= 98 * 1024);
