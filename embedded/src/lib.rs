@@ -8,6 +8,10 @@
 //! it is compiled.
 //!
 //! ```
+//! # #[cfg(feature = "defmt")] // a program with logs needs a logger, and this one has none
+//! # fn main() {}
+//! # #[cfg(not(feature = "defmt"))]
+//! # fn main() -> Result<(), kilochat_embedded::Error> {
 //! # use core::net::IpAddr;
 //! # use kilochat_embedded::phy::{Device, Loopback, Medium};
 //! use kilochat_core::{Instant, Network};
@@ -31,7 +35,8 @@
 //! #     rounds += 1;
 //! #     if rounds > 3 { break; }
 //! }
-//! # Ok::<(), kilochat_embedded::Error>(())
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! **Nobody waits for a peer.** A stack that asks for a hardware address before it sends waits for
