@@ -1,11 +1,9 @@
-//! How much of a processor's time goes into fan-out on a TAP interface, beside a loop that only
-//! reads a frame and writes fifteen that were made before. In turns, in the same run.
-#![cfg(target_os = "linux")]
+//! The measurement.
 #![allow(clippy::print_stdout, reason = "it prints what it measures")]
 #![allow(clippy::unwrap_used, reason = "a measurement may panic")]
 
 #[allow(dead_code, reason = "the tests need more of it")]
-#[path = "../tests/tap/lab.rs"]
+#[path = "../../tests/tap/lab.rs"]
 mod lab;
 
 use core::net::SocketAddr;
@@ -30,7 +28,7 @@ const WINDOW: usize = 16;
 const RELAY_HARDWARE: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 const HOST_HARDWARE: [u8; 6] = [0x02, 0x77, 0, 0, 0, 11];
 
-fn main() {
+pub(crate) fn main() {
     if std::env::args().nth(1).as_deref() == Some("bare") {
         return bare();
     }

@@ -1,13 +1,10 @@
-//! A sensor (Linux): a client of a relay on a network stack of its own, behind a TAP interface, that
-//! says every few seconds how busy this machine is. See `--help`.
-//!
-//! The loop in [`serve`] is a microcontroller's. What it has in place of the rest: an Ethernet driver
-//! for [`Tap`], a timer for [`Clock`], sleep until an interrupt for [`sleep`], and something to
-//! measure for [`reading`].
+//! The sensor's loop, [`serve`], is a microcontroller's. What that has in place of the rest: an
+//! Ethernet driver for [`Tap`], a timer for [`Clock`], sleep until an interrupt for [`sleep`], and
+//! something to measure for [`reading`].
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
 #[allow(dead_code, reason = "the relay's program needs more of it")]
-#[path = "../src/device.rs"]
+#[path = "../../src/device.rs"]
 mod device;
 
 use core::fmt::Write;
@@ -82,7 +79,7 @@ static STORAGE: ConstStaticCell<StationStorage> = ConstStaticCell::new(StationSt
 /// How long to wait for another try where nobody answered, or there was no seat.
 const RETRY: Duration = Duration::from_secs(5);
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,0 +1,15 @@
+//! A sensor (Linux): a client of a relay on a network stack of its own, behind a TAP interface, that
+//! says every few seconds how busy this machine is. See `--help`.
+
+#[cfg(target_os = "linux")]
+mod program;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    program::main()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    eprintln!("sensor: TAP interfaces are Linux's");
+}
