@@ -130,7 +130,8 @@ step_ignored() {
 step_portable() {
     local -a portable=(--package kilochat --features std-sockets)
     cargo clippy "${portable[@]}" --all-targets -- -D warnings
-    cargo test "${portable[@]}" --lib --test relay_program --test relay_load --test chat_framed
+    cargo test "${portable[@]}" --lib --test relay_program --test relay_addresses --test relay_load \
+        --test chat_framed
 }
 
 # The program as people build it: its memory, and the whole under load.
