@@ -110,6 +110,20 @@ fn a_post_is_sent_again_until_it_is_answered() {
 }
 
 #[test]
+fn an_echo_that_is_older_than_its_post_is_no_round_trip() {
+    // the handshake took no time, and a sample counts an eighth
+    for (age_ms, round_trip_ms) in [(400, 50), (401, 0), (9000, 0)] {
+        let mut hand = Hand::joined();
+        hand.now += 10_000;
+        hand.client.post("a").unwrap();
+        hand.wait(400);
+        assert_eq!(hand.posted(1, age_ms, SAID), Received::Frame);
+        assert_eq!(hand.told(), ["said 0 10+1"]);
+        assert_eq!(hand.client.stats().round_trip_ms, Some(round_trip_ms));
+    }
+}
+
+#[test]
 fn answers_that_are_late_or_doubled_change_nothing() {
     let mut hand = Hand::joined();
     assert_eq!(

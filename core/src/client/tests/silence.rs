@@ -157,18 +157,20 @@ fn own_lines_of_the_seat_before_are_still_own() {
     hand.bye(Goodbye::Unknown);
     hand.said();
     let mut buffer = [0; DATAGRAM_MAX];
-    let welcome = Frame::Welcome(Welcome {
-        nonce: SEED.wrapping_add(1),
-        session: Session(0xB),
-        epoch: EPOCH,
-        author: OWN + 1,
-        first: 10,
-        head: 12,
-        uptime_s: 0,
-        window: 0,
-        keepalive_s: 0,
-        name: "Ada~2",
-        text: "",
+    let [welcome, again] = [1, 2].map(|nonce| {
+        Frame::Welcome(Welcome {
+            nonce: SEED.wrapping_add(nonce),
+            session: Session(0xB),
+            epoch: EPOCH,
+            author: OWN + 1,
+            first: 10,
+            head: 12,
+            uptime_s: 0,
+            window: 0,
+            keepalive_s: 0,
+            name: "Ada~2",
+            text: "",
+        })
     });
     let length = welcome.encode(&mut buffer).unwrap();
     hand.gets(&buffer[..length]);
@@ -183,6 +185,14 @@ fn own_lines_of_the_seat_before_are_still_own() {
         "10 Ada: a (own)",
         "11 Ada~2: b (own)",
     ];
+    assert_eq!(hand.told(), told);
+    // ... and also after the session of the new seat went on
+    hand.client.reconnect(hand.now());
+    hand.said();
+    let length = again.encode(&mut buffer).unwrap();
+    hand.gets(&buffer[..length]);
+    hand.gets(&data(EPOCH, 2, 12, [entry(OWN, 0, 3, "Ada : c")]));
+    let told = ["joined Resumed Ada~2 0", "12 Ada: c (own)"];
     assert_eq!(hand.told(), told);
 }
 

@@ -264,3 +264,83 @@ fn the_time_out_follows_the_round_trip() {
         assert_eq!(window.rto_ms(), backed_off);
     }
 }
+
+/// Sends as many datagrams as there is room for, a line each; returns how many.
+fn fill<const WINDOW: usize>(window: &mut Window<WINDOW>) -> usize {
+    let room = window.room();
+    let segment = Segment {
+        bytes: 20,
+        lines: 1,
+    };
+    window.handle_sent(0, &std::vec![segment; room]);
+    room
+}
+
+fn acknowledge_all<const WINDOW: usize>(window: &mut Window<WINDOW>) {
+    let next = window.end().sequence;
+    let ack = Ack {
+        session: Session(1),
+        echo: None,
+        answer: false,
+        next,
+        ranges: Default::default(),
+    };
+    window.handle_ack(0, &ack);
+}
+
+/// Retransmits as many as may be in flight; returns how many.
+fn resend<const WINDOW: usize>(window: &mut Window<WINDOW>) -> usize {
+    let mut resent = 0;
+    while let Some((from, _)) = window.lost() {
+        window.handle_resent(0, from.sequence);
+        resent += 1;
+    }
+    resent
+}
+
+#[test]
+fn the_window_starts_with_4_and_doubles_with_each_round_without_a_loss() {
+    let mut window = Window::<100>::new(0, Cursor::default());
+    for expected in [4, 8, 16, 32, 64, 100, 100] {
+        assert_eq!(fill(&mut window), expected);
+        acknowledge_all(&mut window);
+    }
+}
+
+#[test]
+fn a_time_out_halves_the_window_which_then_grows_by_one_a_round() {
+    let mut window = Window::<32>::new(0, Cursor::default());
+    for _ in 0..3 {
+        fill(&mut window);
+        acknowledge_all(&mut window);
+    }
+    assert_eq!(fill(&mut window), 32);
+    for halved in [16, 8, 4, 2, 2] {
+        assert!(window.handle_timeout(RTO_MAX_MS));
+        assert_eq!(resend(&mut window), halved);
+    }
+    acknowledge_all(&mut window);
+    for grown in [3, 4, 5, 6] {
+        assert_eq!(fill(&mut window), grown);
+        acknowledge_all(&mut window);
+    }
+}
+
+#[test]
+fn a_session_that_goes_on_starts_with_4_again() {
+    let mut window = Window::<32>::new(0, Cursor::default());
+    for _ in 0..3 {
+        fill(&mut window);
+        acknowledge_all(&mut window);
+    }
+    window.restart(window.end());
+    assert_eq!(fill(&mut window), 4);
+}
+
+#[test]
+fn only_what_the_network_refused_is_retransmitted() {
+    let mut window = sent(&[2, 1, 1]);
+    window.handle_refused(2, 3, false);
+    assert_eq!(window.lost(), Some((cursor(2), cursor(3))));
+    assert_eq!((window.underway, window.lost), (2, 1));
+}
