@@ -12,12 +12,25 @@ pub use frame::frame;
 pub use relay::relay;
 
 use core::str::from_utf8;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Plays a script.
 pub type Target = fn(&[u8]);
 
 /// All targets, by the names of their corpora.
 pub const TARGETS: [(&str, Target); 3] = [("client", client), ("frame", frame), ("relay", relay)];
+
+/// The scripts for a target that fuzzers found interesting, each in a file.
+pub fn corpus(name: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(name);
+    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files
+}
 
 /// A script that is read from its start; behind its end there are zeros.
 struct Input<'a>(&'a [u8]);

@@ -3,8 +3,12 @@
 //! The product knows nothing of them. `tests/check.sh planted` applies all rows to a copy of the
 //! workspace, in which a number that is read at run time says which of the bugs is in effect.
 
+mod copy;
+mod hunt;
 mod rows;
 
+pub use copy::{VARIABLE, make, planted};
+pub use hunt::{Found, hunt, hunt_in_corpus};
 pub use rows::{FOUND_BY_CORPUS, ROWS};
 
 use core::ops::Range;

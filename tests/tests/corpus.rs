@@ -3,25 +3,15 @@
 
 use std::fs;
 use std::panic::catch_unwind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use kilochat_tests::fuzz::{TARGETS, Target};
+use kilochat_tests::fuzz::{TARGETS, Target, corpus};
 
 /// So many scripts there are of each target at least: fewer are no corpus.
 const LEAST: usize = 50;
 
 /// The bytes of all corpora together: this is a repository of source code.
 const MOST_BYTES: u64 = 1 << 20;
-
-fn corpus(name: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/corpus")
-        .join(name);
-    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
-    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
-    files.sort();
-    files
-}
 
 /// Whether a script keeps the promises.
 fn is_kept(target: Target, path: &Path) -> bool {
