@@ -9,8 +9,9 @@
 //! ```
 //! use kilochat_core::{Config, DATAGRAM_MAX, Event, Instant, Relay, Reply};
 //!
+//! # let random = [0; 16];
 //! let mut relay = Relay::<32, 8192, 8>::new();
-//! relay.configure(Config::default());
+//! relay.configure(Config::new(random));
 //! let (mut reply, mut buffer) = (Reply::new(), [0; DATAGRAM_MAX]);
 //!
 //! # let arrivals = [("127.0.0.1:5001", "Ada"), ("127.0.0.1:5002", "Bob"), ("127.0.0.1:5001", "hello")];

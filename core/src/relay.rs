@@ -106,10 +106,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.config = config;
     }
 
-    /// Replaces [`Config::networks`], at any time: the machine was attached to other networks.
-    /// Peers keep their seats.
-    pub fn set_networks(&mut self, networks: Vec<Network, NETWORKS_MAX>) {
-        self.config.networks = networks;
+    /// Replaces [`Config::networks`], at any time, by the first [`NETWORKS_MAX`] of `networks`: the
+    /// machine was attached to other networks. Peers keep their seats.
+    pub fn set_networks(&mut self, networks: impl IntoIterator<Item = Network>) {
+        let known = &mut self.config.networks;
+        known.clear();
+        for network in networks.into_iter().take(NETWORKS_MAX) {
+            // they fit
+            let _ = known.push(network);
+        }
     }
 
     /// A datagram arrived: `payload` from `source`.
@@ -315,7 +320,7 @@ mod tests {
     #[test]
     fn ids_and_unique_names_go_on_after_the_last_number() {
         let mut relay = std::boxed::Box::new(Relay::<64, 2048, 4>::new());
-        relay.configure(Config::default());
+        relay.configure(Config::new([0; 16]));
         relay.last_id = u32::MAX - 20;
         for port in 1..=64 {
             let source = (core::net::Ipv4Addr::LOCALHOST, port).into();

@@ -46,7 +46,7 @@ impl Room {
         Self::with(Config {
             history: 0,
             announce_up_to: 0,
-            ..Config::default()
+            ..Config::new([0; 16])
         })
     }
 
@@ -713,7 +713,7 @@ fn forged_datagrams_have_no_effect() {
 fn who_does_not_answer_is_parked_and_comes_back_to_what_it_missed() {
     let config = Config {
         history: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     };
     let mut room = Room::with(config);
     let ada = room.join(1, "ada");
@@ -899,7 +899,7 @@ fn a_keepalive_is_answered_and_a_peer_may_change_its_dialect() {
 fn a_relay_in_classic_mode_knows_no_frames() {
     let mut room = Room::with(Config {
         classic: true,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     let (event, reply) = room.hello(1, 1, "ada", None, None);
     assert_eq!(

@@ -46,7 +46,7 @@ fn lines_for(relay: &mut Small, port: u16) -> Vec<String> {
 
 /// A room in which `name` talks and the peer at port 2 listens.
 fn talk(name: &str) -> Box<Small> {
-    let mut relay = relay(Config::default());
+    let mut relay = relay(Config::new([0; 16]));
     say(&mut relay, 2, "listener");
     assert!(matches!(say(&mut relay, 1, name).0, Event::Joined { .. }));
     lines_for(&mut relay, 2);
@@ -157,7 +157,7 @@ fn the_longest_replies_are_whole() {
     let mut relay = relay(Config {
         motd,
         history: u16::MAX,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     let name = |port: u16| format!("{port:_<width$}", width = NAME_MAX);
     for port in 10..73 {
@@ -250,7 +250,7 @@ proptest! {
     #[test]
     fn no_moment_and_no_order_of_calls_is_too_much(steps in steps(), idle in any::<Duration>()) {
         let mut relay = Box::new(Relay::<4, 2048, 4>::new());
-        relay.configure(Config { idle, ..Config::default() });
+        relay.configure(Config { idle, ..Config::new([0; 16]) });
         let mut reply = Reply::new();
         let mut buffer = [0; DATAGRAM_MAX];
         let mut seats: Vec<Seat> = Vec::new();

@@ -91,7 +91,7 @@ fn a_relay_without_configuration_has_no_seats() {
 
 #[test]
 fn a_message_goes_to_all_but_its_author() {
-    let mut room = Room::new(Config::default());
+    let mut room = Room::new(Config::new([0; 16]));
     assert_eq!(
         room.say(1, "Ada"),
         "* welcome Ada: 1 here (Ada); /help lists commands"
@@ -119,7 +119,7 @@ fn peers_that_are_behind_get_several_lines_in_a_datagram() {
     let mut room = Room::new(Config {
         announce_up_to: 0,
         history: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     for (port, name) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
         room.say(port, name);
@@ -141,7 +141,7 @@ fn peers_that_are_behind_get_several_lines_in_a_datagram() {
 fn a_newcomer_reads_the_history_and_then_its_own_join() {
     let mut room = Room::new(Config {
         history: 2,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     room.say(1, "Ada");
     for text in ["one", "two", "three"] {
@@ -157,7 +157,7 @@ fn a_peer_whose_way_blocks_gets_later_what_came_since_and_holds_nobody_up() {
     let mut room = Room::new(Config {
         announce_up_to: 0,
         history: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     for (port, name) in [(1, "a"), (2, "b"), (3, "c")] {
         room.say(port, name);
@@ -184,7 +184,7 @@ fn a_blocked_peer_makes_nobody_wait_for_it_and_is_told_what_it_lost() {
     let mut room = Room::new(Config {
         announce_up_to: 0,
         history: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     for (port, name) in [(1, "a"), (2, "b"), (3, "c")] {
         room.say(port, name);
@@ -211,7 +211,7 @@ fn a_blocked_author_does_not_get_its_own_lines_later() {
     let mut room = Room::new(Config {
         announce_up_to: 0,
         history: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     room.say(1, "a");
     room.say(2, "b");
@@ -233,7 +233,7 @@ fn a_blocked_author_does_not_get_its_own_lines_later() {
 fn a_seat_that_changes_hands_hides_no_line_and_shows_none_twice() {
     let mut room = Room::new(Config {
         announce_up_to: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     room.say(1, "a");
     room.say(1, "from a");
@@ -251,7 +251,7 @@ fn what_was_overwritten_is_told_as_a_number() {
     let mut room = Room::new(Config {
         announce_up_to: 0,
         history: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     room.say(1, "a");
     room.say(2, "b");
@@ -274,7 +274,7 @@ fn what_was_overwritten_in_the_hands_of_a_driver_is_counted_once() {
     let mut room = Room::new(Config {
         announce_up_to: 0,
         history: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     room.say(1, "a");
     room.say(2, "b");
@@ -306,7 +306,7 @@ fn long_text_goes_on_in_a_second_line_and_never_in_a_third() {
     let mut room = Room::new(Config {
         announce_up_to: 0,
         history: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     room.say(1, "n".repeat(40));
     room.say(2, "reader");
@@ -338,7 +338,7 @@ fn long_text_goes_on_in_a_second_line_and_never_in_a_third() {
 
 #[test]
 fn sizes_at_the_limit() {
-    let mut room = Room::new(Config::default());
+    let mut room = Room::new(Config::new([0; 16]));
     room.say(1, "a");
     for (length, refused) in [
         (0, false),
@@ -374,7 +374,7 @@ fn sizes_at_the_limit() {
 fn a_full_table_gives_away_the_seat_that_was_silent_longest() {
     let mut room = Room::new(Config {
         history: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     for (port, name) in [(1, "a"), (2, "b"), (3, "c\n"), (4, "d")] {
         room.say(port, name);
@@ -412,7 +412,7 @@ fn a_full_table_gives_away_the_seat_that_was_silent_longest() {
 
 #[test]
 fn a_peer_leaves_after_three_reports_and_not_after_a_burst() {
-    let mut room = Room::new(Config::default());
+    let mut room = Room::new(Config::new([0; 16]));
     let seat = room.join(1, "a");
     room.say(2, "b");
     for _ in 0..100 {
@@ -449,7 +449,7 @@ fn a_peer_leaves_after_three_reports_and_not_after_a_burst() {
 
 #[test]
 fn a_report_of_the_path_neither_counts_nor_hides_one_of_the_port() {
-    let mut room = Room::new(Config::default());
+    let mut room = Room::new(Config::new([0; 16]));
     let seat = room.join(1, "a");
     for _ in 0..2 {
         for why in [Unreachable::Path, Unreachable::Port, Unreachable::Path] {
@@ -465,7 +465,7 @@ fn a_report_of_the_path_neither_counts_nor_hides_one_of_the_port() {
 
 #[test]
 fn a_suspect_that_stays_silent_leaves_when_its_time_is_over() {
-    let mut room = Room::new(Config::default());
+    let mut room = Room::new(Config::new([0; 16]));
     let seat = room.join(1, "a");
     assert_eq!(room.relay.poll_timeout(), None);
     room.relay
@@ -487,7 +487,7 @@ fn a_suspect_that_stays_silent_leaves_when_its_time_is_over() {
 
 #[test]
 fn a_restarted_client_takes_over_its_suspect_self_and_nobody_else() {
-    let mut room = Room::new(Config::default());
+    let mut room = Room::new(Config::new([0; 16]));
     let seat = room.join(1, "Bob");
     assert!(room.say(2, "bob").starts_with("* welcome bob~2: 2 here"));
     room.relay
@@ -514,7 +514,7 @@ fn a_restarted_client_takes_over_its_suspect_self_and_nobody_else() {
 fn commands_are_answered_to_their_sender_alone() {
     let mut room = Room::new(Config {
         history: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     room.say(1, "Ada");
     room.say(2, "Bob");
@@ -542,7 +542,7 @@ fn commands_are_answered_to_their_sender_alone() {
 fn a_quiet_peer_is_spared_announcements_and_nothing_else() {
     let mut room = Room::new(Config {
         history: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     room.say(1, "Ada");
     room.say(2, "Bob");
@@ -570,7 +570,7 @@ fn a_quiet_peer_is_spared_announcements_and_nothing_else() {
 fn a_quiet_peer_that_shares_a_datagram_gets_no_empty_one_after_it() {
     let mut room = Room::new(Config {
         history: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     for (port, name) in [(1, "a"), (2, "b"), (3, "c")] {
         room.say(port, name);
@@ -590,7 +590,7 @@ fn a_quiet_peer_that_shares_a_datagram_gets_no_empty_one_after_it() {
 
 #[test]
 fn strangers_learn_how_to_join() {
-    let mut room = Room::new(Config::default());
+    let mut room = Room::new(Config::new([0; 16]));
     let refused = |why| Event::Refused { seat: None, why };
     for (payload, event, reply) in [
         ("", refused(Refusal::Blank), ""),
@@ -618,7 +618,7 @@ fn strangers_learn_how_to_join() {
 
 #[test]
 fn sources_that_cannot_or_must_not_be_answered_get_nothing() {
-    let mut room = Room::new(Config::default());
+    let mut room = Room::new(Config::new([0; 16]));
     for (source, why) in [
         ("0.0.0.0:9", Refusal::Source),
         ("255.255.255.255:9", Refusal::Source),
@@ -642,7 +642,7 @@ fn sources_that_cannot_or_must_not_be_answered_get_nothing() {
 
 #[test]
 fn bytes_that_are_not_text_are_told_once_a_minute_and_notices_never() {
-    let mut room = Room::new(Config::default());
+    let mut room = Room::new(Config::new([0; 16]));
     room.say(1, "Ada");
     assert_eq!(room.say(1, b"\xFF"), "* not sent: not UTF-8 text");
     assert_eq!(room.say(1, b"\xFF"), "");
@@ -662,7 +662,7 @@ fn an_echoing_relay_sends_a_line_to_its_author_too() {
     let mut room = Room::new(Config {
         echo: true,
         history: 0,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     room.say(1, "Ada");
     room.say(1, "hello?");
@@ -673,7 +673,7 @@ fn an_echoing_relay_sends_a_line_to_its_author_too() {
 fn a_classic_relay_relays_and_says_nothing_of_its_own() {
     let mut room = Room::new(Config {
         classic: true,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     assert_eq!(room.say(1, "a"), "");
     assert_eq!(room.say(2, "a"), "");
@@ -694,7 +694,7 @@ fn a_classic_relay_relays_and_says_nothing_of_its_own() {
 fn names_are_repaired_and_told() {
     let mut room = Room::new(Config {
         seats: 1,
-        ..Config::default()
+        ..Config::new([0; 16])
     });
     for (raw, name) in [
         (" Ada \r\n", "Ada"),

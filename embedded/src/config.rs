@@ -44,7 +44,7 @@ impl Config {
         Self {
             hardware,
             port: PORT,
-            relay: kilochat_core::Config::default(),
+            relay: kilochat_core::Config::new([0; 16]),
             addresses: Vec::new(),
             dhcp: false,
             slaac: false,

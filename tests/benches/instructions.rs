@@ -80,7 +80,7 @@ fn empty(seats: u16) -> Box<Room> {
         history: 0,
         announce_up_to: 0,
         key: [9; 16],
-        ..Config::default()
+        ..Config::new([0; 16])
     };
     let relay: Box<dyn Core> = if seats == 32 {
         let mut relay = Box::new(Relay::<32, 8192, 8>::new());

@@ -282,7 +282,7 @@ pub(crate) fn config(random: &mut Rng, peers: usize) -> Config {
         echo: chance(random, 15),
         classic: chance(random, 10),
         open: chance(random, 15),
-        ..Config::default()
+        ..Config::new([0; 16])
     };
     if chance(random, 30) {
         let motd = pick(random, &["be kind", "\x1b[1mbold\n* forged", "規則：友善"]);

@@ -103,7 +103,7 @@ impl World {
         relay.configure(Config {
             history: 0,
             announce_up_to: 0,
-            ..Config::default()
+            ..Config::new([0; 16])
         });
         let mut world = Self {
             relay,

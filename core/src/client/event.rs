@@ -1,5 +1,8 @@
 //! What happens to a client, as values that a driver can show, log and count.
 
+use core::error::Error;
+use core::fmt;
+
 use crate::wire::entry::LineKind;
 use crate::wire::framed::Reason;
 
@@ -228,6 +231,19 @@ pub enum PostError {
     /// The client leaves, or has left.
     Ended,
 }
+
+impl fmt::Display for PostError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Full => "no room for the text until events were polled",
+            Self::TooLong => "the text is too long",
+            Self::Blank => "nothing of the text can be seen",
+            Self::Ended => "the client leaves, or has left",
+        })
+    }
+}
+
+impl Error for PostError {}
 
 /// What a client has counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

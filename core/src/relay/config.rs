@@ -14,7 +14,8 @@ pub const NETWORKS_MAX: usize = 8;
 /// Limits and policies of a relay.
 ///
 /// ```
-/// let config = kilochat_core::Config { history: 20, ..Default::default() };
+/// # let random = [0; 16];
+/// let config = kilochat_core::Config { history: 20, ..kilochat_core::Config::new(random) };
 /// assert_eq!(config.announce_up_to, 63);
 /// ```
 #[derive(Clone, Debug)]
@@ -36,7 +37,8 @@ pub struct Config {
     /// Give seats to sources outside the local networks too.
     pub open: bool,
     /// What cookies and sessions are made of: random, and new for each run where there is a random
-    /// generator. Who knows it can speak for others from forged addresses.
+    /// generator. Keep it secret: with the key and a forged source address an attacker can speak for
+    /// any client.
     pub key: [u8; 16],
     /// A text that greets newcomers; empty for none. It is shown [`clean`](crate::clean).
     pub motd: String<MOTD_MAX>,
@@ -46,6 +48,18 @@ pub struct Config {
 }
 
 impl Config {
+    /// The usual limits and policies: see the fields for what `key` must be.
+    pub fn new(key: [u8; 16]) -> Self {
+        Self {
+            seats: u16::MAX,
+            history: 10,
+            announce_up_to: 63,
+            idle: Duration::from_secs(600),
+            key,
+            ..Self::nothing()
+        }
+    }
+
     /// All zero: no seats.
     pub(super) const fn nothing() -> Self {
         Self {
@@ -71,18 +85,6 @@ impl Config {
             }
         };
         private || self.networks.iter().any(|network| network.contains(source))
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            seats: u16::MAX,
-            history: 10,
-            announce_up_to: 63,
-            idle: Duration::from_secs(600),
-            ..Self::nothing()
-        }
     }
 }
 
@@ -134,7 +136,7 @@ mod tests {
 
     #[test]
     fn local_is_what_no_router_of_the_internet_brings() {
-        let mut config = Config::default();
+        let mut config = Config::new([0; 16]);
         for local in [
             "127.0.0.2",
             "10.1.2.3",

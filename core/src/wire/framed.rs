@@ -8,6 +8,9 @@ mod coding;
 #[cfg(test)]
 mod tests;
 
+use core::error::Error;
+use core::fmt;
+
 use heapless::Vec;
 
 pub use super::entry::ENTRY_HEADER;
@@ -303,6 +306,14 @@ pub enum Goodbye {
 /// A datagram that is no frame of this dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("not a frame of this dialect")
+    }
+}
+
+impl Error for Malformed {}
 
 impl Reason {
     const fn from_byte(byte: u8) -> Self {

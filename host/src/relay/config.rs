@@ -34,9 +34,8 @@ pub(super) fn config(arguments: &RelayArguments) -> Result<Config, Error> {
         echo: arguments.echo,
         classic: arguments.classic,
         open: arguments.open,
-        key,
         motd,
         networks: attached_networks().take(NETWORKS_MAX).collect(),
-        ..Config::default()
+        ..Config::new(key)
     })
 }

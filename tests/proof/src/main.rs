@@ -17,6 +17,7 @@
     reason = "an entry point, and a function that does not exist"
 )]
 
+use core::fmt::Write;
 use core::net::{IpAddr, SocketAddr};
 use core::panic::PanicInfo;
 use core::time::Duration;
@@ -83,6 +84,7 @@ struct Values {
     then: Option<Instant>,
     duration: Duration,
     config: Config,
+    key: [u8; 16],
     network: Network,
     ip: IpAddr,
     address: SocketAddr,
@@ -147,7 +149,7 @@ enum Call {
     EventSeat,
     RefusalAsStr,
     DepartureAsStr,
-    ConfigDefault,
+    ConfigNew,
     NetworkContains,
     SeatIndex,
     InstantFromMillis,
@@ -159,6 +161,7 @@ enum Call {
     EventFarewell,
     FarewellAsBytes,
     FrameDecode,
+    MalformedFmt,
     FrameEncode,
     DataEntries,
     TextsCollect,
@@ -171,6 +174,7 @@ enum Call {
     ClientPollTransmit,
     ClientPollEvent,
     ClientPost,
+    PostErrorFmt,
     ClientUnanswered,
     ClientLeave,
     ClientReconnect,
@@ -221,7 +225,7 @@ impl<
             Call::RelayHandleDatagram => {
                 v.event = relay.handle_datagram(v.now, v.address, v.bytes, &mut v.reply);
             }
-            Call::RelaySetNetworks => relay.set_networks(v.config.networks.clone()),
+            Call::RelaySetNetworks => relay.set_networks(v.config.networks.iter().copied()),
             Call::RelayHandleUnreachable => {
                 v.departed = relay.handle_unreachable(v.now, v.seat, v.unreachable);
             }
@@ -257,7 +261,7 @@ impl<
             Call::EventSeat => v.found = v.event.seat(),
             Call::RefusalAsStr => v.text = v.refusal.as_str(),
             Call::DepartureAsStr => v.text = v.departure.as_str(),
-            Call::ConfigDefault => v.config = Config::default(),
+            Call::ConfigNew => v.config = Config::new(v.key),
             Call::NetworkContains => v.truth = v.network.contains(v.ip),
             Call::SeatIndex => v.index = v.seat.index(),
             Call::InstantFromMillis => v.now = Instant::from_millis(v.number),
@@ -273,6 +277,7 @@ impl<
             }
             Call::FarewellAsBytes => v.index = v.farewell.as_bytes().len(),
             Call::FrameDecode => v.frame = Frame::decode(v.bytes),
+            Call::MalformedFmt => v.truth = v.reply.write_fmt(format_args!("{Malformed}")).is_ok(),
             Call::FrameEncode => {
                 if let Ok(frame) = &v.frame {
                     v.index = frame.encode(v.buffer).unwrap_or(0);
@@ -294,6 +299,11 @@ impl<
             Call::ClientPollTransmit => v.transmit = client.poll_transmit(v.now, v.buffer),
             Call::ClientPollEvent => v.truth = client.poll_event() == v.told,
             Call::ClientPost => v.posted = client.post(v.text),
+            Call::PostErrorFmt => {
+                if let Err(error) = v.posted {
+                    v.truth = v.reply.write_fmt(format_args!("{error}")).is_ok();
+                }
+            }
             Call::ClientUnanswered => v.index = client.unanswered(),
             Call::ClientLeave => client.leave(v.now),
             Call::ClientReconnect => client.reconnect(v.now),

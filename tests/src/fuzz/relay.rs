@@ -145,7 +145,7 @@ impl<'a> Room<'a> {
             open: flags & 0x40 > 0,
             classic: flags & 0x8F == 0x8F,
             key: [7; 16],
-            ..Config::default()
+            ..Config::new([0; 16])
         };
         let mut relay = Box::new(Relay::new());
         let (is_open, is_classic) = (config.open, config.classic);
@@ -498,7 +498,7 @@ impl<'a> Room<'a> {
                 let prefix = self.input.byte();
                 let network = Network { address, prefix };
                 let networks = core::iter::once(network).filter(|_| prefix < 129);
-                self.relay.set_networks(networks.collect());
+                self.relay.set_networks(networks);
                 // from now on nobody is a foreigner for sure
                 self.is_open = true;
             }

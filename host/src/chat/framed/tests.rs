@@ -58,7 +58,7 @@ impl Bench {
         let mut relay = Box::new(SmallRelay::new());
         relay.configure(Config {
             key: [self.runs; 16],
-            ..Config::default()
+            ..Config::new([0; 16])
         });
         self.relay = Some(relay);
         self.bob("Bob");
