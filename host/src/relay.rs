@@ -10,6 +10,8 @@ mod signals;
 mod sockets;
 mod stopper;
 mod transport;
+mod turn;
+mod ways;
 mod worker;
 
 use crate::Error;

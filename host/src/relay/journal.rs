@@ -349,6 +349,7 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters) {
         receive_errors = counters.receive_errors,
         reports_lost = counters.reports_lost,
         kernel_dropped = counters.kernel_dropped,
+        outlets_missing = counters.outlets_missing,
         "statistics"
     );
 }

@@ -1,25 +1,34 @@
-//! The sockets of a relay and the ways to its peers.
+//! The sockets of a relay: the network of a [`Turn`](super::turn::Turn).
 
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
 
-use kilochat_core::{DATAGRAM_MAX, Delivery, Unreachable};
+use kilochat_core::{DATAGRAM_MAX, Delivery, Instant, Seat, Unreachable};
 use mio::{Interest, Poll, Token};
 
 use super::addresses::own_addresses;
-use super::transport::{self, Destination, Received, Route, SEGMENTS_MAX, Transport, send_some};
+use super::transport::{self, CONTROL, Destination, Path, Route, Transport, send_some};
+use super::turn::{Arrival, Network, Outcome};
+use super::ways::Ways;
 use super::worker::Worker;
 use crate::args::SEATS_MAX;
 
 /// A fan-out to so many is shared by two threads: waking one takes as long as sending some dozens.
 const CROWD: usize = 192;
 
+/// The most datagrams that are taken from a socket before what they made due is sent.
+const BATCH: usize = 64;
+
 /// The most reports of unreachable destinations between two looks at them.
 const REPORTS: usize = 64;
 
 /// How often a datagram is tried again whose sending failed with another one's error.
 const TRIES: usize = 8;
+
+/// Time for which a shared socket that would block is not tried again: meanwhile each peer is sent to
+/// through its outlet.
+const CLOGGED: Duration = Duration::from_millis(20);
 
 /// What the sockets have counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,33 +45,54 @@ pub(super) struct Counters {
     pub(super) reports_lost: u64,
     /// Datagrams that the kernel dropped before they could be read.
     pub(super) kernel_dropped: u64,
+    /// Datagrams that went through a shared socket because there could be no outlet.
+    pub(super) outlets_missing: u64,
 }
 
 /// The sockets, and what is known of the ways to the peers.
 #[derive(Debug)]
-pub(super) struct Network {
-    pub(super) transports: Vec<Transport>,
-    /// Whether a socket may have something to read.
-    pub(super) readable: Vec<bool>,
-    /// By seat: through which socket, and from which address, its peer is answered.
-    pub(super) routes: Vec<(usize, Route)>,
-    pub(super) reports: Vec<(SocketAddr, Unreachable)>,
-    pub(super) counters: Counters,
-    /// Whether the system tells when a socket can send again.
-    watches_sending: bool,
+pub(super) struct Sockets {
+    transports: Vec<Transport>,
+    ports: Vec<u16>,
+    /// Whether a socket may have something to read, and how much of its batch is left.
+    readable: Vec<bool>,
+    batch: Vec<usize>,
+    /// Not before this is a shared socket tried again that would block.
+    clogged_until: Vec<Instant>,
+    ways: Ways,
+    /// For answers to those who have no seat: plain and framed, each for IPv4 and IPv6. A flood of
+    /// forged names so stops no answer to frames.
+    strangers: [Option<(u16, Transport)>; 4],
+    reports: Reports,
+    counters: Counters,
+    /// Sends a part of large fan-outs, if there is a core for it.
+    worker: Option<Worker>,
+    /// Those of a fan-out that go through shared sockets, and those that go apart.
+    shared: Vec<Destination>,
+    apart: Vec<Destination>,
     /// Where the relay itself is.
     own: Vec<SocketAddr>,
 }
 
+/// What the network reported.
+#[derive(Debug)]
+struct Reports {
+    list: Vec<(SocketAddr, Unreachable)>,
+    /// Whether the list was full, and there may be more where they come from.
+    has_more: bool,
+    lost: u64,
+    control: Vec<u8>,
+}
+
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    Sent,
+enum Sent {
+    Taken,
     WouldBlock,
     Failed,
 }
 
-impl Network {
+impl Sockets {
     pub(super) fn new(
         mut sockets: Vec<mio::net::UdpSocket>,
         addresses: &[SocketAddr],
@@ -72,24 +102,60 @@ impl Network {
         let beside: Vec<_> = sockets.iter().flat_map(transport::beside).collect();
         sockets.extend(beside);
         let mut transports = Vec::with_capacity(sockets.len());
+        let mut ports = Vec::with_capacity(sockets.len());
         for (index, mut socket) in sockets.into_iter().enumerate() {
             poll.registry()
                 .register(&mut socket, Token(index), Interest::READABLE)?;
+            ports.push(socket.local_addr()?.port());
             transports.push(Transport::new(socket)?);
         }
+        let seats = usize::from(SEATS_MAX);
         Ok(Self {
             readable: vec![true; transports.len()],
+            batch: vec![0; transports.len()],
+            clogged_until: vec![Instant::default(); transports.len()],
+            worker: Worker::start(&transports, seats),
             transports,
-            routes: vec![Default::default(); usize::from(SEATS_MAX)],
-            reports: Vec::with_capacity(REPORTS),
+            ports,
+            ways: Ways::new(seats),
+            strangers: [const { None }; 4],
+            reports: Reports {
+                list: Vec::with_capacity(REPORTS),
+                has_more: false,
+                lost: 0,
+                control: vec![0; CONTROL],
+            },
             counters: Counters::default(),
-            watches_sending: false,
+            shared: Vec::with_capacity(seats),
+            apart: Vec::with_capacity(seats),
             own,
         })
     }
 
+    /// The system tells that a socket has something, or reports an error.
+    pub(super) fn handle_ready(&mut self, index: usize, is_error: bool) {
+        if is_error {
+            self.reports.collect(&self.transports[index]);
+        }
+        self.readable[index] = true;
+    }
+
+    /// What was counted, and how many datagrams the kernel dropped.
+    pub(super) fn counters(&self) -> Counters {
+        Counters {
+            reports_lost: self.reports.lost,
+            kernel_dropped: self.kernel_dropped(),
+            outlets_missing: self.ways.outlets_missing,
+            ..self.counters
+        }
+    }
+
+    pub(super) fn kernel_dropped(&self) -> u64 {
+        self.transports.iter().map(Transport::dropped).sum()
+    }
+
     /// Whether a datagram comes from the relay itself, which would answer itself for ever.
-    pub(super) fn is_own(&self, source: SocketAddr) -> bool {
+    fn is_own(&self, source: SocketAddr) -> bool {
         let is_same = |own: &SocketAddr| {
             let is_loopback = own.ip().is_loopback() && source.ip().is_loopback();
             own.port() == source.port() && (own.ip() == source.ip() || is_loopback)
@@ -97,159 +163,364 @@ impl Network {
         self.own.iter().any(is_same)
     }
 
-    /// Lets the system tell, or no longer tell, when a socket can send again: told of every
-    /// datagram that has left, the relay would wake up for nothing.
-    pub(super) fn watch(&mut self, poll: &Poll, sending: bool) -> io::Result<()> {
-        if self.watches_sending == sending {
-            return Ok(());
-        }
-        self.watches_sending = sending;
-        let writable = Interest::READABLE | Interest::WRITABLE;
-        let interest = if sending {
-            writable
-        } else {
-            Interest::READABLE
-        };
-        for (index, transport) in self.transports.iter_mut().enumerate() {
-            poll.registry()
-                .reregister(&mut transport.socket, Token(index), interest)?;
-        }
-        Ok(())
+    fn is_clogged(&self, now: Instant, socket: usize) -> bool {
+        now < self.clogged_until[socket]
     }
 
-    pub(super) fn receive(&mut self, index: usize, buffer: &mut [u8]) -> Option<Received<Route>> {
-        match self.transports[index].receive(buffer) {
-            Ok(received) => return Some(received),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable[index] = false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) if self.collect_reports(index) => {}
-            Err(_) => {
-                self.counters.receive_errors += 1;
-                // an error that stays must not take the processor
-                std::thread::sleep(Duration::from_millis(1));
+    /// Sends to as many destinations as their shared sockets take; the others are to go apart.
+    fn send_shared(&mut self, now: Instant, payload: &[u8], destinations: &[Destination]) {
+        let mut done = 0;
+        while let Some(first) = destinations.get(done) {
+            let socket = first.path.socket;
+            if self.is_clogged(now, socket) {
+                self.apart.push(*first);
+                done += 1;
+                continue;
+            }
+            done += match send_some(&mut self.transports, payload, &destinations[done..]) {
+                Ok(sent) => sent,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.clogged_until[socket] = now.after(CLOGGED);
+                    0
+                }
+                // it may be the error of an earlier datagram
+                Err(_) => {
+                    let transport = &mut self.transports[socket];
+                    let route = first.path.route;
+                    match self.reports.send_each(transport, payload, first.to, &route) {
+                        Sent::Taken => {}
+                        Sent::WouldBlock => self.apart.push(*first),
+                        Sent::Failed => self.counters.send_errors += 1,
+                    }
+                    1
+                }
+            };
+        }
+    }
+
+    /// Sends through the outlet of a seat or, if it can have none, through the shared socket unless
+    /// that is clogged.
+    fn send_apart(
+        &mut self,
+        now: Instant,
+        payload: &[u8],
+        (to, path): (SocketAddr, Path),
+        seat: Seat,
+    ) -> Sent {
+        let key = (self.ports[path.socket], to.is_ipv6());
+        let route = self.transports[path.socket].outgoing(path.route);
+        let sent = if let Some(route) = route
+            && let Some(outlet) = self.ways.outlet(&self.transports, seat, key)
+        {
+            let sent = self.reports.send(outlet, payload, to, &route);
+            if sent == Sent::WouldBlock {
+                self.ways.handle_blocked(now, seat, true);
+            }
+            sent
+        } else if self.is_clogged(now, path.socket) {
+            self.ways.handle_blocked(now, seat, false);
+            Sent::WouldBlock
+        } else {
+            let transport = &mut self.transports[path.socket];
+            let sent = self.reports.send(transport, payload, to, &path.route);
+            if sent == Sent::WouldBlock {
+                self.clogged_until[path.socket] = now.after(CLOGGED);
+                self.ways.handle_blocked(now, seat, false);
+            }
+            sent
+        };
+        self.counters.send_errors += u64::from(sent == Sent::Failed);
+        sent
+    }
+
+    /// Sends to a peer as its lines are sent.
+    fn send_to_peer(
+        &mut self,
+        now: Instant,
+        payload: &[u8],
+        (to, path): (SocketAddr, Path),
+        seat: Seat,
+    ) -> Sent {
+        if !self.ways.is_apart(now, seat) && !self.is_clogged(now, path.socket) {
+            let transport = &mut self.transports[path.socket];
+            let sent = self.reports.send(transport, payload, to, &path.route);
+            if sent != Sent::WouldBlock {
+                self.counters.send_errors += u64::from(sent == Sent::Failed);
+                return sent;
+            }
+            self.clogged_until[path.socket] = now.after(CLOGGED);
+        }
+        self.send_apart(now, payload, (to, path), seat)
+    }
+
+    /// Answers somebody without a seat. What is not taken is lost.
+    fn send_to_stranger(&mut self, payload: &[u8], to: SocketAddr, path: Path) -> Sent {
+        let port = self.ports[path.socket];
+        let is_frame = payload.first() == Some(&1);
+        let kind = usize::from(is_frame) * 2 + usize::from(to.is_ipv6());
+        let slot = &mut self.strangers[kind];
+        if slot.as_ref().is_none_or(|(bound, _)| *bound != port) {
+            let outlet = transport::outlet(&self.transports, port, to.is_ipv6());
+            *slot = outlet.ok().map(|outlet| (port, outlet));
+        }
+        let route = self.transports[path.socket].outgoing(path.route);
+        let sent = match (slot, route) {
+            (Some((_, outlet)), Some(route)) => self.reports.send(outlet, payload, to, &route),
+            _ => {
+                let transport = &mut self.transports[path.socket];
+                self.reports.send(transport, payload, to, &path.route)
+            }
+        };
+        self.counters.send_errors += u64::from(sent == Sent::Failed);
+        sent
+    }
+}
+
+impl Network for Sockets {
+    type Path = Path;
+
+    fn begin_batch(&mut self) {
+        self.batch.fill(BATCH);
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> Option<Arrival<Path>> {
+        for socket in 0..self.transports.len() {
+            while self.readable[socket] && self.batch[socket] > 0 {
+                self.batch[socket] -= 1;
+                match self.transports[socket].receive(buffer, &mut self.reports.control) {
+                    Ok(received) if self.is_own(received.source) => self.counters.own += 1,
+                    Ok(received) => {
+                        return Some(Arrival {
+                            length: received.length,
+                            source: received.source,
+                            path: Path {
+                                socket,
+                                route: received.route,
+                            },
+                        });
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.readable[socket] = false;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) if self.reports.collect(&self.transports[socket]) => {}
+                    Err(_) => {
+                        self.counters.receive_errors += 1;
+                        // an error that stays must not take the processor
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                }
             }
         }
         None
     }
 
-    /// Sends a fan-out, a part of a large one through the worker. In `unsent` are then the indices of
-    /// those for whom the network would block.
-    pub(super) fn deliver(
+    fn is_readable(&self) -> bool {
+        self.readable.contains(&true)
+    }
+
+    fn look_again(&mut self) {
+        self.readable.fill(true);
+    }
+
+    fn handle_heard(&mut self, now: Instant, seat: Seat, path: Path, is_new: bool) {
+        if is_new {
+            self.ways.handle_joined(now, seat, path);
+        } else {
+            self.ways.handle_heard(seat, path);
+        }
+    }
+
+    fn answer(
         &mut self,
+        now: Instant,
+        payload: &[u8],
+        to: SocketAddr,
+        (path, seat): (Path, Option<Seat>),
+    ) {
+        let sent = match seat {
+            Some(seat) => self.send_to_peer(now, payload, (to, path), seat),
+            None => {
+                self.ways.handle_stranger(now);
+                self.send_to_stranger(payload, to, path)
+            }
+        };
+        self.counters.replies_lost += u64::from(sent == Sent::WouldBlock);
+    }
+
+    fn say_farewell(&mut self, _now: Instant, payload: &[u8], to: SocketAddr, seat: Seat) {
+        let path = self.ways.path(seat);
+        let sent = self.send_to_stranger(payload, to, path);
+        self.counters.replies_lost += u64::from(sent == Sent::WouldBlock);
+    }
+
+    fn segments(&self) -> usize {
+        let segments = self.transports.iter().map(Transport::segments).min();
+        segments.unwrap_or(1)
+    }
+
+    fn deliver(
+        &mut self,
+        now: Instant,
         payload: &[u8],
         deliveries: &[Delivery],
-        destinations: &mut Vec<Destination>,
-        (worker, unsent): (Option<&mut Worker>, &mut Vec<usize>),
+        outcome: &mut Outcome,
     ) {
-        let routes = &self.routes;
-        destinations.clear();
-        destinations.extend(
-            deliveries
-                .iter()
-                .map(|delivery| (delivery.address, routes[delivery.seat.index()])),
-        );
-        let mut worker = worker.filter(|_| deliveries.len() >= CROWD);
+        self.shared.clear();
+        self.apart.clear();
+        for (index, delivery) in deliveries.iter().enumerate() {
+            let path = self.ways.path(delivery.seat);
+            let destination = Destination {
+                to: delivery.address,
+                path,
+                delivery: index,
+            };
+            if self.ways.is_apart(now, delivery.seat) || self.is_clogged(now, path.socket) {
+                self.apart.push(destination);
+            } else {
+                self.shared.push(destination);
+            }
+        }
+        let shared = core::mem::take(&mut self.shared);
+        let mut worker = self.worker.take_if(|_| shared.len() >= CROWD);
         let half = match worker {
-            Some(_) => deliveries.len() / 2,
-            None => deliveries.len(),
+            Some(_) => shared.len() / 2,
+            None => shared.len(),
         };
         if let Some(worker) = &mut worker {
-            worker.begin(payload, &destinations[half..]);
+            worker.begin(payload, &shared[half..]);
         }
-        let sent = self.send_all(payload, &destinations[..half]);
-        unsent.clear();
-        unsent.extend(sent..half);
+        self.send_shared(now, payload, &shared[..half]);
         if let Some(worker) = worker {
             // what failed over there may have failed for another's error
-            let mut would_block = sent < half;
             worker.finish(|index| {
                 let index = half + index;
-                would_block =
-                    would_block || self.send_all(payload, &destinations[index..=index]) == 0;
-                if would_block {
-                    unsent.push(index);
-                }
+                self.send_shared(now, payload, &shared[index..=index]);
             });
+            self.worker = Some(worker);
+        }
+        self.shared = shared;
+        for index in 0..self.apart.len() {
+            let Destination { to, path, delivery } = self.apart[index];
+            let delivery = deliveries[delivery];
+            let seat = delivery.seat;
+            match self.send_apart(now, payload, (to, path), seat) {
+                Sent::WouldBlock => outcome.refused.push(delivery),
+                Sent::Taken | Sent::Failed => {
+                    if self.ways.handle_sent(now, seat) {
+                        outcome.paced.push(seat);
+                    }
+                }
+            }
         }
     }
 
-    /// Sends to as many destinations as the network takes; returns how many that were.
-    fn send_all(&mut self, payload: &[u8], destinations: &[Destination]) -> usize {
-        let mut done = 0;
-        while done < destinations.len() {
-            done += match send_some(&mut self.transports, payload, &destinations[done..]) {
-                Ok(sent) => sent,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) if self.send_carefully(payload, &destinations[done]) => 1,
-                Err(_) => break,
-            };
+    fn poll_report(&mut self) -> Option<(SocketAddr, Unreachable)> {
+        if self.reports.list.is_empty() && core::mem::take(&mut self.reports.has_more) {
+            for transport in &self.transports {
+                self.reports.collect(transport);
+            }
         }
-        done
+        self.reports.list.pop()
     }
 
-    /// Sends datagrams one by one, and again if need be; false means that the network would block.
-    fn send_carefully(&mut self, payload: &[u8], (to, route): &Destination) -> bool {
-        payload
-            .chunks(DATAGRAM_MAX)
-            .all(|datagram| self.send(datagram, *to, *route) != Outcome::WouldBlock)
+    fn demote(&mut self, now: Instant, seat: Seat) {
+        self.ways.demote(now, seat);
     }
 
-    /// How many datagrams to one destination may be sent at once.
-    pub(super) fn segments(&self) -> usize {
-        let segments = self.transports.iter().map(Transport::segments).min();
-        segments.unwrap_or(1).clamp(1, SEGMENTS_MAX)
+    fn poll_writable(&mut self, now: Instant) -> Option<Seat> {
+        self.ways.poll_writable(now)
     }
 
-    /// Sends what is sent now or never.
-    pub(super) fn answer(&mut self, payload: &[u8], to: SocketAddr, route: (usize, Route)) {
-        let lost = self.send(payload, to, route) == Outcome::WouldBlock;
-        self.counters.replies_lost += u64::from(lost);
+    fn next_writable(&self) -> Option<Instant> {
+        self.ways.next_writable()
+    }
+}
+
+impl Reports {
+    /// Sends all datagrams of a payload, in a call if that is possible.
+    fn send(
+        &mut self,
+        transport: &mut Transport,
+        payload: &[u8],
+        to: SocketAddr,
+        route: &Route,
+    ) -> Sent {
+        if payload.len() > DATAGRAM_MAX {
+            match transport.send_segments(payload, DATAGRAM_MAX, to, route) {
+                Ok(()) => return Sent::Taken,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Sent::WouldBlock,
+                Err(_) => {}
+            }
+        }
+        self.send_each(transport, payload, to, route)
     }
 
-    fn send(&mut self, payload: &[u8], to: SocketAddr, (index, route): (usize, Route)) -> Outcome {
+    /// Sends datagrams one by one.
+    fn send_each(
+        &mut self,
+        transport: &mut Transport,
+        payload: &[u8],
+        to: SocketAddr,
+        route: &Route,
+    ) -> Sent {
+        for datagram in payload.chunks(DATAGRAM_MAX) {
+            let sent = self.send_one(transport, datagram, to, route);
+            if sent != Sent::Taken {
+                return sent;
+            }
+        }
+        Sent::Taken
+    }
+
+    /// Sends a datagram, and again if an earlier one's error was told instead.
+    fn send_one(
+        &mut self,
+        transport: &mut Transport,
+        datagram: &[u8],
+        to: SocketAddr,
+        route: &Route,
+    ) -> Sent {
         for _ in 0..TRIES {
-            let Err(error) = self.transports[index].send(payload, to, &route) else {
-                return Outcome::Sent;
+            let Err(error) = transport.send(datagram, to, route) else {
+                return Sent::Taken;
             };
             if error.kind() == io::ErrorKind::WouldBlock {
-                return Outcome::WouldBlock;
+                return Sent::WouldBlock;
             }
-            if error.kind() == io::ErrorKind::Interrupted {
-                continue;
-            }
-            if !self.collect_reports(index) {
-                self.push_report(to, Unreachable::Path);
+            if error.kind() != io::ErrorKind::Interrupted && !self.collect(transport) {
+                self.push(to, Unreachable::Path);
                 break;
             }
-            // it was the error of an earlier datagram, and this one was not sent
         }
-        self.counters.send_errors += 1;
-        Outcome::Failed
+        Sent::Failed
     }
 
-    /// Reads the reports that have come in; returns whether there were any.
-    pub(super) fn collect_reports(&mut self, index: usize) -> bool {
+    /// Reads the reports that have come in, as far as there is room; returns whether there were any.
+    fn collect(&mut self, transport: &Transport) -> bool {
         let mut some = false;
-        while let Some((address, why)) = self.transports[index].next_unreachable() {
-            self.push_report(address, why);
+        loop {
+            if some && self.list.len() == REPORTS {
+                self.has_more = true;
+                return some;
+            }
+            let Some((address, why)) = transport.next_unreachable(&mut self.control) else {
+                return some;
+            };
+            self.push(address, why);
             some = true;
         }
-        some
     }
 
-    fn push_report(&mut self, address: SocketAddr, why: Unreachable) {
-        if self.reports.contains(&(address, why)) {
+    fn push(&mut self, address: SocketAddr, why: Unreachable) {
+        if self.list.contains(&(address, why)) {
             return;
         }
-        if self.reports.len() < REPORTS {
-            self.reports.push((address, why));
+        if self.list.len() < REPORTS {
+            self.list.push((address, why));
         } else {
-            self.counters.reports_lost += 1;
+            self.lost += 1;
         }
-    }
-
-    pub(super) fn kernel_dropped(&self) -> u64 {
-        self.transports.iter().map(Transport::dropped).sum()
     }
 }
 
@@ -261,19 +532,26 @@ mod tests {
     fn what_cannot_be_sent_at_once_is_sent_one_by_one() {
         let poll = Poll::new().unwrap();
         let socket = mio::net::UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let mut network = Network::new(vec![socket], &[], &poll).unwrap();
+        let mut network = Sockets::new(vec![socket], &[], &poll).unwrap();
         let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         peer.set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
-        let to = (peer.local_addr().unwrap(), network.routes[0]);
+        let to = peer.local_addr().unwrap();
         // all together are longer than an IP packet can be (RFC 791 section 3.1)
         let payload: Vec<u8> = (0..70).flat_map(|number| [number; DATAGRAM_MAX]).collect();
+        let path = Path::default();
         assert!(
             network.transports[0]
-                .send_segments(&payload, DATAGRAM_MAX, to.0, &to.1.1)
+                .send_segments(&payload, DATAGRAM_MAX, to, &path.route)
                 .is_err()
         );
-        assert_eq!(network.send_all(&payload, &[to]), 1);
+        let destination = Destination {
+            to,
+            path,
+            delivery: 0,
+        };
+        network.send_shared(Instant::default(), &payload, &[destination]);
+        assert!(network.apart.is_empty());
         let mut arrived = [0; 2 * DATAGRAM_MAX];
         for datagram in payload.chunks(DATAGRAM_MAX) {
             let length = peer.recv(&mut arrived).unwrap();

@@ -4,21 +4,19 @@
 //! lone line goes out at once, and under load lines share datagrams without a timer.
 
 use core::net::SocketAddr;
-use core::num::NonZeroUsize;
 use core::time::Duration;
 use std::io;
 
-use kilochat_core::{DATAGRAM_MAX, Delivery, Instant, Relay, Reply};
+use kilochat_core::{Departed, Event, Expired, Instant, Relay};
 use mio::{Events, Poll, Token, Waker};
 use static_cell::ConstStaticCell;
 
 use super::config::config;
 use super::journal::{Journal, Record};
-use super::network::Network;
+use super::network::Sockets;
 use super::sockets;
 use super::stopper::Stopper;
-use super::transport::{Destination, Received, Route, SEGMENTS_MAX, Transport};
-use super::worker::Worker;
+use super::turn::{Log, Turn};
 use crate::Error;
 use crate::args::{RelayArguments, SEATS_MAX};
 
@@ -33,14 +31,8 @@ type HostRelay = Relay<{ SEATS_MAX as usize }, RING, WINDOW>;
 /// Static, so that it is never on a stack and takes memory only where it is used.
 static RELAY: ConstStaticCell<HostRelay> = ConstStaticCell::new(Relay::new());
 
-/// The most datagrams that are taken from a socket before what they made due is sent.
-const BATCH: usize = 64;
-
 /// How long a stopping relay tries to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
-
-/// How long to wait at most for a network that took nothing to say that it takes something.
-const BLOCKED: Duration = Duration::from_millis(10);
 
 /// At most once in this time a loss in the kernel is logged.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
@@ -53,24 +45,23 @@ pub struct Server {
     relay: &'static mut HostRelay,
     /// Where it was asked to listen.
     addresses: Vec<SocketAddr>,
-    network: Network,
+    network: Sockets,
+    turn: Turn,
     poll: Poll,
     events: Events,
     stopper: Stopper,
     journal: Journal,
-    /// The datagram that arrived, and those that are to be sent.
-    arrived: Vec<u8>,
-    departing: Vec<u8>,
-    /// Sends a part of large fan-outs, if there is a core for it.
-    worker: Option<Worker>,
-    /// A fan-out, where it goes, and what the network did not take of it.
-    deliveries: Vec<Delivery>,
-    destinations: Vec<Destination>,
-    unsent: Vec<usize>,
     start: std::time::Instant,
     now: Instant,
-    /// When a loss in the kernel may be logged again, and what it was when last logged.
-    loss: (Instant, u64),
+    loss: Loss,
+}
+
+/// The kernel's drops, as far as they were logged.
+#[derive(Debug, Default)]
+struct Loss {
+    logged: u64,
+    /// When more of them may be logged.
+    next: Instant,
 }
 
 impl Server {
@@ -90,7 +81,8 @@ impl Server {
             .collect();
         let addresses = addresses.map_err(failed)?;
         let poll = Poll::new().map_err(failed)?;
-        let network = Network::new(sockets, &addresses, &poll).map_err(failed)?;
+        sockets::allow_many();
+        let network = Sockets::new(sockets, &addresses, &poll).map_err(failed)?;
         let stopper = Stopper::new(Waker::new(poll.registry(), WAKE).map_err(failed)?);
         let Some(relay) = RELAY.try_take() else {
             return Err(Error::Failure("this process has a relay already".into()));
@@ -110,16 +102,11 @@ impl Server {
             events: Events::with_capacity(64),
             stopper,
             journal,
-            worker: worker(&network.transports),
             network,
-            deliveries: Vec::with_capacity(usize::from(SEATS_MAX)),
-            destinations: Vec::with_capacity(usize::from(SEATS_MAX)),
-            unsent: Vec::with_capacity(usize::from(SEATS_MAX)),
-            arrived: vec![0; 2 * DATAGRAM_MAX],
-            departing: vec![0; SEGMENTS_MAX * DATAGRAM_MAX],
+            turn: Turn::new(usize::from(SEATS_MAX)),
             start: std::time::Instant::now(),
             now: Instant::default(),
-            loss: (Instant::default(), 0),
+            loss: Loss::default(),
         })
     }
 
@@ -140,174 +127,80 @@ impl Server {
     /// When the system no longer tells what happens on the sockets.
     pub fn run(&mut self) -> Result<(), Error> {
         while !self.stopper.is_stopped() {
-            self.tick();
-            self.receive();
-            let is_flushed = self.send();
-            while let Some(expired) = self.relay.handle_timeout(self.now) {
-                let relay = &*self.relay;
-                self.journal.write_expired(expired, |seat| relay.peer(seat));
-            }
+            let wake = self.take_turn();
             if self.stopper.take_report() {
                 self.report(true);
             }
-            self.wait(is_flushed)?;
+            self.wait(wake)?;
         }
         self.say_goodbye()
     }
 
-    fn tick(&mut self) {
+    fn take_turn(&mut self) -> Option<Instant> {
         let millis = self.start.elapsed().as_millis();
         self.now = Instant::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
-    }
-
-    /// Takes what has arrived, as far as the relay has room for it.
-    fn receive(&mut self) {
-        let mut buffer = core::mem::take(&mut self.arrived);
-        for index in 0..self.network.transports.len() {
-            for _ in 0..BATCH {
-                if !self.network.readable[index] || !self.relay.can_receive() {
-                    break;
-                }
-                if let Some(received) = self.network.receive(index, &mut buffer) {
-                    self.handle(index, &received, &buffer[..received.length]);
-                }
-            }
-        }
-        self.arrived = buffer;
-        self.handle_reports();
+        let (relay, network) = (&mut *self.relay, &mut self.network);
+        let wake = self.turn.run(self.now, relay, network, &mut self.journal);
         self.note_loss();
-    }
-
-    fn handle(&mut self, socket: usize, received: &Received<Route>, payload: &[u8]) {
-        if self.network.is_own(received.source) {
-            self.network.counters.own += 1;
-            return;
-        }
-        let mut reply = Reply::new();
-        let event = self
-            .relay
-            .handle_datagram(self.now, received.source, payload, &mut reply);
-        if let Some((seat, address, farewell)) = event.farewell() {
-            let route = self.network.routes[seat.index()];
-            self.network.answer(farewell, address, route);
-        }
-        if let Some(seat) = event.seat() {
-            self.network.routes[seat.index()] = (socket, received.route);
-        }
-        if !reply.is_empty() {
-            self.network
-                .answer(&reply, received.source, (socket, received.route));
-        }
-        let relay = &*self.relay;
-        self.journal
-            .write_event(self.now, received.source, event, |seat| relay.peer(seat));
-    }
-
-    /// Sends what is due; returns false if the network would block.
-    fn send(&mut self) -> bool {
-        loop {
-            let room = self.network.segments() * DATAGRAM_MAX;
-            let buffer = &mut self.departing[..room];
-            let Some(fanout) = self.relay.poll_fanout(self.now, buffer) else {
-                return true;
-            };
-            let payload = fanout.payload();
-            self.deliveries.clear();
-            self.deliveries.extend(fanout);
-            self.network.deliver(
-                payload,
-                &self.deliveries,
-                &mut self.destinations,
-                (self.worker.as_mut(), &mut self.unsent),
-            );
-            for index in self.unsent.iter().rev() {
-                let delivery = self.deliveries[*index];
-                self.relay.handle_refused(delivery);
-                self.relay.handle_writable(delivery.seat);
-            }
-            if !self.unsent.is_empty() {
-                return false;
-            }
-            self.handle_reports();
-        }
-    }
-
-    /// Tells the relay whom the network cannot reach.
-    fn handle_reports(&mut self) {
-        while let Some((address, why)) = self.network.reports.pop() {
-            if let Some(seat) = self.relay.find(&address)
-                && let Some(departed) = self.relay.handle_unreachable(self.now, seat, why)
-            {
-                self.journal.write(Record::Departed(departed));
-            }
-        }
+        wake
     }
 
     /// Warns, now and then, of datagrams that the kernel dropped.
     fn note_loss(&mut self) {
-        let (next, logged) = self.loss;
-        let dropped = self.network.kernel_dropped();
-        if dropped > logged && self.now >= next {
-            self.loss = (self.now.after(LOSS_INTERVAL), dropped);
+        let total = self.network.kernel_dropped();
+        if total > self.loss.logged && self.now >= self.loss.next {
             self.journal.write(Record::KernelDropped {
-                now: dropped - logged,
-                total: dropped,
+                now: total - self.loss.logged,
+                total,
             });
+            self.loss = Loss {
+                logged: total,
+                next: self.now.after(LOSS_INTERVAL),
+            };
         }
     }
 
     /// Logs statistics; `asked` tells whether somebody wants them now.
     fn report(&mut self, asked: bool) {
-        let mut counters = self.network.counters;
-        counters.kernel_dropped = self.network.kernel_dropped();
         let (peers, relay) = (self.relay.peer_count(), self.relay.stats().clone());
         self.journal.write(Record::Stats {
             asked,
             peers,
             relay,
-            counters,
+            counters: self.network.counters(),
         });
     }
 
-    /// Blocks until something arrives, is due or, if `is_flushed` is false, can be sent. If something
-    /// has arrived it only looks what else did, so that no socket waits for another to be empty.
-    fn wait(&mut self, is_flushed: bool) -> Result<(), Error> {
-        self.network
-            .watch(&self.poll, !is_flushed)
-            .map_err(cannot_wait)?;
-        let is_busy = self.network.readable.contains(&true) && self.relay.can_receive();
-        let until = self.relay.poll_timeout().map(|then| then.since(self.now));
-        let timeout = if is_busy {
-            Some(Duration::ZERO)
-        } else if is_flushed {
-            until
-        } else {
-            Some(until.map_or(BLOCKED, |until| until.min(BLOCKED)))
-        };
+    /// Blocks until something arrives, or until the moment `wake`.
+    fn wait(&mut self, wake: Option<Instant>) -> Result<(), Error> {
+        let timeout = wake.map(|wake| wake.since(self.now));
         if let Err(error) = self.poll.poll(&mut self.events, timeout)
             && error.kind() != io::ErrorKind::Interrupted
         {
-            return Err(cannot_wait(error));
+            let reason = format!("cannot wait for the sockets: {error}");
+            return Err(Error::Failure(reason));
         }
         for event in &self.events {
             let index = event.token().0;
-            if index != WAKE.0 && event.is_error() {
-                self.network.collect_reports(index);
-            }
             if index != WAKE.0 && (event.is_readable() || event.is_error()) {
-                self.network.readable[index] = true;
+                self.network.handle_ready(index, event.is_error());
             }
         }
         Ok(())
     }
 
+    /// Lets everybody have what was accepted and the relay's farewell, as long as that takes no more
+    /// than [`GOODBYE`].
     fn say_goodbye(&mut self) -> Result<(), Error> {
-        self.tick();
+        self.take_turn();
         let deadline = self.now.after(GOODBYE);
         self.relay.stop(self.now);
-        while !self.send() && self.now < deadline {
-            self.wait(false)?;
-            self.tick();
+        loop {
+            let wake = self.take_turn();
+            if wake.is_none_or(|wake| wake > self.now) || self.now >= deadline {
+                break;
+            }
+            self.wait(Some(wake.map_or(deadline, |wake| wake.min(deadline))))?;
         }
         self.report(false);
         self.journal.close();
@@ -315,15 +208,24 @@ impl Server {
     }
 }
 
-/// A thread that helps with large fan-outs, where it can have a core of its own.
-fn worker(transports: &[Transport]) -> Option<Worker> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let (payload, destinations) = (SEGMENTS_MAX * DATAGRAM_MAX, usize::from(SEATS_MAX));
-    (cores > 1)
-        .then(|| Worker::start(transports, payload, destinations).ok())
-        .flatten()
-}
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Log<PEERS, RING, WINDOW>
+    for Journal
+{
+    fn event(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        event: Event,
+        relay: &Relay<PEERS, RING, WINDOW>,
+    ) {
+        self.write_event(now, source, event, |seat| relay.peer(seat));
+    }
 
-fn cannot_wait(error: io::Error) -> Error {
-    Error::Failure(format!("cannot wait for the sockets: {error}"))
+    fn expired(&mut self, expired: Expired, relay: &Relay<PEERS, RING, WINDOW>) {
+        self.write_expired(expired, |seat| relay.peer(seat));
+    }
+
+    fn departed(&mut self, departed: Departed) {
+        self.write(Record::Departed(departed));
+    }
 }

@@ -43,6 +43,17 @@ pub(super) fn open(arguments: &RelayArguments) -> Result<Vec<mio::net::UdpSocket
     arguments.bind.iter().map(open_one).collect()
 }
 
+/// Raises the limit on open files as far as it may be raised: each peer may need a socket of its own.
+pub(super) fn allow_many() {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{Resource, getrlimit, setrlimit};
+        // with less of them peers share sockets, which is counted
+        let _ = getrlimit(Resource::RLIMIT_NOFILE)
+            .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    }
+}
+
 fn bound(address: SocketAddr, only_v6: bool) -> io::Result<mio::net::UdpSocket> {
     let socket = unbound(address)?;
     if address.is_ipv6() {

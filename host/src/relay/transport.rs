@@ -12,15 +12,26 @@ use std::io;
 use kilochat_core::DATAGRAM_MAX;
 
 #[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
-pub(super) use linux::{Route, Transport, beside};
+pub(super) use linux::{CONTROL, Route, Transport, beside, outlet};
 #[cfg(any(not(target_os = "linux"), feature = "std-sockets"))]
-pub(super) use portable::{Route, Transport, beside};
+pub(super) use portable::{CONTROL, Route, Transport, beside, outlet};
 
-/// The most datagrams to one destination that are sent at once.
-pub(super) const SEGMENTS_MAX: usize = 16;
+/// How a datagram came, and how its answer goes: through which socket, and from which address.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Path {
+    /// The index of a socket that receives.
+    pub(super) socket: usize,
+    pub(super) route: Route,
+}
 
-/// Where a datagram goes, and through which socket on which way.
-pub(super) type Destination = (SocketAddr, (usize, Route));
+/// Where a datagram goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Destination {
+    pub(super) to: SocketAddr,
+    pub(super) path: Path,
+    /// Which delivery of the fan-out it is.
+    pub(super) delivery: usize,
+}
 
 /// A datagram that arrived.
 #[derive(Debug)]
@@ -43,21 +54,21 @@ pub(super) fn send_some(
     payload: &[u8],
     destinations: &[Destination],
 ) -> io::Result<usize> {
-    let [(to, (socket, route)), ..] = destinations else {
+    let [Destination { to, path, .. }, ..] = destinations else {
         return Ok(0);
     };
-    let transport = &mut transports[*socket];
+    let transport = &mut transports[path.socket];
     if payload.len() > DATAGRAM_MAX {
         return transport
-            .send_segments(payload, DATAGRAM_MAX, *to, route)
+            .send_segments(payload, DATAGRAM_MAX, *to, &path.route)
             .map(|()| 1);
     }
     let alike = destinations
         .iter()
-        .take_while(|(_, (other, _))| other == socket)
-        .map(|(to, (_, route))| (*to, route));
+        .take_while(|other| other.path.socket == path.socket)
+        .map(|other| (other.to, &other.path.route));
     match transport.send_each(payload, alike) {
-        0 => transport.send(payload, *to, route).map(|()| 1),
+        0 => transport.send(payload, *to, &path.route).map(|()| 1),
         sent => Ok(sent),
     }
 }

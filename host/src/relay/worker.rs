@@ -3,11 +3,15 @@
 //! It gets its share when a fan-out begins and is waited for before the next one, so that each peer
 //! gets what is for it in order, and the relay knows what was not sent.
 
+use core::num::NonZeroUsize;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use kilochat_core::DATAGRAM_MAX;
+
 use super::transport::{Destination, Transport, send_some};
+use super::turn::SEGMENTS_MAX;
 
 /// The thread, which ends when this is dropped.
 #[derive(Debug)]
@@ -44,12 +48,20 @@ enum State {
 }
 
 impl Worker {
+    /// Starts the thread, if it can have a core of its own; it sends to at most `destinations`.
+    pub(super) fn start(transports: &[Transport], destinations: usize) -> Option<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        (cores > 1)
+            .then(|| Self::start_thread(transports, SEGMENTS_MAX * DATAGRAM_MAX, destinations).ok())
+            .flatten()
+    }
+
     /// Starts the thread; it sends payloads of at most `payload` bytes to at most `destinations`.
     ///
     /// # Errors
     ///
     /// When there can be no more threads, or no more handles of the sockets.
-    pub(super) fn start(
+    fn start_thread(
         transports: &[Transport],
         payload: usize,
         destinations: usize,

@@ -12,25 +12,31 @@ use std::os::fd::AsRawFd;
 use kilochat_core::Unreachable;
 use mio::net::UdpSocket;
 use nix::libc;
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
-use socket2::{MsgHdr, SockAddr, SockRef};
+use socket2::{Domain, MsgHdr, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::{Received, SEGMENTS_MAX};
+use super::Received;
 use crate::relay::addresses::{folded, interfaces, mapped};
 use crate::relay::sockets;
+use crate::relay::turn::SEGMENTS_MAX;
 
 /// Bytes for all control messages that a datagram or an error may come with.
-const CONTROL: usize = 512;
+pub(crate) const CONTROL: usize = 512;
 
 /// Bytes for the control messages that a datagram is sent with.
 const SEND_CONTROL: usize = 64;
 
 /// The most datagrams that are sent in a call.
 const CALL: usize = 32;
+
+/// Bytes of send buffer of a socket for one peer, before the kernel doubles it for its own overhead
+/// (socket(7)): two calls with all segments, or some forty short datagrams.
+const OUTLET_BUFFER: usize = 16 << 10;
 
 /// The most sockets that are opened beside one that is bound to all addresses.
 const BESIDE_MAX: usize = 16;
@@ -48,7 +54,8 @@ pub(crate) struct Route {
 pub(crate) struct Transport {
     pub(crate) socket: UdpSocket,
     is_v6: bool,
-    control: Vec<u8>,
+    /// From where it sends when it is bound to one address, unless a route says otherwise.
+    own: Route,
     dropped: u64,
     /// Whether no way out has refused several datagrams in a call.
     has_segments: bool,
@@ -72,10 +79,11 @@ impl Transport {
                 setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
             }
         }
+        let own = Route::of(&socket, address)?;
         Ok(Self {
             socket,
             is_v6: address.is_ipv6(),
-            control: vec![0; CONTROL],
+            own,
             dropped: 0,
             has_segments: true,
         })
@@ -90,7 +98,6 @@ impl Transport {
         let socket = std::net::UdpSocket::from(SockRef::from(&self.socket).try_clone()?);
         Ok(Self {
             socket: UdpSocket::from_std(socket),
-            control: Vec::new(),
             ..*self
         })
     }
@@ -98,12 +105,16 @@ impl Transport {
     /// # Errors
     ///
     /// `WouldBlock` when nothing has arrived; anything else may be tried again.
-    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received<Route>> {
+    pub(crate) fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        control: &mut [u8],
+    ) -> io::Result<Received<Route>> {
         let mut parts = [IoSliceMut::new(buffer)];
         let message = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
             &mut parts,
-            Some(&mut self.control),
+            Some(control),
             MsgFlags::MSG_DONTWAIT,
         )?;
         let mut route = Route::default();
@@ -227,13 +238,24 @@ impl Transport {
         })
     }
 
-    /// Whom the network has reported as unreachable since the last call; reading a report clears
+    /// The route of a datagram that came on this socket with the addresses in it, for a socket that
+    /// is bound to another one; none if they are not known.
+    pub(crate) fn outgoing(&self, route: Route) -> Option<Route> {
+        let route = if route.own.is_some() { route } else { self.own };
+        route
+            .own
+            .is_some_and(|own| !own.is_unspecified())
+            .then_some(route)
+    }
+
+    /// Whom the network has reported as unreachable since the last call, with `control` of [`CONTROL`]
+    /// bytes; reading a report clears
     /// the error that the socket would have failed with.
-    pub(crate) fn next_unreachable(&mut self) -> Option<(SocketAddr, Unreachable)> {
+    pub(crate) fn next_unreachable(&self, control: &mut [u8]) -> Option<(SocketAddr, Unreachable)> {
         let message = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
             &mut [],
-            Some(&mut self.control),
+            Some(control),
             MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT,
         )
         .ok()?;
@@ -259,6 +281,23 @@ impl Transport {
 }
 
 impl Route {
+    /// The address that a socket is bound to, and the interface if it is bound to one.
+    fn of(socket: &UdpSocket, bound_to: SocketAddr) -> io::Result<Self> {
+        if bound_to.ip().is_unspecified() {
+            return Ok(Self::default());
+        }
+        let device = SockRef::from(socket).device()?;
+        let interface = device.and_then(|name| if_nametoindex(name.as_slice()).ok());
+        let zone = match bound_to {
+            SocketAddr::V6(v6) => v6.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        Ok(Self {
+            own: Some(folded(bound_to).ip()),
+            interface: interface.unwrap_or(zone),
+        })
+    }
+
     /// From this address unless it is a group's, and through this interface.
     fn new(address: IpAddr, interface: u32) -> Self {
         let is_group = address.is_multicast();
@@ -327,6 +366,62 @@ pub(crate) fn beside(all: &UdpSocket) -> Vec<UdpSocket> {
         .collect()
 }
 
+/// A socket that only sends, from `port` and for one peer: what the kernel holds back for that peer
+/// fills no other's buffer, and no more than this one.
+///
+/// It is bound to an address that no datagram is ever sent to (RFC 7600, RFC 6666), so that it
+/// receives nothing and costs those that do receive nothing; each datagram is sent with the address
+/// in its route. `all` are the sockets that receive.
+///
+/// # Errors
+///
+/// When there can be no more sockets.
+pub(crate) fn outlet(all: &[Transport], port: u16, is_v6: bool) -> io::Result<Transport> {
+    let address: SocketAddr = if is_v6 {
+        (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1), port).into()
+    } else {
+        (Ipv4Addr::new(192, 0, 0, 8), port).into()
+    };
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    if is_v6 {
+        socket.set_only_v6(true)?;
+        socket.set_freebind_v6(true)?;
+    } else {
+        socket.set_freebind_v4(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.set_send_buffer_size(OUTLET_BUFFER)?;
+    socket.set_reuse_address(true)?;
+    // for as long as this takes the port can be shared
+    share(all, true)?;
+    let bound = socket.bind(&address.into());
+    share(all, false)?;
+    bound?;
+    let socket = UdpSocket::from_std(socket.into());
+    setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+    if is_v6 {
+        setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
+    }
+    Ok(Transport {
+        socket,
+        is_v6,
+        own: Route::default(),
+        dropped: 0,
+        has_segments: true,
+    })
+}
+
+/// Lets the port of the sockets that are bound to all addresses be shared, or no longer.
+fn share(all: &[Transport], shall_be: bool) -> io::Result<()> {
+    all.iter()
+        .filter(|transport| transport.own.own.is_none())
+        .try_for_each(|transport| SockRef::from(&transport.socket).set_reuse_address(shall_be))
+}
+
 /// Writes a control message as cmsg(3) lays it out, and returns how much room it takes; the kernel
 /// copies it, so it may lie anywhere.
 fn write_control(control: &mut [u8], level: i32, kind: i32, data: &[u8]) -> usize {
@@ -357,7 +452,7 @@ mod tests {
     fn several_are_sent_in_a_call_and_an_error_among_them_is_found() {
         for bound in ["127.0.0.1:0", "[::]:0"] {
             let socket = UdpSocket::bind(bound.parse().unwrap()).unwrap();
-            let mut transport = Transport::new(socket).unwrap();
+            let transport = Transport::new(socket).unwrap();
             let [ada, bob, eve, closed] =
                 core::array::from_fn(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
             let address = |socket: &std::net::UdpSocket| socket.local_addr().unwrap();
@@ -381,7 +476,7 @@ mod tests {
                 sent += send([route; 4], sent);
             }
             assert_eq!(sent, 4);
-            let why = transport.next_unreachable();
+            let why = transport.next_unreachable(&mut [0; CONTROL]);
             assert_eq!(why, Some((closed, Unreachable::Port)), "{bound}");
             for peer in [ada, bob, eve] {
                 let mut buffer = [0; 16];
@@ -405,7 +500,7 @@ mod tests {
             client.send(b"hello").unwrap();
             let mut buffer = [0; 16];
             let received = loop {
-                match transport.receive(&mut buffer) {
+                match transport.receive(&mut buffer, &mut [0; CONTROL]) {
                     Ok(received) => break received,
                     Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
                 }
@@ -419,5 +514,70 @@ mod tests {
             }
             assert_eq!(transport.segments(), 16);
         }
+    }
+
+    #[test]
+    fn an_outlet_sends_from_the_address_and_port_that_the_peer_wrote_to() {
+        for (bound, local, remote) in [
+            ("[::]:0", "127.0.0.3", "127.0.0.1"),
+            ("[::]:0", "::1", "::1"),
+            ("0.0.0.0:0", "127.0.0.3", "127.0.0.1"),
+            ("127.0.0.1:0", "127.0.0.1", "127.0.0.1"),
+            ("[::1]:0", "::1", "::1"),
+        ] {
+            let socket = UdpSocket::bind(bound.parse().unwrap()).unwrap();
+            let mut all = [Transport::new(socket).unwrap()];
+            let port = all[0].socket.local_addr().unwrap().port();
+            let client = std::net::UdpSocket::bind((remote, 0)).unwrap();
+            client.connect((local, port)).unwrap();
+            let limit = std::time::Duration::from_secs(10);
+            client.set_read_timeout(Some(limit)).unwrap();
+            client.send(b"hello").unwrap();
+            let mut buffer = [0; 16];
+            let received = loop {
+                match all[0].receive(&mut buffer, &mut [0; CONTROL]) {
+                    Ok(received) => break received,
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+            };
+            let to = received.source;
+            let route = all[0].outgoing(received.route).unwrap();
+            // one for each of several peers
+            let mut outlets = [(); 3].map(|()| outlet(&all, port, to.is_ipv6()).expect(bound));
+            for outlet in &outlets {
+                outlet.send(b"hi", to, &route).expect(bound);
+                assert_eq!(client.recv(&mut buffer).unwrap(), 2);
+            }
+            outlets[0].send_segments(b"aab", 2, to, &route).unwrap();
+            for length in [2, 1] {
+                assert_eq!(client.recv(&mut buffer).unwrap(), length);
+            }
+            // they take nothing away from the socket that receives
+            client.send(b"again").unwrap();
+            while all[0].receive(&mut buffer, &mut [0; CONTROL]).is_err() {}
+            // the port is not shared with anybody else
+            assert!(
+                std::net::UdpSocket::bind((bound.parse::<SocketAddr>().unwrap().ip(), port))
+                    .is_err()
+            );
+            // what the network reports goes to the socket that receives, too
+            drop(client);
+            outlets[0].send(b"hi", to, &route).unwrap();
+            let why = all[0].next_unreachable(&mut [0; CONTROL]);
+            assert_eq!(why, Some((to, Unreachable::Port)));
+        }
+    }
+
+    #[test]
+    fn an_outlet_takes_a_bounded_number_of_bytes_for_a_peer_that_takes_none() {
+        // what waits for a neighbor that does not answer needs a network: tests/networks.rs
+        let all =
+            [Transport::new(UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap()];
+        let outlet = outlet(&all, all[0].socket.local_addr().unwrap().port(), false).unwrap();
+        let size = SockRef::from(&outlet.socket).send_buffer_size().unwrap();
+        assert!(
+            (OUTLET_BUFFER..=4 * OUTLET_BUFFER).contains(&size),
+            "{size}"
+        );
     }
 }

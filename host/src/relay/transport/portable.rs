@@ -13,6 +13,13 @@ use socket2::SockRef;
 use super::Received;
 use crate::relay::addresses::{folded, mapped};
 
+/// How systems say that a queue is full, for which the standard library has no name: `ENOBUFS` on
+/// BSD and macOS, on Linux, and `WSAENOBUFS` on Windows.
+const NO_BUFFERS: [i32; 3] = [55, 105, 10055];
+
+/// Bytes for control messages, of which there are none.
+pub(crate) const CONTROL: usize = 0;
+
 /// From where a peer is answered: the system knows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Route;
@@ -49,7 +56,11 @@ impl Transport {
     /// # Errors
     ///
     /// `WouldBlock` when nothing has arrived; anything else may be tried again.
-    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Received<Route>> {
+    pub(crate) fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        _control: &mut [u8],
+    ) -> io::Result<Received<Route>> {
         let (length, source) = self.socket.recv_from(buffer).map_err(|error| {
             // how Windows tells, without a name, that nobody listens where something was sent
             let is_report = error.kind() == io::ErrorKind::ConnectionReset;
@@ -71,9 +82,11 @@ impl Transport {
     /// `WouldBlock` when the network takes nothing now; anything else concerns this destination
     /// or, where [`next_unreachable`](Self::next_unreachable) names one, another.
     pub(crate) fn send(&self, payload: &[u8], to: SocketAddr, _route: &Route) -> io::Result<()> {
-        self.socket
-            .send_to(payload, mapped(to, self.is_v6))
-            .map(drop)
+        let sent = self.socket.send_to(payload, mapped(to, self.is_v6));
+        sent.map(drop).map_err(|error| match error.raw_os_error() {
+            Some(code) if NO_BUFFERS.contains(&code) => io::ErrorKind::WouldBlock.into(),
+            _ => error,
+        })
     }
 
     /// Sends nothing: it takes a call for each destination.
@@ -103,8 +116,16 @@ impl Transport {
         1
     }
 
+    /// The route of a datagram that came on this socket, for another socket: the system knows.
+    pub(crate) fn outgoing(&self, route: Route) -> Option<Route> {
+        Some(route)
+    }
+
     /// Whom the network has reported as unreachable: here it does not say.
-    pub(crate) fn next_unreachable(&mut self) -> Option<(SocketAddr, Unreachable)> {
+    pub(crate) fn next_unreachable(
+        &self,
+        _control: &mut [u8],
+    ) -> Option<(SocketAddr, Unreachable)> {
         None
     }
 
@@ -112,6 +133,15 @@ impl Transport {
     pub(crate) fn dropped(&self) -> u64 {
         0
     }
+}
+
+/// No socket: it is not known that others with the port of `all` leave those alone.
+///
+/// # Errors
+///
+/// Always.
+pub(crate) fn outlet(_all: &[Transport], _port: u16, _is_v6: bool) -> io::Result<Transport> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// No sockets: it is not known that others with its port leave this one alone.
@@ -136,7 +166,7 @@ mod tests {
             client.send(b"hello").unwrap();
             let mut buffer = [0; 16];
             let received = loop {
-                match transport.receive(&mut buffer) {
+                match transport.receive(&mut buffer, &mut [0; CONTROL]) {
                     Ok(received) => break received,
                     Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
                 }
@@ -148,13 +178,18 @@ mod tests {
             assert_eq!(client.recv(&mut buffer).unwrap(), 5);
         }
         assert_eq!(
-            (transport.next_unreachable(), transport.dropped()),
+            (
+                transport.next_unreachable(&mut [0; CONTROL]),
+                transport.dropped()
+            ),
             (None, 0)
         );
         let nobody = "127.0.0.1:9".parse().unwrap();
         assert!(transport.send_segments(b"", 1, nobody, &Route).is_err());
         assert_eq!(transport.send_each(b"", [(nobody, &Route)].into_iter()), 0);
         assert!(beside(&transport.socket).is_empty());
+        assert!(transport.outgoing(Route).is_some());
+        assert!(outlet(&[], 1, false).is_err());
         assert_eq!(transport.another().unwrap().segments(), 1);
     }
 }
