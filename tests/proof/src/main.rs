@@ -212,6 +212,7 @@ impl<
     const OUT: usize,
 > Of<PEERS, RING, WINDOW, HELD, OUT>
 {
+    #[expect(clippy::too_many_lines, reason = "an arm for each call")]
     fn call(&mut self, call: &Call, v: &mut Values) {
         let Self {
             relay,

@@ -220,6 +220,7 @@ impl Outcome {
 }
 
 impl fmt::Display for Wire {
+    #[expect(clippy::too_many_lines, reason = "an arm for each frame")]
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hello {

@@ -6,7 +6,8 @@ use smoltcp::wire::{
     Ipv6Packet, UdpPacket,
 };
 
-use crate::hosts::{Lan, router_advertisement};
+use crate::hosts::Lan;
+use crate::hosts::frames::router_advertisement;
 
 /// Random frames, and good ones that were changed.
 #[derive(Debug)]

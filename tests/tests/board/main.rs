@@ -15,7 +15,8 @@ use std::time::Instant;
 
 use smoltcp::wire::{EthernetAddress, Icmpv4DstUnreachable, Icmpv4Repr, IpProtocol, Ipv4Repr};
 
-use hosts::{LEASED_IP, Lan, PORT, icmpv4};
+use hosts::frames::icmpv4;
+use hosts::{LEASED_IP, Lan, PORT};
 use machine::{Firmware, Machine, STATIC_IP};
 
 /// What the hardware address that QEMU gives makes of the link-local prefix.

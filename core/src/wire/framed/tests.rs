@@ -117,6 +117,7 @@ const FULL_RESUME: &str = "5e551011a5ec0e71e90c00010000000000000100";
 
 /// One frame of each kind, and the bytes that `PROTOCOL.md` says it has.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of all frames")]
 fn every_frame_has_the_bytes_of_the_protocol() {
     let mut buffer = [0; 64];
     let (texts, 2) = Texts::collect(["hi", "//é"], &mut buffer) else {
@@ -255,6 +256,7 @@ fn every_frame_has_the_bytes_of_the_protocol() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of all frames")]
 fn every_frame_has_its_shortest_and_its_longest_form() {
     let text = "x".repeat(DATAGRAM_MAX);
     let posted = |rest: &[u8]| joined(&[b"\x01A", SESSION_BYTES, b"\x00\x05\x12\x34", rest]);
@@ -338,6 +340,7 @@ fn every_frame_has_its_shortest_and_its_longest_form() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of all frames")]
 fn what_a_frame_must_not_hold() {
     let long = "x".repeat(LINE_MAX + 1);
     let full = hello(FULL_COOKIE, FULL_RESUME, "");

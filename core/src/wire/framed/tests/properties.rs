@@ -29,6 +29,7 @@ struct Parts {
 
 impl Parts {
     /// Calls `with` with the frame that is made of the parts.
+    #[expect(clippy::too_many_lines, reason = "an arm for each frame")]
     fn frame<T>(&self, with: impl FnOnce(&Frame<'_>) -> T) -> T {
         let [nonce, session, low, more] = self.longs;
         let session = Session(session);
