@@ -16,6 +16,7 @@
 #![allow(clippy::print_stdout, reason = "it is how a build script talks")]
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::num::NonZeroU16;
 use core::str::FromStr;
 use std::path::Path;
 use std::process::exit;
@@ -35,9 +36,11 @@ fn main() {
     let mac = value("KILOCHAT_MAC").map(|text| {
         hardware(&text).unwrap_or_else(|| fail("KILOCHAT_MAC", &text, "02:00:00:00:00:01"))
     });
-    let port = value("KILOCHAT_PORT").map_or(10888, |text| match text.parse() {
-        Ok(port @ 1..=u16::MAX) => port,
-        Ok(0) | Err(_) => fail("KILOCHAT_PORT", &text, "10888"),
+    let port = value("KILOCHAT_PORT").map_or("kilochat_core::PORT".into(), |text| match text
+        .parse::<NonZeroU16>(
+    ) {
+        Ok(port) => port.to_string(),
+        Err(_) => fail("KILOCHAT_PORT", &text, "10888"),
     });
     let name = value("KILOCHAT_NAME").unwrap_or_else(|| "kilochat".into());
     if name.len() > 63

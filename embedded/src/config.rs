@@ -38,13 +38,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// A node that is reached at its link-local IPv6 address only, with the relay's default
-    /// policies.
-    pub fn new(hardware: [u8; 6]) -> Self {
+    /// A node that is reached at its link-local IPv6 address only, with the relay's usual policies.
+    /// What `key` must be is said at [`kilochat_core::Config::key`].
+    pub fn new(hardware: [u8; 6], key: [u8; 16]) -> Self {
         Self {
             hardware,
             port: PORT,
-            relay: kilochat_core::Config::new([0; 16]),
+            relay: kilochat_core::Config::new(key),
             addresses: Vec::new(),
             dhcp: false,
             slaac: false,

@@ -22,7 +22,8 @@
 //!
 //! # let device = Loopback::new(Medium::Ethernet);
 //! # let milliseconds = || 0;
-//! let mut config = Config::new([0x02, 0, 0, 0, 0, 1]);
+//! # let random = [0; 16];
+//! let mut config = Config::new([0x02, 0, 0, 0, 0, 1], random);
 //! # let address = IpAddr::from([192, 0, 2, 1]);
 //! let _ = config.addresses.push(Network { address, prefix: 24 });
 //! let now = Instant::from_millis(milliseconds());

@@ -566,11 +566,11 @@ fn what_cannot_work_is_refused() {
     let cable = Cable::default();
     for hardware in [[0; 6], BROADCAST, [1, 0, 0x5e, 0, 0, 1]] {
         assert_eq!(
-            start(cable.clone(), Config::new(hardware)),
+            start(cable.clone(), Config::new(hardware, [0; 16])),
             Some(Error::Hardware)
         );
     }
-    let mut config = Config::new(HARDWARE);
+    let mut config = Config::new(HARDWARE, [0; 16]);
     config.port = 0;
     assert_eq!(start(cable.clone(), config), Some(Error::Port));
     for (address, prefix) in [
@@ -582,7 +582,7 @@ fn what_cannot_work_is_refused() {
         ("::1", 64),
         ("fd00::1", 129),
     ] {
-        let mut config = Config::new(HARDWARE);
+        let mut config = Config::new(HARDWARE, [0; 16]);
         config.addresses.push(network(address, prefix)).unwrap();
         assert_eq!(
             start(cable.clone(), config),
@@ -590,11 +590,14 @@ fn what_cannot_work_is_refused() {
             "{address}"
         );
     }
-    let mut config = Config::new(HARDWARE);
+    let mut config = Config::new(HARDWARE, [0; 16]);
     for address in ["10.0.0.1", "10.0.0.2"] {
         config.addresses.push(network(address, 8)).unwrap();
     }
     assert_eq!(start(cable.clone(), config), Some(Error::Address));
     let short = Cable::with_mtu(1085);
-    assert_eq!(start(short, Config::new(HARDWARE)), Some(Error::Device));
+    assert_eq!(
+        start(short, Config::new(HARDWARE, [0; 16])),
+        Some(Error::Device)
+    );
 }

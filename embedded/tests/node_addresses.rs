@@ -151,7 +151,7 @@ impl Server {
 }
 
 fn dhcp_config() -> Config {
-    let mut config = Config::new(HARDWARE);
+    let mut config = Config::new(HARDWARE, [0; 16]);
     config.dhcp = true;
     config
 }
@@ -260,7 +260,7 @@ fn advertisement(prefix: &str, prefix_len: u8, seconds: u32) -> Vec<u8> {
 
 #[test]
 fn routers_give_addresses_and_nonsense_gives_none() {
-    let mut config = Config::new(HARDWARE);
+    let mut config = Config::new(HARDWARE, [0; 16]);
     config.slaac = true;
     let mut world = World::new(config);
     world.poll();

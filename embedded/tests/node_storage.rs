@@ -15,7 +15,7 @@ static STORAGE_UNDER_TEST: ConstStaticCell<Storage<64, 65536, 32>> =
 
 #[test]
 fn a_static_storage_is_in_bss() {
-    let config = Config::new([2, 0, 0, 0, 0, 1]);
+    let config = Config::new([2, 0, 0, 0, 0, 1], [0; 16]);
     let device = Loopback::new(Medium::Ethernet);
     let storage = STORAGE_UNDER_TEST.take();
     let node = Node::new(device, storage, config, Instant::default()).unwrap();

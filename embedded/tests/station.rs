@@ -339,7 +339,7 @@ fn a_relay_elsewhere_is_reached_by_the_router() {
 
 /// Any node answers for its addresses.
 fn config_of_router() -> kilochat_embedded::Config {
-    let mut config = kilochat_embedded::Config::new([2, 0, 0, 0, 1, 9]);
+    let mut config = kilochat_embedded::Config::new([2, 0, 0, 0, 1, 9], [0; 16]);
     config.addresses.push(network("192.0.2.9", 24)).unwrap();
     config
 }

@@ -10,12 +10,13 @@ include!(concat!(env!("OUT_DIR"), "/settings.rs"));
 /// What the node is told: see `build.rs`.
 pub(crate) fn config(board: &Board) -> Config {
     let hardware = MAC.or(board.hardware_address).unwrap_or([2, 0, 0, 0, 0, 1]);
-    let mut config = Config::new(hardware);
+    let seed = seed(board, hardware);
+    let key = KEY ^ u128::from(seed);
+    let mut config = Config::new(hardware, key.to_be_bytes());
     config.port = PORT;
     config.dhcp = DHCP;
     config.slaac = SLAAC;
-    config.seed = seed(board, hardware);
-    config.relay.key = (KEY ^ u128::from(config.seed)).to_be_bytes();
+    config.seed = seed;
     // build.rs has seen to it that these fit
     for (address, prefix) in ADDRESSES.into_iter().flatten() {
         let _ = config.addresses.push(Network { address, prefix });

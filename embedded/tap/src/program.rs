@@ -189,7 +189,10 @@ fn config(arguments: &Arguments) -> Result<Config, String> {
         Some(mac) => mac.0,
         None => default_hardware(&arguments.tap),
     };
-    let mut config = Config::new(hardware);
+    let mut key = [0; 16];
+    getrandom::fill(&mut key)
+        .map_err(|error| format!("the system has no random numbers: {error}"))?;
+    let mut config = Config::new(hardware, key);
     config.port = arguments.port;
     config.relay.seats = arguments.seats;
     config.relay.history = arguments.history;
@@ -205,8 +208,6 @@ fn config(arguments: &Arguments) -> Result<Config, String> {
         .as_str()
         .try_into()
         .map_err(|_| format!("--name is at most {} bytes", kilochat_embedded::NAME_MAX))?;
-    getrandom::fill(&mut config.relay.key)
-        .map_err(|error| format!("the system has no random numbers: {error}"))?;
     config.seed = RandomState::new().hash_one(hardware);
     Ok(config)
 }

@@ -120,7 +120,7 @@ pub(crate) struct World<D: Device> {
 
 /// A node with an IPv4 address, and its link-local IPv6 one.
 pub(crate) fn config() -> Config {
-    let mut config = Config::new(HARDWARE);
+    let mut config = Config::new(HARDWARE, [0; 16]);
     config.addresses.push(network("192.0.2.1", 24)).unwrap();
     config
 }
