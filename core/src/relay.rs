@@ -12,6 +12,7 @@ mod ring;
 mod schedule;
 mod seat;
 mod seats;
+mod stopping;
 
 use core::cell::Cell;
 use core::net::SocketAddr;
@@ -25,7 +26,6 @@ pub use fanout::{Delivery, Fanout};
 pub use seat::Seat;
 
 use crate::time::Instant;
-use crate::wire::entry::LineKind;
 use crate::wire::framed::FRAME;
 use crate::wire::text::{DATAGRAM_MAX, LINE_MAX};
 use framed::Sessions;
@@ -55,9 +55,9 @@ const REPORTS_MAX: u8 = 3;
 ///
 /// | `Relay<PEERS, RING, WINDOW>` | bytes on a 64-bit machine | bytes on Cortex-M3 |
 /// |---|---|---|
-/// | `Relay<32, 8192, 8>` | 18384 | 18376 |
-/// | `Relay<64, 65536, 32>` | 94352 | 94344 |
-/// | `Relay<4096, 1048576, 32>` | 2843408 | 2843400 |
+/// | `Relay<32, 8192, 8>` | 18392 | 18384 |
+/// | `Relay<64, 65536, 32>` | 94360 | 94352 |
+/// | `Relay<4096, 1048576, 32>` | 2843416 | 2843408 |
 #[derive(Clone, Debug)]
 pub struct Relay<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     peers: Peers<PEERS>,
@@ -71,6 +71,8 @@ pub struct Relay<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     history: History,
     /// How many peers are quiet.
     quiet: u16,
+    /// Whether the last line was appended: nothing more is accepted.
+    is_stopping: bool,
     last_id: u32,
     /// No seat can be given away before this.
     full_until: Instant,
@@ -95,6 +97,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             owed: Cell::new(0),
             history: History::NONE,
             quiet: 0,
+            is_stopping: false,
             last_id: 0,
             full_until: Instant::from_millis(0),
             expiry: None,
@@ -227,13 +230,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         match (self.expiry, deadline) {
             (Some(expiry), Some(deadline)) => Some(expiry.min(deadline)),
             (expiry, deadline) => expiry.or(deadline),
-        }
-    }
-
-    /// Tells all peers that the relay is stopping (in classic mode nobody): fan-outs say it.
-    pub fn stop(&mut self, now: Instant) {
-        if !self.config.classic {
-            self.append(now, None, LineKind::Notice, 0, "* relay is stopping");
         }
     }
 

@@ -683,11 +683,13 @@ fn a_classic_relay_relays_and_says_nothing_of_its_own() {
     }
     assert_eq!(room.say(1, "x".repeat(1025)), "");
     assert_eq!(room.say(1, b"\xFF"), "");
-    room.relay.stop(room.now);
     let lines = ["a : /who", "a : //x", "a :  ", "a : ", "a : * "];
     assert_eq!(room.flush(), lines.map(|line| due(line, &[2, 3])));
     room.say(3, "hi");
+    room.relay.stop(room.now);
     assert_eq!(room.flush(), [due("/nick x : hi", &[1, 2])]);
+    assert_eq!(room.say(3, "too late"), "");
+    assert_eq!(room.flush(), []);
 }
 
 #[test]

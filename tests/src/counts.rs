@@ -60,6 +60,7 @@ seen! {
         Source
         Foreign
         Full
+        RefusedStopping
         // who came and went
         Joined
         JoinedClassic

@@ -12,6 +12,7 @@ pub(crate) const NAMELESS: &str = "* say your name first";
 pub(crate) const NO_NAME: &str = "* /nick NAME needs a name";
 pub(crate) const BYE: &str = "* bye";
 pub(crate) const STOPPING: &str = "* relay is stopping";
+pub(crate) const NOT_WHILE_STOPPING: &str = "* not sent: relay is stopping";
 pub(crate) const GIVEN_AWAY: &str = "* your seat was given away; say your name to come back";
 pub(crate) const HELP_START: &str = "* /who";
 

@@ -19,6 +19,7 @@ mod posts;
 mod room;
 mod setup;
 mod spoofer;
+mod stopping;
 mod story;
 mod wire;
 mod world;

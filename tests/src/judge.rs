@@ -116,6 +116,7 @@ impl Oracle {
                 Refusal::Source => Seen::Source,
                 Refusal::Foreign => Seen::Foreign,
                 Refusal::Full => Seen::Full,
+                Refusal::Stopping => Seen::RefusedStopping,
             },
         };
         self.counts.saw(seen);
@@ -145,6 +146,9 @@ impl Oracle {
         }
         if self.is_frame(payload) {
             return refused(Refusal::Frame, "");
+        }
+        if self.is_stopping {
+            return refused(Refusal::Stopping, "");
         }
         let text = match text_of(payload) {
             Ok(text) => text,
@@ -196,7 +200,7 @@ impl Oracle {
         member.suspect = false;
         member.reported = None;
         member.ports = 0;
-        let place = member.seat;
+        let (place, newline) = (member.seat, member.reader.newline);
         let text = match text_of(payload) {
             Ok(text) => text,
             Err(why) => {
@@ -205,16 +209,24 @@ impl Oracle {
                 return Ok(Due::Exactly(Event::Refused { seat, why }, text));
             }
         };
-        if self.config.classic {
-            return self.says(seat, text);
-        }
-        if is_blank(text) {
+        let meaning = if self.config.classic {
+            Meaning::Say(text)
+        } else if is_blank(text) {
             return Ok(Due::Exactly(
                 Event::Keepalive { seat: place },
                 String::new(),
             ));
+        } else {
+            Meaning::of(text)
+        };
+        if self.is_stopping && meaning != Meaning::Quit {
+            let (seat, why) = (Some(place), Refusal::Stopping);
+            let text = match may_answer {
+                true => ended(dialect::NOT_WHILE_STOPPING, newline),
+                false => String::new(),
+            };
+            return Ok(Due::Exactly(Event::Refused { seat, why }, text));
         }
-        let meaning = Meaning::of(text);
         if let Meaning::Say(text) = meaning {
             return self.says(seat, text);
         }

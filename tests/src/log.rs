@@ -135,6 +135,15 @@ impl Reader {
         self.lost > 0 || self.next < log.head()
     }
 
+    /// Whether it was not offered a line that is for it, or is not known to be for others.
+    pub(crate) fn lacks(&self, log: &Log) -> bool {
+        let mut reader = self.clone();
+        if reader.next >= log.tail {
+            reader.skip(log);
+        }
+        reader.is_due(log)
+    }
+
     pub(crate) fn skips(&self, line: &Line) -> bool {
         let is_own = line.author == Some(self.id) && !self.echo;
         is_own || (self.quiet && line.kind == Kind::Announcement)

@@ -34,6 +34,7 @@ pub struct Oracle {
     /// How far the clock has gone back at most: silence may be that much longer.
     pub(crate) slack: u64,
     clock: u64,
+    pub(crate) is_stopping: bool,
     pub(crate) tally: Tally,
     /// What it has seen.
     pub counts: Counts,
@@ -86,6 +87,7 @@ impl Oracle {
             joins: 0,
             slack: 0,
             clock: 0,
+            is_stopping: false,
             tally: Tally::default(),
             counts: Counts::new(),
         }
@@ -343,11 +345,25 @@ impl Oracle {
         check(is_early, || format!("wakes at {answer:?} for {next:?}"))
     }
 
+    /// `is_settled` was called.
+    ///
+    /// # Errors
+    ///
+    /// It is not whether everybody was offered everything.
+    pub fn settled(&self, answer: bool) -> Verdict {
+        let mut members = self.members.values();
+        let lacks = members.find(|member| member.reader.lacks(&self.log));
+        check(answer == lacks.is_none(), || {
+            format!("settled: {answer}, and {lacks:?} lacks lines")
+        })
+    }
+
     /// `stop` was called.
     pub fn stopped(&mut self) {
-        if !self.config.classic {
+        if !self.config.classic && !self.is_stopping {
             self.append(Kind::Notice, None, STOPPING.to_owned());
         }
+        self.is_stopping = true;
     }
 
     pub(crate) fn idle(&self) -> u64 {
@@ -355,7 +371,7 @@ impl Oracle {
     }
 
     pub(crate) fn announce(&mut self, peers: usize, author: Option<u32>, text: String) {
-        if self.config.classic {
+        if self.config.classic || self.is_stopping {
             return;
         }
         if peers <= usize::from(self.config.announce_up_to) {

@@ -262,7 +262,8 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
             }
             8..12 => self.restart_client(),
             12..16 => self.pass_time(),
-            16 => self.restart_relay()?,
+            16 => self.restart_relay(40)?,
+            100..110 if self.oracle.is_stopping => self.restart_relay(100)?,
             17 if chance(&mut self.random, 30) => {
                 self.note(|_| "stop".to_owned());
                 self.relay.stop(Instant::from_millis(self.now));
@@ -383,8 +384,8 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         self.note(|_| "time passed".to_owned());
     }
 
-    fn restart_relay(&mut self) -> Verdict {
-        if !chance(&mut self.random, 40) {
+    fn restart_relay(&mut self, percent: u32) -> Verdict {
+        if !chance(&mut self.random, percent) {
             return Ok(());
         }
         self.note(|_| "the relay restarts".to_owned());

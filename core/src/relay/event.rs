@@ -138,11 +138,13 @@ pub enum Refusal {
     Foreign,
     /// All seats are taken by peers that were heard of lately.
     Full,
+    /// The relay is stopping: see [`Relay::stop`](crate::Relay::stop).
+    Stopping,
 }
 
 impl Refusal {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Frame,
         Self::Session,
         Self::Dialect,
@@ -154,6 +156,7 @@ impl Refusal {
         Self::Source,
         Self::Foreign,
         Self::Full,
+        Self::Stopping,
     ];
 
     /// The reason in a few words, for logs.
@@ -170,6 +173,7 @@ impl Refusal {
             Self::Source => "source is not unicast",
             Self::Foreign => "outside the local networks",
             Self::Full => "all seats taken",
+            Self::Stopping => "relay is stopping",
         }
     }
 }

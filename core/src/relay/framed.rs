@@ -98,6 +98,12 @@ impl<const SEATS: usize, const WINDOW: usize> Sessions<SEATS, WINDOW> {
         self.framed(seat).is_some_and(|framed| framed.is_parked)
     }
 
+    /// Whether all clients that are not parked have acknowledged the lines before `head`.
+    pub(crate) fn have_all_before(&self, head: u64) -> bool {
+        let mut served = self.by_seat.iter().flatten();
+        served.all(|framed| framed.is_parked || framed.window.acked() >= head)
+    }
+
     /// How many datagrams with new lines a seat may be sent next.
     pub(super) fn room(&self, seat: Seat) -> usize {
         self.framed(seat).map_or(0, |framed| framed.window.room())

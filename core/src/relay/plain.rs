@@ -47,6 +47,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if let Some(why) = self.unserved(source) {
             return refused(why);
         }
+        if self.is_stopping {
+            return refused(Refusal::Stopping);
+        }
         let (bytes, newline) = without_line_end(payload);
         let mut reply = PlainReply { reply, newline };
         let text = match checked(payload, bytes) {
@@ -101,26 +104,27 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             peer.newline
         });
         let mut reply = PlainReply { reply, newline };
+        let refused = |relay: &mut Self, why, reply: &mut PlainReply<'_>| {
+            if relay.may_answer(payload) {
+                relay.refuse(now, seat, why, reply);
+            }
+            let seat = Some(seat);
+            Event::Refused { seat, why }
+        };
         let (bytes, _) = without_line_end(payload);
         let text = match checked(payload, bytes) {
             Ok(text) => text,
-            Err(why) => {
-                if self.may_answer(payload) {
-                    self.refuse(now, seat, why, &mut reply);
-                }
-                return Event::Refused {
-                    seat: Some(seat),
-                    why,
-                };
-            }
+            Err(why) => return refused(self, why, &mut reply),
         };
-        if self.config.classic {
-            return self.say(now, seat, text);
-        }
-        if is_blank(text) {
+        let is_classic = self.config.classic;
+        if is_blank(text) && !is_classic {
             return Event::Keepalive { seat };
         }
-        match Command::of(text) {
+        let command = Command::of(text).filter(|_| !is_classic);
+        if self.is_stopping && command != Some(Command::Quit) {
+            return refused(self, Refusal::Stopping, &mut reply);
+        }
+        match command {
             None => self.say(now, seat, text),
             Some(Command::Say(text)) => self.say(now, seat, text),
             Some(command) => self.obey(now, seat, command, &mut reply),
@@ -143,6 +147,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         {
             peer.tell_at = now.after(NOT_UTF8_INTERVAL);
             reply.answer(format_args!("* not sent: not UTF-8 text"));
+        }
+        if why == Refusal::Stopping {
+            reply.answer(format_args!("* not sent: relay is stopping"));
         }
     }
 

@@ -47,7 +47,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         author: Option<Seat>,
         words: &[&str],
     ) {
-        if peers <= usize::from(self.config.announce_up_to) && !self.config.classic {
+        let is_told = !self.config.classic && !self.is_stopping;
+        if peers <= usize::from(self.config.announce_up_to) && is_told {
             let mut line = String::<ANNOUNCEMENT_MAX>::new();
             // they fit
             let _ = words.iter().try_for_each(|word| line.push_str(word));

@@ -283,6 +283,8 @@ pub enum Reason {
     Nameless,
     /// A text is not UTF-8.
     NotUtf8,
+    /// The relay is stopping.
+    Stopping,
     /// Another reason, which this version does not know.
     Other(u8),
 }
@@ -321,6 +323,7 @@ impl Reason {
             1 => Self::Full,
             2 => Self::Nameless,
             3 => Self::NotUtf8,
+            4 => Self::Stopping,
             other => Self::Other(other),
         }
     }
@@ -330,6 +333,7 @@ impl Reason {
             Self::Full => 1,
             Self::Nameless => 2,
             Self::NotUtf8 => 3,
+            Self::Stopping => 4,
             Self::Other(byte) => byte,
         }
     }
@@ -340,6 +344,7 @@ impl Reason {
             Self::Full => "all seats are taken",
             Self::Nameless => "the name holds nothing that can be seen",
             Self::NotUtf8 => "not UTF-8 text",
+            Self::Stopping => "the relay is stopping",
             Self::Other(_) => "the relay does not say why",
         }
     }

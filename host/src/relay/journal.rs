@@ -343,6 +343,7 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters) {
         refused_source = relay.refused(Refusal::Source),
         refused_foreign = relay.refused(Refusal::Foreign),
         refused_full = relay.refused(Refusal::Full),
+        refused_stopping = relay.refused(Refusal::Stopping),
         send_errors = counters.send_errors,
         replies_lost = counters.replies_lost,
         own = counters.own,

@@ -32,9 +32,9 @@ use kilochat_core::{
 // on Cortex-M3, as the docs of `Relay` say
 #[cfg(target_arch = "arm")]
 const _: () = {
-    assert!(size_of::<Relay<32, 8192, 8>>() == 18376);
-    assert!(size_of::<Relay<64, 65536, 32>>() == 94344);
-    assert!(size_of::<Relay<4096, 1048576, 32>>() == 2843400);
+    assert!(size_of::<Relay<32, 8192, 8>>() == 18384);
+    assert!(size_of::<Relay<64, 65536, 32>>() == 94352);
+    assert!(size_of::<Relay<4096, 1048576, 32>>() == 2843408);
 };
 
 // SAFETY: nothing calls it in a program that links
@@ -140,6 +140,7 @@ enum Call {
     RelayHandleWritable,
     RelayCanReceive,
     RelayStop,
+    RelayIsSettled,
     RelayFind,
     RelayPeer,
     RelayPeers,
@@ -249,6 +250,7 @@ impl<
             Call::RelayHandleWritable => relay.handle_writable(v.seat),
             Call::RelayCanReceive => v.truth = relay.can_receive(),
             Call::RelayStop => relay.stop(v.now),
+            Call::RelayIsSettled => v.truth = relay.is_settled(),
             Call::RelayFind => v.found = relay.find(&v.address),
             Call::RelayPeer => {
                 if let Some(peer) = relay.peer(v.seat) {

@@ -25,7 +25,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             63..66 => self.somebody_pauses(),
             66..68 => self.clock_jumps(),
             68 => self.relay_clock_jumps(),
-            69 => self.relay_restarts()?,
+            69 if chance(&mut self.random, 60) => self.restart_relay()?,
+            69 => self.stop_relay(),
             70..72 => self.goes_dark(),
             72..74 => {
                 self.network.quality = quality(&mut self.random);
@@ -192,10 +193,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.note(|_| "the relay's clock jumps".to_owned());
     }
 
-    fn relay_restarts(&mut self) -> Verdict {
-        if chance(&mut self.random, 40) {
-            return Ok(());
-        }
+    pub(crate) fn restart_relay(&mut self) -> Verdict {
         self.note(|_| "the relay restarts".to_owned());
         self.saw(Met::RelayRestarted);
         let room = self.rooms.last_mut().unwrap();
@@ -209,6 +207,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.in_hand.clear();
         self.blocked.clear();
         self.retry_at = None;
+        self.stops_at = None;
         self.door.clear();
         self.gate = Gate::default();
         self.rooms.push(Room::new(RING));

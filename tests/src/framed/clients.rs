@@ -3,6 +3,7 @@
 use kilochat_core::DATAGRAM_MAX;
 use kilochat_core::{ClientEvent, Dropped, PostError, PostId, Received, State};
 
+use crate::dialect::STOPPING;
 use crate::framed::counts::Met;
 use crate::framed::posts::{Tag, Told};
 use crate::framed::wire::{Wire, told};
@@ -108,7 +109,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         let member = &mut self.members[number];
         let process = member.process;
         let story = self.stories.get_mut(&process).unwrap();
+        let clock = member.clock(self.now);
+        let mut is_last = false;
         while let Some(event) = member.client.poll_event() {
+            is_last |= is_last_line(&event);
             if self.trace.is_some() {
                 notes.push(format!("c{process} tells {event:?}"));
             }
@@ -130,6 +134,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             if let Some((tag, told)) = outcome {
                 self.posts.told(tag, told)?;
             }
+        }
+        if is_last {
+            // as the chat program does, to be among the first in the next run
+            member.client.reconnect(clock);
         }
         Ok(())
     }
@@ -221,6 +229,20 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             )
         })
     }
+}
+
+/// Whether a relay says that it is stopping.
+fn is_last_line(event: &ClientEvent<'_>) -> bool {
+    let ClientEvent::Line {
+        name,
+        text,
+        is_history,
+        ..
+    } = *event
+    else {
+        return false;
+    };
+    !is_history && format!("{name}* {text}") == STOPPING
 }
 
 /// What an event is counted as, and what it says of a text; `run` is the relay's.

@@ -71,6 +71,12 @@ seen! {
         RelayClockForward
         RelayClockBack
         RelayRestarted
+        RelayStopped
+        RelaySettled
+        RelayUnsettled
+        RefusedStopping
+        PostRefusedStopping
+        LastHello
         Reconnected
         Silent
         Back

@@ -15,7 +15,7 @@ use crate::{Verdict, check};
 /// A peer as the relay shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
-    seat: usize,
+    pub(crate) seat: usize,
     pub(crate) address: SocketAddr,
     name: String,
     heard: Instant,
@@ -113,13 +113,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
                 self.gate.arrived(was.seat, None);
             }
         }
-        if let (Event::Acknowledged { seat }, Some(Wire::Ack { next, ranges, .. })) =
-            (&event, Wire::read(payload))
-        {
-            self.gate.acknowledged(seat.index(), next);
-            for (start, end) in ranges {
-                (start..=end).for_each(|end| self.gate.refused(seat.index(), end));
-            }
+        if let Event::Acknowledged { seat } = event {
+            self.acknowledges(seat.index(), payload);
         }
         let moved = match &event {
             Event::Resumed {
@@ -153,6 +148,26 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             }
         }
         Ok(())
+    }
+
+    /// A client says what it has.
+    fn acknowledges(&mut self, seat: usize, payload: &[u8]) {
+        match Wire::read(payload) {
+            Some(Wire::Ack { next, ranges, .. }) => {
+                self.gate.acknowledged(seat, next);
+                for (start, end) in ranges {
+                    (start..=end).for_each(|end| self.gate.refused(seat, end));
+                }
+            }
+            Some(Wire::Hello {
+                resume: Some((_, _, next)),
+                ..
+            }) if self.stops_at.is_some() => {
+                self.saw(Met::LastHello);
+                self.gate.acknowledged(seat, next);
+            }
+            _ => {}
+        }
     }
 
     /// Last words are sent to where somebody was.
@@ -248,6 +263,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             }
             Event::Refused { why, .. } if *why == Refusal::Late => self.saw(Met::PostLate),
             Event::Refused { why, .. } if *why == Refusal::Full => self.saw(Met::Full),
+            Event::Refused { why, .. } if *why == Refusal::Stopping => {
+                let is_post = payload.starts_with(b"\x01P");
+                self.saw(match is_post {
+                    true => Met::PostRefusedStopping,
+                    false => Met::RefusedStopping,
+                });
+            }
             Event::Left(_) => self.saw(Met::Left),
             Event::Acknowledged { .. } if payload.starts_with(b"\x01P") => {
                 self.saw(Met::PostAnsweredAgain);

@@ -21,7 +21,7 @@ pub(crate) struct Holder {
     pub(crate) session: u64,
     nonce: u64,
     /// It has acknowledged all lines before this one.
-    acked: u64,
+    pub(crate) acked: u64,
     /// How many DATA may be on their way to it.
     window: usize,
     /// Where the DATA end that were for it and are not acknowledged.

@@ -48,6 +48,8 @@ pub(crate) struct World<
     pub(crate) jammed_until: u64,
     /// What waits to be read by the relay.
     pub(crate) door: VecDeque<Datagram>,
+    /// When a relay that is stopping ends, whoever lacks what.
+    pub(crate) stops_at: Option<u64>,
     /// When the relay's driver is to be run, other than for a datagram or a time-out.
     pub(crate) retry_at: Option<u64>,
     pub(crate) in_hand: Vec<InHand>,
@@ -89,6 +91,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             network: Network::new(setup.quality),
             jammed_until: 0,
             door: VecDeque::new(),
+            stops_at: None,
             retry_at: None,
             in_hand: Vec::new(),
             blocked: Vec::new(),
@@ -160,7 +163,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         let relay = relay.map(|then| then.as_millis().saturating_sub(self.relay_ahead));
         let members = self.members.iter();
         let members = members.filter_map(|member| member.wakes(self.now)).min();
-        let mut moments = [self.network.next(), relay, self.retry_at, members];
+        let network = self.network.next();
+        let mut moments = [network, relay, self.retry_at, self.stops_at, members];
         moments.sort_unstable();
         moments.into_iter().flatten().next()
     }
@@ -182,6 +186,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             self.retry_at = None;
             self.relay_turn()?;
         }
+        self.may_end_relay()?;
         for number in 0..self.members.len() {
             let member = &self.members[number];
             let is_due = member.wakes(self.now).is_some_and(|then| then <= self.now);

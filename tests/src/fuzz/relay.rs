@@ -84,6 +84,7 @@ struct Room<'a> {
     relay: Box<SmallRelay>,
     is_open: bool,
     is_classic: bool,
+    is_stopping: bool,
     now: u64,
     latest: u64,
     nonce: u64,
@@ -155,6 +156,7 @@ impl<'a> Room<'a> {
             relay,
             is_open,
             is_classic,
+            is_stopping: false,
             now: 0,
             latest: 0,
             nonce: 1 << 20,
@@ -492,7 +494,10 @@ impl<'a> Room<'a> {
 
     fn rarely(&mut self) {
         match self.input.below(4) {
-            0 => self.relay.stop(self.instant()),
+            0 => {
+                self.relay.stop(self.instant());
+                self.is_stopping = true;
+            }
             1 => {
                 let address = self.source().ip();
                 let prefix = self.input.byte();

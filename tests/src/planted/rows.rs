@@ -245,6 +245,14 @@ pub const ROWS: &[Row] = &[
         text: "framed.window.advance(resume.next);",
         replacement: "framed.window.advance(resume.next); if PLANTED { let from = self.ring.seek(self.ring.tail(), resume.next); framed.window = Window::new(resume.next, from); }",
     },
+    // A relay that stops does not wait for acknowledgements.
+    Row {
+        bug: "SettledTooEarly",
+        found_by: Framed,
+        file: "core/src/relay/framed.rs",
+        text: "framed.is_parked || framed.window.acked() >= head",
+        replacement: "framed.is_parked || framed.window.acked() >= head || PLANTED",
+    },
     // A POST that arrives twice is appended twice.
     Row {
         bug: "PostedTwice",

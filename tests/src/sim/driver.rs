@@ -16,6 +16,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         for _ in 0..self.driver.reads {
             let is_readable = self.relay.can_receive();
             self.oracle.can_receive(is_readable)?;
+            self.oracle.settled(self.relay.is_settled())?;
             if !is_readable {
                 self.check_something_to_send()?;
                 if chance(&mut self.random, self.driver.obeys) {

@@ -33,6 +33,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         hello: &Hello<'_>,
         reply: &mut Reply,
     ) -> Event {
+        if self.is_stopping {
+            return self.answer_last_hello(seat, hello);
+        }
         let key = &self.config.key;
         let is_proven = hello
             .cookie
@@ -80,6 +83,25 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             }
             _ => self.join_in_frames(now, source, hello, resume, reply),
         }
+    }
+
+    /// The next run answers; what the client says that it has is acknowledged.
+    fn answer_last_hello(&mut self, seat: Option<Seat>, hello: &Hello<'_>) -> Event {
+        let session = seat.and_then(|seat| Some(self.sessions.framed(seat)?.session));
+        let resume = hello.resume.filter(|it| session == Some(it.session));
+        let (Some(seat), Some(Resume { next, .. })) = (seat, resume) else {
+            return Event::Refused {
+                seat: None,
+                why: Refusal::Stopping,
+            };
+        };
+        let list = self.peers.peer(seat).and_then(|peer| self.list(seat, peer));
+        self.skip_to(seat, next);
+        if let Some(framed) = self.sessions.framed_mut(seat) {
+            framed.window.advance(next);
+        }
+        self.settle_again(list, seat);
+        Event::Acknowledged { seat }
     }
 
     /// A session goes on from where its client is, perhaps at another address.

@@ -38,7 +38,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let command = texts
             .next()
             .and_then(|first| Command::of(first.ok()?))
-            .filter(|command| !matches!(command, Command::Say(_)));
+            .filter(|command| !matches!(command, Command::Say(_)))
+            .filter(|command| !self.is_stopping || *command == Command::Quit);
         let (last, event) = match command {
             Some(command) => {
                 report(post, Last::Command, reply);
@@ -50,7 +51,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             // the last one was a command, or there was none
             None if ahead == 0 => return late,
             None => {
-                let last = self.say_texts(now, seat, post);
+                let last = if self.is_stopping {
+                    Last::Refused(Reason::Stopping)
+                } else {
+                    self.say_texts(now, seat, post)
+                };
                 report(post, last, reply);
                 (last, said(seat, last))
             }
@@ -138,6 +143,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 }
 
+/// A text that was refused because the relay is stopping may be posted again after so many
+/// milliseconds: then there may be another run.
+const STOPPING_RETRY_MS: u16 = 1000;
+
 /// Answers a POST; the answer to a command is still to be written behind it.
 fn report(post: &Post<'_>, last: Last, reply: &mut Reply) {
     let outcome = match last {
@@ -153,7 +162,10 @@ fn report(post: &Post<'_>, last: Last, reply: &mut Reply) {
         },
         Last::Refused(reason) => Outcome::Refused {
             reason,
-            retry_ms: 0,
+            retry_ms: match reason {
+                Reason::Stopping => STOPPING_RETRY_MS,
+                Reason::Full | Reason::Nameless | Reason::NotUtf8 | Reason::Other(_) => 0,
+            },
         },
     };
     let &Post {
@@ -176,6 +188,10 @@ fn report(post: &Post<'_>, last: Last, reply: &mut Reply) {
 fn said(seat: Seat, last: Last) -> Event {
     match last {
         Last::Accepted { lines, .. } => Event::Said { seat, lines },
+        Last::Refused(Reason::Stopping) => Event::Refused {
+            seat: Some(seat),
+            why: Refusal::Stopping,
+        },
         Last::Refused(_) | Last::Command => Event::Refused {
             seat: Some(seat),
             why: Refusal::NotUtf8,

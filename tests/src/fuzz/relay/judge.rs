@@ -64,6 +64,11 @@ impl Room<'_> {
     /// Whether the source of a datagram has shown that it is none that was forged, if it had to.
     fn is_proven(&self, source: SocketAddr, payload: &[u8]) -> bool {
         let session = match Frame::decode(payload) {
+            Ok(Frame::Hello(hello)) if self.is_stopping => match hello.resume {
+                // as good as an acknowledgement
+                Some(resume) => resume.session,
+                None => return false,
+            },
             Ok(Frame::Hello(hello)) => {
                 let given = self.cookies.get(&source).zip(hello.cookie);
                 return given.is_some_and(|(given, cookie)| given.contains(&cookie));
@@ -284,6 +289,7 @@ impl Room<'_> {
                 .relay
                 .peers()
                 .all(|peer| peer.owed == 0 && !peer.parked)
+            && self.relay.is_settled()
     }
 }
 

@@ -1,0 +1,263 @@
+//! A room whose clients are moved by hand.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use kilochat_core::framed::{
+    Ack, Frame, Goodbye, Hello, Outcome, Post, Range, Resume, Session, TEXTS_MAX, Texts, Welcome,
+};
+use kilochat_core::{Config, DATAGRAM_MAX, Event, Expired, Instant, Relay, Reply};
+
+/// A datagram that was sent, as far as it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    Text(String),
+    /// The first line's sequence number, and the lines.
+    Data(u64, Vec<String>),
+    Gap(u64, u64),
+}
+
+/// What WELCOME said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Welcomed {
+    pub(crate) session: Session,
+    pub(crate) epoch: u32,
+    pub(crate) author: u32,
+    pub(crate) first: u64,
+    pub(crate) head: u64,
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+/// A room of 4 seats and 2 datagrams on their way.
+pub(crate) struct Room {
+    pub(crate) relay: Box<Relay<4, 2048, 2>>,
+    pub(crate) now: Instant,
+    pub(crate) nonce: u64,
+}
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        Self::with(Config {
+            history: 0,
+            announce_up_to: 0,
+            ..Config::new([0; 16])
+        })
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
+        let mut relay = Box::new(Relay::new());
+        relay.configure(Config {
+            key: [9; 16],
+            ..config
+        });
+        Self {
+            relay,
+            now: Instant::from_millis(0),
+            nonce: 1 << 40,
+        }
+    }
+
+    pub(crate) fn source(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    pub(crate) fn datagram(&mut self, port: u16, payload: &[u8]) -> (Event, Vec<u8>) {
+        let mut reply = Reply::new();
+        let event = self
+            .relay
+            .handle_datagram(self.now, Self::source(port), payload, &mut reply);
+        (event, reply.to_vec())
+    }
+
+    pub(crate) fn frame(&mut self, port: u16, frame: &Frame<'_>) -> (Event, Vec<u8>) {
+        self.datagram(port, &encoded(frame))
+    }
+
+    pub(crate) fn hello(
+        &mut self,
+        port: u16,
+        nonce: u64,
+        name: &str,
+        cookie: Option<[u8; 16]>,
+        resume: Option<Resume>,
+    ) -> (Event, Vec<u8>) {
+        let abilities = 0;
+        self.frame(
+            port,
+            &Frame::Hello(Hello {
+                abilities,
+                nonce,
+                cookie,
+                resume,
+                name,
+            }),
+        )
+    }
+
+    pub(crate) fn cookie(&mut self, port: u16) -> [u8; 16] {
+        let (event, reply) = self.hello(port, 7, "", None, None);
+        assert_eq!(event, Event::Challenged);
+        let Ok(Frame::Cookie(cookie)) = Frame::decode(&reply) else {
+            panic!("{reply:?}")
+        };
+        cookie.cookie
+    }
+
+    /// The answer to a HELLO with a cookie, which must be WELCOME.
+    pub(crate) fn welcome(
+        &mut self,
+        port: u16,
+        name: &str,
+        resume: Option<Resume>,
+    ) -> (Event, Welcomed) {
+        let cookie = self.cookie(port);
+        self.nonce += 1;
+        let (event, reply) = self.hello(port, self.nonce, name, Some(cookie), resume);
+        (event, welcomed(&reply))
+    }
+
+    pub(crate) fn join(&mut self, port: u16, name: &str) -> Welcomed {
+        let (event, welcomed) = self.welcome(port, name, None);
+        assert!(matches!(event, Event::Joined { .. }), "{event:?}");
+        welcomed
+    }
+
+    pub(crate) fn post(
+        &mut self,
+        port: u16,
+        session: Session,
+        number: u16,
+        texts: &[&str],
+    ) -> (Event, Vec<u8>) {
+        let mut buffer = [0; TEXTS_MAX];
+        let (collected, count) = Texts::collect(texts.iter().copied(), &mut buffer);
+        assert_eq!(count, texts.len());
+        self.frame(
+            port,
+            &Frame::Post(Post {
+                session,
+                number,
+                sent_at: 77,
+                texts: collected,
+            }),
+        )
+    }
+
+    pub(crate) fn ack(
+        &mut self,
+        port: u16,
+        session: Session,
+        next: u64,
+        ranges: &[(u16, u16)],
+    ) -> Event {
+        let ranges = ranges.iter().map(|&(skip, run)| Range { skip, run });
+        let ack = Ack {
+            session,
+            echo: None,
+            answer: false,
+            next,
+            ranges: ranges.collect(),
+        };
+        let (event, reply) = self.frame(port, &Frame::Ack(ack));
+        assert!(reply.is_empty() || matches!(event, Event::Refused { .. }));
+        event
+    }
+
+    /// Everything that is due, with the ports that get it.
+    pub(crate) fn flush(&mut self) -> Vec<(Sent, Vec<u16>)> {
+        let mut buffer = [0; DATAGRAM_MAX];
+        let mut all = Vec::new();
+        while let Some(fanout) = self.relay.poll_fanout(self.now, &mut buffer) {
+            let sent = sent(fanout.payload());
+            let mut ports: Vec<u16> = fanout.map(|delivery| delivery.address.port()).collect();
+            ports.sort_unstable();
+            all.push((sent, ports));
+        }
+        all
+    }
+
+    /// Lets time pass, and returns which names are parked by that.
+    pub(crate) fn sleep(&mut self, millis: u64) -> Vec<String> {
+        self.now = self.now.after(Duration::from_millis(millis));
+        let mut parked = Vec::new();
+        while let Some(expired) = self.relay.handle_timeout(self.now) {
+            let Expired::Parked(seat) = expired else {
+                panic!("{expired:?}")
+            };
+            parked.push(self.relay.peer(seat).unwrap().name.to_owned());
+        }
+        assert!(self.relay.poll_timeout().is_none_or(|then| then > self.now));
+        parked
+    }
+}
+
+pub(crate) fn encoded(frame: &Frame<'_>) -> Vec<u8> {
+    let mut buffer = [0; DATAGRAM_MAX];
+    let length = frame.encode(&mut buffer).unwrap();
+    buffer[..length].to_vec()
+}
+
+pub(crate) fn sent(payload: &[u8]) -> Sent {
+    match Frame::decode(payload) {
+        Ok(Frame::Data(data)) => Sent::Data(
+            data.first,
+            data.entries().map(|entry| entry.line.into()).collect(),
+        ),
+        Ok(Frame::Gap(gap)) => Sent::Gap(gap.from, gap.until),
+        _ => Sent::Text(String::from_utf8(payload.to_vec()).unwrap()),
+    }
+}
+
+pub(crate) fn welcomed(reply: &[u8]) -> Welcomed {
+    let Ok(Frame::Welcome(Welcome {
+        session,
+        epoch,
+        author,
+        first,
+        head,
+        name,
+        text,
+        ..
+    })) = Frame::decode(reply)
+    else {
+        panic!("{reply:?}")
+    };
+    Welcomed {
+        session,
+        epoch,
+        author,
+        first,
+        head,
+        name: name.into(),
+        text: text.into(),
+    }
+}
+
+pub(crate) fn outcome(reply: &[u8]) -> Outcome<'_> {
+    let Ok(Frame::Posted(posted)) = Frame::decode(reply) else {
+        panic!("{reply:?}")
+    };
+    assert_eq!(posted.sent_at, 77);
+    posted.outcome
+}
+
+pub(crate) fn bye(reply: &[u8]) -> Goodbye {
+    let Ok(Frame::Bye(_, why)) = Frame::decode(reply) else {
+        panic!("{reply:?}")
+    };
+    why
+}
+
+pub(crate) fn data(first: u64, lines: &[&str], ports: &[u16]) -> (Sent, Vec<u16>) {
+    let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+    (Sent::Data(first, lines), ports.into())
+}
+
+pub(crate) fn resume(welcomed: &Welcomed, next: u64) -> Option<Resume> {
+    Some(Resume {
+        session: welcomed.session,
+        epoch: welcomed.epoch,
+        next,
+    })
+}
