@@ -2,9 +2,13 @@
 //!
 //! It asks nobody whether the name is free, and announces nothing.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
 
-use heapless::Vec;
+use heapless::{String, Vec};
+use kilochat_core::Instant;
+
+use crate::config::NAME_MAX;
 
 pub(crate) const PORT: u16 = 5353;
 pub(crate) const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
@@ -13,8 +17,15 @@ pub(crate) const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x
 pub(crate) const HARDWARE_V4: [u8; 6] = [0x01, 0x00, 0x5e, 0, 0, 0xfb];
 pub(crate) const HARDWARE_V6: [u8; 6] = [0x33, 0x33, 0, 0, 0, 0xfb];
 
-/// The most bytes of an answer: header, question, two names' worth of records.
-pub(crate) const ANSWER_MAX: usize = 256;
+/// Maximum bytes of an answer: header, question, two names' worth of records.
+const ANSWER_MAX: usize = 256;
+
+/// Minimum time between two multicasts of a record (section 6).
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Seconds that a record may be cached (section 10), and by those who know no mDNS (section 6.7).
+const TTL_S: u16 = 120;
+const LEGACY_TTL_S: u16 = 10;
 
 const HEADER: usize = 12;
 const A: u16 = 1;
@@ -23,85 +34,164 @@ const ANY: u16 = 255;
 const INTERNET: u16 = 1;
 /// In a question's class: answer to me alone. In a record's: this is all there is.
 const TOP_BIT: u16 = 0x8000;
-const RESPONSE: u8 = 0x80;
+/// In a name: it goes on at the place whose number follows.
+const POINTER: u16 = 0xc000;
+/// Bits of the flags that a query does not have: a response, another operation than a query.
+const NO_QUERY: u8 = 0xf8;
 
-/// What is asked of us, of all the questions in a datagram.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Question {
-    v4: bool,
-    v6: bool,
-    /// The asker wants the answer sent to it alone.
+/// What answers for a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Responder {
+    name: String<NAME_MAX>,
+    /// Before when no records are multicast: to the group of IPv4 those of IPv4 and those of IPv6
+    /// addresses, then to the group of IPv6, which is a network of its own (section 20).
+    quiet_until: [[Instant; 2]; 2],
+}
+
+/// An answer, and whether it goes to the asker alone or to the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) payload: Vec<u8, ANSWER_MAX>,
     pub(crate) is_unicast: bool,
 }
 
-/// What `query` asks about `name`, none if nothing.
-pub(crate) fn question(query: &[u8], name: &str) -> Option<Question> {
+/// What is asked about the name, by all the questions of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asked {
+    v4: bool,
+    v6: bool,
+    /// Every question wants its answer sent to the asker alone.
+    is_unicast: bool,
+    /// Where the name is in the query.
+    name: usize,
+    /// Where the questions end, and the answers begin that the asker knows.
+    end: usize,
+}
+
+impl Responder {
+    pub(crate) fn new(name: String<NAME_MAX>) -> Self {
+        Self {
+            name,
+            quiet_until: Default::default(),
+        }
+    }
+
+    /// The answer to a query from `source`, of those `addresses` that were asked for.
+    ///
+    /// Returns `None` if there is nothing to say, or if it has just been said to everybody.
+    pub(crate) fn answer(
+        &mut self,
+        now: Instant,
+        query: &[u8],
+        source: SocketAddr,
+        addresses: impl Iterator<Item = IpAddr>,
+    ) -> Option<Answer> {
+        let mut asked = asked(query, &self.name)?;
+        // An asker at another port knows nothing of RFC 6762 (section 6.7). It gets what an ordinary
+        // name server would send, with the number and the questions of its query.
+        let is_legacy = source.port() != PORT;
+        let is_unicast = asked.is_unicast || is_legacy;
+        let (start, class, ttl_s, name) = if is_legacy {
+            (query.get(..asked.end)?, INTERNET, LEGACY_TTL_S, asked.name)
+        } else {
+            (&[0; HEADER][..], INTERNET | TOP_BIT, TTL_S, HEADER)
+        };
+        let name = POINTER | u16::try_from(name).ok()?;
+        let mut payload = Vec::<u8, ANSWER_MAX>::from_slice(start).ok()?;
+        let [v4, v6] = self.quiet_until.get_mut(usize::from(source.is_ipv6()))?;
+        if !is_unicast {
+            asked.v4 &= now >= *v4;
+            asked.v6 &= now >= *v6;
+        }
+        let mut records = 0;
+        for address in addresses {
+            let (is_asked, kind, quiet_until) = match address {
+                IpAddr::V4(_) => (asked.v4, A, &mut *v4),
+                IpAddr::V6(_) => (asked.v6, AAAA, &mut *v6),
+            };
+            let data = data(address);
+            let is_known = || is_known(query, asked.end, &self.name, kind, &data) == Some(true);
+            if !is_asked || !is_legacy && is_known() {
+                continue;
+            }
+            if !is_unicast {
+                *quiet_until = now.after(INTERVAL);
+            }
+            if payload.len() == HEADER {
+                push_name(&mut payload, &self.name)?;
+            } else {
+                push(&mut payload, &[name])?;
+            }
+            let length = u16::try_from(data.len()).ok()?;
+            push(&mut payload, &[kind, class, 0, ttl_s, length])?;
+            payload.extend_from_slice(&data).ok()?;
+            records += 1;
+        }
+        // a response of the authority, and how many of each section follow the questions
+        payload.get_mut(2..4)?.copy_from_slice(&[0x84, 0]);
+        payload
+            .get_mut(6..HEADER)?
+            .copy_from_slice(&[0, records, 0, 0, 0, 0]);
+        (records > 0).then_some(Answer {
+            payload,
+            is_unicast,
+        })
+    }
+}
+
+/// What `query` asks about `name`. Returns `None` if nothing.
+fn asked(query: &[u8], name: &str) -> Option<Asked> {
     let [_, _, flags, _, high, low, ..] = *query.first_chunk::<HEADER>()?;
-    if flags & RESPONSE != 0 {
+    if flags & NO_QUERY != 0 {
         return None;
     }
-    let mut asked = Question::default();
-    let mut at = HEADER;
+    let mut asked = Asked {
+        v4: false,
+        v6: false,
+        is_unicast: true,
+        name: 0,
+        end: HEADER,
+    };
     for _ in 0..u16::from_be_bytes([high, low]) {
+        let at = asked.end;
         let (is_ours, end) = compare(query, at, name)?;
         let (kind, class) = (number(query, end)?, number(query, end + 2)?);
-        at = end + 4;
-        if is_ours && matches!(class & !TOP_BIT, INTERNET | ANY) {
-            asked.v4 |= matches!(kind, A | ANY);
-            asked.v6 |= matches!(kind, AAAA | ANY);
-            asked.is_unicast |= class & TOP_BIT != 0;
+        asked.end = end + 4;
+        if is_ours && matches!(class & !TOP_BIT, INTERNET | ANY) && matches!(kind, A | AAAA | ANY) {
+            asked.v4 |= kind != AAAA;
+            asked.v6 |= kind != A;
+            asked.is_unicast &= class & TOP_BIT != 0;
+            asked.name = at;
         }
     }
     (asked.v4 || asked.v6).then_some(asked)
 }
 
-/// The answer to `asked`, none if no address is of a kind that was asked for.
-///
-/// Whoever asks from another port than [`PORT`] knows nothing of RFC 6762 (section 6.7) and gets
-/// what an ordinary name server would send: `legacy` is the number of its query.
-pub(crate) fn answer(
-    asked: Question,
-    legacy: Option<u16>,
-    name: &str,
-    addresses: impl Iterator<Item = IpAddr>,
-) -> Option<Vec<u8, ANSWER_MAX>> {
-    let mut answer = Vec::new();
-    let id = legacy.unwrap_or_default().to_be_bytes();
-    let questions = u8::from(legacy.is_some());
-    // a response of the authority, and how many of each section follow
-    let header = [id[0], id[1], 0x84, 0, 0, questions, 0, 0, 0, 0, 0, 0];
-    answer.extend_from_slice(&header).ok()?;
-    if legacy.is_some() {
-        push_name(&mut answer, name)?;
-        let kind = if asked.v4 { A } else { AAAA };
-        push(&mut answer, &[kind, INTERNET])?;
-    }
-    let (class, seconds) = match legacy {
-        Some(_) => (INTERNET, 10),
-        None => (INTERNET | TOP_BIT, 120),
-    };
-    let mut records = 0_u8;
-    for address in addresses {
-        let (kind, length) = match address {
-            IpAddr::V4(_) if asked.v4 => (A, 4),
-            IpAddr::V6(_) if asked.v6 => (AAAA, 16),
-            IpAddr::V4(_) | IpAddr::V6(_) => continue,
-        };
-        if answer.len() == HEADER {
-            push_name(&mut answer, name)?;
-        } else {
-            // the same name as the one behind the header
-            push(&mut answer, &[0xc000 | 12])?;
+/// Whether the asker says, in the answers from `at` on, that it knows this record of `name`, and for
+/// at least half of the time that it may (section 7.1).
+fn is_known(query: &[u8], mut at: usize, name: &str, kind: u16, data: &[u8]) -> Option<bool> {
+    for _ in 0..number(query, 6)? {
+        let (is_ours, end) = compare(query, at, name)?;
+        let (record, rest) = query.get(end..)?.split_first_chunk::<10>()?;
+        let [k, ind, _, class, t, t1, t2, seconds, high, low] = *record;
+        let length = u16::from_be_bytes([high, low]).into();
+        let known = rest.get(..length)?;
+        let is_fresh = [t, t1, t2] != [0; 3] || u16::from(seconds) >= TTL_S / 2;
+        let is_this = u16::from_be_bytes([k, ind]) == kind && class == 1 && known == data;
+        if is_ours && is_this && is_fresh {
+            return Some(true);
         }
-        push(&mut answer, &[kind, class, 0, seconds, length])?;
-        match address {
-            IpAddr::V4(ip) => answer.extend_from_slice(&ip.octets()).ok()?,
-            IpAddr::V6(ip) => answer.extend_from_slice(&ip.octets()).ok()?,
-        }
-        records += 1;
+        at = end + record.len() + length;
     }
-    *answer.get_mut(7)? = records;
-    (records > 0).then_some(answer)
+    Some(false)
+}
+
+/// What the record of an address says.
+fn data(address: IpAddr) -> Vec<u8, 16> {
+    match address {
+        IpAddr::V4(ip) => ip.octets().into(),
+        IpAddr::V6(ip) => ip.octets().into(),
+    }
 }
 
 /// Whether the name at `at` is `name.local`, and where it ends.
@@ -159,6 +249,7 @@ mod tests {
     use super::*;
 
     const ADDRESSES: [&str; 3] = ["192.0.2.7", "fe80::1", "2001:db8::1"];
+    const OURS: &[u8] = b"\x08KiloChat\x05local\0";
 
     fn query(questions: &[(&[u8], u16, u16)]) -> std::vec::Vec<u8> {
         let mut query = std::vec![0x12, 0x34, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -171,28 +262,50 @@ mod tests {
         query
     }
 
+    /// A query for all addresses, by an asker that knows `records`.
+    fn knowing(records: &[&[u8]]) -> std::vec::Vec<u8> {
+        let mut query = query(&[(OURS, ANY, INTERNET)]);
+        for record in records {
+            query[7] += 1;
+            query.extend_from_slice(b"\xc0\x0c");
+            query.extend_from_slice(record);
+        }
+        query
+    }
+
+    /// What an asker at `port`, a second after the last one, is told.
+    fn ask(query: &[u8], port: u16) -> Option<Answer> {
+        let mut responder = Responder::new("kilochat".try_into().unwrap());
+        let source = ([192, 0, 2, 9], port).into();
+        responder.answer(Instant::default(), query, source, addresses())
+    }
+
     fn addresses() -> impl Iterator<Item = IpAddr> {
         ADDRESSES.iter().map(|ip| ip.parse().unwrap())
     }
 
     #[test]
     fn one_name_is_answered_for() {
-        let ours = b"\x08KiloChat\x05local\0";
-        let asked = |v4, v6, is_unicast| Some(Question { v4, v6, is_unicast });
+        let flags = |asked: Asked| (asked.v4, asked.v6, asked.is_unicast);
         for (questions, expected) in [
-            (&[(&ours[..], A, 1)][..], asked(true, false, false)),
-            (&[(ours, AAAA, 0x8001)], asked(false, true, true)),
-            (&[(ours, ANY, 1)], asked(true, true, false)),
+            (&[(OURS, A, 1)][..], Some((true, false, false))),
+            (&[(OURS, AAAA, 0x8001)], Some((false, true, true))),
+            (&[(OURS, ANY, 1)], Some((true, true, false))),
             (
-                &[(b"\x04some\x05local\0", A, 1), (ours, A, 255)],
-                asked(true, false, false),
+                &[(b"\x04some\x05local\0", A, 1), (OURS, A, 255)],
+                Some((true, false, false)),
             ),
             (
-                &[(ours, A, 1), (b"\xc0\x0c", AAAA, 1)],
-                asked(true, true, false),
+                &[(OURS, A, 1), (b"\xc0\x0c", AAAA, 1)],
+                Some((true, true, false)),
             ),
-            (&[(ours, 12, 1)], None),
-            (&[(ours, A, 3)], None),
+            // what one of them wants to be told to all is told to all
+            (
+                &[(OURS, A, 0x8001), (b"\xc0\x0c", AAAA, 1)],
+                Some((true, true, false)),
+            ),
+            (&[(OURS, 12, 1)], None),
+            (&[(OURS, A, 3)], None),
             (&[(b"\x08kilochat\0", A, 1)], None),
             (&[(b"\x01a\x08kilochat\x05local\0", A, 1)], None),
             (&[(b"\x08kilochat\x05local\x01a\0", A, 1)], None),
@@ -201,48 +314,137 @@ mod tests {
             (&[(b"", A, 1)], None),
         ] {
             assert_eq!(
-                question(&query(questions), "kilochat"),
+                asked(&query(questions), "kilochat").map(flags),
                 expected,
                 "{questions:?}"
             );
         }
-        let mut response = query(&[(ours, A, 1)]);
-        response[2] = 0x84;
-        assert_eq!(question(&response, "kilochat"), None);
+        // a response, and the notice of a change
+        for flags in [0x84, 0x28] {
+            let mut other = query(&[(OURS, A, 1)]);
+            other[2] = flags;
+            assert_eq!(asked(&other, "kilochat"), None);
+        }
     }
 
     #[test]
     fn an_answer_has_the_addresses_that_were_asked_for() {
-        let both = Question {
-            v4: true,
-            v6: true,
-            is_unicast: false,
-        };
-        let all = answer(both, None, "a", addresses()).unwrap();
+        let all = ask(&query(&[(OURS, ANY, 1)]), PORT).unwrap();
         let expected = [
-            &b"\0\0\x84\0\0\0\0\x03\0\0\0\0\x01a\x05local\0\0\x01\x80\x01\0\0\0\x78\0\x04"[..],
+            &b"\0\0\x84\0\0\0\0\x03\0\0\0\0\x08kilochat\x05local\0\0\x01\x80\x01\0\0\0\x78\0\x04"[..],
             &[192, 0, 2, 7],
             b"\xc0\x0c\0\x1c\x80\x01\0\0\0\x78\0\x10",
             b"\xfe\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\x01",
             b"\xc0\x0c\0\x1c\x80\x01\0\0\0\x78\0\x10",
             b"\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01",
         ];
-        assert_eq!(all[..], expected.concat()[..]);
-        let one = Question { v6: false, ..both };
-        let legacy = answer(one, Some(0x1234), "a", addresses()).unwrap();
-        let expected = [
-            &b"\x12\x34\x84\0\0\x01\0\x01\0\0\0\0\x01a\x05local\0\0\x01\0\x01"[..],
-            b"\xc0\x0c\0\x01\0\x01\0\0\0\x0a\0\x04",
-            &[192, 0, 2, 7],
-        ];
-        assert_eq!(legacy[..], expected.concat()[..]);
-        assert_eq!(answer(one, None, "a", addresses().skip(1)), None);
+        assert_eq!(all.payload[..], expected.concat()[..]);
+        assert!(!all.is_unicast);
+        let mut responder = Responder::new("kilochat".try_into().unwrap());
+        let source = ([192, 0, 2, 9], PORT).into();
+        let question = query(&[(OURS, A, 1)]);
+        let none = responder.answer(Instant::default(), &question, source, addresses().skip(1));
+        assert_eq!(none, None);
+    }
+
+    /// The question comes back as it was asked, whatever it was (RFC 6762 section 6.7).
+    #[test]
+    fn a_legacy_asker_reads_its_own_question() {
+        let v4 = [&b"\0\x01\0\x01\0\0\0\x0a\0\x04"[..], &[192, 0, 2, 7]].concat();
+        for (kind, class, records) in [(A, 1, 1), (AAAA, 1, 2), (ANY, 1, 3), (ANY, 255, 3)] {
+            let question = query(&[(OURS, kind, class)]);
+            let answer = ask(&question, 40_000).unwrap();
+            assert!(answer.is_unicast);
+            let header = [0x12, 0x34, 0x84, 0, 0, 1, 0, records, 0, 0, 0, 0];
+            let expected = [&header[..], &question[12..], b"\xc0\x0c"].concat();
+            assert!(answer.payload.starts_with(&expected), "{kind}: {answer:?}");
+            if kind != AAAA {
+                assert!(answer.payload[expected.len()..].starts_with(&v4));
+            }
+        }
+        // it cannot say what it knows, and is not held for one that can
+        let mut question =
+            knowing(&[&[b"\0\x01\0\x01\0\0\0\x78\0\x04", &[192, 0, 2, 7][..]].concat()]);
+        question[7] = 0;
+        assert_eq!(ask(&question, 40_000).unwrap().payload[7], 3);
+    }
+
+    /// RFC 6762 section 7.1.
+    #[test]
+    fn what_the_asker_knows_is_not_said() {
+        let v4 = |class: u16, ttl_s: u32, last: u8| {
+            let mut record = A.to_be_bytes().to_vec();
+            record.extend_from_slice(&class.to_be_bytes());
+            record.extend_from_slice(&ttl_s.to_be_bytes());
+            record.extend_from_slice(&[0, 4, 192, 0, 2, last]);
+            record
+        };
+        let v6 = b"\0\x1c\0\x01\0\0\0\x78\0\x10\xfe\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\x01";
+        let text = b"\0\x10\0\x01\0\0\x11\x94\0\x04\xc0\0\x02\x07";
+        for (records, expected) in [
+            (&[&v4(1, 120, 7)[..]][..], 2),
+            (&[&v4(1, 60, 7)], 2),
+            (&[&v4(1, 4500, 7)], 2),
+            // soon forgotten, another address, another kind of record
+            (&[&v4(1, 59, 7)], 3),
+            (&[&v4(1, 120, 8)], 3),
+            (&[&v4(3, 120, 7)], 3),
+            (&[text], 3),
+            (&[text, &v4(1, 120, 7)], 2),
+            (&[v6, &v4(1, 120, 7)], 1),
+            (&[&v6[..v6.len() - 1]], 3),
+        ] {
+            let answer = ask(&knowing(records), PORT).unwrap();
+            assert_eq!(answer.payload[7], expected, "{records:?}");
+        }
+        // another's record
+        let mut other = query(&[(OURS, A, INTERNET)]);
+        other[7] = 1;
+        other.extend_from_slice(b"\x01a\x05local\0");
+        other.extend_from_slice(&v4(1, 120, 7));
+        assert!(ask(&other, PORT).is_some());
+        let mut ours = query(&[(OURS, A, INTERNET)]);
+        ours[7] = 1;
+        ours.extend_from_slice(b"\xc0\x0c");
+        ours.extend_from_slice(&v4(1, 120, 7));
+        assert_eq!(ask(&ours, PORT), None);
+    }
+
+    /// RFC 6762 section 6.
+    #[test]
+    fn each_kind_of_record_is_multicast_once_a_second_to_each_group() {
+        let mut responder = Responder::new("kilochat".try_into().unwrap());
+        let mut ask = |now_ms, kind, class, source: &str| {
+            let source = source.parse().unwrap();
+            let query = query(&[(OURS, kind, class)]);
+            let answer =
+                responder.answer(Instant::from_millis(now_ms), &query, source, addresses());
+            answer.map_or(0, |answer| answer.payload[7])
+        };
+        let (v4, v6) = ("192.0.2.9:5353", "[fe80::9]:5353");
+        for (now_ms, kind, class, source, records) in [
+            (5000, A, 1, v4, 1),
+            (5000, A, 1, v4, 0),
+            (5100, AAAA, 1, v4, 2),
+            (5100, A, 1, v6, 1),
+            (5200, ANY, 1, v6, 2),
+            (5999, A, 1, v4, 0),
+            (6000, ANY, 1, v4, 1),
+            (6000, A, 0x8001, v4, 1),
+            (6050, A, 1, "192.0.2.9:40000", 1),
+            (6100, ANY, 1, v4, 2),
+            (7000, ANY, 1, v4, 1),
+        ] {
+            assert_eq!(ask(now_ms, kind, class, source), records, "{now_ms} {kind}");
+        }
     }
 
     #[test]
     fn no_query_is_too_strange() {
         let mut random = fastrand::Rng::with_seed(5);
-        let good = query(&[(b"\x08kilochat\x05local\0", A, 1), (b"\xc0\x0c", AAAA, 1)]);
+        let mut good = query(&[(OURS, A, 1), (b"\xc0\x0c", AAAA, 1)]);
+        good[7] = 1;
+        good.extend_from_slice(b"\xc0\x0c\0\x01\0\x01\0\0\0\x78\0\x04\xc0\0\x02\x07");
         for _ in 0..100_000 {
             let mut query = good.clone();
             for _ in 0..random.usize(1..4) {
@@ -250,7 +452,7 @@ mod tests {
                 query[at] = random.u8(..);
             }
             query.truncate(random.usize(..=query.len()));
-            let _ = question(&query, "kilochat");
+            let _ = ask(&query, [PORT, 40_000][random.usize(..2)]);
         }
     }
 }

@@ -7,12 +7,10 @@ use core::time::Duration;
 
 use heapless::Vec;
 use kilochat_core::{
-    DATAGRAM_MAX, Departed, Event, Expired, Instant, NETWORKS_MAX, Network, Relay, Reply, Seat,
+    DATAGRAM_MAX, Departed, Event, Expired, Instant, NETWORKS_MAX, Network, Relay, Reply,
 };
 
 use crate::addresses::is_on_wire;
-#[cfg(feature = "mdns")]
-use crate::config::NAME_MAX;
 use crate::config::{Config, Error};
 #[cfg(feature = "dhcp")]
 use crate::lease::Lease;
@@ -25,6 +23,10 @@ use crate::storage::Storage;
 /// The most frames that a poll takes from the device before it sends what they made due.
 const BATCH: usize = 32;
 
+/// Full batches after which timers are handled although the device may have more. Together they are
+/// more than a TAP interface queues (500 frames), and a flood cannot put timers off for longer.
+const BATCHES_MAX: u8 = 32;
+
 /// How soon to try again when the device takes nothing.
 const BLOCKED: Duration = Duration::from_millis(1);
 
@@ -35,10 +37,6 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// At most once in this time a refusal is logged: a flood of them must not fill a slow line.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A name is told to everybody at most once in this time (RFC 6762 section 6).
-#[cfg(feature = "mdns")]
-const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
-
 /// What has happened on the network since the start, counted. [`Relay::stats`] counts the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -46,6 +44,10 @@ const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Stats {
     /// Frames taken from the device.
     pub frames: u64,
+    /// Frames that were dropped because of what their first bytes say: too short, from a group's or
+    /// the node's own hardware address, from a group or broadcast IP address, or a router
+    /// advertisement of addresses that no machine can have.
+    pub dropped: u64,
     /// Datagrams for the relay that came from or went to an address that nobody can answer or be
     /// answered at: a group, broadcast, loopback, the node's own as a source.
     pub misdirected: u64,
@@ -53,6 +55,9 @@ pub struct Stats {
     pub replies_lost: u64,
     /// Reports that a datagram of the relay could not be delivered.
     pub unreachable: u64,
+    /// Datagrams that were not sent because the node no longer has the address that its peer had
+    /// sent to.
+    pub stale: u64,
     /// Answers to the question for the node's name.
     pub names: u64,
 }
@@ -66,8 +71,8 @@ pub struct Node<D: phy::Device, const PEERS: usize, const RING: usize, const WIN
     port: u16,
     /// When the stack has something to do at the latest, if no frame comes.
     maintain_at: Instant,
-    /// The peer whose datagram the device did not take.
-    blocked: Option<Seat>,
+    /// Batches since the device was last found empty.
+    full_batches: u8,
     /// When a refusal may be logged again, and how many were not.
     refusals: (Instant, u32),
     /// The addresses as they were last told to the relay and the log.
@@ -75,10 +80,7 @@ pub struct Node<D: phy::Device, const PEERS: usize, const RING: usize, const WIN
     #[cfg(feature = "dhcp")]
     lease: Lease,
     #[cfg(feature = "mdns")]
-    name: heapless::String<NAME_MAX>,
-    /// When the name may be told to everybody again.
-    #[cfg(feature = "mdns")]
-    answered: Instant,
+    responder: mdns::Responder,
 }
 
 impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
@@ -122,15 +124,13 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
             stats: Stats::default(),
             port: config.port,
             maintain_at: now,
-            blocked: None,
+            full_batches: 0,
             refusals: (now, 0),
             networks: Vec::new(),
             #[cfg(feature = "dhcp")]
             lease: Lease::new(config, now),
             #[cfg(feature = "mdns")]
-            name: config.name.clone(),
-            #[cfg(feature = "mdns")]
-            answered: now,
+            responder: mdns::Responder::new(config.name.clone()),
             // the last one, so that it is made where it stays, too
             stack: Stack::new(device, buffers, config, now),
         }
@@ -164,15 +164,12 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
             is_due |= !self.handle_frame(now);
         }
         self.stats.frames += frames as u64;
-        while let Some(expired) = self.relay.handle_timeout(now) {
-            match expired {
-                Expired::Left(departed) => log_departed(&departed),
-                Expired::Parked(seat) => log!(
-                    info,
-                    "{=str} does not answer",
-                    self.relay.peer(seat).map_or("", |peer| peer.name)
-                ),
-            }
+        // A program that did not run for a while judges nobody by a silence that ends in frames
+        // which it has not read yet.
+        self.full_batches += 1;
+        if frames < BATCH || self.full_batches == BATCHES_MAX {
+            self.full_batches = 0;
+            self.handle_timeout(now);
         }
         let is_flushed = self.send(now);
         if is_due {
@@ -202,7 +199,11 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
 
     /// What has been counted so far on the network.
     pub fn stats(&self) -> Stats {
-        self.stats
+        Stats {
+            dropped: self.stack.dropped(),
+            stale: self.stack.stale(),
+            ..self.stats
+        }
     }
 
     /// The node's addresses, as they are now.
@@ -218,6 +219,19 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
     /// The device, for instance to count its errors.
     pub fn device_mut(&mut self) -> &mut D {
         self.stack.device_mut()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(expired) = self.relay.handle_timeout(now) {
+            match expired {
+                Expired::Left(departed) => log_departed(&departed),
+                Expired::Parked(seat) => log!(
+                    info,
+                    "{=str} does not answer",
+                    self.relay.peer(seat).map_or("", |peer| peer.name)
+                ),
+            }
+        }
     }
 
     /// Does what the stack has to do without a frame, follows its addresses, and notes when to do
@@ -237,7 +251,8 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         }
     }
 
-    /// Tells the relay and the log of addresses that have changed.
+    /// Tells the relay and the log of addresses that have changed. Nothing is sent from an address that
+    /// is gone (RFC 2131 section 4.4.5): it may be another machine's by now.
     fn note_addresses(&mut self) {
         let networks: Vec<_, NETWORKS_MAX> = self.stack.addresses().take(NETWORKS_MAX).collect();
         if networks == self.networks {
@@ -248,6 +263,9 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         }
         for network in self.networks.iter().filter(|old| !networks.contains(old)) {
             log!(info, "no longer {}/{=u8}", network.address, network.prefix);
+        }
+        for route in &mut *self.routes {
+            route.is_own = networks.iter().any(|own| own.address == route.local);
         }
         self.relay.set_networks(networks.clone());
         self.networks = networks;
@@ -326,57 +344,53 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
             return;
         };
         let source = datagram.source;
-        let is_near = |network: &Network| network.contains(source.ip());
-        let Some(asked) = mdns::question(datagram.payload, &self.name)
-            .filter(|_| self.networks.iter().any(is_near))
+        if !self
+            .networks
+            .iter()
+            .any(|network| network.contains(source.ip()))
+        {
+            return;
+        }
+        let addresses = self.networks.iter().map(|network| network.address);
+        let Some(answer) = self
+            .responder
+            .answer(now, datagram.payload, source, addresses)
         else {
             return;
         };
-        let id = datagram.payload.first_chunk().copied();
-        let legacy = id
-            .filter(|_| source.port() != mdns::PORT)
-            .map(u16::from_be_bytes);
         let mut route = datagram.route;
         let mut to = source.ip();
-        if legacy.is_none() && !asked.is_unicast {
-            if now < self.answered {
-                return;
-            }
-            self.answered = now.after(ANSWER_INTERVAL);
+        if !answer.is_unicast {
             (to, route.hardware) = match to {
                 IpAddr::V4(_) => (mdns::GROUP_V4.into(), mdns::HARDWARE_V4),
                 IpAddr::V6(_) => (mdns::GROUP_V6.into(), mdns::HARDWARE_V6),
             };
         }
-        let addresses = self.networks.iter().map(|network| network.address);
-        if let Some(answer) = mdns::answer(asked, legacy, &self.name, addresses) {
-            let ports = (mdns::PORT, source.port());
-            let is_sent = self.stack.send(now, &route, ports, to, &answer);
-            self.stats.names += u64::from(is_sent);
-            self.stats.replies_lost += u64::from(!is_sent);
-        }
+        let ports = (mdns::PORT, source.port());
+        let is_sent = self.stack.send(now, &route, ports, to, &answer.payload);
+        self.stats.names += u64::from(is_sent);
+        self.stats.replies_lost += u64::from(!is_sent);
     }
 
     /// Sends what is due; returns false if the device takes no more.
     fn send(&mut self, now: Instant) -> bool {
-        if let Some(seat) = self.blocked.take() {
-            self.relay.handle_writable(seat);
-        }
         let mut buffer = [0; DATAGRAM_MAX];
-        while let Some(fanout) = self.relay.poll_fanout(now, &mut buffer) {
+        while let Some(mut fanout) = self.relay.poll_fanout(now, &mut buffer) {
             let payload = fanout.payload();
-            for delivery in fanout {
-                let to = delivery.address;
-                let Some(route) = self.routes.get(delivery.seat.index()) else {
-                    continue;
-                };
-                let ports = (self.port, to.port());
-                if !self.stack.send(now, route, ports, to.ip(), payload) {
-                    self.relay.handle_refused(delivery);
-                    self.blocked = Some(delivery.seat);
+            loop {
+                if !self.stack.can_send(now) {
+                    // deliveries that are not taken stay due
                     return false;
                 }
-                log!(trace, "{=usize} bytes to {}", payload.len(), to);
+                let Some(delivery) = fanout.next() else {
+                    break;
+                };
+                let to = delivery.address;
+                if let Some(route) = self.routes.get(delivery.seat.index()) {
+                    self.stack
+                        .send(now, route, (self.port, to.port()), to.ip(), payload);
+                    log!(trace, "{=usize} bytes to {}", payload.len(), to);
+                }
             }
         }
         true

@@ -54,12 +54,15 @@ pub(crate) struct Route {
     pub(crate) hardware: [u8; 6],
     /// The node's address that its last datagram went to.
     pub(crate) local: IpAddr,
+    /// Whether the node still has that address.
+    pub(crate) is_own: bool,
 }
 
 impl Route {
     pub(crate) const NOWHERE: Self = Self {
         hardware: [0; 6],
         local: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        is_own: false,
     };
 }
 
@@ -112,6 +115,8 @@ pub(crate) struct Stack<D> {
     sockets: SocketSet<'static>,
     checksums: ChecksumCapabilities,
     hardware: [u8; 6],
+    /// Datagrams that were not sent because their source address is gone.
+    stale: u64,
     udp: SocketHandle,
     #[cfg(feature = "mdns")]
     names: Option<SocketHandle>,
@@ -182,6 +187,7 @@ impl<D: Device> Stack<D> {
             sockets,
             checksums,
             hardware: config.hardware,
+            stale: 0,
             udp,
             #[cfg(feature = "mdns")]
             names,
@@ -235,11 +241,16 @@ impl<D: Device> Stack<D> {
     /// Replaces the IPv4 address, which forgets all neighbours.
     #[cfg(feature = "ipv4")]
     pub(crate) fn set_ipv4(&mut self, network: Option<Network>, router: Option<Ipv4Addr>) {
+        let cidr = network.as_ref().and_then(cidr);
         self.interface.update_ip_addrs(|addresses| {
             addresses.retain(|address| !matches!(address, IpCidr::Ipv4(_)));
             // the place of the old one is free
-            addresses.extend(network.as_ref().and_then(cidr));
+            addresses.extend(cidr);
         });
+        self.device.notes.broadcast = match cidr {
+            Some(IpCidr::Ipv4(cidr)) => cidr.broadcast(),
+            _ => None,
+        };
         let routes = self.interface.routes_mut();
         routes.remove_default_ipv4_route();
         if let Some(router) = router {
@@ -320,6 +331,7 @@ impl<D: Device> Stack<D> {
             route: Route {
                 hardware: self.device.notes.hardware,
                 local: local.into(),
+                is_own: true,
             },
             payload,
         }))
@@ -339,6 +351,7 @@ impl<D: Device> Stack<D> {
                     .interface
                     .get_source_address(&metadata.endpoint.addr)?
                     .into(),
+                is_own: true,
             },
             payload,
         })
@@ -352,9 +365,25 @@ impl<D: Device> Stack<D> {
         self.interface.has_ip_addr(local).then_some(report)
     }
 
+    /// Frames that the stack was not given because of what their first bytes say.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.device.notes.dropped
+    }
+
+    /// Datagrams that were not sent because their source address is gone.
+    pub(crate) fn stale(&self) -> u64 {
+        self.stale
+    }
+
+    /// Whether the device takes a frame now.
+    pub(crate) fn can_send(&mut self, now: Instant) -> bool {
+        self.device.device.transmit(stack_time(now)).is_some()
+    }
+
     /// Sends a datagram at once; returns false if the device takes nothing now.
     ///
-    /// One of mixed families, which no caller makes, is not sent.
+    /// Where the address of the route is gone it is only counted, as is one of mixed families, which
+    /// no caller makes.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -367,9 +396,11 @@ impl<D: Device> Stack<D> {
             src_port: ports.0,
             dst_port: ports.1,
         };
-        let hop_limit = if to.is_multicast() { 255 } else { 64 };
+        let hop_limit = hop_limit(ports.0);
         let length = udp.header_len() + payload.len();
-        let Some((ip, protocol)) = ip_header(route.local, to, length, hop_limit) else {
+        let header = ip_header(route.local, to, length, hop_limit);
+        let Some((ip, protocol)) = header.filter(|_| route.is_own) else {
+            self.stale += 1;
             return true;
         };
         let Some(token) = self.device.device.transmit(stack_time(now)) else {
@@ -417,6 +448,16 @@ fn open(
     // it is not open yet, and callers do not ask for port 0
     let _ = socket.bind(port);
     sockets.add(socket)
+}
+
+/// 255 in every answer for a name (RFC 6762 section 11), else what is usual (RFC 1700).
+const fn hop_limit(port: u16) -> u8 {
+    #[cfg(feature = "mdns")]
+    if port == crate::mdns::PORT {
+        return 255;
+    }
+    let _ = port;
+    64
 }
 
 /// The header of a packet of `length` bytes of payload, none if the families differ.

@@ -13,7 +13,7 @@ use smoltcp::iface::{
 };
 use smoltcp::phy::Device;
 use smoltcp::socket::udp;
-use smoltcp::wire::{EthernetAddress, IpEndpoint};
+use smoltcp::wire::{EthernetAddress, IpCidr, IpEndpoint};
 
 use crate::addresses::{is_host, is_one_machine};
 use crate::config::Error;
@@ -78,8 +78,8 @@ pub struct StationStats {
     pub frames: u64,
     /// Datagrams that the relay did not send, or that were no frames of the dialect.
     pub foreign: u64,
-    /// Datagrams that were not sent before the next one was due: nobody said where the relay is, or
-    /// the device took nothing.
+    /// Datagrams that were not sent before the next one was due: nobody said where the relay is, the
+    /// device took nothing, or the station has no address.
     pub unsent: u64,
 }
 
@@ -157,23 +157,17 @@ impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
         client: Client<HELD, OUT>,
         now: Instant,
     ) -> Result<Self, Error> {
-        let (address, relay) = config.check()?;
+        if !is_one_machine(config.hardware) {
+            return Err(Error::Hardware);
+        }
+        let (address, relay) = check(&config.address, config.router, config.relay)?;
         if !is_fit(&device.capabilities()) {
             return Err(Error::Device);
         }
         let mut options = iface::Config::new(EthernetAddress(config.hardware).into());
         options.random_seed = config.seed;
         let mut interface = Interface::new(options, &mut device, stack_time(now));
-        // there is room for both
-        interface.update_ip_addrs(|addresses| addresses.extend([address]));
-        let routes = interface.routes_mut();
-        let _ = match config.router {
-            #[cfg(feature = "ipv4")]
-            Some(IpAddr::V4(router)) => routes.add_default_ipv4_route(router),
-            #[cfg(feature = "ipv6")]
-            Some(IpAddr::V6(router)) => routes.add_default_ipv6_route(router),
-            _ => Ok(None),
-        };
+        set_address(&mut interface, Some(address), config.router);
         let StationStorage {
             sockets,
             metadata: [received, sending],
@@ -236,6 +230,37 @@ impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
             .min()
     }
 
+    /// Replaces the station's own address, for instance by that of another lease. Nothing is sent from
+    /// the old one any more, and the client asks for its seat again from the new one.
+    ///
+    /// Without an address, after a lease was lost, nothing is sent; the client keeps what it has to
+    /// say.
+    ///
+    /// # Errors
+    ///
+    /// When the address or the router cannot be worked with; then everything stays as it was.
+    pub fn set_address(
+        &mut self,
+        now: Instant,
+        address: Option<Network>,
+        router: Option<IpAddr>,
+    ) -> Result<(), Error> {
+        let checked = address
+            .map(|address| check(&address, router, self.relay.0))
+            .transpose()?;
+        // what waits was to go from the old one
+        self.rebind();
+        set_address(
+            &mut self.interface,
+            checked.map(|(address, _)| address),
+            router.filter(|_| checked.is_some()),
+        );
+        if checked.is_some() {
+            self.client.reconnect(now);
+        }
+        Ok(())
+    }
+
     /// What has been counted so far on the network.
     pub fn stats(&self) -> StationStats {
         self.stats
@@ -270,15 +295,30 @@ impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
     /// Hands a datagram to the stack, in place of the last one if that is still there: the client
     /// repeats what must arrive, and nobody wants what is old.
     fn send(&mut self, payload: &[u8]) {
-        let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.socket);
-        if !socket.can_send() {
+        if self.interface.ip_addrs().is_empty() {
             self.stats.unsent += 1;
-            socket.close();
-            // it is closed, and the port is not 0
-            let _ = socket.bind(self.port);
+            return;
         }
+        if !self.socket().can_send() {
+            self.stats.unsent += 1;
+            self.rebind();
+        }
+        let relay = self.relay.1;
         // it fits, and the relay has an address
-        let _ = socket.send_slice(payload, self.relay.1);
+        let _ = self.socket().send_slice(payload, relay);
+    }
+
+    fn socket(&mut self) -> &mut udp::Socket<'static> {
+        self.sockets.get_mut(self.socket)
+    }
+
+    /// Forgets the datagram that the stack has not sent.
+    fn rebind(&mut self) {
+        let port = self.port;
+        let socket = self.socket();
+        socket.close();
+        // it is closed, and the port is not 0
+        let _ = socket.bind(port);
     }
 
     /// Lets the stack send: the datagram, or the question where the relay is.
@@ -289,32 +329,47 @@ impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
     }
 }
 
-impl StationConfig {
-    /// The addresses as smoltcp has them, if there is nothing in it that it would panic on.
-    fn check(&self) -> Result<(smoltcp::wire::IpCidr, IpEndpoint), Error> {
-        if !is_one_machine(self.hardware) {
-            return Err(Error::Hardware);
-        }
-        if self.relay.port() == 0 {
-            return Err(Error::Port);
-        }
-        let (own, relay) = (self.address.address, self.relay.ip());
-        let router = self.router.unwrap_or(relay);
-        let is_one_family = own.is_ipv4() == relay.is_ipv4() && own.is_ipv4() == router.is_ipv4();
-        let bits = if own.is_ipv4() { 32 } else { 128 };
-        if !is_one_family
-            || self.address.prefix > bits
-            || ![own, relay, router].into_iter().all(is_host)
-        {
-            return Err(Error::Address);
-        }
-        let address = cidr(&self.address).ok_or(Error::Address)?;
-        let relay = IpEndpoint::new(
-            stack_address(relay).ok_or(Error::Address)?,
-            self.relay.port(),
-        );
-        Ok((address, relay))
+/// The addresses as smoltcp has them, if there is nothing in them that it would panic on.
+fn check(
+    address: &Network,
+    router: Option<IpAddr>,
+    relay: SocketAddr,
+) -> Result<(IpCidr, IpEndpoint), Error> {
+    if relay.port() == 0 {
+        return Err(Error::Port);
     }
+    let (own, ip) = (address.address, relay.ip());
+    let router = router.unwrap_or(ip);
+    let is_one_family = own.is_ipv4() == ip.is_ipv4() && own.is_ipv4() == router.is_ipv4();
+    let bits = if own.is_ipv4() { 32 } else { 128 };
+    if !is_one_family || address.prefix > bits || ![own, ip, router].into_iter().all(is_host) {
+        return Err(Error::Address);
+    }
+    let address = cidr(address).ok_or(Error::Address)?;
+    let relay = IpEndpoint::new(stack_address(ip).ok_or(Error::Address)?, relay.port());
+    Ok((address, relay))
+}
+
+/// Gives an interface its one address, or none, and the router of that.
+fn set_address(interface: &mut Interface, address: Option<IpCidr>, router: Option<IpAddr>) {
+    interface.update_ip_addrs(|addresses| {
+        addresses.clear();
+        // there is room for it
+        addresses.extend(address);
+    });
+    let routes = interface.routes_mut();
+    #[cfg(feature = "ipv4")]
+    routes.remove_default_ipv4_route();
+    #[cfg(feature = "ipv6")]
+    routes.remove_default_ipv6_route();
+    // there is room for it
+    let _ = match router {
+        #[cfg(feature = "ipv4")]
+        Some(IpAddr::V4(router)) => routes.add_default_ipv4_route(router),
+        #[cfg(feature = "ipv6")]
+        Some(IpAddr::V6(router)) => routes.add_default_ipv6_route(router),
+        _ => Ok(None),
+    };
 }
 
 impl<D: Device, const HELD: usize, const OUT: usize> core::fmt::Debug for Station<D, HELD, OUT> {

@@ -35,9 +35,23 @@ pub(crate) fn quoted(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     Some(((source, from).into(), (destination, to).into()))
 }
 
+/// Whether the source of an IPv4 packet is a group or a broadcast address, where nobody can be
+/// answered; `broadcast` is that of the own network.
+#[cfg(feature = "ipv4")]
+pub(crate) fn is_from_all_v4(packet: &[u8], broadcast: Option<Ipv4Addr>) -> bool {
+    let source = field::<4>(packet, 12).map(Ipv4Addr::from);
+    source.is_some_and(|ip| ip.is_multicast() || ip.is_broadcast() || Some(ip) == broadcast)
+}
+
+/// Whether the source of an IPv6 packet is a group.
+#[cfg(feature = "ipv6")]
+pub(crate) fn is_from_all_v6(packet: &[u8]) -> bool {
+    packet.get(8) == Some(&u8::MAX)
+}
+
 /// Whether an IPv6 packet is a router advertisement with a prefix of which no unicast address can
 /// be made: smoltcp 0.14 panics on more than 128 bits and on multicast.
-#[cfg(feature = "slaac")]
+#[cfg(feature = "ipv6")]
 pub(crate) fn advertises_nonsense(packet: &[u8]) -> bool {
     /// RFC 4861: message type, length of its header, option type, length of that option.
     const ADVERTISEMENT: u8 = 134;
@@ -46,6 +60,10 @@ pub(crate) fn advertises_nonsense(packet: &[u8]) -> bool {
     const HOP_BY_HOP: u8 = 0;
     const ICMP: u8 = 58;
 
+    if cfg!(not(feature = "slaac")) {
+        // nobody reads it
+        return false;
+    }
     let Some((mut next, mut message)) = packet.get(6).zip(packet.get(40..)) else {
         return false;
     };

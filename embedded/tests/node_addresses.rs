@@ -193,6 +193,43 @@ fn a_lease_is_taken_used_and_lost() {
     assert!(world.has_address(&own), "{:?}", world.node);
 }
 
+/// RFC 2131 section 4.4.5: it may be another machine's by then.
+#[test]
+fn nothing_is_sent_from_an_address_whose_lease_is_over() {
+    let mut world = World::new(dhcp_config());
+    let mut server = Server {
+        lease: 600,
+        given: Ipv4Addr::new(192, 0, 2, 1),
+        seen: Vec::new(),
+    };
+    server.serve(&mut world);
+    let ada = world.join(2);
+    let bob = world.join(3);
+    world.pass(Duration::from_secs(650));
+    assert!(!world.has_address("192.0.2.1"));
+    world.clear();
+    for number in 0..5 {
+        world.say(bob, format!("{number}"));
+        world.pass(Duration::from_secs(20));
+    }
+    assert!(world.lines(ada).is_empty());
+    assert!(!world.others.iter().any(|frame| is_from(frame, "192.0.2.1")));
+    assert_eq!(world.node.stats().stale, 5);
+    // the same address again: a peer that was there is sent to again
+    world.clear();
+    world.pass(Duration::from_secs(60));
+    server.serve(&mut world);
+    assert!(world.has_address("192.0.2.1"));
+    world.say(bob, "back again");
+    assert_eq!(world.lines(ada), ["h3 : back again"]);
+}
+
+/// Whether a datagram, or an answer to who has it, comes from the node's address.
+fn is_from(frame: &[u8], address: &str) -> bool {
+    let is_sent = parse(frame).is_some_and(|datagram| datagram.from.1.ip() == ip(address));
+    is_sent || has(frame, ip(address)).is_some()
+}
+
 #[test]
 fn without_a_lease_it_goes_on_after_ten_seconds_and_keeps_asking() {
     for (fixed, expected) in [
@@ -212,7 +249,8 @@ fn without_a_lease_it_goes_on_after_ten_seconds_and_keeps_asking() {
         world.pass(Duration::from_secs(30));
         let asked = world.others.iter().filter_map(|frame| parse(frame));
         assert!(asked.filter(|datagram| datagram.to.1.port() == 67).count() >= 2);
-        // who comes by the address of now is answered from it, also when a lease comes
+        // a peer that comes by the address of now is answered from it, but not when a lease has
+        // taken its place
         let address = format!("{expected}:10888");
         let guest = if fixed.is_some() {
             "192.0.2.40:4000"
@@ -231,8 +269,61 @@ fn without_a_lease_it_goes_on_after_ten_seconds_and_keeps_asking() {
         assert!(world.has_address("192.0.2.9") && !world.has_address(&expected));
         world.clear();
         world.say(bob, "still here?");
-        assert_eq!(world.lines(ada), ["h3 : still here?"]);
+        world.pass(Duration::from_secs(5));
+        assert!(world.lines(ada).is_empty());
+        assert!(!world.others.iter().any(|frame| is_from(frame, &expected)));
+        assert_eq!(world.node.stats().stale, 1);
+        // at the new address it goes on where it was
+        world.hosts[ada].relay = relay("192.0.2.9:10888");
+        world.say(ada, "found you");
+        assert_eq!(world.lines(bob), ["h40 : found you"]);
+        world.say(bob, "good");
+        assert_eq!(world.lines(ada), ["h3 : good"]);
     }
+}
+
+/// Nobody can be answered there; smoltcp would drop most of them without a word.
+#[test]
+fn frames_of_nobody_are_counted_and_dropped() {
+    let mut world = World::new(config());
+    let bob = world.join(3);
+    world.clear();
+    let v4 = |hardware, from: &str| {
+        let from = (hardware, SocketAddr::new(ip(from), 4000));
+        datagram(from, relay(V4), b"mallory")
+    };
+    let v6 = |hardware, from: &str| {
+        let from = (hardware, SocketAddr::new(ip(from), 4000));
+        datagram(from, relay(V6), b"mallory")
+    };
+    let frames = [
+        v4(BROADCAST, "192.0.2.77"),
+        v4([1, 0, 0x5e, 0, 0, 1], "192.0.2.77"),
+        v6([0x33, 0x33, 0, 0, 0, 1], "fe80::77"),
+        v4(HARDWARE, "192.0.2.77"),
+        who_has((BROADCAST, ip("192.0.2.77")), ip("192.0.2.1")),
+        v4(HOST, "224.0.0.1"),
+        v4(HOST, "255.255.255.255"),
+        v4(HOST, "192.0.2.255"),
+        v6(HOST, "ff02::1"),
+        vec![0; 13],
+    ];
+    for (number, frame) in (1..).zip(frames) {
+        world.cable.push(frame);
+        world.poll();
+        let stats = world.node.stats();
+        assert_eq!((stats.dropped, stats.misdirected), (number, 0));
+    }
+    // those are good
+    for frame in [
+        v4(HOST, "192.0.2.254"),
+        who_has((HOST, ip("192.0.2.77")), ip("192.0.2.1")),
+    ] {
+        world.cable.push(frame);
+        world.poll();
+        assert_eq!(world.node.stats().dropped, 10);
+    }
+    assert_eq!(world.lines(bob), ["* mallory joined"]);
 }
 
 fn advertisement(prefix: &str, prefix_len: u8, seconds: u32) -> Vec<u8> {
@@ -274,6 +365,7 @@ fn routers_give_addresses_and_nonsense_gives_none() {
         world.pass(Duration::from_secs(1));
         assert_eq!(world.node.addresses().count(), 1, "{prefix}/{length}");
     }
+    assert_eq!(world.node.stats().dropped, 4);
     world.cable.push(advertisement("2001:db8:0:5::", 64, 600));
     world.pass(Duration::from_secs(1));
     let own = "2001:db8:0:5:0:ff:fe00:1";
@@ -306,11 +398,14 @@ fn ask(world: &mut World<Cable>, from: &str, query: &[u8]) -> Vec<Datagram> {
     let to = (group.0, SocketAddr::new(group.1, 5353));
     world.cable.push(datagram((HOST, from), to, query));
     world.poll();
-    world
-        .others
-        .iter()
-        .filter_map(|frame| parse(frame))
-        .collect()
+    let datagrams = world.others.iter().filter_map(|frame| {
+        let datagram = parse(frame)?;
+        // RFC 6762 section 11, of answers to one asker too
+        let hop_limit = frame[if from.is_ipv4() { 22 } else { 21 }];
+        assert_eq!(hop_limit, 255, "{datagram:?}");
+        Some(datagram)
+    });
+    datagrams.collect()
 }
 
 #[test]
@@ -347,6 +442,9 @@ fn the_name_is_answered_for() {
         );
         assert!(answer.payload.ends_with(&v4));
         assert!(ask(&mut world, from, &query(1, [0, 1])).is_empty());
+        // a resolver asks for the other kind at the same moment
+        let answers = ask(&mut world, from, &query(28, [0, 1]));
+        assert_eq!(answers[0].to, (hardware, group.parse().unwrap()));
         // to the one that wants it
         let answers = ask(&mut world, from, &query(255, [0x80, 1]));
         assert_eq!(answers[0].to, (HOST, from.parse().unwrap()));
@@ -360,13 +458,23 @@ fn the_name_is_answered_for() {
             .payload
             .starts_with(b"\xab\xcd\x84\0\0\x01\0\x01")
     );
+    // what it asks comes back, any kind of record too
+    let answers = ask(&mut world, "192.0.2.50:33333", &query(255, [0, 1]));
+    let question = &query(255, [0, 1])[12..];
+    assert_eq!(&answers[0].payload[12..12 + question.len()], question);
+    // what somebody knows is not said
+    world.pass(Duration::from_secs(2));
+    let mut knowing = query(1, [0, 1]);
+    knowing[7] = 1;
+    knowing.extend_from_slice(b"\xc0\x0c\0\x01\0\x01\0\0\0\x78\0\x04\xc0\0\x02\x01");
+    assert!(ask(&mut world, "192.0.2.50:5353", &knowing).is_empty());
     // nobody else's name, kind or network
     assert!(ask(&mut world, "192.0.2.50:33333", &query(16, [0, 1])).is_empty());
     assert!(ask(&mut world, "198.51.100.5:33333", &query(1, [0, 1])).is_empty());
     let mut other = query(1, [0, 1]);
     other[13] = b'x';
     assert!(ask(&mut world, "192.0.2.50:33333", &other).is_empty());
-    assert_eq!(world.node.stats().names, 5);
+    assert_eq!(world.node.stats().names, 8);
 }
 
 #[test]

@@ -174,7 +174,7 @@ fn a_device_that_takes_nothing_loses_nothing() {
     for number in 2..8 {
         room.join(number);
     }
-    let mut said = 0;
+    let (mut said, mut blocked) = (0, 0);
     for number in 0..300 {
         room.peers[random.usize(..6)].post(&format!("{number}"));
         said += 1;
@@ -183,14 +183,14 @@ fn a_device_that_takes_nothing_loses_nothing() {
                 room.work(peer);
             }
             room.world.cable.set_room(Some(random.usize(..5)));
-            room.world.poll();
+            let then = room.world.poll();
+            blocked += usize::from(then == Some(room.world.now.after(Duration::from_millis(1))));
         }
         room.world.now = room.world.now.after(Duration::from_millis(50));
     }
     room.world.cable.set_room(None);
     room.pass(Duration::from_secs(30));
-    let stats = room.world.node.relay().stats();
-    assert!(stats.deferred > 50, "{stats:?}");
+    assert!(blocked > 50, "{blocked}");
     for peer in 0..6 {
         room.check_order(peer);
         assert_eq!(room.messages(peer).len(), said);
@@ -237,6 +237,93 @@ fn a_silent_peer_is_asked_again_then_parked_and_has_everything_when_it_is_back()
             1 + usize::from(room.peers[ada].silences > 0)
         );
     }
+}
+
+/// As a program that was stopped for more than a minute, with more frames before it than a poll takes.
+#[test]
+fn a_node_that_did_not_run_reads_before_it_judges_a_silence() {
+    let mut room = Room::new(config());
+    let ada = room.join(2);
+    let bob = room.world.join(9);
+    room.pass(Duration::from_secs(1));
+    room.world.clear();
+    room.world.now = room.world.now.after(Duration::from_secs(66));
+    for number in 0..100 {
+        let frame = room.world.hosts[bob].say(format!("{number}"));
+        room.world.cable.push(frame);
+    }
+    room.work(ada);
+    room.settle();
+    assert_eq!(room.world.node.relay().stats().parked, 0);
+    room.pass(Duration::from_secs(5));
+    room.check_order(ada);
+    assert_eq!(room.messages(ada).len(), 100);
+}
+
+/// A flood is no reason to send nothing again: there are always more frames than a poll takes.
+#[test]
+fn timers_are_handled_in_a_flood() {
+    let mut room = Room::new(config());
+    let ada = room.join(2);
+    let bob = room.world.join(9);
+    room.settle();
+    room.world.say(bob, "once");
+    room.host(ada).received.clear();
+    for _ in 0..40 {
+        for _ in 0..64 {
+            room.world.cable.push(vec![0; 60]);
+        }
+        room.world.now = room.world.now.after(Duration::from_millis(100));
+        room.world.poll();
+    }
+    assert!(room.world.cable.waiting() > 1000);
+    assert!(!room.host(ada).received.is_empty());
+}
+
+/// Whenever a poll says that there is time, everything that was due is on the cable.
+#[test]
+fn it_never_sleeps_on_what_is_due() {
+    let mut random = Rng::with_seed(8);
+    let mut room = Room::new(config());
+    for number in 2..8 {
+        room.join(number);
+    }
+    let bob = room.world.join(9);
+    let mut sleeps = 0;
+    for number in 0..4000 {
+        if random.u8(..4) == 0 {
+            let frame = room.world.hosts[bob].say(format!("{number}"));
+            room.world.cable.push(frame);
+        }
+        // some hear and say nothing for a while
+        if random.u8(..8) == 0 {
+            room.asleep[random.usize(..6)] ^= true;
+        }
+        for peer in 0..6 {
+            if !room.asleep[peer] && random.bool() {
+                room.work(peer);
+            }
+        }
+        let then = room.world.poll().unwrap();
+        if then <= room.world.now {
+            continue;
+        }
+        sleeps += 1;
+        room.world.node.poll(room.world.now);
+        assert!(room.world.cable.take().is_empty(), "at {number}");
+        room.world.now = match random.u8(..2) {
+            0 => then,
+            _ => room
+                .world
+                .now
+                .after(Duration::from_millis(random.u64(..500))),
+        };
+    }
+    let stats = room.world.node.relay().stats();
+    assert!(
+        sleeps > 1000 && stats.resent > 100 && stats.parked > 10,
+        "{sleeps} {stats:?}"
+    );
 }
 
 #[test]

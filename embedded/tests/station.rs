@@ -7,6 +7,7 @@
 #[path = "node/world.rs"]
 mod world;
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use fastrand::Rng;
@@ -31,6 +32,8 @@ struct Lab {
     told: Vec<String>,
     /// Whether the node has power.
     is_on: bool,
+    /// Frames that the station has sent.
+    sent: Vec<Vec<u8>>,
 }
 
 fn station_config(family: usize) -> StationConfig {
@@ -65,6 +68,7 @@ impl Lab {
             station_at: None,
             told: Vec::new(),
             is_on: true,
+            sent: Vec::new(),
         }
     }
 
@@ -75,6 +79,7 @@ impl Lab {
             self.station_at = self.station.poll(self.world.now);
             self.take_events();
             let said = self.cable.take();
+            self.sent.extend(said.iter().cloned());
             if self.is_on {
                 for frame in &said {
                     self.world.cable.push(frame.clone());
@@ -310,6 +315,53 @@ fn only_the_relay_is_heard() {
     lab.settle();
     assert_eq!(lab.readings(host), [0, 1]);
     assert_eq!(lab.told, ["New", "said", "said"]);
+}
+
+/// A lease is lost, and then there is another one.
+#[test]
+fn a_station_whose_address_is_replaced_keeps_its_seat() {
+    for (family, other) in [(0, network("192.0.2.51", 24)), (1, network("fe80::51", 64))] {
+        let mut lab = Lab::new(family, 1, 0);
+        let host = lab.listener();
+        lab.settle();
+        let old = station_config(family).address.address;
+        lab.station.client.post("0").unwrap();
+        lab.pass(Duration::from_secs(1));
+        lab.sent.clear();
+        lab.station.set_address(lab.world.now, None, None).unwrap();
+        for number in 1..10 {
+            lab.station.client.post(&number.to_string()).unwrap();
+            lab.pass(Duration::from_secs(1));
+        }
+        assert!(lab.sent.drain(..).all(|frame| !is_from(&frame, old)));
+        assert!(lab.station.stats().unsent > 0);
+        assert_eq!(lab.readings(host), [0]);
+
+        let now = lab.world.now;
+        for nonsense in [
+            network("224.0.0.1", 24),
+            network(["::2", "10.0.0.2"][family], 8),
+        ] {
+            let refused = lab.station.set_address(now, Some(nonsense), None);
+            assert_eq!(refused, Err(Error::Address));
+        }
+        lab.station.set_address(now, Some(other), None).unwrap();
+        lab.pass(Duration::from_secs(10));
+        assert!(lab.readings(host).into_iter().eq(1..10));
+        assert_eq!(lab.count("said"), 10, "{:?}", lab.told);
+        assert_eq!((lab.count("New"), lab.count("Resumed")), (1, 1));
+        assert!(lab.sent.drain(..).all(|frame| !is_from(&frame, old)));
+        assert_eq!(lab.world.node.relay().peer_count(), 2);
+    }
+}
+
+/// Whether a frame says anything in the name of an address.
+fn is_from(frame: &[u8], ip: IpAddr) -> bool {
+    let bytes = match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    frame[14..].windows(bytes.len()).any(|part| part == bytes)
 }
 
 #[test]

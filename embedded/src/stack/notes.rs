@@ -1,6 +1,8 @@
 //! What the network stack does not tell of a frame: who sent it, and whether it reports that a
 //! datagram did not arrive.
 
+#[cfg(feature = "ipv4")]
+use core::net::Ipv4Addr;
 use core::net::{IpAddr, SocketAddr};
 
 use kilochat_core::Unreachable;
@@ -21,6 +23,11 @@ pub(crate) struct Notes {
     /// The hardware address that the last frame came from.
     pub(crate) hardware: [u8; 6],
     pub(crate) unreachable: Option<Report>,
+    /// Frames that the stack was not given.
+    pub(crate) dropped: u64,
+    /// The broadcast address of the node's IPv4 network.
+    #[cfg(feature = "ipv4")]
+    pub(crate) broadcast: Option<Ipv4Addr>,
 }
 
 /// The network said that a datagram of this node did not arrive.
@@ -37,11 +44,21 @@ impl Notes {
             own,
             hardware: [0; 6],
             unreachable: None,
+            dropped: 0,
+            #[cfg(feature = "ipv4")]
+            broadcast: None,
         }
     }
 
     /// Looks at a frame; returns whether the stack may have it.
     fn take(&mut self, frame: &[u8]) -> bool {
+        let is_fit = self.is_fit(frame);
+        self.dropped += u64::from(!is_fit);
+        is_fit
+    }
+
+    /// Whether a frame is one that the stack must have, and does not drop without a word.
+    fn is_fit(&mut self, frame: &[u8]) -> bool {
         let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
             return false;
         };
@@ -50,19 +67,16 @@ impl Notes {
             // nobody can be answered there
             return false;
         }
-        #[cfg(feature = "slaac")]
-        if ethernet.ethertype() == EthernetProtocol::Ipv6
-            && wire::advertises_nonsense(ethernet.payload())
-        {
-            return false;
-        }
+        let packet = ethernet.payload();
         #[cfg(feature = "ipv4")]
         if ethernet.ethertype() == EthernetProtocol::Ipv4 {
-            self.unreachable = unreachable_v4(ethernet.payload());
+            self.unreachable = unreachable_v4(packet);
+            return !wire::is_from_all_v4(packet, self.broadcast);
         }
         #[cfg(feature = "ipv6")]
         if ethernet.ethertype() == EthernetProtocol::Ipv6 {
-            self.unreachable = unreachable_v6(ethernet.payload());
+            self.unreachable = unreachable_v6(packet);
+            return !wire::is_from_all_v6(packet) && !wire::advertises_nonsense(packet);
         }
         true
     }
