@@ -5,6 +5,7 @@ mod config;
 mod greeting;
 mod journal;
 mod network;
+mod pauses;
 mod server;
 mod signals;
 mod sockets;

@@ -214,18 +214,18 @@ impl Sockets {
         {
             let sent = self.reports.send(outlet, payload, to, &route);
             if sent == Sent::WouldBlock {
-                self.ways.handle_blocked(now, seat, true);
+                self.ways.pauses.handle_blocked(now, seat, true);
             }
             sent
         } else if self.is_clogged(now, path.socket) {
-            self.ways.handle_blocked(now, seat, false);
+            self.ways.pauses.handle_blocked(now, seat, false);
             Sent::WouldBlock
         } else {
             let transport = &mut self.transports[path.socket];
             let sent = self.reports.send(transport, payload, to, &path.route);
             if sent == Sent::WouldBlock {
                 self.clogged_until[path.socket] = now.after(CLOGGED);
-                self.ways.handle_blocked(now, seat, false);
+                self.ways.pauses.handle_blocked(now, seat, false);
             }
             sent
         };
@@ -241,7 +241,7 @@ impl Sockets {
         (to, path): (SocketAddr, Path),
         seat: Seat,
     ) -> Sent {
-        if !self.ways.is_apart(now, seat) && !self.is_clogged(now, path.socket) {
+        if !self.ways.pauses.is_apart(now, seat) && !self.is_clogged(now, path.socket) {
             let transport = &mut self.transports[path.socket];
             let sent = self.reports.send(transport, payload, to, &path.route);
             if sent != Sent::WouldBlock {
@@ -324,10 +324,11 @@ impl Network for Sockets {
     }
 
     fn handle_heard(&mut self, now: Instant, seat: Seat, path: Path, is_new: bool) {
+        self.ways.set_path(seat, path);
         if is_new {
-            self.ways.handle_joined(now, seat, path);
+            self.ways.pauses.handle_joined(now, seat);
         } else {
-            self.ways.handle_heard(seat, path);
+            self.ways.pauses.handle_heard(seat);
         }
     }
 
@@ -341,7 +342,7 @@ impl Network for Sockets {
         let sent = match seat {
             Some(seat) => self.send_to_peer(now, payload, (to, path), seat),
             None => {
-                self.ways.handle_stranger(now);
+                self.ways.pauses.handle_stranger(now);
                 self.send_to_stranger(payload, to, path)
             }
         };
@@ -375,7 +376,7 @@ impl Network for Sockets {
                 path,
                 delivery: index,
             };
-            if self.ways.is_apart(now, delivery.seat) || self.is_clogged(now, path.socket) {
+            if self.ways.pauses.is_apart(now, delivery.seat) || self.is_clogged(now, path.socket) {
                 self.apart.push(destination);
             } else {
                 self.shared.push(destination);
@@ -407,7 +408,7 @@ impl Network for Sockets {
             match self.send_apart(now, payload, (to, path), seat) {
                 Sent::WouldBlock => outcome.refused.push(delivery),
                 Sent::Taken | Sent::Failed => {
-                    if self.ways.handle_sent(now, seat) {
+                    if self.ways.pauses.handle_sent(now, seat) {
                         outcome.paced.push(seat);
                     }
                 }
@@ -425,15 +426,15 @@ impl Network for Sockets {
     }
 
     fn demote(&mut self, now: Instant, seat: Seat) {
-        self.ways.demote(now, seat);
+        self.ways.pauses.demote(now, seat);
     }
 
     fn poll_writable(&mut self, now: Instant) -> Option<Seat> {
-        self.ways.poll_writable(now)
+        self.ways.pauses.poll_writable(now)
     }
 
     fn next_writable(&self) -> Option<Instant> {
-        self.ways.next_writable()
+        self.ways.pauses.next_writable()
     }
 }
 

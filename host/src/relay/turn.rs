@@ -262,3 +262,6 @@ fn handle_reports<const PEERS: usize, const RING: usize, const WINDOW: usize>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
