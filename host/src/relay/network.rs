@@ -181,6 +181,7 @@ impl Sockets {
                 Ok(sent) => sent,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.clogged_until[socket] = now.after(CLOGGED);
+                    self.ways.pauses.note_trouble(now);
                     0
                 }
                 // it may be the error of an earlier datagram

@@ -16,9 +16,9 @@ const PROBE: Duration = Duration::from_secs(4);
 const DOUBT_MAX: u8 = 4;
 
 /// More datagrams of strangers than this in the time of a [`PROBE`] are a crowd, whose sources may be
-/// forged. A peer that joins in a crowd is in doubt until it is heard again, or until the crowd is gone
-/// and a datagram to it has caused no report: in a crowd the kernel drops datagrams that wait for a
-/// neighbor, and reports nothing.
+/// forged. While the network has trouble, a peer that joined in a crowd is in doubt until it is heard
+/// again, or until the crowd is gone and a datagram to it has caused no report: in a crowd the kernel
+/// drops datagrams that wait for a neighbor, and reports nothing.
 const STRANGERS_MAX: u32 = 128;
 
 /// Pauses after a datagram that was not taken: the first one, doubled each time up to the last one.
@@ -31,6 +31,8 @@ const PAUSE_MAX_MS: u16 = 512;
 #[derive(Clone, Debug, Default)]
 struct Way {
     apart_until: Instant,
+    /// Whether the peer joined in a crowd and was not heard since.
+    is_untried: bool,
     /// How long the pauses after each datagram are: 0 is none, 1 is one [`PROBE`], each more doubles it.
     doubt: u8,
     /// Whether a report came since the last datagram to a peer in doubt.
@@ -55,6 +57,8 @@ pub(super) struct Pauses {
     strangers: u32,
     strangers_before: u32,
     strangers_since: Instant,
+    /// When it will be long enough since a datagram was not taken, or reported as lost.
+    trouble_until: Instant,
 }
 
 impl Pauses {
@@ -70,6 +74,7 @@ impl Pauses {
     pub(super) fn handle_heard(&mut self, seat: Seat) {
         let way = &mut self.by_seat[seat.index()];
         way.doubt = 0;
+        way.is_untried = false;
         if way.retry_at.is_some() {
             way.retry_at = Some(Instant::default());
             self.next = Some(Instant::default());
@@ -101,18 +106,24 @@ impl Pauses {
         let way = &mut self.by_seat[seat.index()];
         way.pause_ms = 0;
         way.is_reported = false;
-        way.doubt = u8::from(is_crowd);
+        way.is_untried = is_crowd;
         way.apart_until = Instant::default();
     }
 
     /// Whether a peer is not sent to through a socket that it shares with others.
     pub(super) fn is_apart(&self, now: Instant, seat: Seat) -> bool {
         let way = &self.by_seat[seat.index()];
-        way.doubt > 0 || now < way.apart_until
+        way.doubt > 0 || now < way.apart_until || way.is_untried && now < self.trouble_until
+    }
+
+    /// A datagram was not taken, or is reported as lost.
+    pub(super) fn note_trouble(&mut self, now: Instant) {
+        self.trouble_until = now.after(APART);
     }
 
     /// The peer at `seat` was reported as unreachable.
     pub(super) fn demote(&mut self, now: Instant, seat: Seat) {
+        self.note_trouble(now);
         let way = &mut self.by_seat[seat.index()];
         // a burst of reports is about the same datagrams
         if !core::mem::replace(&mut way.is_reported, true) {
@@ -125,6 +136,9 @@ impl Pauses {
     pub(super) fn handle_sent(&mut self, now: Instant, seat: Seat) -> bool {
         let way = &mut self.by_seat[seat.index()];
         way.pause_ms = 0;
+        if way.is_untried && now < self.trouble_until {
+            way.doubt = way.doubt.max(1);
+        }
         if way.doubt == 0 {
             return false;
         }
@@ -136,6 +150,7 @@ impl Pauses {
 
     /// A datagram to `seat` was not taken: `is_apart` if by a socket for it alone.
     pub(super) fn handle_blocked(&mut self, now: Instant, seat: Seat, is_apart: bool) {
+        self.note_trouble(now);
         let way = &mut self.by_seat[seat.index()];
         if is_apart {
             way.apart_until = now.after(APART);

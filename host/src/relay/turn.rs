@@ -90,7 +90,7 @@ pub(super) trait Network {
     /// The next report of a destination that cannot be reached.
     fn poll_report(&mut self) -> Option<(SocketAddr, Unreachable)>;
 
-    /// A peer was reported as unreachable: it shall get little, and hold nobody up.
+    /// The path to a peer was reported as broken: it shall get little, and hold nobody up.
     fn demote(&mut self, now: Instant, seat: Seat);
 
     /// The next peer that was refused or paced and may be sent something again.
@@ -258,7 +258,9 @@ fn handle_reports<const PEERS: usize, const RING: usize, const WINDOW: usize>(
         };
         match relay.handle_unreachable(now, seat, why) {
             Some(departed) => log.departed(departed),
-            None => network.demote(now, seat),
+            // where nobody listens a host still answers: nothing waits for it
+            None if why == Unreachable::Path => network.demote(now, seat),
+            None => {}
         }
     }
 }
