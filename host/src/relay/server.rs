@@ -197,7 +197,8 @@ impl Server {
         self.relay.stop(self.now);
         loop {
             let wake = self.take_turn();
-            if wake.is_none_or(|wake| wake > self.now) || self.now >= deadline {
+            let is_owed = self.relay.peers().any(|peer| peer.blocked && peer.owed > 0);
+            if self.relay.is_settled() && !is_owed || self.now >= deadline {
                 break;
             }
             self.wait(Some(wake.map_or(deadline, |wake| wake.min(deadline))))?;
