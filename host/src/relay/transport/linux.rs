@@ -530,7 +530,7 @@ mod tests {
             let port = all[0].socket.local_addr().unwrap().port();
             let client = std::net::UdpSocket::bind((remote, 0)).unwrap();
             client.connect((local, port)).unwrap();
-            let limit = std::time::Duration::from_secs(10);
+            let limit = core::time::Duration::from_secs(10);
             client.set_read_timeout(Some(limit)).unwrap();
             client.send(b"hello").unwrap();
             let mut buffer = [0; 16];

@@ -261,7 +261,7 @@ impl World {
 }
 
 /// Runs `test` for some seeds, or for as many as SEEDS says; one that fails is named.
-fn for_seeds(test: impl Fn(&mut Rng) + std::panic::RefUnwindSafe) {
+fn for_seeds(test: impl Fn(&mut Rng) + core::panic::RefUnwindSafe) {
     let seeds = std::env::var("SEEDS").map_or(300, |seeds| seeds.parse().expect("a number"));
     for seed in 0..seeds {
         let run = std::panic::catch_unwind(|| test(&mut Rng::with_seed(seed)));
