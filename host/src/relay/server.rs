@@ -197,8 +197,7 @@ impl Server {
         self.relay.stop(self.now);
         loop {
             let wake = self.take_turn();
-            let is_owed = self.relay.peers().any(|peer| peer.blocked && peer.owed > 0);
-            if self.relay.is_settled() && !is_owed || self.now >= deadline {
+            if self.relay.is_settled() || self.now >= deadline {
                 break;
             }
             self.wait(Some(wake.map_or(deadline, |wake| wake.min(deadline))))?;

@@ -55,6 +55,15 @@ impl Room<'_> {
             check_datagram(farewell);
         }
         self.read_reply(source, is_frame, &reply);
+        if self.is_stopping
+            && let Event::Acknowledged { .. } = event
+            && let Ok(Frame::Hello(hello)) = Frame::decode(payload)
+            && let Some(resume) = hello.resume
+            && let Some(known) = self.known.get_mut(&resume.session)
+        {
+            // what it claims to have it is not sent again
+            known.advance(resume.next);
+        }
         if let Event::Refused { why, .. } = event {
             assert!(self.relay.stats().refused(why) > 0);
             assert!(why != Refusal::TooLong || payload.len() > DATAGRAM_MAX);
