@@ -79,7 +79,8 @@ fn check_log(lan: &mut Lan) {
 /// What all of it together may take.
 fn check_memory(lan: &mut Lan) {
     let (flash, ram) = Firmware::build().sizes();
-    assert!(flash <= 96 * 1024, "{flash} bytes of flash");
+    // of 256 KiB; 80 bytes of it over 96 KiB are for a relay that stops and refuses what comes then
+    assert!(flash <= 97 * 1024, "{flash} bytes of flash");
     let stack = lan.stack_used();
     assert!(
         ram + stack <= 32 * 1024,
