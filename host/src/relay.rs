@@ -1,11 +1,13 @@
 //! The relay on UDP sockets: `kilochat relay`.
 
 mod addresses;
+mod beside;
 mod config;
 mod greeting;
 mod journal;
 mod network;
 mod pauses;
+mod reports;
 mod server;
 mod signals;
 mod sockets;

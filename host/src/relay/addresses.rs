@@ -1,9 +1,16 @@
 //! Addresses: how they are compared, and which of them this machine has.
 
+#[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
+mod netlink;
+mod watch;
+
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
+use heapless::Vec as Few;
 use if_addrs::{IfAddr, Interface, get_if_addrs};
-use kilochat_core::Network;
+use kilochat_core::{NETWORKS_MAX, Network};
+
+pub(super) use watch::Watch;
 
 /// Returns the addresses of this machine, each with its interface; none if the system does not list
 /// them.
@@ -12,33 +19,45 @@ pub(super) fn interfaces() -> Vec<Interface> {
 }
 
 /// The addresses at which a socket that is bound to `bound` is reached from this very machine.
-pub(super) fn own_addresses(bound: SocketAddr) -> Vec<SocketAddr> {
-    if !bound.ip().is_unspecified() {
-        return vec![bound];
-    }
-    interfaces()
-        .iter()
-        .map(|interface| (interface.ip(), bound.port()).into())
-        .collect()
+pub(super) fn own_addresses(
+    bound: SocketAddr,
+    interfaces: &[Interface],
+) -> impl Iterator<Item = SocketAddr> {
+    let is_everywhere = bound.ip().is_unspecified();
+    let all = interfaces.iter().filter(move |_| is_everywhere);
+    all.map(move |interface| (interface.ip(), bound.port()).into())
+        .chain((!is_everywhere).then_some(bound))
 }
 
-/// The networks that this machine is attached to, as far as their addresses are not local anyway.
-pub(super) fn attached_networks() -> impl Iterator<Item = Network> {
-    interfaces()
-        .into_iter()
-        .filter_map(|interface| match interface.addr {
-            IfAddr::V4(v4) if v4.ip.is_private() || v4.ip.is_loopback() => None,
-            IfAddr::V4(v4) => Some(Network {
-                address: v4.ip.into(),
-                prefix: v4.prefixlen,
-            }),
-            IfAddr::V6(v6) if v6.ip.is_unique_local() || v6.ip.is_loopback() => None,
-            IfAddr::V6(v6) if v6.ip.is_unicast_link_local() => None,
-            IfAddr::V6(v6) => Some(Network {
-                address: v6.ip.into(),
-                prefix: v6.prefixlen,
-            }),
-        })
+/// The networks that this machine is attached to, as far as their addresses are not local anyway,
+/// each once; what is more than the core has room for is left out.
+pub(super) fn attached_networks(interfaces: &[Interface]) -> Few<Network, NETWORKS_MAX> {
+    let mut networks = Few::<Network, NETWORKS_MAX>::new();
+    for network in interfaces.iter().filter_map(public_network) {
+        let is_same =
+            |other: &Network| other.prefix == network.prefix && other.contains(network.address);
+        if !networks.iter().any(is_same) {
+            // the rest is served with --open
+            let _ = networks.push(network);
+        }
+    }
+    networks
+}
+
+fn public_network(interface: &Interface) -> Option<Network> {
+    match &interface.addr {
+        IfAddr::V4(v4) if v4.ip.is_private() || v4.ip.is_loopback() => None,
+        IfAddr::V4(v4) => Some(Network {
+            address: v4.ip.into(),
+            prefix: v4.prefixlen,
+        }),
+        IfAddr::V6(v6) if v6.ip.is_unique_local() || v6.ip.is_loopback() => None,
+        IfAddr::V6(v6) if v6.ip.is_unicast_link_local() => None,
+        IfAddr::V6(v6) => Some(Network {
+            address: v6.ip.into(),
+            prefix: v6.prefixlen,
+        }),
+    }
 }
 
 /// An address without the IPv6 form of an IPv4 one, and without a flow label.

@@ -1,18 +1,22 @@
 //! What the core is told of the command line.
 
 use heapless::String;
-use kilochat_core::{Config, MOTD_MAX, NETWORKS_MAX};
+use if_addrs::Interface;
+use kilochat_core::{Config, MOTD_MAX};
 
 use super::addresses::attached_networks;
 use crate::Error;
 use crate::args::RelayArguments;
 
-/// Reads the core's options from those of the command line.
+/// Reads the core's options from those of the command line, and its networks from `interfaces`.
 ///
 /// # Errors
 ///
 /// When a value is more than the core has room for, or the system has no random numbers.
-pub(super) fn config(arguments: &RelayArguments) -> Result<Config, Error> {
+pub(super) fn config(
+    arguments: &RelayArguments,
+    interfaces: &[Interface],
+) -> Result<Config, Error> {
     let motd = arguments.motd.as_deref().unwrap_or_default();
     let motd = String::try_from(motd).map_err(|_| {
         Error::Usage(format!(
@@ -35,7 +39,7 @@ pub(super) fn config(arguments: &RelayArguments) -> Result<Config, Error> {
         classic: arguments.classic,
         open: arguments.open,
         motd,
-        networks: attached_networks().take(NETWORKS_MAX).collect(),
+        networks: attached_networks(interfaces),
         ..Config::new(key)
     })
 }

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use kilochat_core::{Departed, Event, Expired, Instant, Name, PeerInfo, Refusal, Seat, Stats};
 use tracing::{Level, debug, info, warn};
 
+use super::beside::Followed;
 use super::network::Counters;
 use crate::Error;
 use crate::args::{LogFormat, RelayArguments};
@@ -47,6 +48,9 @@ pub(super) enum Record {
     LeftOut(u64),
     /// The kernel dropped datagrams.
     KernelDropped { now: u64, total: u64 },
+    /// This machine has other addresses than before: sockets were opened or closed for them, or it is
+    /// attached to other public networks.
+    Addresses { followed: Followed, networks: usize },
     /// Statistics, because somebody asked or because the relay ends.
     Stats {
         asked: bool,
@@ -192,9 +196,11 @@ impl Record {
     fn level(&self) -> Level {
         match self {
             Self::Event { event, .. } => level(event),
-            Self::Listening { .. } | Self::Departed(_) | Self::Parked(_) | Self::LeftOut(_) => {
-                Level::INFO
-            }
+            Self::Listening { .. }
+            | Self::Departed(_)
+            | Self::Parked(_)
+            | Self::LeftOut(_)
+            | Self::Addresses { .. } => Level::INFO,
             Self::KernelDropped { .. } => Level::WARN,
             Self::Stats { asked: true, .. } => Level::ERROR,
             Self::Stats { asked: false, .. } => Level::INFO,
@@ -253,6 +259,13 @@ fn write(record: Record) {
             total,
             "the kernel dropped datagrams that came faster than they could be read; a larger \
              receive buffer may help: sysctl net.core.rmem_max"
+        ),
+        Record::Addresses { followed, networks } => info!(
+            opened = followed.opened,
+            closed = followed.closed,
+            missing = followed.missing,
+            public_networks = networks,
+            "this machine's addresses have changed"
         ),
         Record::Stats {
             peers,

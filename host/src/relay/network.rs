@@ -4,11 +4,13 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
 
-use kilochat_core::{DATAGRAM_MAX, Delivery, Instant, Seat, Unreachable};
+use if_addrs::Interface;
+use kilochat_core::{Delivery, Instant, Seat, Unreachable};
 use mio::{Interest, Poll, Token};
 
-use super::addresses::own_addresses;
-use super::transport::{self, CONTROL, Destination, Path, Route, Transport, send_some};
+use super::beside::{BESIDE_MAX, OWN_MAX, Place};
+use super::reports::{Reports, Sent};
+use super::transport::{self, Destination, Path, Transport, send_some};
 use super::turn::{Arrival, Network, Outcome};
 use super::ways::Ways;
 use super::worker::Worker;
@@ -19,12 +21,6 @@ const CROWD: usize = 192;
 
 /// The most datagrams that are taken from a socket before what they made due is sent.
 const BATCH: usize = 64;
-
-/// The most reports of unreachable destinations between two looks at them.
-const REPORTS: usize = 64;
-
-/// How often a datagram is tried again whose sending failed with another one's error.
-const TRIES: usize = 8;
 
 /// Time for which a shared socket that would block is not tried again: meanwhile each peer is sent to
 /// through its outlet.
@@ -52,84 +48,95 @@ pub(super) struct Counters {
 /// The sockets, and what is known of the ways to the peers.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    transports: Vec<Transport>,
+    pub(super) transports: Vec<Transport>,
     ports: Vec<u16>,
     /// Whether a socket may have something to read, and how much of its batch is left.
     readable: Vec<bool>,
     batch: Vec<usize>,
     /// Not before this is a shared socket tried again that would block.
     clogged_until: Vec<Instant>,
-    ways: Ways,
+    /// What the last of the sockets are for.
+    pub(super) beside: Vec<Place>,
+    pub(super) ways: Ways,
     /// For answers to those who have no seat: plain and framed, each for IPv4 and IPv6. A flood of
     /// forged names so stops no answer to frames.
     strangers: [Option<(u16, Transport)>; 4],
     reports: Reports,
     counters: Counters,
     /// Sends a part of large fan-outs, if there is a core for it.
-    worker: Option<Worker>,
+    pub(super) worker: Option<Worker>,
     /// Those of a fan-out that go through shared sockets, and those that go apart.
     shared: Vec<Destination>,
     apart: Vec<Destination>,
     /// Where the relay itself is.
-    own: Vec<SocketAddr>,
-}
-
-/// What the network reported.
-#[derive(Debug)]
-struct Reports {
-    list: Vec<(SocketAddr, Unreachable)>,
-    /// Whether the list was full, and there may be more where they come from.
-    has_more: bool,
-    lost: u64,
-    control: Vec<u8>,
-}
-
-/// What became of a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
-    Taken,
-    WouldBlock,
-    Failed,
+    pub(super) own: Vec<SocketAddr>,
 }
 
 impl Sockets {
+    /// What reaches a machine with these interfaces through the sockets that were asked for, and
+    /// through those [beside](super::beside).
     pub(super) fn new(
-        mut sockets: Vec<mio::net::UdpSocket>,
-        addresses: &[SocketAddr],
+        sockets: Vec<mio::net::UdpSocket>,
+        interfaces: &[Interface],
         poll: &Poll,
     ) -> io::Result<Self> {
-        let own = addresses.iter().copied().flat_map(own_addresses).collect();
-        let beside: Vec<_> = sockets.iter().flat_map(transport::beside).collect();
-        sockets.extend(beside);
-        let mut transports = Vec::with_capacity(sockets.len());
-        let mut ports = Vec::with_capacity(sockets.len());
-        for (index, mut socket) in sockets.into_iter().enumerate() {
-            poll.registry()
-                .register(&mut socket, Token(index), Interest::READABLE)?;
-            ports.push(socket.local_addr()?.port());
-            transports.push(Transport::new(socket)?);
-        }
-        let seats = usize::from(SEATS_MAX);
-        Ok(Self {
-            readable: vec![true; transports.len()],
-            batch: vec![0; transports.len()],
-            clogged_until: vec![Instant::default(); transports.len()],
-            worker: Worker::start(&transports, seats),
-            transports,
-            ports,
+        let (seats, room) = (usize::from(SEATS_MAX), sockets.len() + BESIDE_MAX);
+        let mut network = Self {
+            transports: Vec::with_capacity(room),
+            ports: Vec::with_capacity(room),
+            readable: Vec::with_capacity(room),
+            batch: Vec::with_capacity(room),
+            clogged_until: Vec::with_capacity(room),
+            beside: Vec::with_capacity(BESIDE_MAX),
+            worker: None,
             ways: Ways::new(seats),
             strangers: [const { None }; 4],
-            reports: Reports {
-                list: Vec::with_capacity(REPORTS),
-                has_more: false,
-                lost: 0,
-                control: vec![0; CONTROL],
-            },
+            reports: Reports::new(),
             counters: Counters::default(),
             shared: Vec::with_capacity(seats),
             apart: Vec::with_capacity(seats),
-            own,
-        })
+            own: Vec::with_capacity(OWN_MAX),
+        };
+        for socket in sockets {
+            network.add(Transport::new(socket)?, poll)?;
+        }
+        // those that cannot be had are done without
+        network.follow(interfaces, poll);
+        network.worker = Worker::start(&network.transports, seats);
+        Ok(network)
+    }
+
+    /// Has one more socket, behind the others.
+    pub(super) fn add(&mut self, mut transport: Transport, poll: &Poll) -> io::Result<()> {
+        let port = transport.socket.local_addr()?.port();
+        let token = Token(self.transports.len());
+        poll.registry()
+            .register(&mut transport.socket, token, Interest::READABLE)?;
+        self.transports.push(transport);
+        self.ports.push(port);
+        self.readable.push(true);
+        self.batch.push(0);
+        self.clogged_until.push(Instant::default());
+        Ok(())
+    }
+
+    /// Closes a socket; the last one gets its index.
+    pub(super) fn remove(&mut self, index: usize, poll: &Poll) {
+        let mut closed = self.transports.swap_remove(index);
+        self.ports.swap_remove(index);
+        self.readable.swap_remove(index);
+        self.batch.swap_remove(index);
+        self.clogged_until.swap_remove(index);
+        // the worker's handle keeps it open for a moment
+        let _ = poll.registry().deregister(&mut closed.socket);
+        self.counters.kernel_dropped += closed.dropped();
+        if let Some(moved) = self.transports.get_mut(index) {
+            // it fails only for one that is not registered
+            let _ = poll
+                .registry()
+                .reregister(&mut moved.socket, Token(index), Interest::READABLE);
+            self.readable[index] = true;
+        }
     }
 
     /// The system tells that a socket has something, or reports an error.
@@ -151,7 +158,8 @@ impl Sockets {
     }
 
     pub(super) fn kernel_dropped(&self) -> u64 {
-        self.transports.iter().map(Transport::dropped).sum()
+        let open: u64 = self.transports.iter().map(Transport::dropped).sum();
+        self.counters.kernel_dropped + open
     }
 
     /// Whether a datagram comes from the relay itself, which would answer itself for ever.
@@ -439,95 +447,10 @@ impl Network for Sockets {
     }
 }
 
-impl Reports {
-    /// Sends all datagrams of a payload, in a call if that is possible.
-    fn send(
-        &mut self,
-        transport: &mut Transport,
-        payload: &[u8],
-        to: SocketAddr,
-        route: &Route,
-    ) -> Sent {
-        if payload.len() > DATAGRAM_MAX {
-            match transport.send_segments(payload, DATAGRAM_MAX, to, route) {
-                Ok(()) => return Sent::Taken,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Sent::WouldBlock,
-                Err(_) => {}
-            }
-        }
-        self.send_each(transport, payload, to, route)
-    }
-
-    /// Sends datagrams one by one.
-    fn send_each(
-        &mut self,
-        transport: &mut Transport,
-        payload: &[u8],
-        to: SocketAddr,
-        route: &Route,
-    ) -> Sent {
-        for datagram in payload.chunks(DATAGRAM_MAX) {
-            let sent = self.send_one(transport, datagram, to, route);
-            if sent != Sent::Taken {
-                return sent;
-            }
-        }
-        Sent::Taken
-    }
-
-    /// Sends a datagram, and again if an earlier one's error was told instead.
-    fn send_one(
-        &mut self,
-        transport: &mut Transport,
-        datagram: &[u8],
-        to: SocketAddr,
-        route: &Route,
-    ) -> Sent {
-        for _ in 0..TRIES {
-            let Err(error) = transport.send(datagram, to, route) else {
-                return Sent::Taken;
-            };
-            if error.kind() == io::ErrorKind::WouldBlock {
-                return Sent::WouldBlock;
-            }
-            if error.kind() != io::ErrorKind::Interrupted && !self.collect(transport) {
-                self.push(to, Unreachable::Path);
-                break;
-            }
-        }
-        Sent::Failed
-    }
-
-    /// Reads the reports that have come in, as far as there is room; returns whether there were any.
-    fn collect(&mut self, transport: &Transport) -> bool {
-        let mut some = false;
-        loop {
-            if some && self.list.len() == REPORTS {
-                self.has_more = true;
-                return some;
-            }
-            let Some((address, why)) = transport.next_unreachable(&mut self.control) else {
-                return some;
-            };
-            self.push(address, why);
-            some = true;
-        }
-    }
-
-    fn push(&mut self, address: SocketAddr, why: Unreachable) {
-        if self.list.contains(&(address, why)) {
-            return;
-        }
-        if self.list.len() < REPORTS {
-            self.list.push((address, why));
-        } else {
-            self.lost += 1;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use kilochat_core::DATAGRAM_MAX;
+
     use super::*;
 
     #[test]

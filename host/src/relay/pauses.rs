@@ -72,9 +72,14 @@ impl Pauses {
 
     /// A datagram came from the peer at `seat`: it is there, and may be sent to at once.
     pub(super) fn handle_heard(&mut self, seat: Seat) {
-        let way = &mut self.by_seat[seat.index()];
+        self.by_seat[seat.index()].is_untried = false;
+        self.handle_moved(seat.index());
+    }
+
+    /// The peer with this index of a seat is reached in another way than before.
+    pub(super) fn handle_moved(&mut self, index: usize) {
+        let way = &mut self.by_seat[index];
         way.doubt = 0;
-        way.is_untried = false;
         if way.retry_at.is_some() {
             way.retry_at = Some(Instant::default());
             self.next = Some(Instant::default());

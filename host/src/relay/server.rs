@@ -7,10 +7,11 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
 
-use kilochat_core::{Departed, Event, Expired, Instant, Relay};
+use kilochat_core::{Departed, Event, Expired, Instant, NETWORKS_MAX, Refusal, Relay};
 use mio::{Events, Poll, Token, Waker};
 use static_cell::ConstStaticCell;
 
+use super::addresses::{Watch, attached_networks, interfaces};
 use super::config::config;
 use super::journal::{Journal, Record};
 use super::network::Sockets;
@@ -37,6 +38,9 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// At most once in this time a loss in the kernel is logged.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
 
+/// At most once in this time a source outside the known networks lets them be read again.
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
 const WAKE: Token = Token(usize::MAX);
 
 /// A relay on its sockets.
@@ -46,6 +50,10 @@ pub struct Server {
     /// Where it was asked to listen.
     addresses: Vec<SocketAddr>,
     network: Sockets,
+    watch: Watch,
+    asked: Asked,
+    /// The public networks that this machine is attached to.
+    networks: heapless::Vec<kilochat_core::Network, NETWORKS_MAX>,
     turn: Turn,
     poll: Poll,
     events: Events,
@@ -64,6 +72,14 @@ struct Loss {
     next: Instant,
 }
 
+/// Sources outside the known networks, as far as the addresses were read for them.
+#[derive(Debug, Default)]
+struct Asked {
+    foreign: u64,
+    /// When they may be read for more.
+    next: Instant,
+}
+
 impl Server {
     /// Opens the sockets; there is one relay in a process.
     ///
@@ -71,7 +87,8 @@ impl Server {
     ///
     /// When an option cannot be, or a socket cannot be had.
     pub fn bind(arguments: &RelayArguments) -> Result<Self, Error> {
-        let config = config(arguments)?;
+        let interfaces = interfaces();
+        let config = config(arguments, &interfaces)?;
         let sockets = sockets::open(arguments)?;
         let buffers: Vec<usize> = sockets.iter().map(sockets::receive_buffer).collect();
         let failed = |error: io::Error| Error::Failure(format!("cannot set up sockets: {error}"));
@@ -82,12 +99,14 @@ impl Server {
         let addresses = addresses.map_err(failed)?;
         let poll = Poll::new().map_err(failed)?;
         sockets::allow_many();
-        let network = Sockets::new(sockets, &addresses, &poll).map_err(failed)?;
+        let network = Sockets::new(sockets, &interfaces, &poll).map_err(failed)?;
         let stopper = Stopper::new(Waker::new(poll.registry(), WAKE).map_err(failed)?);
         let Some(relay) = RELAY.try_take() else {
             return Err(Error::Failure("this process has a relay already".into()));
         };
         relay.configure(config);
+        let networks = attached_networks(&interfaces);
+        let watch = Watch::start(interfaces, stopper.clone()).map_err(failed)?;
         let mut journal = Journal::start(arguments)?;
         for (address, receive_buffer) in addresses.iter().copied().zip(buffers) {
             journal.write(Record::Listening {
@@ -103,6 +122,9 @@ impl Server {
             stopper,
             journal,
             network,
+            watch,
+            asked: Asked::default(),
+            networks,
             turn: Turn::new(usize::from(SEATS_MAX)),
             start: std::time::Instant::now(),
             now: Instant::default(),
@@ -127,6 +149,7 @@ impl Server {
     /// When the system no longer tells what happens on the sockets.
     pub fn run(&mut self) -> Result<(), Error> {
         while !self.stopper.is_stopped() {
+            self.follow_addresses();
             let wake = self.take_turn();
             if self.stopper.take_report() {
                 self.report(true);
@@ -134,6 +157,32 @@ impl Server {
             self.wait(wake)?;
         }
         self.say_goodbye()
+    }
+
+    /// Takes over what has become of this machine's addresses, and lets them be read if somebody was
+    /// refused who may be on a new network.
+    fn follow_addresses(&mut self) {
+        let foreign = self.relay.stats().refused(Refusal::Foreign);
+        if foreign > self.asked.foreign && self.now >= self.asked.next {
+            self.asked = Asked {
+                foreign,
+                next: self.now.after(ASK_INTERVAL),
+            };
+            self.watch.ask();
+        }
+        self.watch.take(|interfaces| {
+            let followed = self.network.follow(interfaces, &self.poll);
+            let networks = attached_networks(interfaces);
+            if followed.opened + followed.closed > 0 || networks != self.networks {
+                self.journal.write(Record::Addresses {
+                    followed,
+                    networks: networks.len(),
+                });
+            }
+            self.networks.clone_from(&networks);
+            self.relay.set_networks(networks);
+            followed.missing > 0
+        });
     }
 
     fn take_turn(&mut self) -> Option<Instant> {

@@ -50,7 +50,8 @@ impl Stopper {
         self.requests.report.swap(false, Ordering::Relaxed)
     }
 
-    fn wake(&self) {
+    /// Ends the wait of the relay's thread.
+    pub(super) fn wake(&self) {
         // it fails only when the relay has ended
         let _ = self.waker.wake();
     }

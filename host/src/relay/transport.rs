@@ -12,12 +12,12 @@ use std::io;
 use kilochat_core::DATAGRAM_MAX;
 
 #[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
-pub(super) use linux::{CONTROL, Route, Transport, beside, outlet};
+pub(super) use linux::{CONTROL, Route, Transport, is_served_beside, open_beside, outlet};
 #[cfg(any(not(target_os = "linux"), feature = "std-sockets"))]
-pub(super) use portable::{CONTROL, Route, Transport, beside, outlet};
+pub(super) use portable::{CONTROL, Route, Transport, is_served_beside, open_beside, outlet};
 
 /// How a datagram came, and how its answer goes: through which socket, and from which address.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Path {
     /// The index of a socket that receives.
     pub(super) socket: usize,

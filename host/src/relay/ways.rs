@@ -52,6 +52,17 @@ impl Ways {
         self.by_seat[seat.index()].path = path;
     }
 
+    /// Replaces paths where `change` has another one. Such a peer may be sent to at once: what was not
+    /// taken or did not arrive before says nothing about the new path.
+    pub(super) fn change_paths(&mut self, change: impl Fn(Path) -> Option<Path>) {
+        for (index, way) in self.by_seat.iter_mut().enumerate() {
+            if let Some(path) = change(way.path) {
+                way.path = path;
+                self.pauses.handle_moved(index);
+            }
+        }
+    }
+
     /// The socket for the peer at `seat` alone, opened if need be; none if there can be no more.
     pub(super) fn outlet(
         &mut self,

@@ -13,6 +13,9 @@ use kilochat_core::DATAGRAM_MAX;
 use super::transport::{Destination, Transport, send_some};
 use super::turn::SEGMENTS_MAX;
 
+/// Room for changes of the relay's sockets; there are seldom any.
+const CHANGES: usize = 32;
+
 /// The thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -36,6 +39,17 @@ struct Job {
     destinations: Vec<Destination>,
     /// Which of the destinations nothing was sent to.
     unsent: Vec<usize>,
+    /// What has become of the relay's sockets since the thread looked.
+    changes: Vec<Change>,
+}
+
+/// What has become of the relay's sockets.
+#[derive(Debug)]
+enum Change {
+    /// There is one more, behind the others.
+    Opened(Transport),
+    /// The one with this index is gone, and the last one has its place.
+    Closed(usize),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +90,7 @@ impl Worker {
                 payload: Vec::with_capacity(payload),
                 destinations: Vec::with_capacity(destinations),
                 unsent: Vec::with_capacity(destinations),
+                changes: Vec::with_capacity(CHANGES),
             }),
             changed: Condvar::new(),
         });
@@ -100,6 +115,21 @@ impl Worker {
             },
             thread: Some(thread),
         })
+    }
+
+    /// The relay has one more socket, behind the others; this is another handle of it.
+    pub(super) fn open(&mut self, transport: Transport) {
+        self.change(Change::Opened(transport));
+    }
+
+    /// The relay's socket with this index is gone, and the last one has its place.
+    pub(super) fn close(&mut self, index: usize) {
+        self.change(Change::Closed(index));
+    }
+
+    fn change(&mut self, change: Change) {
+        self.shared.lock().changes.push(change);
+        self.shared.changed.notify_all();
     }
 
     /// Begins to send `payload` to all `destinations`.
@@ -175,8 +205,19 @@ impl Shared {
         loop {
             let mut job = self
                 .changed
-                .wait_while(self.lock(), |job| job.state == State::Idle)
+                .wait_while(self.lock(), |job| {
+                    job.state == State::Idle && job.changes.is_empty()
+                })
                 .unwrap_or_else(PoisonError::into_inner);
+            for change in job.changes.drain(..) {
+                match change {
+                    Change::Opened(transport) => transports.push(transport),
+                    Change::Closed(index) => drop(transports.swap_remove(index)),
+                }
+            }
+            if job.state == State::Idle {
+                continue;
+            }
             if job.state == State::Ended {
                 return;
             }

@@ -8,28 +8,10 @@ use kilochat_tests::lab::{BareFramed, Dialect, Host, Lab, Link, Reader, Speaker}
 use kilochat_tests::namespace::is_in_namespace;
 use nix::sys::signal::Signal;
 
-use crate::{PROGRAM, is_alone_in_namespace};
+use crate::{PROGRAM, is_alone_in_namespace, talk};
 
 /// How long the relay stands still: longer than a client may be silent.
 const SUSPENSION: Duration = Duration::from_secs(66);
-
-/// Says a line again and again until all readers have one of these, which is to be soon.
-fn talk(speaker: &mut Speaker, readers: &[Reader], patience: Duration) {
-    let first = speaker.said.len();
-    let begun = Instant::now();
-    let is_deaf = |reader: &&Reader| !reader.has(first);
-    while readers.iter().any(|reader| is_deaf(&reader)) {
-        speaker.say();
-        std::thread::sleep(Duration::from_millis(100));
-        let deaf = readers.iter().filter(is_deaf);
-        assert!(
-            begun.elapsed() < patience,
-            "after {patience:?} nothing is heard by {:?}",
-            deaf.map(|reader| reader.dialect).collect::<Vec<_>>()
-        );
-    }
-    println!("all heard something after {:?}", begun.elapsed());
-}
 
 #[test]
 #[ignore = "needs 80 s and network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]

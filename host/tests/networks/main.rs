@@ -6,11 +6,15 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout, reason = "a measurement is printed")]
 
+mod addresses;
 mod machine;
 mod neighbours;
 
+use core::time::Duration;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
+use kilochat_tests::lab::{Reader, Speaker};
 use kilochat_tests::namespace::is_in_namespace;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
@@ -21,4 +25,22 @@ fn is_alone_in_namespace(test: &str) -> bool {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     is_in_namespace(test)
+}
+
+/// Says a line again and again until all readers have one of these, which is to be soon.
+pub(crate) fn talk(speaker: &mut Speaker, readers: &[Reader], patience: Duration) {
+    let first = speaker.said.len();
+    let begun = Instant::now();
+    let is_deaf = |reader: &&Reader| !reader.has(first);
+    while readers.iter().any(|reader| is_deaf(&reader)) {
+        speaker.say();
+        std::thread::sleep(Duration::from_millis(100));
+        let deaf = readers.iter().filter(is_deaf);
+        assert!(
+            begun.elapsed() < patience,
+            "after {patience:?} nothing is heard by {:?}",
+            deaf.map(|reader| reader.dialect).collect::<Vec<_>>()
+        );
+    }
+    println!("all heard something after {:?}", begun.elapsed());
 }

@@ -9,6 +9,9 @@ use super::{Dialect, Heard, Host, Lab, Link, Reader, Speaker, Trouble};
 /// How long is waited for what has not come, after the last line was said.
 const LATE: Duration = Duration::from_secs(5);
 
+/// How many times fewer lines are said in a room of thousands.
+const FEWER: u32 = 10;
+
 /// What is said.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
@@ -53,6 +56,20 @@ impl Row {
     }
 }
 
+impl Load {
+    /// The same for a room that `trouble` has filled: a line costs as much as there are seats.
+    fn with(self, trouble: Trouble) -> Self {
+        if trouble != Trouble::GhostFlood {
+            return self;
+        }
+        Self {
+            lines: self.lines / FEWER,
+            interval: self.interval * FEWER,
+            ..self
+        }
+    }
+}
+
 /// What happened with a [`Trouble`].
 #[derive(Clone, Debug)]
 pub struct Measured {
@@ -76,6 +93,7 @@ impl Measured {
 /// Lets `trouble` be while a peer on link B says lines, which plain and framed peers on both links
 /// read.
 pub fn measure(program: &str, trouble: Trouble, load: &Load) -> Measured {
+    let load = load.with(trouble);
     let lab = Lab::new();
     let mut relay = lab.start(program, &["--history", "0"]);
     let near: Vec<Host> = Link::ALL.map(|link| Host::new(&lab, link, 2)).into();

@@ -9,10 +9,10 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::AsRawFd;
 
+use if_addrs::Interface;
 use kilochat_core::Unreachable;
 use mio::net::UdpSocket;
 use nix::libc;
-use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
@@ -21,7 +21,7 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmm
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::Received;
-use crate::relay::addresses::{folded, interfaces, mapped};
+use crate::relay::addresses::{folded, mapped};
 use crate::relay::sockets;
 use crate::relay::turn::SEGMENTS_MAX;
 
@@ -38,12 +38,9 @@ const CALL: usize = 32;
 /// (socket(7)): two calls with all segments, or some forty short datagrams.
 const OUTLET_BUFFER: usize = 16 << 10;
 
-/// The most sockets that are opened beside one that is bound to all addresses.
-const BESIDE_MAX: usize = 16;
-
 /// From where a peer is answered, if it is not the only address that the socket has: this one and,
 /// unless that is 0, through this interface.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Route {
     own: Option<IpAddr>,
     interface: u32,
@@ -79,11 +76,10 @@ impl Transport {
                 setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
             }
         }
-        let own = Route::of(&socket, address)?;
         Ok(Self {
             socket,
             is_v6: address.is_ipv6(),
-            own,
+            own: Route::of(address),
             dropped: 0,
             has_segments: true,
         })
@@ -281,21 +277,27 @@ impl Transport {
 }
 
 impl Route {
-    /// The address that a socket is bound to, and the interface if it is bound to one.
-    fn of(socket: &UdpSocket, bound_to: SocketAddr) -> io::Result<Self> {
+    /// From the address that a socket is bound to, and through the interface of its zone.
+    fn of(bound_to: SocketAddr) -> Self {
         if bound_to.ip().is_unspecified() {
-            return Ok(Self::default());
+            return Self::default();
         }
-        let device = SockRef::from(socket).device()?;
-        let interface = device.and_then(|name| if_nametoindex(name.as_slice()).ok());
         let zone = match bound_to {
             SocketAddr::V6(v6) => v6.scope_id(),
             SocketAddr::V4(_) => 0,
         };
-        Ok(Self {
+        Self {
             own: Some(folded(bound_to).ip()),
-            interface: interface.unwrap_or(zone),
-        })
+            interface: zone,
+        }
+    }
+
+    /// From this address, through whatever interface leads to the peer.
+    pub(crate) const fn from_own(own: IpAddr) -> Self {
+        Self {
+            own: Some(own),
+            interface: 0,
+        }
     }
 
     /// From this address unless it is a group's, and through this interface.
@@ -329,41 +331,40 @@ impl Route {
     }
 }
 
-/// A socket for each address at which `all` is reached, as name servers have it, and for the
-/// interface of that address: what is sent through it need not tell the kernel from where to go.
-/// `all` goes on to serve IPv6 link-local addresses, those that come later, and peers on this machine
-/// that use an address of another interface.
-pub(crate) fn beside(all: &UdpSocket) -> Vec<UdpSocket> {
+/// Whether an own address at which `all` is reached has a socket beside it, as name servers have it:
+/// what is sent through that need not tell the kernel from where to go. `all` goes on to serve IPv6
+/// link-local addresses, and peers on this machine that use an address of another interface.
+pub(crate) fn is_served_beside(all: &UdpSocket, address: IpAddr) -> bool {
     let Ok(bound_to) = all.local_addr() else {
-        return Vec::new();
+        return false;
     };
-    if !bound_to.ip().is_unspecified() {
-        return Vec::new();
-    }
+    bound_to.ip().is_unspecified()
+        && match address {
+            IpAddr::V4(_) => bound_to.is_ipv4() || !SockRef::from(all).only_v6().unwrap_or(true),
+            IpAddr::V6(v6) => bound_to.is_ipv6() && !v6.is_unicast_link_local(),
+        }
+}
+
+/// Opens a socket with the port of `all` for an address of this machine, and for its interface.
+///
+/// # Errors
+///
+/// When there can be no more sockets, or the address is gone or not ready.
+pub(crate) fn open_beside(all: &UdpSocket, interface: &Interface) -> io::Result<Transport> {
+    let address = SocketAddr::from((interface.ip(), all.local_addr()?.port()));
     let all = SockRef::from(all);
-    let takes_v4 = bound_to.is_ipv4() || !all.only_v6().unwrap_or(true);
-    let is_served = |ip: IpAddr| match ip {
-        IpAddr::V4(_) => takes_v4,
-        IpAddr::V6(v6) => bound_to.is_ipv6() && !v6.is_unicast_link_local(),
-    };
-    let open = |interface: &if_addrs::Interface| {
-        let address = SocketAddr::from((interface.ip(), bound_to.port()));
-        let socket = sockets::unbound(address)?;
-        socket.bind_device(Some(interface.name.as_bytes()))?;
-        socket.set_reuse_address(true)?;
-        // for as long as this takes the port can be shared
-        all.set_reuse_address(true)?;
-        let bound = socket.bind(&address.into());
-        all.set_reuse_address(false)?;
-        socket.set_reuse_address(false)?;
-        bound.map(|()| UdpSocket::from_std(socket.into()))
-    };
-    interfaces()
-        .iter()
-        .filter(|interface| is_served(interface.ip()))
-        .filter_map(|interface| open(interface).ok())
-        .take(BESIDE_MAX)
-        .collect()
+    let socket = sockets::unbound(address)?;
+    socket.bind_device(Some(interface.name.as_bytes()))?;
+    socket.set_reuse_address(true)?;
+    // for as long as this takes the port can be shared
+    all.set_reuse_address(true)?;
+    let bound = socket.bind(&address.into());
+    all.set_reuse_address(false)?;
+    socket.set_reuse_address(false)?;
+    bound?;
+    let mut transport = Transport::new(UdpSocket::from_std(socket.into()))?;
+    transport.own.interface = interface.index.unwrap_or_default();
+    Ok(transport)
 }
 
 /// A socket that only sends, from `port` and for one peer: what the kernel holds back for that peer

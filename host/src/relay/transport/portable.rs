@@ -3,9 +3,10 @@
 //! The system chooses the source address of what is sent, which is the wrong one where a machine
 //! has several and peers insist on theirs; bind to one address with `--bind` then.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::io;
 
+use if_addrs::Interface;
 use kilochat_core::Unreachable;
 use mio::net::UdpSocket;
 use socket2::SockRef;
@@ -21,8 +22,15 @@ const NO_BUFFERS: [i32; 3] = [55, 105, 10055];
 pub(crate) const CONTROL: usize = 0;
 
 /// From where a peer is answered: the system knows.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Route;
+
+impl Route {
+    /// From this address.
+    pub(crate) const fn from_own(_own: IpAddr) -> Self {
+        Self
+    }
+}
 
 /// A bound socket.
 #[derive(Debug)]
@@ -144,14 +152,23 @@ pub(crate) fn outlet(_all: &[Transport], _port: u16, _is_v6: bool) -> io::Result
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// No sockets: it is not known that others with its port leave this one alone.
-pub(crate) fn beside(_all: &UdpSocket) -> Vec<UdpSocket> {
-    Vec::new()
+/// Whether a socket for an own address may be opened: it is not known that others with the port of
+/// `all` leave that one alone.
+pub(crate) fn is_served_beside(_all: &UdpSocket, _address: IpAddr) -> bool {
+    false
+}
+
+/// # Errors
+///
+/// Always.
+pub(crate) fn open_beside(_all: &UdpSocket, _interface: &Interface) -> io::Result<Transport> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::relay::addresses::interfaces;
 
     #[test]
     fn both_families_reach_a_dual_stack_socket_and_are_answered() {
@@ -172,10 +189,12 @@ mod tests {
                 }
             };
             assert_eq!(received.source, client.local_addr().unwrap());
-            transport
-                .send(&buffer[..received.length], received.source, &received.route)
-                .unwrap();
-            assert_eq!(client.recv(&mut buffer).unwrap(), 5);
+            for route in [received.route, Route::from_own(local.parse().unwrap())] {
+                transport
+                    .send(&buffer[..received.length], received.source, &route)
+                    .unwrap();
+                assert_eq!(client.recv(&mut buffer).unwrap(), 5);
+            }
         }
         assert_eq!(
             (
@@ -187,7 +206,10 @@ mod tests {
         let nobody = "127.0.0.1:9".parse().unwrap();
         assert!(transport.send_segments(b"", 1, nobody, &Route).is_err());
         assert_eq!(transport.send_each(b"", [(nobody, &Route)].into_iter()), 0);
-        assert!(beside(&transport.socket).is_empty());
+        assert!(!is_served_beside(&transport.socket, nobody.ip()));
+        for interface in interfaces() {
+            assert!(open_beside(&transport.socket, &interface).is_err());
+        }
         assert!(transport.outgoing(Route).is_some());
         assert!(outlet(&[], 1, false).is_err());
         assert_eq!(transport.another().unwrap().segments(), 1);

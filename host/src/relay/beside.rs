@@ -1,0 +1,225 @@
+//! The sockets that are opened beside those that are bound to all addresses, one for each address;
+//! they follow the addresses that the machine has.
+
+use core::net::IpAddr;
+use std::io;
+
+use if_addrs::Interface;
+use mio::Poll;
+
+use super::addresses::own_addresses;
+use super::network::Sockets;
+use super::transport::{Path, Route, is_served_beside, open_beside};
+
+/// The most sockets that are opened beside those that were asked for.
+pub(super) const BESIDE_MAX: usize = 16;
+
+/// The most own addresses that are known.
+pub(super) const OWN_MAX: usize = 256;
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The index of the socket that is bound to all addresses.
+    all: usize,
+    address: IpAddr,
+    /// The index that the kernel gave the interface; one that is created again has another.
+    interface: u32,
+}
+
+/// What has become of the sockets beside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Followed {
+    pub(super) opened: usize,
+    pub(super) closed: usize,
+    /// Those that could not be had: the address may be gone again, or not ready yet.
+    pub(super) missing: usize,
+}
+
+impl Sockets {
+    /// Lets the sockets be those for the addresses that this machine has now. It allocates nothing.
+    pub(super) fn follow(&mut self, interfaces: &[Interface], poll: &Poll) -> Followed {
+        let mut followed = Followed::default();
+        self.note_own(interfaces);
+        // from the last one on: those behind it are checked by then
+        for place in (0..self.beside.len()).rev() {
+            let Place {
+                address, interface, ..
+            } = self.beside[place];
+            let is_there = |other: &Interface| {
+                other.ip() == address && other.index.unwrap_or_default() == interface
+            };
+            if !interfaces.iter().any(is_there) {
+                self.close(place, poll);
+                followed.closed += 1;
+            }
+        }
+        for all in 0..self.count() {
+            for interface in interfaces {
+                let place = Place {
+                    all,
+                    address: interface.ip(),
+                    interface: interface.index.unwrap_or_default(),
+                };
+                if self.beside.len() < BESIDE_MAX
+                    && !self.beside.contains(&place)
+                    && is_served_beside(&self.transports[all].socket, place.address)
+                {
+                    match self.open(place, interface, poll) {
+                        Ok(()) => followed.opened += 1,
+                        Err(_) => followed.missing += 1,
+                    }
+                }
+            }
+        }
+        followed
+    }
+
+    /// The number of sockets that were asked for; those beside come after them.
+    fn count(&self) -> usize {
+        self.transports.len() - self.beside.len()
+    }
+
+    fn note_own(&mut self, interfaces: &[Interface]) {
+        self.own.clear();
+        for index in 0..self.count() {
+            let Ok(bound) = self.transports[index].socket.local_addr() else {
+                continue;
+            };
+            let room = OWN_MAX - self.own.len();
+            self.own.extend(own_addresses(bound, interfaces).take(room));
+        }
+    }
+
+    fn open(&mut self, place: Place, interface: &Interface, poll: &Poll) -> io::Result<()> {
+        let transport = open_beside(&self.transports[place.all].socket, interface)?;
+        let another = match self.worker {
+            Some(_) => Some(transport.another()?),
+            None => None,
+        };
+        self.add(transport, poll)?;
+        self.beside.push(place);
+        if let (Some(worker), Some(another)) = (&mut self.worker, another) {
+            worker.open(another);
+        }
+        let opened = Path {
+            socket: self.transports.len() - 1,
+            ..Path::default()
+        };
+        let before = place.path_without();
+        self.ways
+            .change_paths(|path| (path == before).then_some(opened));
+        Ok(())
+    }
+
+    /// Closes a socket; the last one gets its index.
+    fn close(&mut self, place: usize, poll: &Poll) {
+        let (index, last) = (self.count() + place, self.transports.len() - 1);
+        let without = self.beside.swap_remove(place).path_without();
+        self.remove(index, poll);
+        if let Some(worker) = &mut self.worker {
+            worker.close(index);
+        }
+        self.ways.change_paths(|path| match path.socket {
+            socket if socket == index => Some(without),
+            socket if socket == last => Some(Path {
+                socket: index,
+                ..path
+            }),
+            _ => None,
+        });
+    }
+}
+
+impl Place {
+    /// How peers are answered who wrote to this address when it has no socket: by the one that is bound
+    /// to all, through whatever interface leads to them.
+    const fn path_without(self) -> Path {
+        Path {
+            socket: self.all,
+            route: Route::from_own(self.address),
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
+mod tests {
+    use core::net::SocketAddr;
+
+    use kilochat_core::{Config, Instant, Relay, Reply};
+
+    use super::*;
+    use crate::relay::addresses::interfaces;
+    use crate::relay::turn::Network;
+
+    /// On which path a peer is heard.
+    fn heard_on(network: &mut Sockets, peer: &std::net::UdpSocket, to: IpAddr) -> Path {
+        let port = network.transports[0].socket.local_addr().unwrap().port();
+        peer.send_to(b"hello", (to, port)).unwrap();
+        loop {
+            network.look_again();
+            network.begin_batch();
+            if let Some(arrival) = network.receive(&mut [0; 16]) {
+                return arrival.path;
+            }
+        }
+    }
+
+    #[test]
+    fn sockets_follow_the_addresses_and_peers_keep_the_one_that_they_wrote_to() {
+        let poll = Poll::new().unwrap();
+        let socket = mio::net::UdpSocket::bind("[::]:0".parse().unwrap()).unwrap();
+        let mut network = Sockets::new(vec![socket], &[], &poll).unwrap();
+        let mut relay = Box::new(Relay::<2, 8192, 4>::new());
+        relay.configure(Config::new([0; 16]));
+        let mut join = |from: SocketAddr| {
+            let event = relay.handle_datagram(Instant::default(), from, b"x", &mut Reply::new());
+            event.seat().unwrap()
+        };
+        let own: IpAddr = [127, 0, 0, 1].into();
+        let peer = std::net::UdpSocket::bind((own, 0)).unwrap();
+        let to = peer.local_addr().unwrap();
+        let [seat, other] = [join(to), join("127.0.0.2:1".parse().unwrap())];
+        assert_eq!(heard_on(&mut network, &peer, own).socket, 0);
+        let (mut first, mut last) = (interfaces(), interfaces());
+        first.sort_by_key(|interface| interface.ip() != own);
+        last.sort_by_key(|interface| interface.ip() == own);
+        for order in [first, last] {
+            let mut followed = Followed::default();
+            let allocations = allocation_counter::measure(|| {
+                followed = network.follow(&order, &poll);
+            });
+            assert_eq!(allocations.count_total, 0, "{allocations:?}");
+            let count = network.transports.len();
+            let opened = Followed {
+                opened: count - 1,
+                ..Followed::default()
+            };
+            let closed = Followed {
+                closed: count - 1,
+                ..Followed::default()
+            };
+            assert_eq!(followed, opened, "{order:?}");
+            assert_eq!(network.follow(&order, &poll), Followed::default());
+            let path = heard_on(&mut network, &peer, own);
+            assert_ne!(path.socket, 0);
+            network.handle_heard(Instant::default(), seat, path, true);
+            let socket = count - 1;
+            network.handle_heard(Instant::default(), other, Path { socket, ..path }, true);
+            assert_eq!(network.follow(&[], &poll), closed);
+            assert_eq!((network.transports.len(), network.beside.len()), (1, 0));
+            let paths = [seat, other].map(|seat| network.ways.path(seat));
+            assert_eq!(paths.map(|path| path.socket), [0, 0]);
+            assert_eq!(heard_on(&mut network, &peer, own).socket, 0);
+            network.answer(Instant::default(), b"hi", to, (paths[0], Some(seat)));
+            let (_, from) = peer.recv_from(&mut [0; 16]).unwrap();
+            assert_eq!(from.ip(), own);
+            assert_eq!(network.follow(&order, &poll), opened);
+            assert_eq!(network.ways.path(seat).route, Route::default());
+            assert_ne!(network.ways.path(seat).socket, 0);
+            assert_eq!(network.follow(&[], &poll), closed);
+        }
+        assert_eq!(network.counters().send_errors, 0);
+    }
+}
