@@ -185,11 +185,10 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         timers.into_iter().flatten().min()
     }
 
-    /// Tells all peers that the relay is stopping; returns false if the device took not all of it,
-    /// and then [`poll`](Self::poll) sends the rest.
-    pub fn stop(&mut self, now: Instant) -> bool {
+    /// Tells all peers that the relay is stopping; see [`Relay::stop`]. Then go on with
+    /// [`poll`](Self::poll) until the relay [is settled](Relay::is_settled), for a second at most.
+    pub fn stop(&mut self, now: Instant) {
         self.relay.stop(now);
-        self.send(now)
     }
 
     /// The relay, for its peers and counters.

@@ -517,13 +517,15 @@ fn goodbye_is_said_even_to_a_device_that_is_full() {
     let hosts: Vec<usize> = (2..8).map(|number| world.join(number)).collect();
     world.clear();
     world.cable.set_room(Some(2));
-    assert!(!world.node.stop(world.now));
+    world.node.stop(world.now);
     assert_eq!(
         world.poll(),
         Some(world.now.after(Duration::from_millis(1)))
     );
+    assert!(!world.node.relay().is_settled());
     world.cable.set_room(None);
     world.poll();
+    assert!(world.node.relay().is_settled());
     for host in hosts {
         assert_eq!(world.lines(host), ["* relay is stopping"]);
     }

@@ -95,6 +95,11 @@ impl Tap {
         self.allowed = frames;
     }
 
+    /// Whether a frame waits for the interface, which would not take it yet. None is read before.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.sending.waiting > 0
+    }
+
     /// Whether the interface was deleted.
     pub(crate) fn is_gone(&self) -> bool {
         self.is_gone

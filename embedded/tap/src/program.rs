@@ -35,7 +35,7 @@ type TapNode = Node<Tap, { SEATS_MAX as usize }, RING, WINDOW>;
 static STORAGE: ConstStaticCell<Storage<{ SEATS_MAX as usize }, RING, WINDOW>> =
     ConstStaticCell::new(Storage::new());
 
-/// How long a stopping relay tries to say goodbye.
+/// Time that a stopping relay takes for what it has accepted to arrive, and its goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A wait that takes no longer than this did not sleep.
@@ -54,48 +54,54 @@ pub(crate) fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), String> {
     let config = config(arguments)?;
     let device = Tap::open(&arguments.tap, arguments.create)?;
-    let signals = Signals::handle().map_err(|error| format!("cannot handle signals: {error}"))?;
+    let mut signals =
+        Signals::handle().map_err(|error| format!("cannot handle signals: {error}"))?;
     let writer = Writer::start(arguments.raw)?;
     let clock = Clock(std::time::Instant::now());
     let mut node = Node::new(device, STORAGE.take(), config, clock.now())
         .map_err(|error| error.to_string())?;
-    let result = serve(&mut node, signals, &clock);
+    let result = serve(&mut node, &mut signals, &clock);
     report(&node);
+    // from here on nothing waits for a signal, and a second one must end the program all the same
+    let _ = signals.held.thread_unblock();
     writer.close();
     result
 }
 
-/// Relays until a signal says to stop, then says goodbye.
-fn serve(node: &mut TapNode, mut signals: Signals, clock: &Clock) -> Result<(), String> {
-    while !signals.stop.load(Ordering::Relaxed) {
+/// Relays until a signal says to stop, then until everybody has what was said, and the goodbye.
+fn serve(node: &mut TapNode, signals: &mut Signals, clock: &Clock) -> Result<(), String> {
+    let (mut then, mut has_slept) = (None, false);
+    let mut deadline: Option<Instant> = None;
+    loop {
         let now = clock.now();
-        let then = node.poll(now);
+        if deadline.is_none() && signals.stop.load(Ordering::Relaxed) {
+            deadline = Some(now.after(GOODBYE));
+            node.stop(now);
+        }
+        // Frames that are there already are many: they are all read, and lines share datagrams. They
+        // are all read, too, before timers are handled: a program that was stopped for a while must
+        // not judge a silence that has long ended.
+        let is_early = then.is_some_and(|then| now < then);
+        let frames = if has_slept && is_early { 1 } else { usize::MAX };
+        node.device_mut().allow(frames);
+        then = node.poll(now);
         if node.device().is_gone() {
             return Err("the interface was deleted".into());
         }
         if signals.report.swap(false, Ordering::Relaxed) {
             report(node);
         }
+        let is_settled = || node.relay().is_settled() && !node.device().is_blocked();
+        if deadline.is_some_and(|deadline| now >= deadline || is_settled()) {
+            return Ok(());
+        }
+        then = then.into_iter().chain(deadline).min();
         let start = std::time::Instant::now();
         signals
             .wait(node.device(), now, then)
             .map_err(|error| format!("cannot wait for the interface: {error}"))?;
-        // frames that are there already are many: read them all, and let lines share datagrams
-        let has_slept = start.elapsed() > AT_ONCE;
-        node.device_mut()
-            .allow(if has_slept { 1 } else { usize::MAX });
+        has_slept = start.elapsed() > AT_ONCE;
     }
-    let deadline = clock.now().after(GOODBYE);
-    let mut is_said = node.stop(clock.now());
-    while !is_said && clock.now() < deadline {
-        std::thread::sleep(Duration::from_millis(1));
-        let now = clock.now();
-        // it comes back at once only when the interface takes no more
-        is_said = node
-            .poll(now)
-            .is_none_or(|then| then.since(now) > Duration::from_millis(1));
-    }
-    Ok(())
 }
 
 fn report(node: &TapNode) {
@@ -127,6 +133,8 @@ struct Signals {
     /// When the alarm comes. It stays while frames come and go, which is cheaper than a time-out
     /// for each wait.
     alarm_at: Option<Instant>,
+    /// The signals that come only while the loop sleeps.
+    held: SigSet,
 }
 
 impl Signals {
@@ -159,10 +167,12 @@ impl Signals {
             report,
             alarm,
             alarm_at: None,
+            held,
         })
     }
 
-    /// Sleeps until a frame can be read, a signal comes or it is `then`.
+    /// Sleeps until a frame can be read, a signal comes or it is `then`. While the interface takes
+    /// nothing no frame is read, and it sleeps until it can be written to.
     fn wait(&mut self, device: &Tap, now: Instant, then: Option<Instant>) -> nix::Result<()> {
         let is_due = then.is_some_and(|then| then <= now);
         if let Some(then) = then.filter(|then| !is_due && self.alarm_at != Some(*then)) {
@@ -170,7 +180,12 @@ impl Signals {
             self.alarm.set(sleep, TimerSetTimeFlags::empty())?;
             self.alarm_at = Some(then);
         }
-        let mut waiting = [PollFd::new(device.as_fd(), PollFlags::POLLIN)];
+        let readiness = if device.is_blocked() {
+            PollFlags::POLLOUT
+        } else {
+            PollFlags::POLLIN
+        };
+        let mut waiting = [PollFd::new(device.as_fd(), readiness)];
         let timeout = is_due.then_some(TimeSpec::new(0, 0));
         match ppoll(&mut waiting, timeout, Some(SigSet::empty())) {
             Ok(_) => Ok(()),

@@ -3,6 +3,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout, reason = "some print what they measure")]
 
+#[path = "tap/ending.rs"]
+mod ending;
 #[path = "tap/lab.rs"]
 mod lab;
 #[path = "tap/sensor.rs"]
