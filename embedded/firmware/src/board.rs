@@ -88,13 +88,16 @@ impl Board {
         WDTICR.write(1);
     }
 
-    /// Sleeps until a frame has arrived, or until `then_ms`, but at most for a second.
-    pub(crate) fn sleep(&mut self, then_ms: u64) {
-        let then_ms = then_ms.min(clock::now_ms() + 1000);
+    /// Sleeps until a frame has arrived, or until `then_ms`, but at most for a second. While Ethernet
+    /// `is_stuck` no frame can be taken, and it sleeps until the next tick of the clock.
+    pub(crate) fn sleep(&mut self, then_ms: u64, is_stuck: bool) {
+        let most_ms = if is_stuck { 1 } else { 1000 };
+        let then_ms = then_ms.min(clock::now_ms() + most_ms);
         // With interrupts off nothing can happen between the question and `wfi`; what happens then
         // ends `wfi` all the same, and its handler runs as soon as interrupts are on again.
         while interrupt::free(|_| {
-            let sleepy = clock::now_ms() < then_ms && !ethernet::has_received();
+            let is_needed = ethernet::has_received() && !is_stuck;
+            let sleepy = clock::now_ms() < then_ms && !is_needed;
             if sleepy {
                 cortex_m::asm::wfi();
             }

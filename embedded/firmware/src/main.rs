@@ -40,7 +40,8 @@ fn main() -> ! {
         #[cfg(feature = "defmt")]
         report.update(&mut board, now);
         board.feed_watchdog();
-        board.sleep(wake_up.map_or(u64::MAX, Instant::as_millis));
+        let then_ms = wake_up.map_or(u64::MAX, Instant::as_millis);
+        board.sleep(then_ms, node.device().is_stuck());
     }
 }
 

@@ -57,6 +57,8 @@ impl EthernetBuffers {
 #[derive(Debug)]
 pub(crate) struct Ethernet {
     buffers: &'static mut EthernetBuffers,
+    /// Whether a frame has not left within the time that it should take.
+    is_stuck: bool,
 }
 
 impl Ethernet {
@@ -74,12 +76,23 @@ impl Ethernet {
         MACRCTL.write(1 << 3 | 1 << 1 | 1); // BADCRC, AMUL, RXEN
         MACRIS.write(MACRIS.read());
         MACIM.write(RXINT);
-        Self { buffers }
+        Self {
+            buffers,
+            is_stuck: false,
+        }
     }
 
-    /// Whether the one frame that the transmit FIFO holds has left, or leaves soon.
-    fn can_send() -> bool {
-        is_soon(|| MACTR.read() & 1 == 0)
+    /// Whether nothing can be sent, and so nothing is received, for longer than a frame takes.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.is_stuck
+    }
+
+    /// Whether the one frame that the transmit FIFO holds has left, or leaves soon. Once it has not, it
+    /// is not waited for again.
+    fn can_send(&mut self) -> bool {
+        let has_left = || MACTR.read() & 1 == 0;
+        self.is_stuck = !has_left() && (self.is_stuck || !is_soon(has_left));
+        !self.is_stuck
     }
 
     /// Takes a frame out of the receive FIFO, whose length is returned if it is a possible one.
@@ -114,7 +127,7 @@ impl Device for Ethernet {
         }
         // as many as the FIFO can hold
         for _ in 0..64 {
-            if MACNP.read() == 0 || !Self::can_send() {
+            if MACNP.read() == 0 || !self.can_send() {
                 return None;
             }
             if let Some(length) = self.take_frame() {
@@ -127,7 +140,7 @@ impl Device for Ethernet {
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
-        Self::can_send().then_some(Sending(&mut self.buffers.sent))
+        self.can_send().then_some(Sending(&mut self.buffers.sent))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
