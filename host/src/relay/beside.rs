@@ -146,6 +146,7 @@ impl Place {
 #[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
 mod tests {
     use core::net::SocketAddr;
+    use core::time::Duration;
 
     use kilochat_core::{Config, Instant, Relay, Reply};
 
@@ -157,13 +158,15 @@ mod tests {
     fn heard_on(network: &mut Sockets, peer: &std::net::UdpSocket, to: IpAddr) -> Path {
         let port = network.transports[0].socket.local_addr().unwrap().port();
         peer.send_to(b"hello", (to, port)).unwrap();
-        loop {
+        for _ in 0..1000 {
             network.look_again();
             network.begin_batch();
             if let Some(arrival) = network.receive(&mut [0; 16]) {
                 return arrival.path;
             }
+            std::thread::sleep(Duration::from_millis(10));
         }
+        panic!("nothing arrived at {to}");
     }
 
     #[test]
@@ -179,6 +182,8 @@ mod tests {
         };
         let own: IpAddr = [127, 0, 0, 1].into();
         let peer = std::net::UdpSocket::bind((own, 0)).unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         let to = peer.local_addr().unwrap();
         let [seat, other] = [join(to), join("127.0.0.2:1".parse().unwrap())];
         assert_eq!(heard_on(&mut network, &peer, own).socket, 0);

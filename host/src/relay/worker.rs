@@ -13,9 +13,6 @@ use kilochat_core::DATAGRAM_MAX;
 use super::transport::{Destination, Transport, send_some};
 use super::turn::SEGMENTS_MAX;
 
-/// Room for changes of the relay's sockets; there are seldom any.
-const CHANGES: usize = 32;
-
 /// The thread, which ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -39,8 +36,8 @@ struct Job {
     destinations: Vec<Destination>,
     /// Which of the destinations nothing was sent to.
     unsent: Vec<usize>,
-    /// What has become of the relay's sockets since the thread looked.
-    changes: Vec<Change>,
+    /// What has become of the relay's sockets, until the thread has done likewise.
+    change: Option<Change>,
 }
 
 /// What has become of the relay's sockets.
@@ -90,7 +87,7 @@ impl Worker {
                 payload: Vec::with_capacity(payload),
                 destinations: Vec::with_capacity(destinations),
                 unsent: Vec::with_capacity(destinations),
-                changes: Vec::with_capacity(CHANGES),
+                change: None,
             }),
             changed: Condvar::new(),
         });
@@ -127,9 +124,17 @@ impl Worker {
         self.change(Change::Closed(index));
     }
 
+    /// Waits for the thread: while it holds a socket that the relay has closed, the kernel goes on to
+    /// put into that one what arrives for its address.
     fn change(&mut self, change: Change) {
-        self.shared.lock().changes.push(change);
+        let mut job = self.shared.lock();
+        job.change = Some(change);
         self.shared.changed.notify_all();
+        drop(
+            self.shared
+                .changed
+                .wait_while(job, |job| job.change.is_some()),
+        );
     }
 
     /// Begins to send `payload` to all `destinations`.
@@ -206,14 +211,15 @@ impl Shared {
             let mut job = self
                 .changed
                 .wait_while(self.lock(), |job| {
-                    job.state == State::Idle && job.changes.is_empty()
+                    job.state == State::Idle && job.change.is_none()
                 })
                 .unwrap_or_else(PoisonError::into_inner);
-            for change in job.changes.drain(..) {
+            if let Some(change) = job.change.take() {
                 match change {
                     Change::Opened(transport) => transports.push(transport),
                     Change::Closed(index) => drop(transports.swap_remove(index)),
                 }
+                self.changed.notify_all();
             }
             if job.state == State::Idle {
                 continue;
