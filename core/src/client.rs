@@ -1,5 +1,5 @@
 //! The client of the framed dialect as a state machine: datagrams and time in, datagrams and events
-//! out. See `PROTOCOL.md`, section "Frames".
+//! out. See `PROTOCOL.md`, section "The framed dialect".
 
 mod acknowledging;
 mod event;

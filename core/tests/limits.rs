@@ -122,6 +122,7 @@ fn a_text_cut_within_a_character_is_refused_at_every_position() {
     }
 }
 
+// [W1] [J8] [T10]
 #[test]
 fn a_datagram_may_have_1024_bytes_and_not_one_more() {
     let mut relay = talk("A");

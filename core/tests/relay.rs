@@ -89,6 +89,7 @@ fn a_relay_without_configuration_has_no_seats() {
     );
 }
 
+// [J1] [J2] [J7] [T1] [T16] [R1]
 #[test]
 fn a_message_goes_to_all_but_its_author() {
     let mut room = Room::new(Config::new([0; 16]));
@@ -114,6 +115,7 @@ fn a_message_goes_to_all_but_its_author() {
     );
 }
 
+// [R1]
 #[test]
 fn peers_that_are_behind_get_several_lines_in_a_datagram() {
     let mut room = Room::new(Config {
@@ -137,6 +139,7 @@ fn peers_that_are_behind_get_several_lines_in_a_datagram() {
     );
 }
 
+// [J5] [J6]
 #[test]
 fn a_newcomer_reads_the_history_and_then_its_own_join() {
     let mut room = Room::new(Config {
@@ -246,6 +249,7 @@ fn a_seat_that_changes_hands_hides_no_line_and_shows_none_twice() {
     assert_eq!(room.flush(), [due("a : from a", &[2])]);
 }
 
+// [R3]
 #[test]
 fn what_was_overwritten_is_told_as_a_number() {
     let mut room = Room::new(Config {
@@ -301,6 +305,7 @@ fn what_was_overwritten_in_the_hands_of_a_driver_is_counted_once() {
     assert_eq!(room.relay.stats().missed, 4);
 }
 
+// [T15]
 #[test]
 fn long_text_goes_on_in_a_second_line_and_never_in_a_third() {
     let mut room = Room::new(Config {
@@ -370,6 +375,7 @@ fn sizes_at_the_limit() {
     }
 }
 
+// [J8] [L2]
 #[test]
 fn a_full_table_gives_away_the_seat_that_was_silent_longest() {
     let mut room = Room::new(Config {
@@ -410,6 +416,7 @@ fn a_full_table_gives_away_the_seat_that_was_silent_longest() {
     assert_eq!(room.say(6, "f"), "* full: 4 of 4 seats taken");
 }
 
+// [L3]
 #[test]
 fn a_peer_leaves_after_three_reports_and_not_after_a_burst() {
     let mut room = Room::new(Config::new([0; 16]));
@@ -447,6 +454,7 @@ fn a_peer_leaves_after_three_reports_and_not_after_a_burst() {
     assert_eq!(room.flush(), [due("* a left (unreachable)", &[2])]);
 }
 
+// [L3]
 #[test]
 fn a_report_of_the_path_neither_counts_nor_hides_one_of_the_port() {
     let mut room = Room::new(Config::new([0; 16]));
@@ -463,6 +471,7 @@ fn a_report_of_the_path_neither_counts_nor_hides_one_of_the_port() {
     assert!(departed.is_some());
 }
 
+// [L3]
 #[test]
 fn a_suspect_that_stays_silent_leaves_when_its_time_is_over() {
     let mut room = Room::new(Config::new([0; 16]));
@@ -485,6 +494,7 @@ fn a_suspect_that_stays_silent_leaves_when_its_time_is_over() {
     assert_eq!(room.relay.poll_timeout(), None);
 }
 
+// [L5] [N2]
 #[test]
 fn a_restarted_client_takes_over_its_suspect_self_and_nobody_else() {
     let mut room = Room::new(Config::new([0; 16]));
@@ -510,6 +520,7 @@ fn a_restarted_client_takes_over_its_suspect_self_and_nobody_else() {
     );
 }
 
+// [T2] [T3] [T4] [T6] [T8] [T14]
 #[test]
 fn commands_are_answered_to_their_sender_alone() {
     let mut room = Room::new(Config {
@@ -538,6 +549,7 @@ fn commands_are_answered_to_their_sender_alone() {
     );
 }
 
+// [T5]
 #[test]
 fn a_quiet_peer_is_spared_announcements_and_nothing_else() {
     let mut room = Room::new(Config {
@@ -588,6 +600,7 @@ fn a_quiet_peer_that_shares_a_datagram_gets_no_empty_one_after_it() {
     );
 }
 
+// [J8]
 #[test]
 fn strangers_learn_how_to_join() {
     let mut room = Room::new(Config::new([0; 16]));
@@ -616,6 +629,7 @@ fn strangers_learn_how_to_join() {
     );
 }
 
+// [J8] [J9]
 #[test]
 fn sources_that_cannot_or_must_not_be_answered_get_nothing() {
     let mut room = Room::new(Config::new([0; 16]));
@@ -640,6 +654,7 @@ fn sources_that_cannot_or_must_not_be_answered_get_nothing() {
     assert_eq!(room.relay.stats().untold, 7);
 }
 
+// [T10] [T11] [T14]
 #[test]
 fn bytes_that_are_not_text_are_told_once_a_minute_and_notices_never() {
     let mut room = Room::new(Config::new([0; 16]));
@@ -657,6 +672,7 @@ fn bytes_that_are_not_text_are_told_once_a_minute_and_notices_never() {
     assert_eq!(room.relay.stats().refused(Refusal::NotUtf8), 4);
 }
 
+// [T16]
 #[test]
 fn an_echoing_relay_sends_a_line_to_its_author_too() {
     let mut room = Room::new(Config {
@@ -669,6 +685,7 @@ fn an_echoing_relay_sends_a_line_to_its_author_too() {
     assert_eq!(room.flush(), [due("Ada : hello?", &[1])]);
 }
 
+// [C1]
 #[test]
 fn a_classic_relay_relays_and_says_nothing_of_its_own() {
     let mut room = Room::new(Config {
@@ -692,6 +709,7 @@ fn a_classic_relay_relays_and_says_nothing_of_its_own() {
     assert_eq!(room.flush(), []);
 }
 
+// [J4] [N1]
 #[test]
 fn names_are_repaired_and_told() {
     let mut room = Room::new(Config {

@@ -47,8 +47,9 @@ impl Relay {
             version: "1.2.3",
             nonce,
             cookie: [7; 16],
+            words: "00000000 a-later-word",
         });
-        let mut buffer = [0; 64];
+        let mut buffer = [0; HELLO_MIN];
         let length = cookie.encode(&mut buffer).expect("it fits");
         self.0
             .send_to(&buffer[..length], source)

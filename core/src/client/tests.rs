@@ -79,7 +79,8 @@ impl<const HELD: usize> Driven<HELD> {
 
     fn cookie(&mut self, nonce: u64, cookie: u8) -> Received {
         self.frame(&Frame::Cookie(Cookie {
-            version: "0.1.0",
+            version: "10.11.12-rc.1",
+            words: "00000000 a-later-word",
             nonce: SEED.wrapping_add(nonce),
             cookie: [cookie; 16],
         }))

@@ -134,6 +134,7 @@ pub(super) fn is_unicast(source: IpAddr) -> bool {
 mod tests {
     use super::*;
 
+    // [J9]
     #[test]
     fn local_is_what_no_router_of_the_internet_brings() {
         let mut config = Config::new([0; 16]);

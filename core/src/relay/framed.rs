@@ -1,5 +1,5 @@
 //! The relay's half of the framed dialect: sessions, what is on its way in them, and when it is late.
-//! See `PROTOCOL.md`, section "Frames".
+//! See `PROTOCOL.md`, section "The framed dialect".
 
 mod deadlines;
 mod joining;
@@ -19,7 +19,7 @@ use super::queue::List;
 use super::seat::Seat;
 use super::{Relay, Reply};
 use crate::time::Instant;
-use crate::wire::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Reason, Session};
+use crate::wire::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Hello, Reason, Session};
 use crate::wire::text::DATAGRAM_MAX;
 use deadlines::Deadlines;
 pub(super) use window::Segment;
@@ -166,7 +166,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let frame = match Frame::decode_clients(payload) {
             Ok(Frame::Hello(hello)) => return self.handle_hello(now, source, seat, &hello, reply),
             Ok(frame) => frame,
-            Err(framed::Malformed) => return refused(Refusal::Frame),
+            Err(framed::Malformed) => match Hello::foreign_nonce(payload) {
+                Some(nonce) if !self.is_stopping => {
+                    return self.challenge(now, source, nonce, reply);
+                }
+                _ => return refused(Refusal::Frame),
+            },
         };
         let session = match &frame {
             Frame::Post(post) => post.session,

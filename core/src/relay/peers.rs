@@ -216,6 +216,7 @@ mod tests {
         }
     }
 
+    // [N2]
     #[test]
     fn names_that_look_alike_are_one() {
         let mut peers = Peers::<4>::new();

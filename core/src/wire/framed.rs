@@ -1,4 +1,4 @@
-//! The framed dialect on the wire: a codec without state. See `PROTOCOL.md`, section "Frames".
+//! The framed dialect on the wire: a codec without state. See `PROTOCOL.md`, section "The framed dialect".
 //!
 //! Numbers are big-endian. [`Frame::decode`] borrows from the datagram and checks all of it, so
 //! that what it returns can be used without further questions; [`Frame::encode`] is its inverse.
@@ -25,7 +25,7 @@ pub const FRAME: u8 = 0x01;
 pub const HELLO_MIN: usize = 128;
 
 /// The most bytes of a COOKIE.
-pub const COOKIE_MAX: usize = 64;
+pub const COOKIE_MAX: usize = HELLO_MIN;
 
 /// Bytes of a BYE.
 pub(crate) const BYE_LENGTH: usize = 11;
@@ -109,12 +109,15 @@ pub struct Resume {
 /// COOKIE, ASCII.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie<'a> {
-    /// The relay's version, at most 7 bytes without a space.
+    /// The relay's version, without a space.
     pub version: &'a str,
     /// That of the HELLO.
     pub nonce: u64,
     /// What the next HELLO must say.
     pub cookie: [u8; 16],
+    /// Further words, separated by a space: the relay's abilities, in 8 hexadecimal digits, and what
+    /// later versions may add.
+    pub words: &'a str,
 }
 
 /// WELCOME.

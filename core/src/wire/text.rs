@@ -251,6 +251,7 @@ mod tests {
             .prop_map(|characters| characters.into_iter().collect())
     }
 
+    // [X1]
     #[test]
     fn the_characters_that_clean_replaces_are_those_of_the_protocol() {
         let is_space = holds(r"[\t\r\n\x{85}\x{2028}\x{2029}]");
@@ -377,6 +378,7 @@ mod tests {
         }
     }
 
+    // [N1]
     #[test]
     fn a_bad_name_is_repaired() {
         for (raw, repaired) in [

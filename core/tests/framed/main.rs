@@ -8,18 +8,21 @@ mod stopping;
 
 use core::time::Duration;
 
-use kilochat_core::framed::{Ack, Frame, Goodbye, Outcome, Post, Reason, Session, Texts};
+use kilochat_core::framed::{
+    Ack, Frame, Goodbye, HELLO_MIN, Outcome, Post, Reason, Session, Texts,
+};
 use kilochat_core::{Config, DATAGRAM_MAX, Delivery, Event, Instant, Refusal};
 
 use room::{Room, Sent, Welcomed, bye, data, encoded, outcome, resume, sent, welcomed};
 
+// [S1]
 #[test]
 fn a_stranger_gets_a_cookie_that_is_shorter_than_its_hello_and_no_seat() {
     let mut room = Room::new();
     for cookie in [None, Some([0; 16])] {
         let (event, reply) = room.hello(1, 5, "ada", cookie, None);
         assert_eq!(event, Event::Challenged);
-        assert!(reply.len() <= 64);
+        assert!(reply.len() <= HELLO_MIN);
     }
     assert_eq!(
         (room.relay.peer_count(), room.relay.stats().challenged),
@@ -45,6 +48,24 @@ fn a_stranger_gets_a_cookie_that_is_shorter_than_its_hello_and_no_seat() {
     assert!(joined.session.0 != 0 && joined.epoch != 0);
 }
 
+// [S2]
+#[test]
+fn a_hello_in_another_version_of_the_dialect_is_answered_in_this_one() {
+    let mut room = Room::new();
+    let mut hello = b"\x01H KC2 an-ability 00000000000000aa whatever comes then".to_vec();
+    hello.resize(HELLO_MIN, b' ');
+    let (event, reply) = room.datagram(1, &hello);
+    assert_eq!(event, Event::Challenged);
+    let Ok(Frame::Cookie(cookie)) = Frame::decode(&reply) else {
+        panic!("{}", reply.escape_ascii());
+    };
+    assert_eq!((cookie.nonce, cookie.words), (0xAA, "00000000"));
+    hello.pop();
+    assert!(room.datagram(1, &hello).1.is_empty());
+    assert_eq!(room.relay.peer_count(), 0);
+}
+
+// [S3]
 #[test]
 fn a_hello_that_comes_again_gets_the_same_welcome_and_one_that_is_late_nothing() {
     let mut room = Room::new();
@@ -77,6 +98,7 @@ fn a_hello_that_comes_again_gets_the_same_welcome_and_one_that_is_late_nothing()
     );
 }
 
+// [W3] [D1]
 #[test]
 fn both_dialects_get_the_same_lines_in_the_same_order() {
     let mut room = Room::new();
@@ -161,6 +183,7 @@ fn a_window_closes_and_what_was_overtaken_is_sent_again() {
     assert_eq!(room.flush(), [data(2, &["eve : 3"], &[1])]);
 }
 
+// [D7]
 #[test]
 fn lines_that_were_overwritten_are_a_gap_until_the_client_is_behind_it() {
     let mut room = Room::new();
@@ -194,6 +217,7 @@ fn lines_that_were_overwritten_are_a_gap_until_the_client_is_behind_it() {
     assert_eq!((room.flush(), room.relay.stats().gaps), (vec![], 2));
 }
 
+// [S9]
 #[test]
 fn a_session_goes_on_from_another_address() {
     let mut room = Room::new();
@@ -248,6 +272,7 @@ fn a_session_goes_on_from_another_address() {
     assert_eq!((again.first, room.flush()), (2, vec![]));
 }
 
+// [S6] [S10]
 #[test]
 fn a_client_whose_seat_is_gone_goes_on_in_the_same_run_and_starts_anew_in_another() {
     let mut room = Room::new();
@@ -280,6 +305,7 @@ fn a_client_whose_seat_is_gone_goes_on_in_the_same_run_and_starts_anew_in_anothe
     assert_eq!(anew.first, anew.head);
 }
 
+// [U1] [U4]
 #[test]
 fn a_post_is_said_once_however_often_it_comes() {
     let mut room = Room::new();
@@ -346,6 +372,7 @@ fn time_ends_and_calls_do_too() {
     assert_eq!(room.relay.handle_timeout(room.now), None);
 }
 
+// [U3]
 #[test]
 fn a_post_is_taken_as_far_as_one_message_reaches() {
     let mut room = Room::new();
@@ -397,6 +424,7 @@ fn a_post_is_taken_as_far_as_one_message_reaches() {
     assert_eq!(bye(&reply), Goodbye::Left);
 }
 
+// [W2] [S4]
 #[test]
 fn forged_datagrams_have_no_effect() {
     let mut room = Room::new();
@@ -466,6 +494,7 @@ fn forged_datagrams_have_no_effect() {
     assert_eq!(room.flush(), [data(0, &["eve : hello"], &[1])]);
 }
 
+// [P2] [P3]
 #[test]
 fn who_does_not_answer_is_parked_and_comes_back_to_what_it_missed() {
     let config = Config {
@@ -509,6 +538,7 @@ fn who_does_not_answer_is_parked_and_comes_back_to_what_it_missed() {
     assert_eq!((stats.parked, stats.unparked), (1, 1));
 }
 
+// [P2] [L2]
 #[test]
 fn a_seat_of_somebody_who_is_away_is_given_away_first() {
     let mut room = Room::new();
@@ -623,6 +653,7 @@ fn a_long_buffer_takes_several_datagrams_for_those_who_are_behind() {
     );
 }
 
+// [P1] [S11]
 #[test]
 fn a_keepalive_is_answered_and_a_peer_may_change_its_dialect() {
     let mut room = Room::new();
@@ -652,6 +683,7 @@ fn a_keepalive_is_answered_and_a_peer_may_change_its_dialect() {
     );
 }
 
+// [C2]
 #[test]
 fn a_relay_in_classic_mode_knows_no_frames() {
     let mut room = Room::with(Config {

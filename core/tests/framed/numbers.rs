@@ -19,6 +19,7 @@ fn times(room: &mut Room) -> Vec<u32> {
     times
 }
 
+// [F5] [P1]
 #[test]
 fn welcome_says_the_uptime_the_window_and_that_15_seconds_are_a_keepalive() {
     let mut room = Room::new();
@@ -33,6 +34,7 @@ fn welcome_says_the_uptime_the_window_and_that_15_seconds_are_a_keepalive() {
     assert_eq!(said, (4000, 2, 15));
 }
 
+// [F10]
 #[test]
 fn a_line_carries_the_second_in_which_it_was_said_also_when_it_is_retransmitted() {
     let mut room = Room::new();
@@ -47,6 +49,7 @@ fn a_line_carries_the_second_in_which_it_was_said_also_when_it_is_retransmitted(
     assert_eq!(times(&mut room), [59, 61]);
 }
 
+// [L3]
 #[test]
 fn any_frame_of_a_reported_client_clears_it() {
     let mut room = Room::new();
@@ -68,6 +71,7 @@ fn any_frame_of_a_reported_client_clears_it() {
     assert_eq!(departed.why, Departure::Unreachable);
 }
 
+// [P2]
 #[test]
 fn a_client_is_parked_after_60_silent_seconds_again_and_again() {
     let mut room = Room::new(); // in which nothing is announced
@@ -80,6 +84,7 @@ fn a_client_is_parked_after_60_silent_seconds_again_and_again() {
     }
 }
 
+// [P2]
 #[test]
 fn with_unacknowledged_lines_20_silent_seconds_and_four_time_outs_are_enough() {
     // a line after 15 s of silence times out after 1, 2.5, 4.75 and 7.75 s
@@ -101,6 +106,7 @@ fn with_unacknowledged_lines_20_silent_seconds_and_four_time_outs_are_enough() {
     }
 }
 
+// [L5]
 #[test]
 fn a_client_that_starts_again_while_its_old_self_is_parked_keeps_its_name() {
     let mut room = Room::with(Config {

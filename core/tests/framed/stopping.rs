@@ -14,6 +14,7 @@ fn refused(event: &Event) -> bool {
     matches!(event, Event::Refused { why: other, .. } if *other == why)
 }
 
+// [E2]
 #[test]
 fn a_relay_is_settled_when_everything_is_acknowledged() {
     let mut room = Room::new();
@@ -46,6 +47,7 @@ fn a_relay_is_settled_when_everything_is_acknowledged() {
     assert!(room.relay.is_settled());
 }
 
+// [E2]
 #[test]
 fn a_relay_is_not_settled_before_plain_peers_were_sent_everything() {
     let mut room = Room::new();
@@ -87,6 +89,7 @@ fn who_is_parked_is_not_waited_for() {
     assert!(room.relay.is_settled());
 }
 
+// [S13]
 #[test]
 fn what_is_posted_while_the_relay_stops_is_for_the_next_run() {
     let mut room = Room::with(Config {
@@ -127,6 +130,7 @@ fn what_is_posted_while_the_relay_stops_is_for_the_next_run() {
     assert_eq!(room.relay.stats().refused(Refusal::Stopping), 5);
 }
 
+// [E1] [S13] [J8]
 #[test]
 fn nobody_joins_a_relay_that_stops() {
     let mut room = Room::new();
@@ -148,6 +152,7 @@ fn nobody_joins_a_relay_that_stops() {
     );
 }
 
+// [S13]
 #[test]
 fn who_looks_for_the_next_run_acknowledges_this_one() {
     let mut room = Room::new();

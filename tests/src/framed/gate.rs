@@ -190,9 +190,10 @@ impl Gate {
             Wire::Cookie { nonce, cookie } => {
                 counts.saw(Met::Challenged);
                 let is_same = matches!(hello, Wire::Hello { nonce: same, .. } if *same == nonce);
-                check(is_same && exchange.reply.len() <= 64, || {
-                    exchange.wrong("another nonce")
-                })?;
+                check(
+                    is_same && exchange.reply.len() <= exchange.payload.len(),
+                    || exchange.wrong("another nonce, or longer than HELLO"),
+                )?;
                 let given = self.cookies.entry(exchange.source).or_default();
                 given.push((exchange.now, cookie));
                 Ok(())
@@ -275,7 +276,9 @@ impl Gate {
         let Wire::Hello { nonce, cookie, .. } = hello else {
             return Ok(());
         };
-        check(*nonce == answered, || exchange.wrong("another nonce"))?;
+        check(*nonce == answered, || {
+            exchange.wrong("another nonce, or longer than HELLO")
+        })?;
         let given = self
             .cookies
             .get(&exchange.source)

@@ -268,6 +268,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             }),
             5 => Frame::Cookie(Cookie {
                 version: "1",
+                words: "",
                 nonce,
                 cookie: self.random.u128(..).to_be_bytes(),
             }),

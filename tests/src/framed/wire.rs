@@ -98,9 +98,9 @@ impl Wire {
         let mut body = Bytes(body);
         let frame = match kind {
             b'H' if payload.len() >= 128 => Self::hello(body.0)?,
-            b'C' if payload.len() <= 64 => {
+            b'C' if payload.len() <= 128 => {
                 let words: Vec<&str> = text(body.0)?.split(' ').collect();
-                let ["", "KC1", _, nonce, cookie] = words[..] else {
+                let ["", "KC1", _, nonce, cookie, "00000000"] = words[..] else {
                     return None;
                 };
                 let (nonce, cookie) = (hexadecimal(nonce, 16)?, cookie.to_owned());

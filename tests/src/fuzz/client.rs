@@ -220,6 +220,7 @@ impl Talk<'_> {
     fn hear_cookie(&mut self) {
         let cookie = Cookie {
             version: "0.1.0",
+            words: "00000000",
             nonce: self.nonce(),
             cookie: [self.input.byte() % 4; 16],
         };

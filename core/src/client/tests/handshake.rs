@@ -83,6 +83,7 @@ fn a_cookie_that_comes_late_is_good_for_its_own_path() {
     assert_eq!(hand.said(), ["hello 1 +3 01 a 7 13"]);
 }
 
+// [S8]
 #[test]
 fn cookies_do_not_make_it_say_hello_faster_than_twice_a_second() {
     let mut hand = Hand::new(1);

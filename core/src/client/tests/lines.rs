@@ -1,5 +1,6 @@
 use super::*;
 
+// [D1] [D3]
 #[test]
 fn lines_in_order_are_acknowledged_after_a_tenth_of_a_second() {
     let mut hand = Hand::joined();
@@ -8,6 +9,7 @@ fn lines_in_order_are_acknowledged_after_a_tenth_of_a_second() {
     assert_eq!(hand.wait(1000), ["100 ack 12 echo 1"]);
 }
 
+// [D3]
 #[test]
 fn a_quarter_of_the_window_is_acknowledged_at_once() {
     let mut hand = Hand::joined();
@@ -17,6 +19,7 @@ fn a_quarter_of_the_window_is_acknowledged_at_once() {
     assert_eq!(hand.said(), ["ack 12 echo 1"]);
 }
 
+// [D3]
 #[test]
 fn a_hole_is_told_at_once_when_it_opens_and_when_it_closes() {
     let mut hand = Hand::joined();
@@ -73,6 +76,7 @@ fn nothing_is_lost_while_nobody_polls() {
     assert_eq!(hand.told(), ["25 Bob: 25", "26 Bob: 26", "27 Bob: 27"]);
 }
 
+// [D1]
 #[test]
 fn an_acknowledgement_says_the_last_eight_ranges() {
     let mut hand = Driven::<32>::joined();
@@ -134,6 +138,7 @@ fn a_datagram_that_is_new_in_part_brings_that_part() {
     }
 }
 
+// [D4]
 #[test]
 fn acknowledgements_that_seem_to_get_lost_are_said_twice() {
     let mut hand = Hand::joined();
@@ -159,6 +164,7 @@ fn acknowledgements_that_seem_to_get_lost_are_said_twice() {
     assert_eq!(hand.client.stats().acks_again, 32 - 1); // another was in time
 }
 
+// [D2]
 #[test]
 fn a_gap_is_lost_where_nothing_is_held() {
     let mut hand = Hand::joined();
@@ -198,6 +204,7 @@ fn gaps_that_nobody_polls_become_one() {
     );
 }
 
+// [S4]
 #[test]
 fn lines_of_another_run_are_dropped() {
     let mut hand = Hand::joined();

@@ -32,6 +32,7 @@ fn texts_that_wait_go_together() {
     assert_eq!(hand.client.unanswered(), 0);
 }
 
+// [U3]
 #[test]
 fn what_was_not_accepted_goes_again_under_the_next_number() {
     let mut hand = Hand::joined();
@@ -58,6 +59,7 @@ fn what_was_not_accepted_goes_again_under_the_next_number() {
     assert_eq!(hand.wait(1000)[0], "50 post 3 c|d"); // not at once
 }
 
+// [U2]
 #[test]
 fn a_command_goes_alone() {
     let mut hand = Hand::joined();
@@ -85,6 +87,7 @@ fn a_command_goes_alone() {
     assert_eq!(hand.wait(500), ["500 hello 0 +1 01 a 7 10 as Eve"]);
 }
 
+// [U5]
 #[test]
 fn a_post_is_sent_again_until_it_is_answered() {
     let mut hand = Hand::joined();
@@ -151,6 +154,7 @@ fn answers_that_are_late_or_doubled_change_nothing() {
     assert_eq!(hand.frame(&foreign), Received::Dropped(Dropped::Session));
 }
 
+// [U3]
 #[test]
 fn a_refusal_is_about_the_first_text() {
     let mut hand = Hand::joined();
@@ -229,6 +233,7 @@ fn room_is_used_again_and_again() {
     }
 }
 
+// [U6]
 #[test]
 fn after_a_new_session_nobody_knows_what_was_on_its_way() {
     for (epoch, how) in [(EPOCH, "Continued"), (EPOCH + 1, "Restarted")] {
@@ -302,6 +307,7 @@ fn quitting_says_first_what_waits() {
     assert_eq!(hand.told(), ["ended Left"]);
 }
 
+// [S12]
 #[test]
 fn leaving_tells_what_was_not_said() {
     let mut hand = Hand::joined();

@@ -162,6 +162,7 @@ impl Watched {
             Step::Cookie(cookie) => {
                 self.gives(&Frame::Cookie(Cookie {
                     version: "0.1.0",
+                    words: "00000000",
                     nonce: self.nonce,
                     cookie: [*cookie; 16],
                 }));
@@ -422,6 +423,7 @@ impl Watched {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
+    // [D1] [U6]
     #[test]
     fn whatever_comes_lines_are_in_order_and_each_text_has_one_outcome(steps in steps()) {
         let mut watched = Watched::new();

@@ -1,5 +1,6 @@
 use super::*;
 
+// [P1]
 #[test]
 fn a_silent_client_asks_whether_the_relay_is_there() {
     let mut hand = Hand::joined();
@@ -149,6 +150,7 @@ fn a_new_run_for_which_there_is_no_room_yet_ends_the_last_one() {
     assert_eq!(hand.told(), ["joined Restarted Ada 0"]);
 }
 
+// [D1] [F5]
 #[test]
 fn own_lines_of_the_seat_before_are_still_own() {
     let mut hand = Hand::joined();
@@ -215,6 +217,7 @@ fn a_farewell_is_the_end() {
     }
 }
 
+// [S6]
 #[test]
 fn the_farewell_to_its_old_address_is_not_its_own() {
     let mut hand = Hand::joined();

@@ -22,8 +22,13 @@ const RETRY_S: u16 = 60;
 /// A nonce that is smaller than the seat's by less than this is one that was overtaken.
 const NONCES: u64 = 1 << 16;
 
-/// The version that COOKIE tells.
+/// The version that COOKIE tells: as much of it as leaves room for further words.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+const VERSION_MAX: usize = 20;
+
+/// What the relay can do beyond this dialect: nothing yet.
+const ABILITIES: &str = "00000000";
+
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     pub(super) fn handle_hello(
         &mut self,
@@ -41,17 +46,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             .cookie
             .is_some_and(|cookie| secret::is_cookie(key, now, &source, &cookie));
         if !is_proven {
-            let cookie = secret::cookie(key, now, &source);
-            let nonce = hello.nonce;
-            write(
-                reply,
-                &Frame::Cookie(Cookie {
-                    version: VERSION,
-                    nonce,
-                    cookie,
-                }),
-            );
-            return Event::Challenged;
+            return self.challenge(now, source, hello.nonce, reply);
         }
         let epoch = self.sessions.epoch;
         let resume = hello.resume.filter(|resume| epoch == Some(resume.epoch));
@@ -83,6 +78,24 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             }
             _ => self.join_in_frames(now, source, hello, resume, reply),
         }
+    }
+
+    /// Answers a HELLO that does not show that its sender receives at its address.
+    pub(super) fn challenge(
+        &self,
+        now: Instant,
+        source: SocketAddr,
+        nonce: u64,
+        reply: &mut Reply,
+    ) -> Event {
+        let cookie = Cookie {
+            version: VERSION.get(..VERSION_MAX).unwrap_or(VERSION),
+            nonce,
+            cookie: secret::cookie(&self.config.key, now, &source),
+            words: ABILITIES,
+        };
+        write(reply, &Frame::Cookie(cookie));
+        Event::Challenged
     }
 
     /// The next run answers; what the client says that it has is acknowledged.

@@ -190,6 +190,23 @@ impl<'a> Hello<'a> {
         })
     }
 
+    /// The nonce of a HELLO in another version of the dialect, or 0 where it has none; `None` if it
+    /// is no such HELLO.
+    pub(crate) fn foreign_nonce(payload: &[u8]) -> Option<u64> {
+        if payload.len() < HELLO_MIN || payload.len() > DATAGRAM_MAX {
+            return None;
+        }
+        let body = payload.strip_prefix(&[FRAME, b'H'])?;
+        let mut words = body.strip_prefix(b" KC")?.split(|byte| *byte == b' ');
+        let version = words.next()?;
+        let is_version = !version.is_empty() && version.iter().all(u8::is_ascii_digit);
+        if !is_version || version == b"1" {
+            return None;
+        }
+        let nonce = words.nth(1).and_then(|word| from_utf8(word).ok());
+        Some(nonce.and_then(bytes_of).map_or(0, u64::from_be_bytes))
+    }
+
     fn write(&self, to: &mut Writer<'_>) -> Option<()> {
         to.start(b'H')?;
         to.bytes(DIALECT.as_bytes())?;
@@ -239,11 +256,13 @@ impl<'a> Cookie<'a> {
         }
         let words = from_utf8(body).ok()?.strip_prefix(DIALECT)?;
         let (version, words) = words.split_once(' ')?;
-        let (nonce, cookie) = words.split_once(' ')?;
+        let (nonce, words) = words.split_once(' ')?;
+        let (cookie, words) = words.split_once(' ').unwrap_or((words, ""));
         Some(Self {
             version,
             nonce: u64::from_be_bytes(bytes_of(nonce)?),
             cookie: bytes_of(cookie)?,
+            words,
         })
     }
 
@@ -255,6 +274,9 @@ impl<'a> Cookie<'a> {
         to.digits(&self.nonce.to_be_bytes())?;
         to.word("")?;
         to.digits(&self.cookie)?;
+        if !self.words.is_empty() {
+            to.word(self.words)?;
+        }
         (to.length <= COOKIE_MAX && !self.version.contains(' ')).then_some(())
     }
 }

@@ -107,14 +107,27 @@ fn hello(cookie: &str, resume: &str, name: &str) -> Vec<u8> {
     hello
 }
 
-fn cookie(version: &str) -> Vec<u8> {
-    let cookie = "00112233445566778899aabbccddeeff";
-    std::format!("\x01C KC1 {version} 00000000000000ff {cookie}").into_bytes()
+fn cookie(version: &str, words: &str) -> Vec<u8> {
+    std::format!("\x01C KC1 {version} 00000000000000ff {FULL_COOKIE}{words}").into_bytes()
 }
 
 const FULL_COOKIE: &str = "00112233445566778899aabbccddeeff";
 const FULL_RESUME: &str = "5e551011a5ec0e71e90c00010000000000000100";
 
+/// The examples in `PROTOCOL.md`.
+fn examples() -> Vec<Vec<u8>> {
+    let protocol = include_str!("../../../PROTOCOL.md");
+    let blocks = protocol.split("```hex\n").skip(1);
+    let byte = |digits| u8::from_str_radix(digits, 16).unwrap();
+    blocks
+        .map(|block| {
+            let (digits, _) = block.split_once("```").unwrap();
+            digits.split_whitespace().map(byte).collect()
+        })
+        .collect()
+}
+
+// [F1] [F3] [F4] [F5] [F6] [F7] [F8] [F9] [F10] [F11] [F12] [F13] [F14]
 /// One frame of each kind, and the bytes that `PROTOCOL.md` says it has.
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of all frames")]
@@ -152,6 +165,7 @@ fn every_frame_has_the_bytes_of_the_protocol() {
         next: 0x100,
     };
     let cases = [
+        (hello_of(None, None, "Ada"), hello("-", "-", "Ada")),
         (hello_of(None, None, "Ada L"), hello("-", "-", "Ada L")),
         (
             hello_of(Some(COOKIE), Some(resume), "é"),
@@ -162,8 +176,9 @@ fn every_frame_has_the_bytes_of_the_protocol() {
                 version: "0.1.0",
                 nonce: 0xFF,
                 cookie: COOKIE,
+                words: "00000000",
             }),
-            cookie("0.1.0"),
+            cookie("0.1.0", " 00000000"),
         ),
         (
             Frame::Welcome(Welcome {
@@ -250,9 +265,21 @@ fn every_frame_has_the_bytes_of_the_protocol() {
         assert_eq!(encoded(frame).as_ref(), Some(bytes), "{frame:?}");
         assert_eq!(Frame::decode(bytes).as_ref(), Ok(frame));
     }
-    let kinds: std::collections::HashSet<_> =
-        cases.iter().map(|(frame, _)| discriminant(frame)).collect();
-    assert_eq!(kinds.len(), 11);
+    let examples = examples();
+    let mut kinds = std::collections::HashSet::new();
+    for (frame, bytes) in &cases {
+        if examples.contains(bytes) {
+            kinds.insert(discriminant(frame));
+        }
+    }
+    assert_eq!(kinds.len(), 11, "an example of each kind");
+    for example in examples {
+        assert!(
+            cases.iter().any(|(_, bytes)| *bytes == example),
+            "{}",
+            example.escape_ascii()
+        );
+    }
 }
 
 #[test]
@@ -272,7 +299,14 @@ fn every_frame_has_its_shortest_and_its_longest_form() {
             joined(&[&short, &text.as_bytes()[..DATAGRAM_MAX - HELLO_MIN]]),
             (HELLO_MIN, DATAGRAM_MAX),
         ),
-        (cookie(""), cookie("10.11.x"), (57, COOKIE_MAX)),
+        (
+            cookie("", ""),
+            cookie(
+                "10.11.12-rc.1",
+                &std::format!(" 00000001 boat 12{}", &text[..41]),
+            ),
+            (57, COOKIE_MAX),
+        ),
         (
             welcome(0, 0, b"a", b""),
             welcome(
@@ -339,6 +373,7 @@ fn every_frame_has_its_shortest_and_its_longest_form() {
     }
 }
 
+// [F2]
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of all frames")]
 fn what_a_frame_must_not_hold() {
@@ -377,8 +412,9 @@ fn what_a_frame_must_not_hold() {
             hello("-", "é551011a5ec0e71e90c00010000000000000100", ""),
             "HELLO with é",
         ),
-        (cookie("0.1 0"), "COOKIE with a space"),
-        (cookie("0.10.100"), "COOKIE of 65 bytes"),
+        (cookie("0.1 0", ""), "COOKIE with a space"),
+        (cookie("0.1.0", "0"), "COOKIE with 33 digits"),
+        (cookie(&long[..72], ""), "COOKIE of 129 bytes"),
         (
             welcome(4, 3, b"a", b""),
             "WELCOME with its head before its first",
@@ -449,6 +485,7 @@ fn what_a_frame_must_not_hold() {
     );
 }
 
+// [F10]
 #[test]
 fn data_ends_with_its_bytes_or_with_an_empty_entry_and_then_anything_may_follow() {
     let line = entry(0, 3, "Ada : hi");
@@ -481,6 +518,7 @@ fn data_ends_with_its_bytes_or_with_an_empty_entry_and_then_anything_may_follow(
     }
 }
 
+// [F6] [F12] [F13] [F14]
 #[test]
 fn what_is_unknown_within_a_frame_is_passed_on_or_ignored() {
     for byte in 0..=u8::MAX {
@@ -510,6 +548,35 @@ fn what_is_unknown_within_a_frame_is_passed_on_or_ignored() {
             _ => LineKind::Notice,
         };
         assert_eq!(data.entries().next().unwrap().kind, kind);
+    }
+}
+
+#[test]
+fn a_hello_of_another_version_of_the_dialect_is_known_by_its_nonce() {
+    let ours = hello(FULL_COOKIE, "-", "Ada");
+    let of = |version: &str| {
+        let text = std::string::String::from_utf8(ours.clone()).unwrap();
+        text.replacen("KC1", version, 1).into_bytes()
+    };
+    for (bytes, nonce) in [
+        (of("KC2"), Some(0xFF)),
+        (of("KC10"), Some(0xFF)),
+        (joined(&[b"\x01H KC2 ", &[b'?'; 121]]), Some(0)),
+        (joined(&[b"\x01H KC2 a b ", &[0xFF; 117]]), Some(0)),
+        (ours.clone(), None),
+        (of("KC"), None),
+        (of("KCx"), None),
+        (of("KD2"), None),
+        (of("KC2")[..127].to_vec(), None),
+        (joined(&[b"\x01C KC2 ", &[b' '; 121]]), None),
+    ] {
+        assert_eq!(
+            Hello::foreign_nonce(&bytes),
+            nonce,
+            "{}",
+            bytes.escape_ascii()
+        );
+        assert!(bytes == ours || !is_sound(&bytes));
     }
 }
 

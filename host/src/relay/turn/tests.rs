@@ -356,6 +356,7 @@ fn a_way_that_takes_nothing_is_tried_seldom() {
     assert!(world.network.lines(address(2)).len() > 10);
 }
 
+// [L4]
 #[test]
 fn a_peer_that_is_reported_gets_little_until_it_is_heard() {
     let mut world = World::new();

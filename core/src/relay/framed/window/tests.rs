@@ -240,6 +240,7 @@ fn what_arrived_behind_a_refused_datagram_keeps_its_place() {
     assert_eq!(window.lost(), Some((cursor(0), cursor(2))));
 }
 
+// [D6]
 /// RFC 6298, section 2: SRTT and RTTVAR from samples, within what rounding to milliseconds costs.
 #[test]
 fn the_time_out_follows_the_round_trip() {
@@ -298,6 +299,7 @@ fn resend<const WINDOW: usize>(window: &mut Window<WINDOW>) -> usize {
     resent
 }
 
+// [D5]
 #[test]
 fn the_window_starts_with_4_and_doubles_with_each_round_without_a_loss() {
     let mut window = Window::<100>::new(0, Cursor::default());
@@ -307,6 +309,7 @@ fn the_window_starts_with_4_and_doubles_with_each_round_without_a_loss() {
     }
 }
 
+// [D5]
 #[test]
 fn a_time_out_halves_the_window_which_then_grows_by_one_a_round() {
     let mut window = Window::<32>::new(0, Cursor::default());
@@ -326,6 +329,7 @@ fn a_time_out_halves_the_window_which_then_grows_by_one_a_round() {
     }
 }
 
+// [D5]
 #[test]
 fn a_session_that_goes_on_starts_with_4_again() {
     let mut window = Window::<32>::new(0, Cursor::default());

@@ -79,9 +79,10 @@ impl Parts {
                 name,
             }),
             1 => Frame::Cookie(Cookie {
-                version: ["", "0.1.0", "10.11.x"][usize::from(choice % 3)],
+                version: ["", "0.1.0", "10.11.12-rc.1+abcdef"][usize::from(choice % 3)],
                 nonce,
                 cookie: self.cookie.unwrap_or_default(),
+                words: ["", "00000000", "00000001 boat 12"][usize::from(choice / 3 % 3)],
             }),
             2 => Frame::Welcome(Welcome {
                 nonce,
