@@ -26,6 +26,7 @@ pub use event::{
 use crate::Instant;
 use crate::wire::command::Command;
 use crate::wire::framed::Session;
+use crate::wire::notices::NOTICE;
 use crate::wire::text::{DATAGRAM_MAX, Name, clean, whole_characters};
 use acknowledging::Acknowledging;
 use greeting::Greeting;
@@ -261,5 +262,5 @@ fn push_clean(to: &mut impl Write, text: &str) {
 
 /// A notice without the mark that it is one.
 fn without_star(notice: &str) -> &str {
-    notice.strip_prefix("* ").unwrap_or(notice)
+    notice.strip_prefix(NOTICE).unwrap_or(notice)
 }

@@ -3,6 +3,7 @@
 pub(crate) mod command;
 pub(crate) mod entry;
 pub mod framed;
+pub(crate) mod notices;
 pub(crate) mod round_trip;
 pub(crate) mod text;
 

@@ -11,6 +11,7 @@ use crate::wire::command::Command;
 use crate::wire::framed::{
     Data, FRAME, Frame, Gap, Goodbye, Outcome, Posted, Reason, Refused, Session, Welcome,
 };
+use crate::wire::notices::Notice;
 
 /// After this time WELCOME is asked for again if there was no room for it.
 const ROOM: Duration = Duration::from_millis(100);
@@ -252,10 +253,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         };
         self.keep(text);
         let is_nick = self.posting.first().is_some_and(is_nick);
-        if let Some(name) = without_star(text)
-            .strip_prefix("you are now ")
-            .filter(|_| is_nick)
-        {
+        if is_nick && let Notice::Named([Some(name), _]) = Notice::of(without_star(text)) {
             self.want(name);
         }
         Ok(())

@@ -10,6 +10,7 @@ use super::{
 use crate::Instant;
 use crate::wire::entry::LineKind;
 use crate::wire::framed::{Ack, Entry, Frame, Hello, Resume, Session};
+use crate::wire::notices::QUIET;
 use crate::wire::text::{SEPARATOR, clean};
 
 impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
@@ -154,10 +155,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             });
         }
         if let Some(post) = self.asked_quiet.take() {
-            let text = match self.is_quiet {
-                true => "quiet is on: you are not told who joins, leaves or is renamed",
-                false => "quiet is off: you are told who joins, leaves or is renamed",
-            };
+            let text = without_star(QUIET[usize::from(self.is_quiet)]);
             return Some(ClientEvent::Answered { post, text });
         }
         match self.next_line() {

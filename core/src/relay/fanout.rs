@@ -15,6 +15,7 @@ use super::seat::Seat;
 use crate::time::Instant;
 use crate::wire::entry::LineKind;
 use crate::wire::framed::DATA_HEADER;
+use crate::wire::notices::Sentence;
 use crate::wire::text::DATAGRAM_MAX;
 
 /// The most datagrams of a fan-out: more save hardly anything (measured with UDP_SEGMENT on Linux).
@@ -229,10 +230,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if peer.missed > 0 {
             let mut gap = String::<40>::new();
             // twenty digits and a few words fit
-            let _ = match peer.missed {
-                1 => gap.push_str("* 1 line lost").map_err(|_| core::fmt::Error),
-                missed => write!(gap, "* {missed} lines lost"),
-            };
+            let _ = write!(gap, "{}", Sentence::Lost(peer.missed));
             buffer.get_mut(..gap.len())?.copy_from_slice(gap.as_bytes());
             length = gap.len();
         }

@@ -20,6 +20,7 @@ use super::seat::Seat;
 use super::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Hello, Reason, Session};
+use crate::wire::notices::Announcement;
 use crate::wire::text::DATAGRAM_MAX;
 use deadlines::Deadlines;
 pub(super) use window::Segment;
@@ -244,7 +245,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             self.stats.unparked += 1;
             self.settle(seat);
             self.arm(now, seat);
-            self.announce_state(now, seat, " is back");
+            self.announce_parked(now, seat, false);
         }
     }
 
@@ -259,7 +260,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.sessions.deadlines.set(seat, None);
         self.stats.parked += 1;
         self.full_until = Instant::default();
-        self.announce_state(now, seat, " is away");
+        self.announce_parked(now, seat, true);
     }
 
     /// A client has all lines before `next`. If these are more than are on their way, they were before
@@ -294,10 +295,16 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    fn announce_state(&mut self, now: Instant, seat: Seat, state: &str) {
-        if let Some(name) = self.peers.peer(seat).map(|peer| peer.name.clone()) {
-            self.announce(now, self.peers.len(), None, &["* ", &name, state]);
-        }
+    fn announce_parked(&mut self, now: Instant, seat: Seat, is_parked: bool) {
+        let Some(name) = self.peers.peer(seat).map(|peer| peer.name.clone()) else {
+            return;
+        };
+        let announcement = if is_parked {
+            Announcement::Away(&name)
+        } else {
+            Announcement::Back(&name)
+        };
+        self.announce(now, self.peers.len(), None, announcement);
     }
 
     /// Handles the deadlines that have come, until a client is parked: that one is returned.

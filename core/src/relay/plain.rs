@@ -1,6 +1,6 @@
 //! The plain dialect: what a datagram typed by a person means. See `PROTOCOL.md`.
 
-use core::fmt::{self, Display, Write};
+use core::fmt::Write;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::time::Instant;
 use crate::wire::command::Command;
 use crate::wire::entry::LineKind;
 use crate::wire::framed::FRAME;
+use crate::wire::notices::{Announcement, Clean, NOTICE, Sentence};
 use crate::wire::text::{
     DATAGRAM_MAX, NAME_MAX, SEPARATOR, clean, folded, is_blank, is_plain_ascii, repaired_name,
     whole_characters, without_line_end,
@@ -28,12 +29,6 @@ const WELCOME_NAMES: usize = 16;
 /// Room for what follows the names in a list of them: `, ... and 65534 more; /who PREFIX lists
 /// those that begin so` and a line end.
 const LIST_END: usize = 64;
-
-const TOO_LONG: &str = "* not sent: longer than 1024 bytes";
-
-const HELP: &str = "* /who [PREFIX] lists who is here; /nick NAME renames you; /quiet on|off hides \
-                    or shows who comes and goes; /quit leaves; //TEXT says /TEXT; anything else \
-                    is said to all";
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     pub(super) fn handle_stranger(
@@ -56,7 +51,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Ok(text) => text,
             Err(why) => {
                 if why == Refusal::TooLong && self.may_answer(payload) {
-                    reply.answer(format_args!("{TOO_LONG}"));
+                    reply.answer(Sentence::TooLong);
                 }
                 return refused(why);
             }
@@ -70,7 +65,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         match command {
             Command::Nick(name) if !is_blank(name) => self.join(now, source, name, reply),
             Command::Help => {
-                reply.answer(format_args!("{HELP}; first of all, say your name"));
+                reply.answer(Sentence::HelpForStrangers);
                 Event::Helped
             }
             Command::Nick(_)
@@ -79,7 +74,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             | Command::Quiet(_)
             | Command::Say(_)
             | Command::Unknown(_) => {
-                reply.answer(format_args!("* say your name first"));
+                reply.answer(Sentence::Nameless);
                 refused(Refusal::Nameless)
             }
         }
@@ -133,23 +128,23 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Whether a refusal may be told: the sender is not another relay that repeats its notices.
     fn may_answer(&self, payload: &[u8]) -> bool {
-        !self.config.classic && !payload.starts_with(b"* ")
+        !self.config.classic && !payload.starts_with(NOTICE.as_bytes())
     }
 
     /// Tells a peer that its datagram was not accepted, where that helps and not too often.
     fn refuse(&mut self, now: Instant, seat: Seat, why: Refusal, reply: &mut PlainReply<'_>) {
         if why == Refusal::TooLong {
-            reply.answer(format_args!("{TOO_LONG}"));
+            reply.answer(Sentence::TooLong);
         }
         if why == Refusal::NotUtf8
             && let Some(peer) = self.peers.peer_mut(seat)
             && now >= peer.tell_at
         {
             peer.tell_at = now.after(NOT_UTF8_INTERVAL);
-            reply.answer(format_args!("* not sent: not UTF-8 text"));
+            reply.answer(Sentence::NotUtf8);
         }
         if why == Refusal::Stopping {
-            reply.answer(format_args!("* not sent: relay is stopping"));
+            reply.answer(Sentence::Stopping);
         }
     }
 
@@ -193,27 +188,18 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Command::Nick(name) => return self.rename(now, seat, name, reply),
             Command::Quit => {
                 if let Some(departed) = self.leave(now, seat, Departure::Quit) {
-                    reply.answer(format_args!("* bye"));
+                    reply.answer(Sentence::Bye);
                     return Event::Left(departed);
                 }
             }
             Command::Who(prefix) => self.who(prefix, reply),
             Command::Quiet(wanted) => {
-                let quiet = self.set_quiet(seat, wanted);
-                let state = if quiet {
-                    "on: you are not told"
-                } else {
-                    "off: you are told"
-                };
-                reply.answer(format_args!(
-                    "* quiet is {state} who joins, leaves or is renamed"
-                ));
+                reply.answer(Sentence::Quiet(self.set_quiet(seat, wanted)));
             }
-            Command::Help => reply.answer(format_args!("{HELP}")),
-            Command::Say(word) | Command::Unknown(word) => reply.answer(format_args!(
-                "* no command /{word}; //{word} says it as text; /help lists commands",
-                word = Clean(whole_characters(word, NAME_MAX))
-            )),
+            Command::Help => reply.answer(Sentence::Help),
+            Command::Say(word) | Command::Unknown(word) => {
+                reply.answer(Sentence::NoCommand(whole_characters(word, NAME_MAX)));
+            }
         }
         Event::Answered { seat }
     }
@@ -229,8 +215,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Ok(newcomer) => newcomer,
             Err(why) => {
                 if why == Refusal::Full && !self.config.classic {
-                    let seats = self.seats();
-                    reply.answer(format_args!("* full: {seats} of {seats} seats taken"));
+                    reply.answer(Sentence::Full {
+                        seats: self.seats(),
+                    });
                 }
                 return Event::Refused { seat: None, why };
             }
@@ -239,11 +226,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.settle(seat);
         if !self.config.classic {
             self.welcome(seat, newcomer.changed, reply.reply);
-            match newcomer.history {
-                0 => reply.end(),
-                1 => reply.answer(format_args!("; the last line:")),
-                lines => reply.answer(format_args!("; the last {lines} lines:")),
-            }
+            reply.answer(Sentence::History(newcomer.history));
         }
         Event::Joined {
             seat,
@@ -258,7 +241,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         };
         let everybody = self.peers.len();
         // the parts are limited so that all of them fit
-        let _ = write!(reply, "* welcome {}: {everybody} here (", peer.name);
+        let start = Sentence::Welcome {
+            name: &peer.name,
+            here: everybody,
+        };
+        let _ = write!(reply, "{start}");
         let listed = self.list_names("", WELCOME_NAMES, reply);
         if listed < everybody {
             let _ = write!(reply, ", ... and {} more", everybody - listed);
@@ -319,21 +306,21 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     fn rename(&mut self, now: Instant, seat: Seat, raw: &str, reply: &mut PlainReply<'_>) -> Event {
         let Some((name, mut changed)) = repaired_name(raw) else {
-            reply.answer(format_args!("* /nick NAME needs a name"));
+            reply.answer(Sentence::NoNick);
             return Event::Answered { seat };
         };
         let id = self.peers.peer(seat).map_or(0, |peer| peer.id.get());
         let name = self.unique(name, Some(seat), id, &mut changed);
         if self.peers.peer(seat).is_some_and(|peer| peer.name == name) {
-            reply.answer(format_args!("* you are {name} already"));
+            reply.answer(Sentence::Already(&name));
             return Event::Answered { seat };
         }
         let Some(from) = self.peers.rename(seat, name.clone()) else {
             return Event::Answered { seat };
         };
-        reply.answer(format_args!("* you are now {name}"));
-        let words = ["* ", &from, " is now ", &name];
-        self.announce(now, self.peers.len(), Some(seat), &words);
+        reply.answer(Sentence::Now(&name));
+        let announcement = Announcement::Renamed(&from, &name);
+        self.announce(now, self.peers.len(), Some(seat), announcement);
         Event::Renamed { seat, from }
     }
 
@@ -375,8 +362,8 @@ pub(super) struct PlainReply<'a> {
 
 impl PlainReply<'_> {
     /// Writes what is left of the reply, which must fit.
-    fn answer(&mut self, text: fmt::Arguments<'_>) {
-        let _ = self.reply.write_fmt(text);
+    fn answer(&mut self, sentence: Sentence<'_>) {
+        let _ = write!(self.reply, "{sentence}");
         self.end();
     }
 
@@ -391,13 +378,4 @@ impl PlainReply<'_> {
 fn begins_with(name: &str, prefix: &str) -> bool {
     let mut name = folded(name);
     folded(prefix).all(|character| name.next() == Some(character))
-}
-
-/// Shows a text as [`clean`] leaves it.
-struct Clean<'a>(&'a str);
-
-impl Display for Clean<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        clean(self.0).try_for_each(|character| formatter.write_char(character))
-    }
 }

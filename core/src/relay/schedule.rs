@@ -10,6 +10,7 @@ use super::ring::Cursor;
 use super::seat::Seat;
 use crate::time::Instant;
 use crate::wire::entry::LineKind;
+use crate::wire::notices::{Announcement, NOTICE};
 use crate::wire::text::NAME_MAX;
 
 /// The most bytes of an announcement: two names and a few words.
@@ -38,20 +39,21 @@ impl History {
 }
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
-    /// Appends an announcement of at most two names and a few words, unless there are too many
-    /// peers to announce anything.
+    /// Appends an announcement, unless there are too many peers to announce anything.
     pub(super) fn announce(
         &mut self,
         now: Instant,
         peers: usize,
         author: Option<Seat>,
-        words: &[&str],
+        announcement: Announcement<'_>,
     ) {
         let is_told = !self.config.classic && !self.is_stopping;
         if peers <= usize::from(self.config.announce_up_to) && is_told {
             let mut line = String::<ANNOUNCEMENT_MAX>::new();
             // they fit
-            let _ = words.iter().try_for_each(|word| line.push_str(word));
+            let _ = line.push_str(NOTICE);
+            let mut words = announcement.words().into_iter();
+            let _ = words.try_for_each(|word| line.push_str(word));
             self.append(now, author, LineKind::Announcement, 0, &line);
         }
     }

@@ -13,16 +13,11 @@ use super::peers::{Peer, Suspicion};
 use super::seat::Seat;
 use crate::time::Instant;
 use crate::wire::framed::Goodbye;
+use crate::wire::notices::{Announcement, GIVEN_AWAY};
 use crate::wire::text::{NAME_MAX, Name, repaired_name, whole_characters};
 
 /// So many numbers are tried one after the other to tell equal names apart; then it is any.
 const SMALL_NUMBERS: u32 = 9;
-
-/// What is said to a peer whose seat was given away.
-const GIVEN_AWAY: [&str; 2] = [
-    "* your seat was given away; say your name to come back",
-    "* your seat was given away; say your name to come back\n",
-];
 
 /// Somebody who just got a seat.
 pub(super) struct Newcomer {
@@ -72,8 +67,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             self.unique(name, None, id.get(), &mut changed)
         };
         let before = self.ring.head();
-        let words = ["* ", &name, " joined"];
-        self.announce(now, self.peers.len() + 1, None, &words);
+        let peers = self.peers.len() + 1;
+        self.announce(now, peers, None, Announcement::Joined(&name));
         let history = before.sequence.saturating_sub(self.history.start.sequence);
         let peer = Peer {
             id,
@@ -201,9 +196,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Departure::Quit | Departure::Unreachable => {}
         }
         if why != Departure::Restarted {
-            let words = ["* ", &peer.name, " left (", why.as_str(), ")"];
             // those who read that it joined read that it left
-            self.announce(now, self.peers.len() + 1, None, &words);
+            let peers = self.peers.len() + 1;
+            let announcement = Announcement::Left(&peer.name, why.as_str());
+            self.announce(now, peers, None, announcement);
         }
         Some(Departed {
             seat,

@@ -5,6 +5,7 @@ use super::peers::Peer;
 use super::queue::List;
 use crate::Instant;
 use crate::wire::entry::LineKind;
+use crate::wire::notices::STOPPING;
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     /// Tells all peers that the relay is stopping (in classic mode nobody), and accepts nothing more:
@@ -14,7 +15,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     /// sends until the relay [is settled](Self::is_settled), or for as long as it has patience.
     pub fn stop(&mut self, now: Instant) {
         if !self.is_stopping && !self.config.classic {
-            self.append(now, None, LineKind::Notice, 0, "* relay is stopping");
+            self.append(now, None, LineKind::Notice, 0, STOPPING);
         }
         self.is_stopping = true;
     }

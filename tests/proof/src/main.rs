@@ -25,8 +25,8 @@ use core::time::Duration;
 use kilochat_core::framed::{Data, Frame, Malformed, Reason, Texts};
 use kilochat_core::{
     Client, ClientEvent, ClientStats, Config, Delivery, Departed, Departure, Dropped, Event,
-    Expired, Fanout, Farewell, Instant, Network, Path, PostError, PostId, Received, Refusal, Relay,
-    Reply, Seat, State, Stats, Transmit, Unreachable, clean, is_blank,
+    Expired, Fanout, Farewell, Instant, Network, Notice, Path, PostError, PostId, Received,
+    Refusal, Relay, Reply, Seat, State, Stats, Transmit, Unreachable, clean, is_blank,
 };
 
 // on Cortex-M3, as the docs of `Relay` say
@@ -110,6 +110,7 @@ struct Values {
     frame: Result<Frame<'static>, Malformed>,
     data: Data<'static>,
     texts: Texts<'static>,
+    notice: Notice<'static>,
     reason: Reason,
     path: Path,
     received: Received,
@@ -159,6 +160,7 @@ enum Call {
     InstantAfter,
     Clean,
     IsBlank,
+    NoticeOf,
     EventFarewell,
     FarewellAsBytes,
     FrameDecode,
@@ -272,6 +274,7 @@ impl<
             Call::InstantSince => v.duration = v.then.unwrap_or_default().since(v.now),
             Call::InstantAfter => v.now = v.now.after(v.duration),
             Call::Clean => v.character = clean(v.text).max().unwrap_or(' '),
+            Call::NoticeOf => v.notice = Notice::of(v.text),
             Call::IsBlank => v.truth = is_blank(v.text),
             Call::EventFarewell => {
                 if let Some((seat, address, bytes)) = v.event.farewell() {

@@ -1,5 +1,7 @@
 //! POST, and what becomes of it.
 
+use core::fmt::Write;
+
 use super::{Last, write};
 use crate::relay::event::{Departure, Event, Refusal};
 use crate::relay::plain::PlainReply;
@@ -9,6 +11,7 @@ use crate::relay::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::command::Command;
 use crate::wire::framed::{ENTRY_HEADER, Frame, Goodbye, Outcome, Post, Posted, Reason};
+use crate::wire::notices::Sentence;
 use crate::wire::text::{LINE_MAX, SEPARATOR, clean, is_blank, is_plain_ascii};
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
@@ -78,7 +81,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Command::Quit => self.leave_in_frames(now, seat, reply),
             Command::Quiet(_) => {
                 // a few words fit
-                let _ = reply.extend_from_slice(b"* your program decides what it shows");
+                let _ = write!(reply, "{}", Sentence::QuietInFrames);
                 Event::Answered { seat }
             }
             Command::Who(_)

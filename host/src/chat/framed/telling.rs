@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::time::Instant;
 
-use kilochat_core::{ClientEvent, End as ClientEnd, Joined, LineKind, PostId};
+use kilochat_core::{ClientEvent, End as ClientEnd, Joined, LineKind, NOTICE, Notice, PostId};
 
 use super::super::dialect::{End, MAY_MISS, Speaker};
 use super::super::plain::outbox::Line;
@@ -12,9 +12,6 @@ use super::{Connection, NOTICED, Talk};
 
 /// So much of a line is repeated when there is something to say about it.
 const QUOTED: usize = 40;
-
-/// What a relay says to everybody when it is told to end.
-const STOPPING: &str = "relay is stopping";
 
 impl Talk {
     pub(super) fn handle(&mut self, now: Instant, event: ClientEvent<'_>) {
@@ -118,7 +115,7 @@ impl Talk {
             LineKind::Message => Kind::Message,
             LineKind::Announcement | LineKind::Notice => Kind::Notice,
         };
-        if kind == Kind::Notice && text == STOPPING {
+        if kind == Kind::Notice && Notice::of(text) == Notice::Stopping {
             self.is_stopping = true;
         }
         let name = Some(name).filter(|name| !name.is_empty());
@@ -240,7 +237,7 @@ impl Talk {
     }
 
     fn notice(&mut self, text: &str) {
-        let text = text.strip_prefix("* ").unwrap_or(text);
+        let text = text.strip_prefix(NOTICE).unwrap_or(text);
         self.output.push_back(Shown::new(Kind::Notice, None, text));
     }
 

@@ -3,10 +3,12 @@
 use core::time::Duration;
 use std::time::Instant;
 
+use kilochat_core::Notice;
+
 use super::super::dialect::{End, MAY_MISS, Speaker};
 use super::super::screen::output::{Kind, Shown};
 use super::asked::Asker;
-use super::wire::{self, Meaning, Received};
+use super::wire::{self, Received};
 use super::{ACCEPTED, Phase, Server, Session, Why};
 
 /// A second welcome so soon after the first is the network's doing.
@@ -25,10 +27,10 @@ impl Session {
                 let is_refusal = matches!(self.phase, Phase::Joining { .. })
                     && !matches!(
                         meaning,
-                        Meaning::Welcome { .. }
-                            | Meaning::Named(_)
-                            | Meaning::Announced
-                            | Meaning::Lost(_)
+                        Notice::Welcome { .. }
+                            | Notice::Named(_)
+                            | Notice::Announcement
+                            | Notice::Lost(_)
                     );
                 if is_refusal && wire::may_be_said(text) {
                     self.show(Kind::Notice, None, text);
@@ -42,49 +44,49 @@ impl Session {
         }
     }
 
-    fn handle_notice(&mut self, now: Instant, text: &str, meaning: Meaning<'_>) {
+    fn handle_notice(&mut self, now: Instant, text: &str, meaning: Notice<'_>) {
         let is_welcomed = matches!(self.phase, Phase::Welcomed { .. });
         match meaning {
-            Meaning::Welcome { name, history } => self.handle_welcome(now, text, name, history),
-            Meaning::Named(names) => self.handle_named(now, text, names),
-            Meaning::Full if matches!(self.phase, Phase::Rejoining(_)) => {
+            Notice::Welcome { name, history } => self.handle_welcome(now, text, name, history),
+            Notice::Named(names) => self.handle_named(now, text, names),
+            Notice::Full if matches!(self.phase, Phase::Rejoining(_)) => {
                 self.finish(End::Failed(format!("the relay refused: {text}")));
             }
             // the first goodbye was heard, its answer lost
-            Meaning::Nameless if self.is_for_frames() => self.finish_leaving(),
-            Meaning::Nameless if is_welcomed => {
+            Notice::Nameless if self.is_for_frames() => self.finish_leaving(),
+            Notice::Nameless if is_welcomed => {
                 self.show(Kind::Notice, None, text);
                 self.say("the relay was restarted; joining again");
                 self.outbox.queue_recent(now);
                 self.outbox.queue_last();
                 self.rejoin(now, now, Why::Forgotten);
             }
-            Meaning::Stopping if is_welcomed => {
+            Notice::Stopping if is_welcomed => {
                 self.show(Kind::Notice, None, text);
                 self.outbox.queue_recent(now);
                 self.say("waiting for the relay, to join again");
                 self.rejoin(now, now + ACCEPTED, Why::Told);
             }
-            Meaning::GivenAway if is_welcomed => {
+            Notice::GivenAway if is_welcomed => {
                 self.show(Kind::Notice, None, text);
                 self.say("joining again");
                 self.rejoin(now, now, Why::Told);
             }
-            Meaning::Bye if matches!(self.phase, Phase::Leaving { .. }) => {
+            Notice::Bye if matches!(self.phase, Phase::Leaving { .. }) => {
                 self.show(Kind::Notice, None, text);
                 self.finish_leaving();
             }
-            Meaning::Lost(lost) => {
+            Notice::Lost(lost) => {
                 self.output.push_back(Shown::new(Kind::Notice, None, text));
                 self.history = self.history.saturating_sub(lost);
             }
-            Meaning::Full
-            | Meaning::Nameless
-            | Meaning::Stopping
-            | Meaning::GivenAway
-            | Meaning::Bye
-            | Meaning::Announced
-            | Meaning::Other => self.show(Kind::Notice, None, text),
+            Notice::Full
+            | Notice::Nameless
+            | Notice::Stopping
+            | Notice::GivenAway
+            | Notice::Bye
+            | Notice::Announcement
+            | Notice::Other => self.show(Kind::Notice, None, text),
         }
     }
 

@@ -2,10 +2,7 @@
 
 use core::str::from_utf8;
 
-use kilochat_core::{LINE_MAX, NAME_MAX, SEPARATOR, clean};
-
-/// What starts each notice of the relay, and no name.
-const NOTICE: &str = "* ";
+use kilochat_core::{LINE_MAX, NAME_MAX, NOTICE, Notice, SEPARATOR, clean};
 
 /// A line from the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,39 +19,8 @@ pub(crate) enum Received<'a> {
         /// The notice as it is shown.
         text: &'a str,
         /// What it means to a client.
-        meaning: Meaning<'a>,
+        meaning: Notice<'a>,
     },
-}
-
-/// What a notice of the relay means to a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Meaning<'a> {
-    /// There is a seat under this name; so many lines of history follow.
-    Welcome {
-        /// The name, perhaps not the one that was asked for.
-        name: &'a str,
-        /// The lines that were said before.
-        history: usize,
-    },
-    /// The answer to `/nick`, if there was one: the name from now on, as it can be read. Who
-    /// joins under a crafted name has this announced about anybody.
-    Named([Option<&'a str>; 2]),
-    /// Somebody joined, left or was renamed.
-    Announced,
-    /// All seats are taken.
-    Full,
-    /// A command came from an address without a seat.
-    Nameless,
-    /// So many lines were overwritten before they could be sent.
-    Lost(usize),
-    /// The relay ends.
-    Stopping,
-    /// Somebody else has the seat.
-    GivenAway,
-    /// The answer to `/quit`.
-    Bye,
-    /// Nothing but what it says.
-    Other,
 }
 
 /// Reads a line, which must be clean.
@@ -62,7 +28,7 @@ pub(crate) fn parse(line: &str) -> Received<'_> {
     if let Some(text) = line.strip_prefix(NOTICE) {
         return Received::Notice {
             text,
-            meaning: meaning(text),
+            meaning: Notice::of(text),
         };
     }
     match line.split_once(SEPARATOR) {
@@ -146,111 +112,9 @@ pub(crate) fn is_made_of(name: &str, text: &str) -> bool {
     is_numbered || (rest.is_empty() && (is_whole || is_cut))
 }
 
-fn meaning(text: &str) -> Meaning<'_> {
-    if let Some((name, rest)) = welcome(text) {
-        return Meaning::Welcome {
-            name,
-            history: history(rest),
-        };
-    }
-    let named = [
-        text.strip_prefix("you are now "),
-        text.strip_prefix("you are ")
-            .and_then(|rest| rest.strip_suffix(" already")),
-    ];
-    if named != [None, None] {
-        return Meaning::Named(named);
-    }
-    if let Some(lost) = text
-        .strip_suffix(" lines lost")
-        .or_else(|| text.strip_suffix(" line lost"))
-        .and_then(|lost| lost.parse().ok())
-    {
-        return Meaning::Lost(lost);
-    }
-    match text {
-        "relay is stopping" => Meaning::Stopping,
-        "say your name first" => Meaning::Nameless,
-        "your seat was given away; say your name to come back" => Meaning::GivenAway,
-        "bye" => Meaning::Bye,
-        _ if is_full(text) => Meaning::Full,
-        _ if is_announced(text) => Meaning::Announced,
-        _ => Meaning::Other,
-    }
-}
-
-/// The name in a welcome, and what is behind it.
-fn welcome(text: &str) -> Option<(&str, &str)> {
-    let (name, rest) = text.strip_prefix("welcome ")?.split_once(": ")?;
-    let (here, _) = rest.split_once(" here (")?;
-    (here.parse::<usize>().is_ok() && name.trim() == name).then_some((name, rest))
-}
-
-/// Whether all seats are taken.
-fn is_full(text: &str) -> bool {
-    text.strip_prefix("full: ")
-        .and_then(|rest| rest.strip_suffix(" seats taken"))
-        .and_then(|seats| seats.split_once(" of "))
-        .is_some_and(|(taken, all)| taken.parse::<usize>().is_ok() && all.parse::<usize>().is_ok())
-}
-
-/// Whether it may be about somebody in the room; no name has a colon.
-fn is_announced(text: &str) -> bool {
-    let is_left = text.ends_with(')') && text.contains(" left (");
-    !text.contains(':') && (text.ends_with(" joined") || is_left || text.contains(" is now "))
-}
-
-/// How many lines of history a welcome promises at its end.
-fn history(welcome: &str) -> usize {
-    if welcome.ends_with("; the last line:") {
-        return 1;
-    }
-    welcome
-        .strip_suffix(" lines:")
-        .and_then(|rest| rest.rsplit_once("; the last "))
-        .and_then(|(_, lines)| lines.parse().ok())
-        .unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_welcome_tells_name_and_history() {
-        let cases = [
-            (
-                "* welcome Ada: 1 here (Ada); /help lists commands",
-                "Ada",
-                0,
-            ),
-            (
-                "* welcome 小明: 2 here (Bob, 小明); /help lists commands; the last line:",
-                "小明",
-                1,
-            ),
-            (
-                "* welcome a b~2: 9 here (x); hi; the last 7 lines:; /help lists commands (not your name? /nick NAME, then say it again); the last 40 lines:",
-                "a b~2",
-                40,
-            ),
-            (
-                "* welcome x: 1 here (x); the last 7 lines:; /help lists commands",
-                "x",
-                0,
-            ),
-        ];
-        for (line, expected_name, expected_history) in cases {
-            let Received::Notice {
-                meaning: Meaning::Welcome { name, history },
-                ..
-            } = parse(line)
-            else {
-                panic!("{line}");
-            };
-            assert_eq!((name, history), (expected_name, expected_history), "{line}");
-        }
-    }
 
     #[test]
     fn notices_are_told_from_messages() {
@@ -265,7 +129,7 @@ mod tests {
             parse("* 3 lines lost"),
             Received::Notice {
                 text: "3 lines lost",
-                meaning: Meaning::Lost(3)
+                meaning: Notice::Lost(3)
             }
         );
         assert_eq!(
@@ -279,51 +143,16 @@ mod tests {
             parse("* you are Ada already"),
             Received::Notice {
                 text: "you are Ada already",
-                meaning: Meaning::Named([None, Some("Ada")])
+                meaning: Notice::Named([None, Some("Ada")])
             }
         );
         assert_eq!(
             parse("* you are now Ada already"),
             Received::Notice {
                 text: "you are now Ada already",
-                meaning: Meaning::Named([Some("Ada already"), Some("now Ada")])
+                meaning: Notice::Named([Some("Ada already"), Some("now Ada")])
             }
         );
-    }
-
-    #[test]
-    fn fixed_notices_are_exact() {
-        let cases = [
-            ("relay is stopping", Meaning::Stopping),
-            ("say your name first", Meaning::Nameless),
-            (
-                "your seat was given away; say your name to come back",
-                Meaning::GivenAway,
-            ),
-            ("bye", Meaning::Bye),
-            ("full: 4 of 4 seats taken", Meaning::Full),
-            ("1 line lost", Meaning::Lost(1)),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(meaning(text), expected, "{text}");
-            for about in [
-                format!("{text} joined").replace(':', "_"),
-                format!("{text} left (unreachable)").replace(':', "_"),
-                format!("Eve is now {text}").replace(':', "_"),
-            ] {
-                assert_eq!(meaning(&about), Meaning::Announced, "{about}");
-            }
-            assert_eq!(meaning(&format!("{text}.")), Meaning::Other, "{text}");
-        }
-        for text in [
-            "full: house",
-            "full: x of 4 seats taken",
-            "welcome Ada: hello",
-            "welcome Eve : 1 here (x",
-            "3 begin with x: Ada joined",
-        ] {
-            assert_eq!(meaning(text), Meaning::Other, "{text}");
-        }
     }
 
     #[test]

@@ -1,0 +1,357 @@
+//! The sentences of the relay: how it writes them, and how a program reads them.
+
+use core::fmt::{self, Display, Write};
+
+use super::text::clean;
+
+/// What each notice starts with, and no name.
+pub const NOTICE: &str = "* ";
+
+/// A relay that is told to stop says this to everybody.
+pub(crate) const STOPPING: &str = "* relay is stopping";
+
+/// The last words to a peer whose seat was given away, without and with a line end.
+pub(crate) const GIVEN_AWAY: [&str; 2] = [
+    "* your seat was given away; say your name to come back",
+    "* your seat was given away; say your name to come back\n",
+];
+
+/// The answer to `/quiet off`, and to `/quiet on`.
+pub(crate) const QUIET: [&str; 2] = [
+    "* quiet is off: you are told who joins, leaves or is renamed",
+    "* quiet is on: you are not told who joins, leaves or is renamed",
+];
+
+/// A notice to one peer, or the start of one. [`Display`] writes it, without a line end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sentence<'a> {
+    /// Names follow.
+    Welcome {
+        name: &'a str,
+        here: usize,
+    },
+    /// The end of a welcome.
+    History(u64),
+    Nameless,
+    Full {
+        seats: usize,
+    },
+    TooLong,
+    NotUtf8,
+    Stopping,
+    Help,
+    HelpForStrangers,
+    NoCommand(&'a str),
+    NoNick,
+    Now(&'a str),
+    Already(&'a str),
+    Quiet(bool),
+    QuietInFrames,
+    Bye,
+    Lost(u64),
+}
+
+impl Display for Sentence<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Welcome { name, here } => write!(to, "* welcome {name}: {here} here ("),
+            Self::History(0) => Ok(()),
+            Self::History(1) => to.write_str("; the last line:"),
+            Self::History(lines) => write!(to, "; the last {lines} lines:"),
+            Self::Nameless => to.write_str("* say your name first"),
+            Self::Full { seats } => write!(to, "* full: {seats} of {seats} seats taken"),
+            Self::TooLong => to.write_str("* not sent: longer than 1024 bytes"),
+            Self::NotUtf8 => to.write_str("* not sent: not UTF-8 text"),
+            Self::Stopping => to.write_str("* not sent: relay is stopping"),
+            Self::Help => to.write_str(HELP),
+            Self::HelpForStrangers => write!(to, "{HELP}; first of all, say your name"),
+            Self::NoCommand(word) => {
+                let word = Clean(word);
+                write!(
+                    to,
+                    "* no command /{word}; //{word} says it as text; /help lists commands"
+                )
+            }
+            Self::NoNick => to.write_str("* /nick NAME needs a name"),
+            Self::Now(name) => write!(to, "* you are now {name}"),
+            Self::Already(name) => write!(to, "* you are {name} already"),
+            Self::Quiet(is_quiet) => to.write_str(QUIET[usize::from(is_quiet)]),
+            Self::QuietInFrames => to.write_str("* your program decides what it shows"),
+            Self::Bye => to.write_str("* bye"),
+            Self::Lost(1) => to.write_str("* 1 line lost"),
+            Self::Lost(lines) => write!(to, "* {lines} lines lost"),
+        }
+    }
+}
+
+const HELP: &str = "* /who [PREFIX] lists who is here; /nick NAME renames you; /quiet on|off hides \
+                    or shows who comes and goes; /quit leaves; //TEXT says /TEXT; anything else \
+                    is said to all";
+
+/// A notice about a peer, to all who want to see such.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Announcement<'a> {
+    Joined(&'a str),
+    Left(&'a str, &'a str),
+    Renamed(&'a str, &'a str),
+    Away(&'a str),
+    Back(&'a str),
+}
+
+impl<'a> Announcement<'a> {
+    /// What it is made of: two names at most, and a few words.
+    pub(crate) const fn words(self) -> [&'a str; 4] {
+        match self {
+            Self::Joined(name) => [name, " joined", "", ""],
+            Self::Left(name, why) => [name, " left (", why, ")"],
+            Self::Renamed(from, to) => [from, " is now ", to, ""],
+            Self::Away(name) => [name, " is away", "", ""],
+            Self::Back(name) => [name, " is back", "", ""],
+        }
+    }
+}
+
+/// Shows a text as [`clean`] leaves it.
+pub(crate) struct Clean<'a>(pub(crate) &'a str);
+
+impl Display for Clean<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        clean(self.0).try_for_each(|character| formatter.write_char(character))
+    }
+}
+
+/// What a notice means to a program. All others are for people.
+///
+/// Names are parts of notices, and a name may be crafted: a notice about somebody can read like an
+/// answer. Believe an answer only if the question was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Notice<'a> {
+    /// There is a seat.
+    Welcome {
+        /// Its name, perhaps not the one that was asked for.
+        name: &'a str,
+        /// How many lines follow that were said before.
+        history: usize,
+    },
+    /// A possible answer to `/nick`: the name as it is now, in both ways to read it.
+    Named([Option<&'a str>; 2]),
+    /// A peer joined, left or was renamed.
+    Announcement,
+    /// All seats are taken.
+    Full,
+    /// A command came from an address without a seat.
+    Nameless,
+    /// So many lines were overwritten before they could be sent.
+    Lost(usize),
+    /// The relay stops.
+    Stopping,
+    /// The seat was given to another.
+    GivenAway,
+    /// The answer to `/quit`.
+    Bye,
+    /// Nothing but what it says.
+    Other,
+}
+
+impl<'a> Notice<'a> {
+    /// Reads a notice of the plain dialect, without the [`NOTICE`] before it.
+    pub fn of(text: &'a str) -> Self {
+        if let Some((name, history)) = welcome(text) {
+            return Self::Welcome { name, history };
+        }
+        let already = text.strip_prefix("you are ");
+        let named = [
+            text.strip_prefix("you are now "),
+            already.and_then(|rest| rest.strip_suffix(" already")),
+        ];
+        if named != [None, None] {
+            return Self::Named(named);
+        }
+        let lost = text.strip_suffix(" lines lost");
+        let lost = lost.or_else(|| text.strip_suffix(" line lost"));
+        if let Some(lost) = lost.and_then(|lost| lost.parse().ok()) {
+            return Self::Lost(lost);
+        }
+        match text {
+            "say your name first" => Self::Nameless,
+            "bye" => Self::Bye,
+            _ if STOPPING.strip_prefix(NOTICE) == Some(text) => Self::Stopping,
+            _ if GIVEN_AWAY[0].strip_prefix(NOTICE) == Some(text) => Self::GivenAway,
+            _ if is_full(text) => Self::Full,
+            _ if is_announcement(text) => Self::Announcement,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The name in a welcome, and how many lines of history it promises at its end.
+fn welcome(text: &str) -> Option<(&str, usize)> {
+    let (name, rest) = split_once(text.strip_prefix("welcome ")?, ": ")?;
+    let (here, _) = split_once(rest, " here (")?;
+    let is_welcome = here.parse::<usize>().is_ok() && name.trim() == name;
+    let history = if rest.ends_with("; the last line:") {
+        Some(1)
+    } else {
+        rest.strip_suffix(" lines:")
+            .and_then(|rest| rsplit_once(rest, "; the last "))
+            .and_then(|(_, lines)| lines.parse().ok())
+    };
+    is_welcome.then_some((name, history.unwrap_or(0)))
+}
+
+fn is_full(text: &str) -> bool {
+    text.strip_prefix("full: ")
+        .and_then(|rest| rest.strip_suffix(" seats taken"))
+        .and_then(|seats| split_once(seats, " of "))
+        .is_some_and(|(taken, all)| taken.parse::<usize>().is_ok() && all.parse::<usize>().is_ok())
+}
+
+/// Whether it may be about a peer in the room; no name has a colon.
+fn is_announcement(text: &str) -> bool {
+    let is_left = text.ends_with(')') && split_once(text, " left (").is_some();
+    let is_renamed = || split_once(text, " is now ").is_some();
+    !text.contains(':') && (text.ends_with(" joined") || is_left || is_renamed())
+}
+
+/// `str::split_once`, of which the proof that nothing panics is not convinced.
+fn split_once<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a str)> {
+    (0..text.len()).find_map(|at| split_at(text, at, separator))
+}
+
+fn rsplit_once<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a str)> {
+    (0..text.len())
+        .rev()
+        .find_map(|at| split_at(text, at, separator))
+}
+
+fn split_at<'a>(text: &'a str, at: usize, separator: &str) -> Option<(&'a str, &'a str)> {
+    let (start, rest) = text.split_at_checked(at)?;
+    Some((start, rest.strip_prefix(separator)?))
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::format;
+    use std::string::{String, ToString};
+
+    use super::*;
+
+    fn read(line: &str) -> Notice<'_> {
+        Notice::of(line.strip_prefix(NOTICE).unwrap())
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let now = [Some("Ada"), None];
+        let already = [None, Some("Ada")];
+        for (sentence, expected) in [
+            (Sentence::Nameless, Notice::Nameless),
+            (Sentence::Full { seats: 4 }, Notice::Full),
+            (Sentence::Now("Ada"), Notice::Named(now)),
+            (Sentence::Already("Ada"), Notice::Named(already)),
+            (Sentence::Bye, Notice::Bye),
+            (Sentence::Lost(1), Notice::Lost(1)),
+            (Sentence::Lost(70), Notice::Lost(70)),
+            (Sentence::TooLong, Notice::Other),
+            (Sentence::NotUtf8, Notice::Other),
+            (Sentence::HelpForStrangers, Notice::Other),
+            (Sentence::NoCommand("joined"), Notice::Other),
+            (Sentence::NoNick, Notice::Other),
+            (Sentence::Quiet(true), Notice::Other),
+        ] {
+            assert_eq!(read(&sentence.to_string()), expected, "{sentence}");
+        }
+        assert_eq!(read(STOPPING), Notice::Stopping);
+        assert_eq!(read(GIVEN_AWAY[0]), Notice::GivenAway);
+        for announcement in [
+            Announcement::Joined("bye"),
+            Announcement::Left("Ada", "quit"),
+            Announcement::Renamed("Ada", "Bob"),
+        ] {
+            let words: String = announcement.words().concat();
+            assert_eq!(Notice::of(&words), Notice::Announcement, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_welcome_that_is_written_is_read() {
+        for history in [0, 1, 2, 40] {
+            let start = Sentence::Welcome {
+                name: "Ada",
+                here: 9,
+            };
+            let end = Sentence::History(u64::try_from(history).unwrap());
+            let welcome = format!("{start}Ada); /help lists commands{end}");
+            let name = "Ada";
+            assert_eq!(read(&welcome), Notice::Welcome { name, history });
+        }
+    }
+
+    #[test]
+    fn a_welcome_tells_name_and_history() {
+        let cases = [
+            (
+                "* welcome Ada: 1 here (Ada); /help lists commands",
+                "Ada",
+                0,
+            ),
+            (
+                "* welcome 小明: 2 here (Bob, 小明); /help lists commands; the last line:",
+                "小明",
+                1,
+            ),
+            (
+                "* welcome a b~2: 9 here (x); hi; the last 7 lines:; /help lists commands (not your name? /nick NAME, then say it again); the last 40 lines:",
+                "a b~2",
+                40,
+            ),
+            (
+                "* welcome x: 1 here (x); the last 7 lines:; /help lists commands",
+                "x",
+                0,
+            ),
+        ];
+        for (line, name, history) in cases {
+            let expected = Notice::Welcome { name, history };
+            assert_eq!(read(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn fixed_notices_are_exact() {
+        let cases = [
+            ("relay is stopping", Notice::Stopping),
+            ("say your name first", Notice::Nameless),
+            (
+                "your seat was given away; say your name to come back",
+                Notice::GivenAway,
+            ),
+            ("bye", Notice::Bye),
+            ("full: 4 of 4 seats taken", Notice::Full),
+            ("1 line lost", Notice::Lost(1)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(Notice::of(text), expected, "{text}");
+            for about in [
+                format!("{text} joined").replace(':', "_"),
+                format!("{text} left (unreachable)").replace(':', "_"),
+                format!("Eve is now {text}").replace(':', "_"),
+            ] {
+                assert_eq!(Notice::of(&about), Notice::Announcement, "{about}");
+            }
+            assert_eq!(Notice::of(&format!("{text}.")), Notice::Other, "{text}");
+        }
+        for text in [
+            "full: house",
+            "full: x of 4 seats taken",
+            "welcome Ada: hello",
+            "welcome Eve : 1 here (x",
+            "3 begin with x: Ada joined",
+        ] {
+            assert_eq!(Notice::of(text), Notice::Other, "{text}");
+        }
+    }
+}
