@@ -115,7 +115,6 @@ pub use relay::{
 };
 pub use time::Instant;
 pub use wire::PORT;
-pub use wire::entry::LineKind;
-pub use wire::framed;
+pub use wire::framed::{self, LineKind};
 pub use wire::notices::{NOTICE, Notice};
 pub use wire::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, Name, SEPARATOR, clean, is_blank};

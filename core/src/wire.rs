@@ -1,7 +1,6 @@
 //! What both ends agree on: the rules of texts, commands, and the frames.
 
 pub(crate) mod command;
-pub(crate) mod entry;
 pub mod framed;
 pub(crate) mod notices;
 pub(crate) mod round_trip;

@@ -3,7 +3,7 @@
 use core::error::Error;
 use core::fmt;
 
-use crate::wire::entry::LineKind;
+use crate::wire::framed::LineKind;
 use crate::wire::framed::Reason;
 
 /// From which of its ports a client sends and receives. Each early try at a relay that nothing was

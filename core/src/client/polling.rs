@@ -8,7 +8,7 @@ use super::{
     without_star,
 };
 use crate::Instant;
-use crate::wire::entry::LineKind;
+use crate::wire::framed::LineKind;
 use crate::wire::framed::{Ack, Entry, Frame, Hello, Resume, Session};
 use crate::wire::notices::QUIET;
 use crate::wire::text::{SEPARATOR, clean};

@@ -9,14 +9,15 @@ use crate::wire::command::Command;
 use crate::wire::framed::{
     Frame, Outcome, Post, Posted, Reason, Session, TEXT_MAX, TEXTS_MAX, Texts,
 };
-use crate::wire::round_trip::{RTO_MAX_MS, RoundTrip};
+use crate::wire::round_trip::RoundTrip;
 use crate::wire::text::{clean, is_blank};
 
 /// A POST that was not answered for so long ends the connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The shortest time to wait for an answer to a POST, in milliseconds.
+/// The shortest and the longest time to wait for an answer to a POST, in milliseconds.
 const RTO_MIN_MS: u16 = 50;
+const RTO_MAX_MS: u16 = 3000;
 
 /// The most texts in a POST: as many as a POSTED can accept.
 const MOST: u8 = u8::MAX;
@@ -158,8 +159,9 @@ impl<const OUT: usize> Posting<OUT> {
     /// How long to wait for an answer to a try; the first one is 0.
     pub(super) fn rto(&self, tries: u8) -> Duration {
         let backoff = 1 << tries.min(6);
-        let timeout_ms = self.round_trip.rto_ms(RTO_MIN_MS).saturating_mul(backoff);
-        Duration::from_millis(timeout_ms.min(RTO_MAX_MS).into())
+        let once_ms = self.round_trip.rto_ms().max(RTO_MIN_MS);
+        let timeout_ms = once_ms.saturating_mul(backoff).min(RTO_MAX_MS);
+        Duration::from_millis(timeout_ms.into())
     }
 
     /// A command, or the texts before the first one.

@@ -13,8 +13,8 @@ use super::queue::List;
 use super::ring::Cursor;
 use super::seat::Seat;
 use crate::time::Instant;
-use crate::wire::entry::LineKind;
 use crate::wire::framed::DATA_HEADER;
+use crate::wire::framed::LineKind;
 use crate::wire::notices::Sentence;
 use crate::wire::text::DATAGRAM_MAX;
 

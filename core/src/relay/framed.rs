@@ -100,7 +100,7 @@ impl<const SEATS: usize, const WINDOW: usize> Sessions<SEATS, WINDOW> {
     }
 
     /// Whether all clients that are not parked have acknowledged the lines before `head`.
-    pub(crate) fn have_all_before(&self, head: u64) -> bool {
+    pub(super) fn have_all_before(&self, head: u64) -> bool {
         let mut served = self.by_seat.iter().flatten();
         served.all(|framed| framed.is_parked || framed.window.acked() >= head)
     }

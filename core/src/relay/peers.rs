@@ -9,7 +9,7 @@ use super::index::{Index, hash};
 use super::ring::{Cursor, Entry};
 use super::seat::Seat;
 use crate::time::Instant;
-use crate::wire::entry::LineKind;
+use crate::wire::framed::LineKind;
 use crate::wire::text::{Name, folded};
 
 /// What the relay knows of one peer.

@@ -1,6 +1,6 @@
 //! The plain dialect: what a datagram typed by a person means. See `PROTOCOL.md`.
 
-use core::fmt::Write;
+use core::fmt::{self, Display, Write};
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -12,12 +12,12 @@ use super::seat::Seat;
 use super::{Line, Relay, Reply};
 use crate::time::Instant;
 use crate::wire::command::Command;
-use crate::wire::entry::LineKind;
 use crate::wire::framed::FRAME;
-use crate::wire::notices::{Announcement, Clean, NOTICE, Sentence};
+use crate::wire::framed::LineKind;
+use crate::wire::notices::{Announcement, NOTICE, Sentence};
 use crate::wire::text::{
     DATAGRAM_MAX, NAME_MAX, SEPARATOR, clean, folded, is_blank, is_plain_ascii, repaired_name,
-    whole_characters, without_line_end,
+    whole_characters,
 };
 
 /// A peer is told at most once in this time that its datagrams are not text.
@@ -343,6 +343,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 }
 
+/// The text of a payload without one trailing `\n` or `\r\n`, and whether there was one.
+fn without_line_end(payload: &[u8]) -> (&[u8], bool) {
+    match payload {
+        [text @ .., b'\r', b'\n'] | [text @ .., b'\n'] => (text, true),
+        text => (text, false),
+    }
+}
+
 /// The text of a datagram, or why it has none. `bytes` is `payload` without its line end.
 fn checked<'a>(payload: &[u8], bytes: &'a [u8]) -> Result<&'a str, Refusal> {
     if payload.len() > DATAGRAM_MAX {
@@ -378,4 +386,39 @@ impl PlainReply<'_> {
 fn begins_with(name: &str, prefix: &str) -> bool {
     let mut name = folded(name);
     folded(prefix).all(|character| name.next() == Some(character))
+}
+
+/// Shows a text as [`clean`] leaves it.
+struct Clean<'a>(&'a str);
+
+impl Display for Clean<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        clean(self.0).try_for_each(|character| formatter.write_char(character))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_end_is_not_part_of_the_text() {
+        for (payload, text, newline) in [
+            ("", "", false),
+            ("\n", "", true),
+            ("\r\n", "", true),
+            ("\r", "\r", false),
+            ("a\n\n", "a\n", true),
+            ("a\r\r\n", "a\r", true),
+            ("a\n\r", "a\n\r", false),
+            ("你\n", "你", true),
+        ] {
+            let expected = (text.as_bytes(), newline);
+            assert_eq!(
+                without_line_end(payload.as_bytes()),
+                expected,
+                "{payload:?}"
+            );
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! The message ring: the last lines, in a fixed number of bytes.
 //!
-//! A line is stored behind an [`EntryHeader`], as DATA sends it. Positions count all bytes ever
+//! A line is stored behind the header of an entry, as DATA sends it. Positions count all bytes ever
 //! appended, so that a position is compared without knowing where the ring wraps.
 
 use core::fmt;
 
-use crate::wire::entry::{ENTRY_HEADER, EntryHeader, LineKind};
-use crate::wire::text::LINE_MAX;
+use crate::wire::framed::{self, ENTRY_HEADER, LineKind};
+use crate::wire::text::{LINE_MAX, whole_characters};
 
 /// The most bytes that one message takes: two lines of [`LINE_MAX`].
 pub(super) const MESSAGE_MAX: u64 = 2 * (ENTRY_HEADER + LINE_MAX) as u64;
@@ -86,32 +86,16 @@ impl<const BYTES: usize> Ring<BYTES> {
         Some(oldest)
     }
 
-    /// Appends a line of at most [`LINE_MAX`] bytes, overwriting the oldest ones.
-    ///
-    /// `name` is the number of its bytes that are the author's name.
-    pub(super) fn append(
-        &mut self,
-        author: u32,
-        at: u32,
-        kind: LineKind,
-        name: usize,
-        line: &[u8],
-    ) {
-        let line = line.get(..LINE_MAX).unwrap_or(line);
-        let size = (ENTRY_HEADER + line.len()) as u64;
+    /// Appends a line, overwriting the oldest ones. What is behind [`LINE_MAX`] bytes is not kept.
+    pub(super) fn append(&mut self, entry: framed::Entry<'_>) {
+        let line = whole_characters(entry.line, LINE_MAX);
         while self.evict_for(line.len()).is_some() {}
-        let header = EntryHeader {
-            length: u16::try_from(line.len()).unwrap_or(u16::MAX),
-            author,
-            at,
-            kind,
-            name: u8::try_from(name).unwrap_or(u8::MAX),
-        };
-        self.write(self.head.offset, &header.to_bytes());
-        self.write(self.head.offset + ENTRY_HEADER as u64, line);
+        let start = self.head.offset;
+        self.write(start, &framed::Entry { line, ..entry }.header());
+        self.write(start + ENTRY_HEADER as u64, line.as_bytes());
         self.head = Cursor {
             sequence: self.head.sequence + 1,
-            offset: self.head.offset + size,
+            offset: start + (ENTRY_HEADER + line.len()) as u64,
         };
     }
 
@@ -120,15 +104,15 @@ impl<const BYTES: usize> Ring<BYTES> {
         if cursor.offset >= self.head.offset {
             return None;
         }
-        let header = EntryHeader::from_bytes(self.header(cursor.offset))?;
+        let (entry, length) = framed::Entry::from_header(self.header(cursor.offset))?;
         let offset = cursor.offset + ENTRY_HEADER as u64;
         Some(Entry {
-            author: header.author,
-            kind: header.kind,
-            length: header.length.into(),
+            author: entry.author,
+            kind: entry.kind,
+            length: length.into(),
             next: Cursor {
                 sequence: cursor.sequence + 1,
-                offset: offset + u64::from(header.length),
+                offset: offset + u64::from(length),
             },
             offset,
         })
@@ -239,10 +223,21 @@ fn copy(to: &mut [u8], from: &[u8]) {
 mod tests {
     extern crate std;
 
+    use std::string::String;
     use std::vec;
     use std::vec::Vec;
 
     use super::*;
+
+    fn entry(author: u32, kind: LineKind, line: &str) -> framed::Entry<'_> {
+        framed::Entry {
+            author,
+            at: u32::MAX,
+            kind,
+            name: 0,
+            line,
+        }
+    }
 
     fn lines<const BYTES: usize>(ring: &Ring<BYTES>) -> Vec<Vec<u8>> {
         let mut lines = Vec::new();
@@ -261,14 +256,14 @@ mod tests {
     fn holds_what_fits_exactly_and_not_a_byte_more() {
         let mut ring = Ring::<2048>::new();
         // 4 entries of 512 bytes fill it
-        for digit in *b"0123" {
-            ring.append(1, 0, LineKind::Message, 0, &[digit; 500]);
+        for digit in ["0", "1", "2", "3"] {
+            ring.append(entry(1, LineKind::Message, &digit.repeat(500)));
         }
         assert_eq!(
             lines(&ring),
             [[b'0'; 500], [b'1'; 500], [b'2'; 500], [b'3'; 500]]
         );
-        ring.append(1, 0, LineKind::Message, 0, b"");
+        ring.append(entry(1, LineKind::Message, ""));
         assert_eq!(ring.tail().sequence, 1);
         assert_eq!(lines(&ring).len(), 4);
     }
@@ -276,12 +271,16 @@ mod tests {
     #[test]
     fn every_position_of_the_wrap_gives_the_same_line() {
         let mut ring = Ring::<2048>::new();
-        let line: Vec<u8> = (0..255).cycle().take(LINE_MAX).collect();
+        let line: String = ('\0'..='\x7F').cycle().take(LINE_MAX).collect();
         for length in (0..5000).map(|turn| turn % (LINE_MAX + 1)) {
-            ring.append(7, 9, LineKind::Announcement, 3, &line[..length]);
+            ring.append(entry(7, LineKind::Announcement, &line[..length]));
             let stored = lines(&ring);
-            assert_eq!(stored.last().unwrap(), &line[..length]);
-            assert!(stored.iter().all(|stored| stored == &line[..stored.len()]));
+            assert_eq!(stored.last().unwrap(), &line.as_bytes()[..length]);
+            assert!(
+                stored
+                    .iter()
+                    .all(|stored| *stored == line.as_bytes()[..stored.len()])
+            );
             assert!(ring.head().offset - ring.tail().offset <= 2048);
         }
     }
@@ -295,7 +294,7 @@ mod tests {
             (0, LineKind::Notice),
         ] {
             let cursor = ring.head();
-            ring.append(author, u32::MAX, kind, 32, b"x");
+            ring.append(entry(author, kind, "x"));
             let entry = ring.entry(cursor).unwrap();
             assert_eq!((entry.author, entry.kind, entry.length), (author, kind, 1));
         }

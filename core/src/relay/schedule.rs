@@ -1,6 +1,8 @@
 //! Which lines there are, and who is due for them: appending to the ring, and moving peers between
 //! the lists of the queue.
 
+use core::fmt::Write;
+
 use heapless::String;
 
 use super::Relay;
@@ -9,8 +11,8 @@ use super::queue::List;
 use super::ring::Cursor;
 use super::seat::Seat;
 use crate::time::Instant;
-use crate::wire::entry::LineKind;
-use crate::wire::notices::{Announcement, NOTICE};
+use crate::wire::framed::{Entry, LineKind};
+use crate::wire::notices::Announcement;
 use crate::wire::text::NAME_MAX;
 
 /// The most bytes of an announcement: two names and a few words.
@@ -50,10 +52,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let is_told = !self.config.classic && !self.is_stopping;
         if peers <= usize::from(self.config.announce_up_to) && is_told {
             let mut line = String::<ANNOUNCEMENT_MAX>::new();
-            // they fit
-            let _ = line.push_str(NOTICE);
-            let mut words = announcement.words().into_iter();
-            let _ = words.try_for_each(|word| line.push_str(word));
+            // two names and a few words fit
+            let _ = write!(line, "{announcement}");
             self.append(now, author, LineKind::Announcement, 0, &line);
         }
     }
@@ -77,8 +77,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let id = author
             .and_then(|seat| self.peers.peer(seat))
             .map_or(0, |peer| peer.id.get());
-        self.ring
-            .append(id, now.as_seconds(), kind, name, line.as_bytes());
+        self.ring.append(Entry {
+            author: id,
+            at: now.as_seconds(),
+            kind,
+            name: u8::try_from(name).unwrap_or(u8::MAX),
+            line,
+        });
         self.stats.lines += 1;
         let echo = self.config.echo;
         let mut spared = None;

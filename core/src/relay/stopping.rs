@@ -4,7 +4,7 @@ use super::Relay;
 use super::peers::Peer;
 use super::queue::List;
 use crate::Instant;
-use crate::wire::entry::LineKind;
+use crate::wire::framed::LineKind;
 use crate::wire::notices::STOPPING;
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {

@@ -13,10 +13,7 @@ use core::fmt;
 
 use heapless::Vec;
 
-pub use super::entry::ENTRY_HEADER;
-pub(crate) use coding::data_header;
-
-use super::entry::LineKind;
+use bytes::Writer;
 
 /// The first byte of every frame, and of no text.
 pub const FRAME: u8 = 0x01;
@@ -32,6 +29,9 @@ pub(crate) const BYE_LENGTH: usize = 11;
 
 /// Bytes of a DATA before its entries.
 pub const DATA_HEADER: usize = 16;
+
+/// Bytes of an entry before its line.
+pub const ENTRY_HEADER: usize = 12;
 
 /// The most bytes of all texts of a POST, with the two bytes of length that each has.
 pub const TEXTS_MAX: usize = 900;
@@ -239,6 +239,18 @@ pub struct Entry<'a> {
     pub line: &'a str,
 }
 
+/// What kind of line it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum LineKind {
+    /// What a peer said.
+    Message,
+    /// A notice about a peer that joins, leaves or is renamed. A peer may not want to see it.
+    Announcement,
+    /// A notice for everybody.
+    Notice,
+}
+
 /// GAP: the lines `from..until` were overwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
@@ -373,4 +385,20 @@ impl Goodbye {
             Self::Other(byte) => byte,
         }
     }
+}
+
+/// A DATA without its entries.
+pub(crate) fn data_header(epoch: u32, sent_at: u16, first: u64) -> [u8; DATA_HEADER] {
+    let mut header = [0; DATA_HEADER];
+    let mut to = Writer {
+        buffer: &mut header,
+        length: 0,
+    };
+    // it fits exactly
+    let _ = to
+        .start(b'D')
+        .and_then(|()| to.u32(epoch))
+        .and_then(|()| to.u16(sent_at))
+        .and_then(|()| to.u64(first));
+    header
 }

@@ -66,11 +66,11 @@ impl Display for Sentence<'_> {
             Self::Help => to.write_str(HELP),
             Self::HelpForStrangers => write!(to, "{HELP}; first of all, say your name"),
             Self::NoCommand(word) => {
-                let word = Clean(word);
-                write!(
-                    to,
-                    "* no command /{word}; //{word} says it as text; /help lists commands"
-                )
+                to.write_str("* no command /")?;
+                write_clean(to, word)?;
+                to.write_str("; //")?;
+                write_clean(to, word)?;
+                to.write_str(" says it as text; /help lists commands")
             }
             Self::NoNick => to.write_str("* /nick NAME needs a name"),
             Self::Now(name) => write!(to, "* you are now {name}"),
@@ -98,26 +98,22 @@ pub(crate) enum Announcement<'a> {
     Back(&'a str),
 }
 
-impl<'a> Announcement<'a> {
-    /// What it is made of: two names at most, and a few words.
-    pub(crate) const fn words(self) -> [&'a str; 4] {
-        match self {
+impl Display for Announcement<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = match *self {
             Self::Joined(name) => [name, " joined", "", ""],
             Self::Left(name, why) => [name, " left (", why, ")"],
             Self::Renamed(from, to) => [from, " is now ", to, ""],
             Self::Away(name) => [name, " is away", "", ""],
             Self::Back(name) => [name, " is back", "", ""],
-        }
+        };
+        to.write_str(NOTICE)?;
+        words.into_iter().try_for_each(|word| to.write_str(word))
     }
 }
 
-/// Shows a text as [`clean`] leaves it.
-pub(crate) struct Clean<'a>(pub(crate) &'a str);
-
-impl Display for Clean<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        clean(self.0).try_for_each(|character| formatter.write_char(character))
-    }
+fn write_clean(to: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    clean(text).try_for_each(|character| to.write_char(character))
 }
 
 /// What a notice means to a program. All others are for people.
@@ -235,7 +231,7 @@ mod tests {
     extern crate std;
 
     use std::format;
-    use std::string::{String, ToString};
+    use std::string::ToString;
 
     use super::*;
 
@@ -271,8 +267,8 @@ mod tests {
             Announcement::Left("Ada", "quit"),
             Announcement::Renamed("Ada", "Bob"),
         ] {
-            let words: String = announcement.words().concat();
-            assert_eq!(Notice::of(&words), Notice::Announcement, "{words}");
+            let line = announcement.to_string();
+            assert_eq!(read(&line), Notice::Announcement, "{line}");
         }
     }
 

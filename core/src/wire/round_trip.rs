@@ -3,10 +3,7 @@
 use core::num::NonZeroU16;
 
 /// The time-out before the first sample, in milliseconds.
-pub(crate) const RTO_FIRST_MS: u16 = 1000;
-
-/// The longest time-out, in milliseconds.
-pub(crate) const RTO_MAX_MS: u16 = 3000;
+const RTO_FIRST_MS: u16 = 1000;
 
 /// A sample that is longer, in milliseconds, is not a round trip. Four times as much fits in 16 bits.
 const SAMPLE_MAX_MS: u16 = 10_000;
@@ -53,12 +50,11 @@ impl RoundTrip {
         self.smoothed.map(|smoothed| smoothed.get() / 4)
     }
 
-    /// The retransmission time-out in milliseconds, at least `min_ms` after the first sample.
-    pub(crate) fn rto_ms(&self, min_ms: u16) -> u16 {
-        let rto = self.smoothed_ms().map_or(RTO_FIRST_MS, |smoothed| {
+    /// The retransmission time-out in milliseconds; 1000 before the first sample.
+    pub(crate) fn rto_ms(&self) -> u16 {
+        self.smoothed_ms().map_or(RTO_FIRST_MS, |smoothed| {
             // four times the variation
             smoothed.saturating_add(self.variation)
-        });
-        rto.clamp(min_ms, RTO_MAX_MS)
+        })
     }
 }

@@ -65,14 +65,6 @@ pub fn is_blank(text: &str) -> bool {
     text.chars().all(char::is_whitespace)
 }
 
-/// The text of a payload without one trailing `\n` or `\r\n`, and whether there was one.
-pub(crate) fn without_line_end(payload: &[u8]) -> (&[u8], bool) {
-    match payload {
-        [text @ .., b'\r', b'\n'] | [text @ .., b'\n'] => (text, true),
-        text => (text, false),
-    }
-}
-
 /// The longest start of `text` that is whole characters, at most `limit` bytes.
 pub(crate) fn whole_characters(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit))
@@ -405,27 +397,6 @@ mod tests {
                 "{raw:?}"
             );
             assert!(name.is_none_or(|(name, changed)| changed == (name.as_str() != raw)));
-        }
-    }
-
-    #[test]
-    fn one_line_end_is_not_part_of_the_text() {
-        for (payload, text, newline) in [
-            ("", "", false),
-            ("\n", "", true),
-            ("\r\n", "", true),
-            ("\r", "\r", false),
-            ("a\n\n", "a\n", true),
-            ("a\r\r\n", "a\r", true),
-            ("a\n\r", "a\n\r", false),
-            ("你\n", "你", true),
-        ] {
-            let expected = (text.as_bytes(), newline);
-            assert_eq!(
-                without_line_end(payload.as_bytes()),
-                expected,
-                "{payload:?}"
-            );
         }
     }
 

@@ -4,7 +4,7 @@ use heapless::Vec;
 
 use crate::relay::ring::Cursor;
 use crate::wire::framed::Ack;
-use crate::wire::round_trip::{RTO_FIRST_MS, RTO_MAX_MS, RoundTrip};
+use crate::wire::round_trip::RoundTrip;
 
 /// Datagrams on their way at first.
 const INITIAL: u8 = 4;
@@ -12,8 +12,9 @@ const INITIAL: u8 = 4;
 /// ... and at least: of one alone nothing can be overtaken, and only time-outs would repair.
 const LIMIT_MIN: u8 = 2;
 
-/// The shortest time, in milliseconds, until a datagram is thought to be lost.
+/// The shortest and the longest time, in milliseconds, until a datagram is thought to be lost.
 const RTO_MIN_MS: u16 = 300;
+const RTO_MAX_MS: u16 = 3000;
 
 /// How often the clock ticks, in milliseconds: no round trip is known to be shorter.
 const CLOCK_MS: u16 = 1;
@@ -279,8 +280,10 @@ impl<const WINDOW: usize> Window<WINDOW> {
     /// Finds flights that others have overtaken, and that had a round trip to arrive.
     fn note_holes(&mut self, now: u16) {
         // between two readings of the clock a tick may be missing
-        let smoothed = self.round_trip.smoothed_ms();
-        let patience = smoothed.map_or(RTO_FIRST_MS, |rtt| rtt.saturating_sub(CLOCK_MS));
+        let patience = match self.round_trip.smoothed_ms() {
+            Some(smoothed) => smoothed.saturating_sub(CLOCK_MS),
+            None => self.round_trip.rto_ms(),
+        };
         let held = |flight: &Flight| flight.state == State::Held;
         let Some(last) = self.flights.iter().rposition(held) else {
             return;
@@ -428,7 +431,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
 
     /// In how many milliseconds what is sent now will have been on its way for too long.
     pub(super) fn rto_ms(&self) -> u16 {
-        let mut rto = self.round_trip.rto_ms(RTO_MIN_MS);
+        let mut rto = self.round_trip.rto_ms().clamp(RTO_MIN_MS, RTO_MAX_MS);
         for _ in 0..self.timeouts.min(6) {
             rto += rto / 2;
             rto = rto.min(RTO_MAX_MS);

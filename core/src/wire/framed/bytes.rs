@@ -3,7 +3,6 @@
 use core::str::from_utf8;
 
 use super::{Entry, FRAME, Session};
-use crate::wire::entry::EntryHeader;
 use crate::wire::text::{DATAGRAM_MAX, LINE_MAX, SEPARATOR};
 
 /// The `N` bytes that exactly 2 `N` hexadecimal digits say.
@@ -72,25 +71,12 @@ impl<'a> Reader<'a> {
         if self.0.starts_with(&[0, 0]) {
             return Some(None);
         }
-        let EntryHeader {
-            length,
-            author,
-            at,
-            kind,
-            name,
-        } = EntryHeader::from_bytes(rest.array()?)?;
-        let line = rest.bytes(length.into())?;
-        let line = from_utf8(line).ok()?;
-        let behind = line.get(name.into()..)?;
-        let is_sound = line.len() <= LINE_MAX && (name == 0 || behind.starts_with(SEPARATOR));
+        let (entry, length) = Entry::from_header(rest.array()?)?;
+        let line = from_utf8(rest.bytes(length.into())?).ok()?;
+        let behind = line.get(entry.name.into()..)?;
+        let is_sound = line.len() <= LINE_MAX && (entry.name == 0 || behind.starts_with(SEPARATOR));
         *self = rest;
-        is_sound.then_some(Some(Entry {
-            author,
-            at,
-            kind,
-            name,
-            line,
-        }))
+        is_sound.then_some(Some(Entry { line, ..entry }))
     }
 }
 

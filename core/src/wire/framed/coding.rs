@@ -7,9 +7,9 @@ use heapless::Vec;
 
 use super::bytes::{Reader, Writer, bytes_of};
 use super::{
-    Ack, COOKIE_MAX, Cookie, DATA_HEADER, Data, Entry, FRAME, Frame, Gap, Goodbye, HELLO_MIN,
-    Hello, Malformed, Outcome, Post, Posted, Range, Reason, Refused, Resume, Session, TEXTS_MAX,
-    Texts, Welcome,
+    Ack, COOKIE_MAX, Cookie, Data, ENTRY_HEADER, Entry, FRAME, Frame, Gap, Goodbye, HELLO_MIN,
+    Hello, LineKind, Malformed, Outcome, Post, Posted, Range, Reason, Refused, Resume, Session,
+    TEXTS_MAX, Texts, Welcome, data_header,
 };
 use crate::wire::text::{DATAGRAM_MAX, NAME_MAX};
 
@@ -449,27 +449,45 @@ impl<'a> Data<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// What stands before the line: the length of what follows, the author and the time, the kind, and
+    /// the length of the name.
+    pub(crate) fn header(&self) -> [u8; ENTRY_HEADER] {
+        let length = u16::try_from(self.line.len()).unwrap_or(u16::MAX);
+        let [high, low] = length.saturating_add(COUNTED).to_be_bytes();
+        let [a, b, c, d] = self.author.to_be_bytes();
+        let [e, f, g, h] = self.at.to_be_bytes();
+        let flags = match self.kind {
+            LineKind::Message => 0,
+            LineKind::Announcement => 1,
+            LineKind::Notice => 2,
+        };
+        [high, low, a, b, c, d, e, f, g, h, flags, self.name]
+    }
+
+    /// An entry whose line is still to be read, and the length of that; `None` if the length of what
+    /// follows is too small.
+    pub(crate) fn from_header(header: [u8; ENTRY_HEADER]) -> Option<(Self, u16)> {
+        let [high, low, a, b, c, d, e, f, g, h, flags, name] = header;
+        let length = u16::from_be_bytes([high, low]).checked_sub(COUNTED)?;
+        let entry = Self {
+            author: u32::from_be_bytes([a, b, c, d]),
+            at: u32::from_be_bytes([e, f, g, h]),
+            kind: match flags {
+                0 => LineKind::Message,
+                1 => LineKind::Announcement,
+                _ => LineKind::Notice,
+            },
+            name,
+            line: "",
+        };
+        Some((entry, length))
+    }
+
     /// The first of these entries, and the others.
     pub(crate) fn split(entries: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let mut rest = Reader(entries);
         Some((rest.entry()??, rest.0))
     }
-}
-
-/// A DATA without its entries.
-pub(crate) fn data_header(epoch: u32, sent_at: u16, first: u64) -> [u8; DATA_HEADER] {
-    let mut header = [0; DATA_HEADER];
-    let mut to = Writer {
-        buffer: &mut header,
-        length: 0,
-    };
-    // it fits exactly
-    let _ = to
-        .start(b'D')
-        .and_then(|()| to.u32(epoch))
-        .and_then(|()| to.u16(sent_at))
-        .and_then(|()| to.u64(first));
-    header
 }
 
 impl Gap {
@@ -483,6 +501,9 @@ impl Gap {
         (gap.from < gap.until).then_some(gap)
     }
 }
+
+/// Bytes of an entry's header that its length counts: all but the length itself.
+const COUNTED: u16 = 10;
 
 /// ACK's flags.
 const ANSWER: u8 = 1;
