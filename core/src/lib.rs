@@ -4,36 +4,52 @@
 //! datagrams and time in, datagrams out.
 //!
 //! The relay is a bounded log, and peers are cursors into it. An accepted message is rendered once and
-//! appended to a ring of bytes. A fan-out is one datagram with all lines that a peer whose cursor is
-//! behind has not been sent yet, and everyone for whom the same bytes are right.
+//! appended to a ring of bytes. A datagram holds the lines from a peer's cursor on, and is sent to every
+//! peer for which the same bytes are right.
 //!
-//! Nothing here opens a socket, reads a clock, allocates, blocks, logs or panics. That is for a
-//! driver: the `kilochat` program on a PC, a network stack on a microcontroller, a simulator.
+//! Nothing here opens a socket, reads a clock, allocates, blocks, logs or panics. A driver does the
+//! input and output: the `kilochat` program on a PC, a network stack on a microcontroller, a simulator.
+//!
+//! # Terms
+//!
+//! | term | meaning |
+//! |---|---|
+//! | peer | a client that has a seat; a *stranger* is a source address that has none |
+//! | seat | an index into the peer table, which a peer keeps from its join until it leaves |
+//! | line | what is displayed: a message with its author's name (`NAME : TEXT`), or a notice |
+//! | ring | the last lines in a buffer of fixed size, each with a sequence number; new ones overwrite the oldest |
+//! | cursor | a position in the ring; a peer's cursor is at the first line that it was not sent yet |
+//! | fan-out | one datagram with lines from the ring, and the peers that it is sent to |
+//! | due, idle | a peer is due while there is something to send to it, and idle otherwise |
+//! | session | the state that a relay and a client of the framed dialect share, across changes of address |
+//! | parked | a peer of the framed dialect that stopped responding: it keeps its seat but is sent nothing until it is heard from |
+//! | suspect | a peer that the network reported as unreachable; it leaves if it stays silent |
 //!
 //! # Writing a driver
 //!
-//! A driver does this in turns. `examples/udp.rs` is a whole one.
+//! A driver repeats these steps. `examples/udp.rs` is a complete one.
 //!
-//! 1. **Wait** for a datagram, and no longer than until [`Relay::poll_timeout`]. A socket's time-out
-//!    of 0 may be refused or mean for ever: wait for a millisecond at least.
+//! 1. **Wait** for a datagram, at most until [`Relay::poll_timeout`]. A socket may reject a time-out
+//!    of 0 or take it as infinite: wait for at least a millisecond.
 //! 2. **Receive** if [`Relay::can_receive`], into a buffer of at least [`DATAGRAM_MAX`] + 1 bytes:
-//!    sockets cut what is longer, and in a smaller buffer what was cut looks whole. Fold IPv4-mapped
+//!    sockets truncate longer datagrams, which a smaller buffer would hide. Unmap IPv4-mapped IPv6
 //!    addresses, and call [`Relay::handle_datagram`].
 //! 3. **Answer**, in this order: send [`Event::farewell`] by the route that its seat had, note for
-//!    [`Event::seat`] the route that this datagram came by, and send the reply to the source. Each is
-//!    sent once. If the network does not take it, it is lost like any datagram.
+//!    [`Event::seat`] the route by which this datagram came, and send the reply to the source. Each is
+//!    sent once; if the network does not take it, it is lost like any datagram.
 //! 4. **Let time pass**: call [`Relay::handle_timeout`] until it returns `None`.
 //! 5. **Fan out**: call [`Relay::poll_fanout`] until it returns `None`, and send each delivery. There
 //!    are three outcomes:
-//!    - It was taken. Nothing needs to be done.
-//!    - It would block: [`Relay::handle_refused`], and [`Relay::handle_writable`] when there is room
-//!      again. The others are served meanwhile; lines that are overwritten meanwhile become a stated
-//!      gap. A driver with one way out to all peers can leave the fan-out instead: deliveries that it
-//!      did not take stay due.
-//!    - It failed because there is no way to the peer: [`Relay::handle_unreachable`]. Other failures
-//!      are datagrams that were lost, which the framed dialect repairs.
+//!    - It was taken: nothing needs to be done.
+//!    - It would block: call [`Relay::handle_refused`], and [`Relay::handle_writable`] when there is
+//!      room again. Other peers are served meanwhile, and lines that are overwritten meanwhile become a
+//!      gap of which the peer is told. A driver that sends to all peers through one queue can drop the
+//!      fan-out instead: deliveries that were not taken from the iterator stay due.
+//!    - It failed because no route leads to the peer: call [`Relay::handle_unreachable`]. After another
+//!      failure the datagram is lost, and the framed dialect retransmits it.
 //!
-//! A [`Fanout`] borrows the relay: collect what was refused and what failed, and report it afterwards.
+//! A [`Fanout`] borrows the relay: collect the deliveries that would block or failed, and report them
+//! afterwards.
 //!
 //! ```
 //! use kilochat_core::{Config, DATAGRAM_MAX, Instant, Relay, Reply, Unreachable};
@@ -94,11 +110,11 @@
 //! # assert!(sent.contains(&(5002, "Ada : hello".into())), "{sent:?}");
 //! ```
 //!
-//! Every change is told by a return value ([`Event`], [`Expired`], [`Departed`]) or a counter
-//! ([`Stats`]). The driver of a [`Client`] is simpler, and has its whole contract there; see
-//! `examples/client.rs`.
-#![doc = "\n# The wire\n"]
-#![doc = include_str!("../PROTOCOL.md")]
+//! Every change is reported by a return value ([`Event`], [`Expired`], [`Departed`]) or a counter
+//! ([`Stats`]). The contract for drivers of a [`Client`], which is simpler, is in its documentation; see
+//! also `examples/client.rs`.
+//!
+//! What is on the wire is in [`protocol`].
 
 mod client;
 mod relay;
@@ -118,3 +134,12 @@ pub use wire::PORT;
 pub use wire::framed::{self, LineKind};
 pub use wire::notices::{NOTICE, Notice};
 pub use wire::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, Name, SEPARATOR, clean, is_blank};
+
+/// The protocol, in this documentation only.
+#[cfg(doc)]
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the numbers of rules look like links"
+)]
+#[doc = include_str!("../PROTOCOL.md")]
+pub mod protocol {}

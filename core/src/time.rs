@@ -1,10 +1,10 @@
-//! Time as the relay knows it: what the driver says.
+//! Time as a value that the driver passes in.
 
 use core::time::Duration;
 
 /// A moment, in milliseconds since an arbitrary start that the driver chooses once.
 ///
-/// Time that stands still or goes back is harmless: what is not in the past yet simply waits.
+/// A clock that stands still or goes back is harmless: a deadline is only met later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Instant {
@@ -12,7 +12,7 @@ pub struct Instant {
 }
 
 impl Instant {
-    /// The moment `millis` milliseconds after the start.
+    /// Returns the moment `millis` milliseconds after the start.
     pub const fn from_millis(millis: u64) -> Self {
         Self { millis }
     }
@@ -22,12 +22,12 @@ impl Instant {
         self.millis
     }
 
-    /// The time since `earlier`, none if that is not earlier.
+    /// Returns the time since `earlier`, or zero if `earlier` is later than this moment.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.millis.saturating_sub(earlier.millis))
     }
 
-    /// The moment `duration` later; the end of time if there is no such moment.
+    /// Returns the moment `duration` later, or the last one that can be represented.
     #[must_use]
     #[inline(never)] // many call it, and nobody often
     pub fn after(self, duration: Duration) -> Self {
@@ -35,13 +35,13 @@ impl Instant {
         Self::from_millis(self.millis.saturating_add(millis))
     }
 
-    /// Milliseconds as they fit into a frame, modulo 65536.
+    /// Returns the low 16 bits of the milliseconds, as a frame's time stamp has them.
     pub(crate) fn as_wrapped(self) -> u16 {
         let [.., high, low] = self.millis.to_be_bytes();
         u16::from_be_bytes([high, low])
     }
 
-    /// Whole seconds since the start, as they fit into a line's time stamp.
+    /// Returns whole seconds since the start, as a line's time stamp has them.
     pub(crate) fn as_seconds(self) -> u32 {
         u32::try_from(self.millis / 1000).unwrap_or(u32::MAX)
     }

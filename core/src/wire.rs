@@ -1,4 +1,5 @@
-//! What both ends agree on: the rules of texts, commands, and the frames.
+//! What relay and client share: the rules for text, the commands, the relay's notices and the
+//! frames.
 
 pub(crate) mod command;
 pub mod framed;
@@ -6,5 +7,5 @@ pub(crate) mod notices;
 pub(crate) mod round_trip;
 pub(crate) mod text;
 
-/// The UDP port of a relay, unless it is told otherwise.
+/// The default UDP port of a relay.
 pub const PORT: u16 = 10888;

@@ -1,14 +1,14 @@
-//! What a relay is told before its first datagram.
+//! The configuration of a relay.
 
 use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
 
 use heapless::{String, Vec};
 
-/// The most bytes of [`Config::motd`].
+/// Maximum length of [`Config::motd`], in bytes.
 pub const MOTD_MAX: usize = 160;
 
-/// The most networks that [`Config::networks`] names.
+/// Maximum number of [`Config::networks`].
 pub const NETWORKS_MAX: usize = 8;
 
 /// Limits and policies of a relay.
@@ -20,35 +20,36 @@ pub const NETWORKS_MAX: usize = 8;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How many peers may be there at once; more than the relay has room for means all of them.
+    /// Maximum number of peers. A larger value than `PEERS` means `PEERS`.
     pub seats: u16,
-    /// How many of the last messages a newcomer is shown.
+    /// Number of recent messages that a newcomer is sent.
     pub history: u16,
-    /// Joins, leaves and renames are announced while at most so many peers are there.
+    /// Maximum number of peers at which joins, leaves and renames are announced.
     pub announce_up_to: u16,
-    /// When all seats are taken, the peer that has been silent for longest, and for longer than
-    /// this, gives its seat to a newcomer. A peer whose port was reported unreachable leaves after
-    /// this time of silence.
+    /// When all seats are taken, the peer that has been silent for the longest time, if that is
+    /// more than this, gives its seat to a newcomer. It is also the silence after which a peer
+    /// whose port was reported unreachable leaves.
     pub idle: Duration,
-    /// Send each line to its author too.
+    /// Whether an author is sent its own lines too.
     pub echo: bool,
-    /// Be like the Python server that the protocol comes from: names and messages, nothing else.
+    /// Whether to behave like the Python server that the protocol comes from: names and messages
+    /// only, without notices, commands and frames.
     pub classic: bool,
-    /// Give seats to sources outside the local networks too.
+    /// Whether sources outside the local networks may have seats too.
     pub open: bool,
-    /// What cookies and sessions are made of: random, and new for each run where there is a random
-    /// generator. Keep it secret: with the key and a forged source address an attacker can speak for
-    /// any client.
+    /// The key for cookies and sessions: random, and a new one for each run where there is a random
+    /// generator. Keep it secret: with the key and a spoofed source address an attacker can speak
+    /// for any client.
     pub key: [u8; 16],
-    /// A text that greets newcomers; empty for none. It is shown [`clean`](crate::clean).
+    /// A greeting for newcomers, or empty. It is shown [`clean`](crate::clean).
     pub motd: String<MOTD_MAX>,
-    /// Networks that are local although their addresses do not say so: those that this machine
-    /// is attached to.
+    /// Networks that are local although their addresses are public: those to which this machine is
+    /// attached.
     pub networks: Vec<Network, NETWORKS_MAX>,
 }
 
 impl Config {
-    /// The usual limits and policies: see the fields for what `key` must be.
+    /// Returns the default limits and policies; see the field for what `key` must be.
     pub fn new(key: [u8; 16]) -> Self {
         Self {
             seats: u16::MAX,
@@ -60,7 +61,7 @@ impl Config {
         }
     }
 
-    /// All zero: no seats.
+    /// All zero, so that a static relay needs no initial data: no seats.
     pub(super) const fn nothing() -> Self {
         Self {
             seats: 0,
@@ -76,7 +77,7 @@ impl Config {
         }
     }
 
-    /// Whether `source` is on a local network.
+    /// Returns whether `source` is on a local network.
     pub(super) fn is_local(&self, source: IpAddr) -> bool {
         let private = match source {
             IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
@@ -88,18 +89,19 @@ impl Config {
     }
 }
 
-/// A network: the addresses that share the first `prefix` bits.
+/// A network: all addresses that share the first `prefix` bits of `address`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Network {
-    /// An address in it.
+    /// Any address in the network.
     pub address: IpAddr,
-    /// How many bits its addresses share; more than an address has means all of them.
+    /// Number of bits that the addresses share. A larger value than an address has bits means all
+    /// bits.
     pub prefix: u8,
 }
 
 impl Network {
-    /// Whether `address` is in this network.
+    /// Returns whether `address` is in this network.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (ours, theirs) = match (self.address, address) {
             (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
@@ -113,7 +115,7 @@ impl Network {
     }
 }
 
-/// The bits of an IPv4 address, first bit first.
+/// Returns the bits of an IPv4 address as the most significant ones.
 fn widened(ip: u32) -> u128 {
     u128::from(ip) << 96
 }
@@ -122,7 +124,8 @@ fn bits(ip: Ipv6Addr) -> u128 {
     ip.into()
 }
 
-/// Whether datagrams may come from `source` at all: not from a group or from nowhere.
+/// Returns whether `source` is an address that a datagram can be sent back to: not multicast,
+/// broadcast or unspecified.
 pub(super) fn is_unicast(source: IpAddr) -> bool {
     match source {
         IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),

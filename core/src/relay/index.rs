@@ -1,8 +1,8 @@
-//! Finds seats by a hash: chains in two fixed arrays.
+//! A hash index of seats: chains in two fixed arrays.
 
 use super::seat::Seat;
 
-/// Seats by hash; at most `SEATS`, each at most once.
+/// Seats by hash: at most `SEATS`, each at most once.
 #[derive(Clone, Debug)]
 pub(super) struct Index<const SEATS: usize> {
     first: [Option<Seat>; SEATS],
@@ -17,7 +17,7 @@ impl<const SEATS: usize> Index<SEATS> {
         }
     }
 
-    /// The seats whose hash may be `hash`.
+    /// Returns the seats that may have this hash. The caller compares what was hashed.
     pub(super) fn candidates(&self, hash: u32) -> impl Iterator<Item = Seat> + '_ {
         let first = self.first.get(hash as usize % SEATS).copied().flatten();
         core::iter::successors(first, |seat| self.next.get(seat.index()).copied().flatten())
@@ -48,9 +48,9 @@ impl<const SEATS: usize> Index<SEATS> {
     }
 }
 
-/// Spreads `bits` over 32 bits.
+/// Mixes `bits` into a hash of 32 bits.
 pub(super) fn hash(bits: u64) -> u32 {
-    // the 64-bit golden ratio, whose upper half mixes all bits below
+    // 2^64 divided by the golden ratio (Fibonacci hashing); the upper half depends on all bits
     let mixed = (bits ^ (bits >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let bytes = mixed.to_be_bytes();
     u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])

@@ -1,13 +1,13 @@
-//! Who has everything, and who is owed something: two lists through one array of links.
+//! The lists of idle and due peers: two doubly linked lists in one array of links.
 
 use super::seat::Seat;
 
-/// Which list.
+/// Which of the two lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum List {
-    /// Peers that have every line.
+    /// Peers to which nothing is to be sent.
     Idle,
-    /// Peers that are owed something, in the order in which they are served.
+    /// Peers to which something is to be sent, in the order in which they are served.
     Due,
 }
 
@@ -23,7 +23,7 @@ struct Ends {
     back: Option<Seat>,
 }
 
-/// Two doubly linked lists; a seat is in at most one of them.
+/// Two doubly linked lists. A seat is in at most one of them.
 #[derive(Clone, Debug)]
 pub(super) struct Queue<const SEATS: usize> {
     links: [Links; SEATS],
@@ -54,12 +54,12 @@ impl<const SEATS: usize> Queue<SEATS> {
         }
     }
 
-    /// The seat behind `seat` in its list.
+    /// Returns the seat after `seat` in its list.
     pub(super) fn next(&self, seat: Seat) -> Option<Seat> {
         self.links.get(seat.index())?.next
     }
 
-    /// The seats of a list, front first.
+    /// Returns the seats of a list, front first.
     pub(super) fn iter(&self, list: List) -> impl Iterator<Item = Seat> + '_ {
         core::iter::successors(self.front(list), |seat| self.next(*seat))
     }
@@ -79,7 +79,8 @@ impl<const SEATS: usize> Queue<SEATS> {
         }
     }
 
-    /// Takes `seat` out of `list`, in which it must be; with none it is in no list.
+    /// Removes `seat` from `list`, in which it must be. With `None` it is in no list, and nothing
+    /// happens.
     pub(super) fn unlink(&mut self, list: Option<List>, seat: Seat) {
         let (Some(list), Some(&Links { previous, next })) = (list, self.links.get(seat.index()))
         else {
@@ -95,7 +96,7 @@ impl<const SEATS: usize> Queue<SEATS> {
         }
     }
 
-    /// Puts all idle seats behind those that are due, in constant time.
+    /// Appends all idle seats to the due ones, in constant time.
     pub(super) fn all_due(&mut self) {
         let Ends {
             front: Some(front),
@@ -178,7 +179,7 @@ mod tests {
             let mut queue = Queue::<SEATS>::new();
             let mut model = [VecDeque::new(), VecDeque::new()];
             for step in steps {
-                // a seat that is in a list already is moved
+                // a seat that is already in a list is moved
                 if let Step::Back(_, seat) = step {
                     let seat = Seat::from_index(seat).unwrap();
                     for (list, members) in lists.into_iter().zip(&mut model) {

@@ -1,6 +1,6 @@
-//! What a text that begins with `/` asks for, at both ends.
+//! Parsing of text that begins with `/`, for both relay and client.
 
-/// What a text that begins with `/` asks for.
+/// The meaning of a text that begins with `/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command<'a> {
     Who(&'a str),
@@ -8,7 +8,7 @@ pub(crate) enum Command<'a> {
     Quit,
     Help,
     Quiet(Option<bool>),
-    /// Not a command: the text without one of two slashes.
+    /// `//TEXT`: a message that begins with one slash.
     Say(&'a str),
     Unknown(&'a str),
 }

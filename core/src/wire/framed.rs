@@ -1,7 +1,8 @@
-//! The framed dialect on the wire: a codec without state. See `PROTOCOL.md`, section "The framed dialect".
+//! The wire format of the framed dialect: a codec without state. See `PROTOCOL.md`, section "The
+//! framed dialect".
 //!
-//! Numbers are big-endian. [`Frame::decode`] borrows from the datagram and checks all of it, so
-//! that what it returns can be used without further questions; [`Frame::encode`] is its inverse.
+//! Numbers are big-endian. [`Frame::decode`] borrows from the datagram and validates all of it, so
+//! that callers need no further checks; [`Frame::encode`] is its inverse.
 
 mod bytes;
 mod coding;
@@ -15,34 +16,36 @@ use heapless::Vec;
 
 use bytes::Writer;
 
-/// The first byte of every frame, and of no text.
+/// First byte of every frame. No text starts with it.
 pub const FRAME: u8 = 0x01;
 
-/// The fewest bytes of a HELLO: no answer to a stranger is longer.
+/// Minimum length of a HELLO, in bytes. No reply to a stranger is longer, so that the relay
+/// amplifies nothing.
 pub const HELLO_MIN: usize = 128;
 
-/// The most bytes of a COOKIE.
+/// Maximum length of a COOKIE, in bytes.
 pub const COOKIE_MAX: usize = HELLO_MIN;
 
-/// Bytes of a BYE.
+/// Length of a BYE, in bytes.
 pub(crate) const BYE_LENGTH: usize = 11;
 
-/// Bytes of a DATA before its entries.
+/// Length of a DATA without its entries, in bytes.
 pub const DATA_HEADER: usize = 16;
 
-/// Bytes of an entry before its line.
+/// Length of an entry without its line, in bytes.
 pub const ENTRY_HEADER: usize = 12;
 
-/// The most bytes of all texts of a POST, with the two bytes of length that each has.
+/// Maximum length of all texts of a POST together, in bytes, with the two bytes of length before
+/// each text.
 pub const TEXTS_MAX: usize = 900;
 
-/// The most bytes of one text in a POST.
+/// Maximum length of one text in a POST, in bytes.
 pub const TEXT_MAX: usize = TEXTS_MAX - 2;
 
-/// The most ranges in an ACK.
+/// Maximum number of ranges in an ACK.
 pub const RANGES_MAX: usize = 8;
 
-/// What a relay and one client know and nobody else: it marks all frames between them.
+/// A secret between the relay and one client, which is in every frame of their session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Session(pub u64);
 
@@ -56,64 +59,65 @@ impl defmt::Format for Session {
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
-    /// A client asks for a seat.
+    /// A client requests a seat.
     Hello(Hello<'a>),
-    /// The relay wants to see that the client receives at its address.
+    /// The relay asks the client to prove that it receives at its source address.
     Cookie(Cookie<'a>),
-    /// The client has a seat.
+    /// The relay gives the client a seat.
     Welcome(Welcome<'a>),
-    /// There is no seat for the client.
+    /// The relay gives the client no seat.
     Refused(Refused),
-    /// A client says something.
+    /// A client sends messages or a command.
     Post(Post<'a>),
-    /// What became of a POST.
+    /// The result of a POST.
     Posted(Posted<'a>),
-    /// Lines of the room.
+    /// Lines of the chat.
     Data(Data<'a>),
     /// Lines that were overwritten before the client had them.
     Gap(Gap),
-    /// What a client has.
+    /// What a client has received.
     Ack(Ack),
     /// A client leaves.
     Leave(Session),
-    /// There is no such session, or no longer.
+    /// The session does not exist, or has ended.
     Bye(Session, Goodbye),
 }
 
-/// HELLO, the one frame that a program which knows no frames may see: ASCII, but for the name.
+/// HELLO. A relay that knows no frames may receive it as text, so it is ASCII except for the name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello<'a> {
-    /// What the client can do beyond this dialect: nothing yet, 0.
+    /// Optional abilities of the client; none are defined yet, so this is 0.
     pub abilities: u32,
-    /// Starts at random and grows by one with each HELLO that a client composes.
+    /// Starts at a random value and increases by one with each HELLO that a client composes.
     pub nonce: u64,
-    /// What the last COOKIE said.
+    /// The cookie of the last COOKIE.
     pub cookie: Option<[u8; 16]>,
-    /// The session to go on with.
+    /// The session to resume.
     pub resume: Option<Resume>,
-    /// The name, at most [`DATAGRAM_MAX`](crate::DATAGRAM_MAX) less the rest; without spaces around it.
+    /// The name, without surrounding spaces; at most [`DATAGRAM_MAX`](crate::DATAGRAM_MAX) bytes
+    /// less the rest of the HELLO.
     pub name: &'a str,
 }
 
-/// Where a client that had a session wants to go on.
+/// The position at which a client resumes its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resume {
     /// The session.
     pub session: Session,
-    /// The relay's epoch, which tells its runs apart.
+    /// The relay's epoch, a number that differs in each run of a relay.
     pub epoch: u32,
-    /// The sequence number of the first line that the client does not have.
+    /// Sequence number of the first line that the client does not have.
     pub next: u64,
 }
 
-/// COOKIE, ASCII.
+/// COOKIE, which is ASCII.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie<'a> {
     /// The relay's version, without a space.
     pub version: &'a str,
-    /// That of the HELLO.
+    /// The nonce of the HELLO.
     pub nonce: u64,
-    /// What the next HELLO must say.
+    /// The cookie, which the next HELLO must repeat.
     pub cookie: [u8; 16],
     /// Further words, separated by a space: the relay's abilities, in 8 hexadecimal digits, and what
     /// later versions may add.
@@ -123,204 +127,212 @@ pub struct Cookie<'a> {
 /// WELCOME.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome<'a> {
-    /// That of the HELLO.
+    /// The nonce of the HELLO.
     pub nonce: u64,
-    /// The session from now on.
+    /// The session that the client uses from here on.
     pub session: Session,
-    /// Tells runs of the relay apart: sequence numbers are comparable within one.
+    /// The relay's epoch, a number that differs in each run of a relay. Sequence numbers are
+    /// comparable only within an epoch.
     pub epoch: u32,
-    /// What marks the client's own lines.
+    /// The author id of the client's own lines.
     pub author: u32,
-    /// The sequence number of the first line to come.
+    /// Sequence number of the first line that the relay will send.
     pub first: u64,
-    /// The sequence number of the first line to come that is new; those before it were said before.
+    /// Sequence number of the first new line; lines before it are history.
     pub head: u64,
-    /// How long the relay has run, in seconds: the clock of [`Entry::at`].
+    /// Time since the relay started, in seconds: the clock of [`Entry::at`].
     pub uptime_s: u32,
-    /// The most datagrams of lines that are on their way at once.
+    /// Maximum number of DATA in flight to this client.
     pub window: u8,
-    /// After so many seconds of silence the client says that it is there.
+    /// Silence after which the client must send a keepalive, in seconds.
     pub keepalive_s: u8,
-    /// The name, perhaps not the one that was asked for, 1 to [`NAME_MAX`](crate::NAME_MAX) bytes.
+    /// The client's name, which may differ from the requested one, 1 to
+    /// [`NAME_MAX`](crate::NAME_MAX) bytes.
     pub name: &'a str,
-    /// What there is to say to a newcomer, as a plain peer reads it; empty where a session goes on.
+    /// The welcome as a plain peer reads it; empty if a session is resumed.
     pub text: &'a str,
 }
 
 /// REFUSED.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// That of the HELLO.
+    /// The nonce of the HELLO.
     pub nonce: u64,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// When it may be worth another try, in seconds; 0 is never.
+    /// Time after which another attempt may succeed, in seconds; 0 means never.
     pub retry_s: u16,
 }
 
 /// POST.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post<'a> {
-    /// Whose it is.
+    /// The client's session.
     pub session: Session,
-    /// One more than the last POST's.
+    /// The number of the POST, one more than that of the one before.
     pub number: u16,
-    /// The client's clock in milliseconds, to be echoed.
+    /// The client's clock in milliseconds when it sent the POST; the relay echoes it.
     pub sent_at: u16,
-    /// What is said.
+    /// The messages, or one command.
     pub texts: Texts<'a>,
 }
 
-/// The texts of a POST, one after the other as they are on the wire.
+/// The texts of a POST in their encoded form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Texts<'a>(&'a [u8]);
 
 /// POSTED.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posted<'a> {
-    /// Whose it is.
+    /// The client's session.
     pub session: Session,
-    /// The POST's.
+    /// The same field of the POST.
     pub number: u16,
-    /// The POST's.
+    /// The same field of the POST.
     pub sent_at: u16,
-    /// What became of it.
+    /// The result.
     pub outcome: Outcome<'a>,
 }
 
-/// What became of a POST.
+/// The result of a POST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome<'a> {
-    /// It was said.
+    /// Texts of the POST became lines.
     Accepted {
-        /// The sequence number of its first line.
+        /// Sequence number of the first of these lines.
         first: u64,
-        /// How many lines it became.
+        /// Number of these lines.
         lines: u8,
-        /// How many of its texts they are, from the first on; the others are to be posted again.
+        /// Number of texts that were accepted, from the first on. The client must post the others
+        /// again.
         texts: u8,
     },
-    /// Its first text was not said and will not be; the others are to be posted again.
+    /// The first text was refused for good. The client must post the others again.
     Refused {
-        /// Why not.
+        /// The reason.
         reason: Reason,
-        /// After so many milliseconds the text may be posted again; 0 is never.
+        /// Time after which the text may be posted again, in milliseconds; 0 means never.
         retry_ms: u16,
     },
-    /// Its first text was a command, and this is the answer as a plain peer reads it; the others are
-    /// to be posted again.
+    /// The first text was a command, and this is the reply as a plain peer reads it. The client
+    /// must post the others again.
     Answer(&'a str),
 }
 
-/// DATA: the same bytes for every client at the same place.
+/// DATA. It is the same for every client whose cursor is at the same line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Data<'a> {
     /// The relay's epoch.
     pub epoch: u32,
-    /// The relay's clock in milliseconds, to be echoed.
+    /// The relay's clock in milliseconds when it sent the frame; the client echoes it.
     pub sent_at: u16,
-    /// The sequence number of its first line; without lines, of the first that was not said yet.
+    /// Sequence number of the first line. In a DATA without lines, that of the next line to be
+    /// appended.
     pub first: u64,
     entries: &'a [u8],
 }
 
-/// A line, and who said it when.
+/// A line with its author and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Who said it: an id that is not used twice while the line can be had; 0 is the relay.
+    /// Id of the author, which is not reused while the line is in the ring; 0 is the relay.
     pub author: u32,
-    /// When it was said: seconds since the relay started.
+    /// When the line was appended, in seconds since the relay started.
     pub at: u32,
-    /// What it is.
+    /// The kind of the line.
     pub kind: LineKind,
-    /// How many bytes of the line are the author's name, followed by ` : `; 0 in notices.
+    /// Length of the author's name in bytes, at the start of the line and followed by ` : `; 0 in
+    /// notices.
     pub name: u8,
-    /// The line as it is shown, at most [`LINE_MAX`](crate::LINE_MAX) bytes.
+    /// The line as it is displayed, at most [`LINE_MAX`](crate::LINE_MAX) bytes.
     pub line: &'a str,
 }
 
-/// What kind of line it is.
+/// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum LineKind {
-    /// What a peer said.
+    /// A message of a peer.
     Message,
-    /// A notice about a peer that joins, leaves or is renamed. A peer may not want to see it.
+    /// A notice that a peer joined, left or was renamed. A peer may choose not to receive it.
     Announcement,
-    /// A notice for everybody.
+    /// A notice to all peers.
     Notice,
 }
 
-/// GAP: the lines `from..until` were overwritten.
+/// GAP: the lines `from..until` were overwritten before the client had them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Whose it is.
+    /// The client's session.
     pub session: Session,
-    /// The relay's clock in milliseconds, to be echoed.
+    /// The relay's clock in milliseconds when it sent the frame; the client echoes it.
     pub sent_at: u16,
-    /// The first line that is gone.
+    /// Sequence number of the first line that was overwritten.
     pub from: u64,
-    /// The first line that is not.
+    /// Sequence number of the first line after the gap.
     pub until: u64,
 }
 
 /// ACK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
-    /// Whose it is.
+    /// The client's session.
     pub session: Session,
-    /// What is echoed: the clock of the oldest DATA or GAP that it answers, if it answers one.
+    /// The time stamp of the oldest DATA or GAP that this acknowledges, or `None` if it
+    /// acknowledges none.
     pub echo: Option<u16>,
-    /// Whether the relay must answer, with a DATA that may be without lines.
+    /// Whether the relay must reply, with a DATA that may have no lines.
     pub answer: bool,
-    /// All lines before this one are here, or known to be lost.
+    /// Cumulative acknowledgement: the client has every line before this one, or knows that it is
+    /// lost.
     pub next: u64,
-    /// What is here of what came after it, in order.
+    /// Selective acknowledgement: ranges after `next` that the client has, in order.
     pub ranges: Vec<Range, RANGES_MAX>,
 }
 
-/// Lines that a client has behind one that it has not.
+/// Consecutive lines that a client has, after at least one that it does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// How many lines are missing before it, at least one.
+    /// Number of missing lines before the range, at least one.
     pub skip: u16,
-    /// How many lines it has.
+    /// Number of lines in the range.
     pub run: u16,
 }
 
-/// Why something was refused.
+/// Why a HELLO or a text was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Reason {
     /// All seats are taken.
     Full,
-    /// There is no character in the name that can be seen.
+    /// The name has no visible character.
     Nameless,
     /// A text is not UTF-8.
     NotUtf8,
     /// The relay is stopping.
     Stopping,
-    /// Another reason, which this version does not know.
+    /// A reason that this version does not know.
     Other(u8),
 }
 
-/// Why a session is at its end.
+/// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Goodbye {
-    /// There is none at this address: the relay was restarted, or the client's address changed.
+    /// The relay knows no such session at this address: the relay restarted, or the client's
+    /// address changed.
     Unknown,
     /// The client left.
     Left,
-    /// The session goes on at another address.
+    /// The client resumed the session at another address.
     TakenOver,
-    /// The client was silent, and its seat was needed.
+    /// The client was silent and its seat was given to another peer.
     GivenAway,
-    /// Another reason, which this version does not know.
+    /// A reason that this version does not know.
     Other(u8),
 }
 
-/// A datagram that is no frame of this dialect.
+/// The datagram is not a valid frame of this dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
@@ -353,7 +365,7 @@ impl Reason {
         }
     }
 
-    /// The reason in a few words.
+    /// Returns the reason in a few words.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Full => "all seats are taken",
@@ -387,14 +399,14 @@ impl Goodbye {
     }
 }
 
-/// A DATA without its entries.
+/// Encodes a DATA without its entries.
 pub(crate) fn data_header(epoch: u32, sent_at: u16, first: u64) -> [u8; DATA_HEADER] {
     let mut header = [0; DATA_HEADER];
     let mut to = Writer {
         buffer: &mut header,
         length: 0,
     };
-    // it fits exactly
+    // The buffer has exactly this length.
     let _ = to
         .start(b'D')
         .and_then(|()| to.u32(epoch))

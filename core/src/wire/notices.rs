@@ -1,36 +1,36 @@
-//! The sentences of the relay: how it writes them, and how a program reads them.
+//! The relay's notices: how the relay writes them and how a client parses them.
 
 use core::fmt::{self, Display, Write};
 
 use super::text::clean;
 
-/// What each notice starts with, and no name.
+/// Prefix of every notice. No name starts with it.
 pub const NOTICE: &str = "* ";
 
-/// A relay that is told to stop says this to everybody.
+/// Notice to all peers when the relay shuts down.
 pub(crate) const STOPPING: &str = "* relay is stopping";
 
-/// The last words to a peer whose seat was given away, without and with a line end.
+/// Farewell to a peer whose seat was given to another, without and with a line end.
 pub(crate) const GIVEN_AWAY: [&str; 2] = [
     "* your seat was given away; say your name to come back",
     "* your seat was given away; say your name to come back\n",
 ];
 
-/// The answer to `/quiet off`, and to `/quiet on`.
+/// Replies to `/quiet off` and `/quiet on`, in this order.
 pub(crate) const QUIET: [&str; 2] = [
     "* quiet is off: you are told who joins, leaves or is renamed",
     "* quiet is on: you are not told who joins, leaves or is renamed",
 ];
 
-/// A notice to one peer, or the start of one. [`Display`] writes it, without a line end.
+/// A notice to one peer, or a part of one. [`Display`] writes it without a line end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sentence<'a> {
-    /// Names follow.
+    /// The beginning of a welcome, which the list of names follows.
     Welcome {
         name: &'a str,
         here: usize,
     },
-    /// The end of a welcome.
+    /// The end of a welcome: the number of lines of history that follow it.
     History(u64),
     Nameless,
     Full {
@@ -88,7 +88,7 @@ const HELP: &str = "* /who [PREFIX] lists who is here; /nick NAME renames you; /
                     or shows who comes and goes; /quit leaves; //TEXT says /TEXT; anything else \
                     is said to all";
 
-/// A notice about a peer, to all who want to see such.
+/// A notice about one peer to all peers that want to see such notices.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Announcement<'a> {
     Joined(&'a str),
@@ -116,42 +116,43 @@ fn write_clean(to: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     clean(text).try_for_each(|character| to.write_char(character))
 }
 
-/// What a notice means to a program. All others are for people.
+/// What a notice means to a client program. Notices that concern only people are [`Self::Other`].
 ///
-/// Names are parts of notices, and a name may be crafted: a notice about somebody can read like an
-/// answer. Believe an answer only if the question was asked.
+/// A notice contains names, and a crafted name can make a notice about a peer look like a reply.
+/// Trust a reply only if a request is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Notice<'a> {
-    /// There is a seat.
+    /// The client has a seat.
     Welcome {
-        /// Its name, perhaps not the one that was asked for.
+        /// The name of the client, which may differ from the requested one.
         name: &'a str,
-        /// How many lines follow that were said before.
+        /// Number of lines of history that follow.
         history: usize,
     },
-    /// A possible answer to `/nick`: the name as it is now, in both ways to read it.
+    /// A possible reply to `/nick`: the new name, parsed as "you are now NAME" and as "you are NAME
+    /// already".
     Named([Option<&'a str>; 2]),
     /// A peer joined, left or was renamed.
     Announcement,
     /// All seats are taken.
     Full,
-    /// A command came from an address without a seat.
+    /// A command came from an address that has no seat.
     Nameless,
-    /// So many lines were overwritten before they could be sent.
+    /// Number of lines that were overwritten before they could be sent to this peer.
     Lost(usize),
-    /// The relay stops.
+    /// The relay shuts down.
     Stopping,
-    /// The seat was given to another.
+    /// The seat was given to another peer.
     GivenAway,
-    /// The answer to `/quit`.
+    /// The reply to `/quit`.
     Bye,
-    /// Nothing but what it says.
+    /// A notice without a meaning for a program.
     Other,
 }
 
 impl<'a> Notice<'a> {
-    /// Reads a notice of the plain dialect, without the [`NOTICE`] before it.
+    /// Parses a notice of the plain dialect; `text` does not include the prefix [`NOTICE`].
     pub fn of(text: &'a str) -> Self {
         if let Some((name, history)) = welcome(text) {
             return Self::Welcome { name, history };
@@ -181,7 +182,7 @@ impl<'a> Notice<'a> {
     }
 }
 
-/// The name in a welcome, and how many lines of history it promises at its end.
+/// Returns the name in a welcome and the number of lines of history that it announces at its end.
 fn welcome(text: &str) -> Option<(&str, usize)> {
     let (name, rest) = split_once(text.strip_prefix("welcome ")?, ": ")?;
     let (here, _) = split_once(rest, " here (")?;
@@ -203,14 +204,14 @@ fn is_full(text: &str) -> bool {
         .is_some_and(|(taken, all)| taken.parse::<usize>().is_ok() && all.parse::<usize>().is_ok())
 }
 
-/// Whether it may be about a peer in the room; no name has a colon.
+/// Returns whether this may be an announcement about a peer. No name contains a colon.
 fn is_announcement(text: &str) -> bool {
     let is_left = text.ends_with(')') && split_once(text, " left (").is_some();
     let is_renamed = || split_once(text, " is now ").is_some();
     !text.contains(':') && (text.ends_with(" joined") || is_left || is_renamed())
 }
 
-/// `str::split_once`, of which the proof that nothing panics is not convinced.
+/// Like `str::split_once`, whose code the link-time proof cannot show to be free of panics.
 fn split_once<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a str)> {
     (0..text.len()).find_map(|at| split_at(text, at, separator))
 }

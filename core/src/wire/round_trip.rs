@@ -1,14 +1,15 @@
-//! How long a datagram and its answer take, as RFC 6298 section 2 estimates it.
+//! Round-trip time estimation and retransmission time-out, as in RFC 6298 section 2.
 
 use core::num::NonZeroU16;
 
-/// The time-out before the first sample, in milliseconds.
+/// Retransmission time-out before the first sample, in milliseconds.
 const RTO_FIRST_MS: u16 = 1000;
 
-/// A sample that is longer, in milliseconds, is not a round trip. Four times as much fits in 16 bits.
+/// Longest accepted sample, in milliseconds; four times this value fits in 16 bits. A longer time
+/// is not a round trip but a stale echo.
 const SAMPLE_MAX_MS: u16 = 10_000;
 
-/// The smoothed round-trip time and its variation, in quarters of a millisecond.
+/// Smoothed round-trip time and its variation, in quarters of a millisecond.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RoundTrip {
     /// `None` before the first sample.
@@ -24,7 +25,7 @@ impl RoundTrip {
         }
     }
 
-    /// A datagram was answered after so many milliseconds.
+    /// Adds a measured round-trip time.
     pub(crate) fn sample(&mut self, sample_ms: u16) {
         if sample_ms > SAMPLE_MAX_MS {
             return;
@@ -45,15 +46,15 @@ impl RoundTrip {
         self.smoothed = NonZeroU16::new(smoothed.max(1));
     }
 
-    /// The smoothed round-trip time in milliseconds; `None` before the first sample.
+    /// Returns the smoothed round-trip time in milliseconds, or `None` before the first sample.
     pub(crate) fn smoothed_ms(&self) -> Option<u16> {
         self.smoothed.map(|smoothed| smoothed.get() / 4)
     }
 
-    /// The retransmission time-out in milliseconds; 1000 before the first sample.
+    /// Returns the retransmission time-out in milliseconds, which is 1000 before the first sample.
     pub(crate) fn rto_ms(&self) -> u16 {
         self.smoothed_ms().map_or(RTO_FIRST_MS, |smoothed| {
-            // four times the variation
+            // The field is in quarters, so this adds four times the variation.
             smoothed.saturating_add(self.variation)
         })
     }

@@ -1,34 +1,35 @@
-//! Text and names as they may be shown: [`clean`] text, repaired and comparable names.
+//! Text and names as they may be shown: [`clean`] text, and names that are repaired and compared.
 //!
-//! The rules are those of `PROTOCOL.md`, section "Text rules"; both ends of a conversation apply
-//! them, the relay to what comes in and a client to what it is about to print.
+//! The rules are in `PROTOCOL.md`, section "Text rules". The relay applies them to what it
+//! receives, a client to what it displays.
 
 use heapless::String;
 
-/// The most bytes that a datagram carries, in either direction (UDP payload).
+/// Maximum UDP payload in either direction, in bytes.
 pub const DATAGRAM_MAX: usize = 1024;
 
-/// The most bytes of a rendered line, `NAME : TEXT`, without a line end.
+/// Maximum length of a rendered line, `NAME : TEXT`, in bytes without a line end.
 pub const LINE_MAX: usize = 960;
 
-/// The most bytes of a name.
+/// Maximum length of a name, in bytes.
 pub const NAME_MAX: usize = 32;
 
-/// What stands between a name and its text in a line.
+/// Separates the name from the text in a rendered line.
 pub const SEPARATOR: &str = " : ";
 
-/// A name: 1 to [`NAME_MAX`] bytes of [`clean`] text that cannot be taken for anything else.
+/// A name: 1 to [`NAME_MAX`] bytes of [`clean`] text that cannot be confused with any other part of
+/// a line.
 pub type Name = String<NAME_MAX, u8>;
 
-/// The most combining marks in a row that are kept.
+/// Maximum number of consecutive combining marks; more are dropped.
 const COMBINING_RUN_MAX: u8 = 4;
 
 /// Returns the characters of `text` as they may be shown on a terminal.
 ///
-/// Line breaks and tabs become spaces; control characters, bidirectional controls, tags and
-/// noncharacters are replaced, never deleted, because deleting splices what stood around them. A
-/// run of more than four combining marks loses the rest. The result has at most 1.5 times the
-/// bytes of `text` and is left unchanged by a second pass.
+/// Line breaks and tabs become spaces. Control characters, bidirectional controls, tags and
+/// noncharacters are replaced, never deleted: deleting one would join the text around it. A run of
+/// more than four combining marks loses the rest. The result has at most 1.5 times the bytes of
+/// `text`, and cleaning it a second time does not change it.
 ///
 /// ```
 /// let shown: String = kilochat_core::clean("a\tb\x1b[31m").collect();
@@ -53,29 +54,30 @@ pub fn clean(text: &str) -> impl Iterator<Item = char> + Clone + '_ {
     })
 }
 
-/// Whether `text` is printable ASCII, which [`clean`] leaves as it is.
+/// Returns whether `text` is printable ASCII, which [`clean`] does not change.
 pub(crate) fn is_plain_ascii(text: &str) -> bool {
     text.bytes().fold(true, |is_plain, byte| {
         is_plain & matches!(byte, b' '..=b'~')
     })
 }
 
-/// Whether `text` is empty or white space only: a keepalive, not a message.
+/// Returns whether `text` is empty or only white space. Such a text is a keepalive, not a message.
 pub fn is_blank(text: &str) -> bool {
     text.chars().all(char::is_whitespace)
 }
 
-/// The longest start of `text` that is whole characters, at most `limit` bytes.
+/// Returns the longest prefix of `text` that ends between characters and has at most `limit` bytes.
 pub(crate) fn whole_characters(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit))
         .unwrap_or_default()
 }
 
-/// Makes a name of `raw`, or none if nothing of it can be seen.
+/// Repairs `raw` into a valid name. Returns `None` if no character of it is visible.
 ///
-/// What could pass for something else becomes `_`: characters that [`clean`] would change, that
-/// are invisible or look blank, the separators of a line, and a first `*` or `[`. A name that is
-/// too long is cut between characters. The second value tells whether the name differs from `raw`.
+/// Each character that could imitate another part of a line becomes `_`: characters that [`clean`]
+/// would change, invisible characters, characters that look like a space or like a separator of a
+/// line, and a first `*` or `[`. A name that is too long is cut between characters. The second
+/// value is whether the name differs from `raw`.
 pub(crate) fn repaired_name(raw: &str) -> Option<(Name, bool)> {
     let trimmed = raw.trim();
     let mut name = Name::new();
@@ -107,7 +109,7 @@ pub(crate) fn repaired_name(raw: &str) -> Option<(Name, bool)> {
     Some((name, changed))
 }
 
-/// The characters of a name under which it is compared: ASCII case and full-width forms folded.
+/// Returns the characters by which a name is compared: ASCII case and full-width forms are folded.
 pub(crate) fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
     name.chars().map(|character| {
         let narrow = match character {
@@ -120,7 +122,7 @@ pub(crate) fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
     })
 }
 
-/// What is shown for a character that is not combining.
+/// Returns what is shown in place of a character that is not combining.
 fn replaced(character: char) -> char {
     match character {
         '\t' | '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => ' ',
@@ -137,7 +139,7 @@ fn replaced(character: char) -> char {
     }
 }
 
-/// Whether a character belongs to a block of combining marks.
+/// Returns whether a character is in a block of combining marks.
 fn is_combining(character: char) -> bool {
     matches!(
         character,
@@ -149,7 +151,7 @@ fn is_combining(character: char) -> bool {
     )
 }
 
-/// Whether a character looks like the colon that ends a name.
+/// Returns whether a character looks like the colon that ends a name.
 fn is_colon(character: char) -> bool {
     matches!(
         character,
@@ -157,8 +159,9 @@ fn is_colon(character: char) -> bool {
     )
 }
 
-/// Whether a character shows nothing: a format character (General_Category Cf), one that Unicode
-/// lets a terminal ignore (Default_Ignorable_Code_Point), or one that looks like a space.
+/// Returns whether a character is invisible: a format character (General_Category Cf), one that
+/// Unicode allows a terminal to ignore (Default_Ignorable_Code_Point), or one that looks like a
+/// space.
 fn is_invisible(character: char) -> bool {
     matches!(
         character,
@@ -213,14 +216,15 @@ mod tests {
 
     use super::*;
 
-    /// Characters of 1 to 4 bytes, combining marks, joined emoji, and what the rules are about.
+    /// Characters of 1 to 4 bytes, combining marks, joined emoji, and characters that have rules.
     const MIXED: &str = "a你é\u{301}👩\u{200D}👩\u{FE0F}：\u{202E}\0\u{9B}好🎉";
 
     fn cleaned(text: &str) -> Text {
         clean(text).collect()
     }
 
-    /// Tells whether `class`, a set in a regular expression, holds a character.
+    /// Returns a function that tells whether `class`, a set in a regular expression, contains a
+    /// character.
     fn holds(class: &str) -> impl Fn(char) -> bool {
         let class = Regex::new(&format!("^{class}$")).unwrap();
         move |character| class.is_match(character.encode_utf8(&mut [0; 4]))
@@ -230,7 +234,7 @@ mod tests {
         '\0'..=char::MAX
     }
 
-    /// Texts of any characters, those that have a rule more often.
+    /// Generates texts of any characters; those that have rules are more frequent.
     fn texts() -> impl Strategy<Value = Text> {
         let character = prop_oneof![
             any::<char>(),
@@ -283,7 +287,7 @@ mod tests {
     fn invisible_is_what_unicode_says() {
         let is_unseen = holds(r"[\p{Cf}\p{Default_Ignorable_Code_Point}\p{White_Space}\x{2800}]");
         for character in all_characters() {
-            // controls have a rule of their own
+            // control characters have a rule of their own
             let expected = is_unseen(character) && character != ' ' && !character.is_control();
             assert_eq!(is_invisible(character), expected, "{character:?}");
         }

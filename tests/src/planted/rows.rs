@@ -187,8 +187,8 @@ pub const ROWS: &[Row] = &[
         bug: "NeverResent",
         found_by: Framed,
         file: "core/src/relay/framed/window.rs",
-        text: "let may_be = self.underway < self.limit;",
-        replacement: "let may_be = self.underway < self.limit && !PLANTED;",
+        text: "let may_be = self.in_flight < self.congestion_window;",
+        replacement: "let may_be = self.in_flight < self.congestion_window && !PLANTED;",
     },
     // The relay has no retransmission time-out.
     Row {
@@ -290,8 +290,8 @@ pub const ROWS: &[Row] = &[
         bug: "WindowDeaf",
         found_by: Framed,
         file: "core/src/relay/framed/window.rs",
-        text: "(self.limit / 2).max(LIMIT_MIN)",
-        replacement: "(self.limit / 2).max(if PLANTED { 0 } else { LIMIT_MIN })",
+        text: "(self.congestion_window / 2).max(CONGESTION_WINDOW_MIN)",
+        replacement: "(self.congestion_window / 2).max(if PLANTED { 0 } else { CONGESTION_WINDOW_MIN })",
     },
     // A client is told that a line is gone which is not.
     Row {

@@ -1,16 +1,16 @@
-//! Which seat's time comes first: a binary heap in which each seat has at most one place.
+//! The next deadline of all seats: a binary heap in which each seat has at most one place.
 
 use heapless::Vec;
 
 use crate::relay::seat::Seat;
 use crate::time::Instant;
 
-/// At most one moment for each of `SEATS` seats.
+/// At most one deadline for each of `SEATS` seats.
 #[derive(Clone, Debug)]
 pub(in crate::relay) struct Deadlines<const SEATS: usize> {
-    /// No seat's moment is before that of the seat at half its index.
+    /// The heap: no deadline is before that of the seat at half its index.
     heap: Vec<Seat, SEATS>,
-    /// By seat: one more than its index in the heap; 0 if it is not there.
+    /// By seat: one more than its index in the heap, or 0 if it has no deadline.
     places: [u16; SEATS],
     moments: [Instant; SEATS],
 }
@@ -24,13 +24,13 @@ impl<const SEATS: usize> Deadlines<SEATS> {
         }
     }
 
-    /// The seat whose moment comes first.
+    /// Returns the seat with the earliest deadline, and the deadline.
     pub(in crate::relay) fn first(&self) -> Option<(Seat, Instant)> {
         let seat = *self.heap.first()?;
         Some((seat, self.moment(seat)))
     }
 
-    /// Gives `seat` this moment, or none.
+    /// Sets or clears the deadline of `seat`.
     pub(super) fn set(&mut self, seat: Seat, moment: Option<Instant>) {
         match moment {
             Some(moment) => {
@@ -41,14 +41,15 @@ impl<const SEATS: usize> Deadlines<SEATS> {
         }
     }
 
-    /// Gives `seat` this moment, unless it has an earlier one.
+    /// Sets the deadline of `seat` to `moment`, unless it has an earlier one.
     pub(super) fn advance(&mut self, seat: Seat, moment: Instant) {
         if self.place(seat).is_none() || moment < self.moment(seat) {
             self.enter(seat, moment);
         }
     }
 
-    /// Gives `seat` this moment and, if it had none, a place; returns where it is unless it must sink.
+    /// Sets the deadline of `seat`, adding it to the heap if needed. Returns its index; the caller
+    /// restores the order of the heap downwards.
     fn enter(&mut self, seat: Seat, moment: Instant) -> usize {
         if let Some(place) = self.moments.get_mut(seat.index()) {
             *place = moment;
@@ -57,7 +58,7 @@ impl<const SEATS: usize> Deadlines<SEATS> {
             Some(at) => at,
             None => {
                 let at = self.heap.len();
-                // there is room for every seat
+                // the heap has room for every seat
                 let _ = self.heap.push(seat);
                 self.put(at, seat);
                 at
@@ -111,7 +112,8 @@ impl<const SEATS: usize> Deadlines<SEATS> {
         }
     }
 
-    /// Whether both indexes are in the heap, and the first one's moment is before the second's.
+    /// Returns whether both indexes are in the heap and the deadline of the first is before that of
+    /// the second.
     fn is_before(&self, one: usize, other: usize) -> bool {
         let (Some(one), Some(other)) = (self.heap.get(one), self.heap.get(other)) else {
             return false;
@@ -187,7 +189,7 @@ mod tests {
                 prop_assert_eq!(first.map(|(_, at)| at), model.values().min().copied());
                 prop_assert_eq!(first.map(|(seat, at)| model.get(&seat) == Some(&at)), first.map(|_| true));
             }
-            // the order in which they go
+            // the order in which deadlines pass
             while let Some((seat, at)) = deadlines.first() {
                 prop_assert_eq!(model.remove(&seat), Some(at));
                 prop_assert!(model.values().all(|other| *other >= at));

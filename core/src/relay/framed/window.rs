@@ -1,4 +1,9 @@
-//! What is on its way to one peer that acknowledges: how much may be, what is lost, when to try again.
+//! Congestion control for one peer of the framed dialect: what is in flight, what is lost, and when
+//! to retransmit.
+//!
+//! The congestion window doubles with each round trip until the first loss (slow start) and grows
+//! by one datagram with each round trip after it. A selective acknowledgement of a later datagram
+//! or the time-out of RFC 6298 shows that a datagram was lost; only the time-out halves the window.
 
 use heapless::Vec;
 
@@ -6,33 +11,35 @@ use crate::relay::ring::Cursor;
 use crate::wire::framed::Ack;
 use crate::wire::round_trip::RoundTrip;
 
-/// Datagrams on their way at first.
-const INITIAL: u8 = 4;
+/// Initial congestion window, in datagrams.
+const CONGESTION_WINDOW_INITIAL: u8 = 4;
 
-/// ... and at least: of one alone nothing can be overtaken, and only time-outs would repair.
-const LIMIT_MIN: u8 = 2;
+/// Minimum congestion window. With one datagram in flight no later one can reveal its loss, so that
+/// every loss would cost a time-out.
+const CONGESTION_WINDOW_MIN: u8 = 2;
 
-/// The shortest and the longest time, in milliseconds, until a datagram is thought to be lost.
+/// Bounds of the retransmission time-out, in milliseconds.
 const RTO_MIN_MS: u16 = 300;
 const RTO_MAX_MS: u16 = 3000;
 
-/// How often the clock ticks, in milliseconds: no round trip is known to be shorter.
+/// Resolution of the clock in milliseconds, which is the shortest round-trip time that can be
+/// measured.
 const CLOCK_MS: u16 = 1;
 
-/// What one datagram of lines holds.
+/// The contents of one datagram of lines.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::relay) struct Segment {
-    /// Bytes of its entries.
+    /// Length of its entries in bytes.
     pub(in crate::relay) bytes: u16,
     pub(in crate::relay) lines: u8,
 }
 
-/// A datagram of lines that was sent and not yet acknowledged for good.
+/// A datagram of lines that was sent, and that the cumulative acknowledgement does not cover yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Flight {
-    /// Bytes of its entries.
+    /// Length of its entries in bytes.
     bytes: u16,
-    /// When it was last sent, on the clock of [`Window::handle_ack`].
+    /// When it was last sent, on the clock that [`Window::handle_ack`] is passed.
     sent_at: u16,
     lines: u8,
     state: State,
@@ -40,43 +47,43 @@ struct Flight {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// On its way.
+    /// In flight.
     Sent,
-    /// To be sent again.
+    /// To be retransmitted.
     Lost,
-    /// It arrived; one before it has not.
+    /// Acknowledged selectively; an earlier one is missing.
     Held,
 }
 
-/// The lines between what a peer has acknowledged and what was sent to it, datagram by datagram,
-/// at most `WINDOW` of them.
+/// The datagrams of lines between what a peer has acknowledged and what was sent to it, at most
+/// `WINDOW` of them.
 #[derive(Clone, Debug)]
 pub(in crate::relay) struct Window<const WINDOW: usize> {
-    /// Where the first flight starts, or the next one will.
+    /// Where the first flight starts, or where the next one will start if there is none.
     base: Cursor,
-    /// The first line that the peer does not have, as it says; less than the base where lines
-    /// between them were overwritten.
+    /// The first line that the peer does not have, as far as acknowledged. It is less than the
+    /// sequence number of `base` if lines between them were overwritten.
     acked: u64,
-    /// When it was told of those, if that is not too long ago.
+    /// When the peer was last sent the GAP for these lines, or `None` if that must be sent (again).
     gap_sent_at: Option<u16>,
     flights: Vec<Flight, WINDOW, u8>,
-    /// How many of the flights are on their way, and how many must be sent again.
-    underway: u8,
+    /// Number of flights in the states [`State::Sent`] and [`State::Lost`].
+    in_flight: u8,
     lost: u8,
-    /// How many flights may be on their way.
-    limit: u8,
-    /// How many were acknowledged since the limit was last raised.
-    clean: u8,
-    /// Whether nothing was ever lost: then the limit doubles with each round.
-    is_lossless: bool,
-    /// Time-outs since something was last acknowledged.
+    /// Congestion window, in datagrams.
+    congestion_window: u8,
+    /// Datagrams acknowledged since the congestion window last grew.
+    acked_since_growth: u8,
+    /// Whether no datagram was ever lost. Until then the window doubles with each round trip.
+    is_slow_start: bool,
+    /// Consecutive time-outs without an acknowledgement.
     timeouts: u8,
     round_trip: RoundTrip,
 }
 
 impl<const WINDOW: usize> Window<WINDOW> {
-    /// Nothing is on its way yet; the peer has everything before `acked`, and lines between that and
-    /// `base` were overwritten.
+    /// Returns a window with nothing in flight. The peer has everything before `acked`; lines
+    /// between `acked` and `base` were overwritten.
     pub(super) const fn new(acked: u64, base: Cursor) -> Self {
         const {
             assert!(WINDOW > 0 && WINDOW < 256);
@@ -86,11 +93,11 @@ impl<const WINDOW: usize> Window<WINDOW> {
             acked,
             gap_sent_at: None,
             flights: Vec::new(),
-            underway: 0,
+            in_flight: 0,
             lost: 0,
-            limit: Self::limited(INITIAL),
-            clean: 0,
-            is_lossless: true,
+            congestion_window: Self::limited(CONGESTION_WINDOW_INITIAL),
+            acked_since_growth: 0,
+            is_slow_start: true,
             timeouts: 0,
             round_trip: RoundTrip::new(),
         }
@@ -105,17 +112,18 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
-    /// The first line that the peer does not have, as far as it has said.
+    /// Returns the first line that the peer does not have, as far as acknowledged.
     pub(super) const fn acked(&self) -> u64 {
         self.acked
     }
 
-    /// How many time-outs there were since something was last acknowledged.
+    /// Returns the number of consecutive time-outs without an acknowledgement.
     pub(super) const fn timeouts(&self) -> u8 {
         self.timeouts
     }
 
-    /// The first overwritten line that the peer must be told of now, and the first that is left.
+    /// Returns the gap that the peer must be told of now: the first overwritten line, and the first
+    /// one after them.
     pub(in crate::relay) fn gap(&self) -> Option<(u64, u64)> {
         let is_due = self.has_gap() && self.gap_sent_at.is_none();
         is_due.then_some((self.acked, self.base.sequence))
@@ -125,10 +133,11 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.acked < self.base.sequence
     }
 
-    /// The first datagram that must be sent again and may be now: where it starts and ends.
+    /// Returns the start and end of the first datagram that must be retransmitted, if it may be
+    /// sent now.
     pub(in crate::relay) fn lost(&self) -> Option<(Cursor, Cursor)> {
         let (start, flight) = self.first_lost()?;
-        let may_be = self.underway < self.limit;
+        let may_be = self.in_flight < self.congestion_window;
         may_be.then(|| (start, flight.end(start)))
     }
 
@@ -140,39 +149,40 @@ impl<const WINDOW: usize> Window<WINDOW> {
             .find(|(_, flight)| flight.state == State::Lost)
     }
 
-    /// How many datagrams with new lines may be sent now; none while anything else comes first.
+    /// Returns the number of datagrams with new lines that may be sent now: none while a gap or a
+    /// retransmission comes first.
     pub(in crate::relay) fn room(&self) -> usize {
         if self.gap().is_some() || self.lost > 0 {
             return 0;
         }
-        let limit = usize::from(self.limit.saturating_sub(self.underway));
+        let limit = usize::from(self.congestion_window.saturating_sub(self.in_flight));
         limit.min(WINDOW - self.flights.len().min(WINDOW))
     }
 
-    /// Flights were taken away, or are in another state.
+    /// Counts the flights again after some were removed or changed their state.
     fn recount(&mut self) {
-        (self.underway, self.lost) = (0, 0);
+        (self.in_flight, self.lost) = (0, 0);
         for flight in &self.flights {
-            self.underway += u8::from(flight.state == State::Sent);
+            self.in_flight += u8::from(flight.state == State::Sent);
             self.lost += u8::from(flight.state == State::Lost);
         }
     }
 
-    /// The next lines were sent for the first time, in these datagrams.
+    /// The next lines were sent for the first time, as these datagrams.
     pub(in crate::relay) fn handle_sent(&mut self, now: u16, segments: &[Segment]) {
         for &Segment { bytes, lines } in segments {
-            // there was room
+            // `room` was asked before, so there is a place
             let pushed = self.flights.push(Flight {
                 bytes,
                 sent_at: now,
                 lines,
                 state: State::Sent,
             });
-            self.underway += u8::from(pushed.is_ok());
+            self.in_flight += u8::from(pushed.is_ok());
         }
     }
 
-    /// The flight that starts at this sequence number was sent again.
+    /// The flight that starts at this sequence number was retransmitted.
     pub(in crate::relay) fn handle_resent(&mut self, now: u16, sequence: u64) {
         if let Some(flight) = self.flight_at(sequence) {
             flight.state = State::Sent;
@@ -181,13 +191,13 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
-    /// The peer was told what was overwritten.
+    /// The peer was sent the GAP.
     pub(in crate::relay) const fn handle_gap_sent(&mut self, now: u16) {
         self.gap_sent_at = Some(now);
     }
 
-    /// The network did not take the lines `from..to` that were just sent. Those that are new and the
-    /// last are forgotten, others count as lost.
+    /// The network did not take the lines `from..to`, which were just recorded as sent. New ones at
+    /// the end are removed, others count as lost.
     pub(in crate::relay) fn handle_refused(&mut self, from: u64, to: u64, is_new: bool) {
         let mut is_last = is_new && self.end().sequence == to;
         while is_last && let Some((start, flight)) = self.starts().last() {
@@ -207,12 +217,12 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.recount();
     }
 
-    /// The network did not take what says that lines were overwritten.
+    /// The network did not take the GAP.
     pub(in crate::relay) const fn handle_gap_refused(&mut self) {
         self.gap_sent_at = None;
     }
 
-    /// The peer says what it has; `now` is the clock whose times are echoed.
+    /// The peer acknowledged lines; `now` is the clock whose time stamps are echoed.
     pub(super) fn handle_ack(&mut self, now: u16, ack: &Ack) {
         if let Some(echo) = ack.echo {
             self.round_trip.sample(now.wrapping_sub(echo).max(CLOCK_MS));
@@ -233,8 +243,8 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.recount();
     }
 
-    /// The peer has all lines before `next`. Returns how many datagrams that were on their way are
-    /// known to have arrived by that.
+    /// The peer has every line before `next`. Returns the number of datagrams in flight that this
+    /// acknowledges.
     pub(super) fn advance(&mut self, next: u64) -> u8 {
         let next = next.min(self.end().sequence);
         if next <= self.acked {
@@ -249,7 +259,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         let mut is_behind = false;
         self.flights.retain(|flight| {
             let end = flight.end(base);
-            // all flights behind one that is kept are kept
+            // all flights after one that is kept are kept
             is_behind |= end.sequence > next;
             if !is_behind {
                 base = end;
@@ -262,7 +272,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         arrived
     }
 
-    /// The peer has the lines `first..last`, but not all before them.
+    /// The peer has the lines `first..last`, but not all lines before them.
     fn hold(&mut self, first: u64, last: u64) -> u8 {
         let mut start = self.base;
         let mut arrived = 0;
@@ -277,9 +287,10 @@ impl<const WINDOW: usize> Window<WINDOW> {
         arrived
     }
 
-    /// Finds flights that others have overtaken, and that had a round trip to arrive.
+    /// Marks flights as lost that a later one has overtaken and that had at least one round trip to
+    /// arrive.
     fn note_holes(&mut self, now: u16) {
-        // between two readings of the clock a tick may be missing
+        // one tick may be missing between two readings of the clock
         let patience = match self.round_trip.smoothed_ms() {
             Some(smoothed) => smoothed.saturating_sub(CLOCK_MS),
             None => self.round_trip.rto_ms(),
@@ -291,13 +302,13 @@ impl<const WINDOW: usize> Window<WINDOW> {
         for flight in self.flights.iter_mut().take(last) {
             if flight.state == State::Sent && now.wrapping_sub(flight.sent_at) >= patience {
                 flight.state = State::Lost;
-                self.is_lossless = false;
-                self.clean = 0;
+                self.is_slow_start = false;
+                self.acked_since_growth = 0;
             }
         }
     }
 
-    /// Time passed: returns whether something has been on its way for too long.
+    /// Time passed. Returns whether the retransmission time-out has expired.
     pub(super) fn handle_timeout(&mut self, now: u16) -> bool {
         let rto = self.rto_ms();
         let is_over = |sent_at: u16| now.wrapping_sub(sent_at) >= rto;
@@ -314,15 +325,17 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
         if is_late {
             self.timeouts = self.timeouts.saturating_add(1);
-            self.limit = Self::limited((self.limit / 2).max(LIMIT_MIN));
-            self.clean = 0;
-            self.is_lossless = false;
+            self.congestion_window =
+                Self::limited((self.congestion_window / 2).max(CONGESTION_WINDOW_MIN));
+            self.acked_since_growth = 0;
+            self.is_slow_start = false;
             self.recount();
         }
         is_late
     }
 
-    /// In how many milliseconds something will have been on its way for too long; none if nothing is.
+    /// Returns the milliseconds until the retransmission time-out, or `None` if nothing is in
+    /// flight.
     pub(super) fn timeout_ms(&self, now: u16) -> Option<u16> {
         let rto = self.rto_ms();
         let sent = self
@@ -335,8 +348,8 @@ impl<const WINDOW: usize> Window<WINDOW> {
             .min()
     }
 
-    /// Lines before `tail` are gone: if lines are lost of them, or were not sent yet, all of them are
-    /// a gap now. Returns how many the peer is not known to have.
+    /// Lines before `tail` were overwritten. If some of them were lost or not sent yet, all of them
+    /// become a gap. Returns the number of lines that the peer may not have.
     pub(super) fn handle_overwritten(&mut self, tail: Cursor) -> u64 {
         if self.base.offset >= tail.offset {
             return 0;
@@ -354,7 +367,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
                 return true;
             }
             let end = flight.end(start);
-            // what is left of a flight is kept
+            // the part of a flight that is still in the ring is kept
             let next = if end.offset > tail.offset { tail } else { end };
             if flight.state != State::Held {
                 missed += next.sequence - start.sequence;
@@ -368,28 +381,28 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
         self.base = start;
         self.recount();
-        // another gap than the one that the peer may have been told of
+        // it is another gap than the one that the peer may have been sent
         self.gap_sent_at = None;
         missed
     }
 
-    /// Where the oldest lines start that were sent and not acknowledged.
+    /// Returns where the first line starts that was sent and not acknowledged.
     pub(super) const fn base(&self) -> Cursor {
         self.base
     }
 
-    /// Forgets what is on its way: it will be sent again from `base` on.
+    /// Forgets all flights: everything from `base` on will be sent again.
     pub(super) fn restart(&mut self, base: Cursor) {
         self.base = base;
         self.flights.clear();
         self.recount();
         self.gap_sent_at = None;
-        self.limit = Self::limited(INITIAL);
-        self.clean = 0;
+        self.congestion_window = Self::limited(CONGESTION_WINDOW_INITIAL);
+        self.acked_since_growth = 0;
         self.timeouts = 0;
     }
 
-    /// The peer has everything before `base`, all that is on its way included.
+    /// The peer has everything before `base`, including all that is in flight.
     pub(super) fn skip_to(&mut self, base: Cursor) {
         self.base = base;
         self.acked = self.acked.max(base.sequence);
@@ -399,7 +412,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.timeouts = 0;
     }
 
-    /// The place of the first line that must be sent again, if any.
+    /// Returns the offset of the first line that must be retransmitted, if any.
     pub(in crate::relay) fn oldest_lost(&self) -> Option<u64> {
         self.first_lost().map(|(start, _)| start.offset)
     }
@@ -413,7 +426,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         })
     }
 
-    /// Behind the last line that was sent.
+    /// Returns the position after the last line that was sent.
     pub(super) fn end(&self) -> Cursor {
         self.flights
             .iter()
@@ -429,7 +442,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         })
     }
 
-    /// In how many milliseconds what is sent now will have been on its way for too long.
+    /// Returns the retransmission time-out in milliseconds.
     pub(super) fn rto_ms(&self) -> u16 {
         let mut rto = self.round_trip.rto_ms().clamp(RTO_MIN_MS, RTO_MAX_MS);
         for _ in 0..self.timeouts.min(6) {
@@ -440,19 +453,23 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     fn grow(&mut self, arrived: u8) {
-        self.clean = self.clean.saturating_add(arrived);
-        if self.clean >= self.limit {
-            self.clean = 0;
-            let more = if self.is_lossless { self.limit } else { 1 };
-            self.limit = Self::limited(self.limit.saturating_add(more));
+        self.acked_since_growth = self.acked_since_growth.saturating_add(arrived);
+        if self.acked_since_growth >= self.congestion_window {
+            self.acked_since_growth = 0;
+            let more = if self.is_slow_start {
+                self.congestion_window
+            } else {
+                1
+            };
+            self.congestion_window = Self::limited(self.congestion_window.saturating_add(more));
         }
     }
 }
 
 impl Flight {
-    /// Lets it start at `start` and end at `end` as before; returns whether anything is left.
+    /// Cuts the flight to the part between `start` and `end`. Returns whether anything is left.
     fn shorten(&mut self, start: Cursor, end: Cursor) -> bool {
-        // neither is more than before
+        // a flight only becomes shorter, so this fits as before
         self.bytes = u16::try_from(end.offset - start.offset).unwrap_or(self.bytes);
         self.lines = u8::try_from(end.sequence - start.sequence).unwrap_or(self.lines);
         self.lines > 0

@@ -1,11 +1,11 @@
-//! Numbers, texts and entries, byte by byte.
+//! Reading and writing of numbers, texts and entries.
 
 use core::str::from_utf8;
 
 use super::{Entry, FRAME, Session};
 use crate::wire::text::{DATAGRAM_MAX, LINE_MAX, SEPARATOR};
 
-/// The `N` bytes that exactly 2 `N` hexadecimal digits say.
+/// Decodes exactly `2 * N` hexadecimal digits.
 pub(super) fn bytes_of<const N: usize>(word: &str) -> Option<[u8; N]> {
     let mut digits = word.chars().map(|digit| digit.to_digit(16));
     let mut bytes = [0; N];
@@ -15,7 +15,7 @@ pub(super) fn bytes_of<const N: usize>(word: &str) -> Option<[u8; N]> {
     digits.next().is_none().then_some(bytes)
 }
 
-/// What is left of a frame.
+/// The part of a frame that is not read yet.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
@@ -61,7 +61,8 @@ impl<'a> Reader<'a> {
         self.bytes(length.into())
     }
 
-    /// The next entry; an inner none is the end, behind which only padding may be.
+    /// Reads the next entry. `Some(None)` is the end of the entries, after which only padding may
+    /// follow; `None` is an error.
     #[expect(clippy::option_option, reason = "malformed and ended are different")]
     pub(super) fn entry(&mut self) -> Option<Option<Entry<'a>>> {
         if self.0.is_empty() || self.0 == [0] {
@@ -124,13 +125,13 @@ impl<'a> Writer<'a> {
         self.bytes(&number.to_be_bytes())
     }
 
-    /// A space and a word.
+    /// Writes a space and a word.
     pub(super) fn word(&mut self, word: &str) -> Option<()> {
         self.u8(b' ')?;
         self.bytes(word.as_bytes())
     }
 
-    /// Two hexadecimal digits for each byte.
+    /// Writes two hexadecimal digits for each byte.
     pub(super) fn digits(&mut self, bytes: &[u8]) -> Option<()> {
         bytes.iter().try_for_each(|byte| {
             let digits = [byte >> 4, byte & 0xF];

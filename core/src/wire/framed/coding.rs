@@ -1,4 +1,4 @@
-//! How each frame is read and written.
+//! Encoding and decoding of each frame.
 
 use core::iter;
 use core::str::from_utf8;
@@ -13,18 +13,19 @@ use super::{
 };
 use crate::wire::text::{DATAGRAM_MAX, NAME_MAX};
 
-/// Bytes before the body of a frame.
+/// Length of the common header of all frames, in bytes.
 const START: usize = 2;
 
-/// What HELLO and COOKIE begin with: the version of the dialect.
+/// The start of HELLO and COOKIE after the header: the version of the dialect.
 const DIALECT: &str = " KC1 ";
 
 impl<'a> Frame<'a> {
-    /// Reads a frame.
+    /// Decodes a frame.
     ///
     /// # Errors
     ///
-    /// When it is none, is cut, or holds what is not allowed; it is to be dropped and counted.
+    /// If the datagram is not a frame, is truncated, or holds an invalid value. Drop it and count
+    /// it.
     pub fn decode(payload: &'a [u8]) -> Result<Self, Malformed> {
         Self::read(payload, |kind, body| match kind {
             b'H' | b'P' | b'K' | b'L' => Self::clients(kind, body),
@@ -33,7 +34,7 @@ impl<'a> Frame<'a> {
         .ok_or(Malformed)
     }
 
-    /// Reads a frame that a client sends.
+    /// Decodes a frame that a client may send.
     pub(crate) fn decode_clients(payload: &'a [u8]) -> Result<Self, Malformed> {
         Self::read(payload, Self::clients).ok_or(Malformed)
     }
@@ -92,9 +93,9 @@ impl<'a> Frame<'a> {
         Some(frame)
     }
 
-    /// Writes the frame to the start of `buffer` and returns its length; none if it does not fit
-    /// there, in a datagram or in a COOKIE. What else is not allowed is for
-    /// [`decode`](Self::decode) to refuse.
+    /// Writes the frame to the start of `buffer` and returns its length. Returns `None` if it does
+    /// not fit in the buffer, a datagram or a COOKIE. It validates nothing else;
+    /// [`decode`](Self::decode) does.
     pub fn encode(&self, buffer: &mut [u8]) -> Option<usize> {
         let mut to = Writer::new(buffer)?;
         match self {
@@ -126,7 +127,7 @@ impl<'a> Frame<'a> {
         Some(to.length)
     }
 
-    /// Writes a frame that a relay sends; DATA is written where its lines are.
+    /// Encodes a frame that a relay sends, except DATA, which is written together with its lines.
     pub(crate) fn encode_relays(&self, buffer: &mut [u8]) -> Option<usize> {
         let mut to = Writer::new(buffer)?;
         match self {
@@ -325,8 +326,7 @@ impl<'a> Welcome<'a> {
 }
 
 impl<'a> Texts<'a> {
-    /// Writes `texts` to the start of `buffer`, as many as fit there and in a POST; returns them
-    /// and how many they are.
+    /// Encodes as many of `texts` as fit in `buffer` and in a POST. Returns them and their number.
     pub fn collect<'t>(
         texts: impl IntoIterator<Item = &'t str>,
         buffer: &'a mut [u8],
@@ -364,7 +364,7 @@ impl<'a> Texts<'a> {
             .then_some(Self(texts))
     }
 
-    /// The texts, which may be anything.
+    /// Returns the texts, which may be any bytes.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let mut rest = Reader(self.0);
         iter::from_fn(move || rest.text())
@@ -436,21 +436,21 @@ impl<'a> Data<'a> {
         })
     }
 
-    /// Its lines, in order; the first has the sequence number [`first`](Self::first).
+    /// Returns the lines in order. The first has the sequence number [`first`](Self::first).
     pub fn entries(&self) -> impl Iterator<Item = Entry<'a>> + Clone + use<'a> {
         let mut rest = Reader(self.entries);
         iter::from_fn(move || rest.entry().flatten())
     }
 
-    /// Its entries as they are on the wire, without what ends them.
+    /// Returns the encoded entries without the end mark.
     pub(crate) const fn bytes(&self) -> &'a [u8] {
         self.entries
     }
 }
 
 impl<'a> Entry<'a> {
-    /// What stands before the line: the length of what follows, the author and the time, the kind, and
-    /// the length of the name.
+    /// Encodes what precedes the line: the length of the rest, author, time, kind, and the length
+    /// of the name.
     pub(crate) fn header(&self) -> [u8; ENTRY_HEADER] {
         let length = u16::try_from(self.line.len()).unwrap_or(u16::MAX);
         let [high, low] = length.saturating_add(COUNTED).to_be_bytes();
@@ -464,8 +464,8 @@ impl<'a> Entry<'a> {
         [high, low, a, b, c, d, e, f, g, h, flags, self.name]
     }
 
-    /// An entry whose line is still to be read, and the length of that; `None` if the length of what
-    /// follows is too small.
+    /// Decodes the header of an entry. Returns the entry with an empty line, and the length of the
+    /// line. Returns `None` if the encoded length is too small.
     pub(crate) fn from_header(header: [u8; ENTRY_HEADER]) -> Option<(Self, u16)> {
         let [high, low, a, b, c, d, e, f, g, h, flags, name] = header;
         let length = u16::from_be_bytes([high, low]).checked_sub(COUNTED)?;
@@ -483,7 +483,7 @@ impl<'a> Entry<'a> {
         Some((entry, length))
     }
 
-    /// The first of these entries, and the others.
+    /// Splits encoded entries into the first one and the rest.
     pub(crate) fn split(entries: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let mut rest = Reader(entries);
         Some((rest.entry()??, rest.0))
@@ -502,10 +502,10 @@ impl Gap {
     }
 }
 
-/// Bytes of an entry's header that its length counts: all but the length itself.
+/// Bytes of an entry's header that its length field counts: all but the length field itself.
 const COUNTED: u16 = 10;
 
-/// ACK's flags.
+/// The flag of an ACK that requests a reply.
 const ANSWER: u8 = 1;
 const ECHO: u8 = 2;
 

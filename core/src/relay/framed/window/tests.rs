@@ -133,10 +133,10 @@ impl Checked {
     fn wait(&mut self, millis: u16) {
         let due = self.window.timeout_ms(self.now);
         self.now = self.now.wrapping_add(millis);
-        let limit = self.window.limit;
+        let limit = self.window.congestion_window;
         let is_late = self.window.handle_timeout(self.now);
         assert_eq!(is_late, due.is_some_and(|due| millis >= due));
-        assert!(!is_late || self.window.limit <= limit);
+        assert!(!is_late || self.window.congestion_window <= limit);
         assert!(self.window.timeout_ms(self.now).is_none_or(|wait| wait > 0));
     }
 
@@ -161,7 +161,7 @@ impl Checked {
             assert!(flight.lines > 0 && end.sequence > window.acked);
         }
         assert!(window.acked <= window.end().sequence);
-        assert!((LIMIT_MIN..=4).contains(&window.limit));
+        assert!((CONGESTION_WINDOW_MIN..=4).contains(&window.congestion_window));
         assert!((RTO_MIN_MS..=RTO_MAX_MS).contains(&window.rto_ms()));
         assert!(window.flights.len() + window.room() <= WINDOW);
         let count = |state| {
@@ -171,7 +171,7 @@ impl Checked {
                 .filter(|flight| flight.state == state)
                 .count()
         };
-        let counts = (usize::from(window.underway), usize::from(window.lost));
+        let counts = (usize::from(window.in_flight), usize::from(window.lost));
         assert_eq!(counts, (count(State::Sent), count(State::Lost)));
         assert!(counts.0 + window.room() <= WINDOW);
     }
@@ -196,7 +196,7 @@ proptest! {
         }
         checked.play(Step::Ack(0, Vec::new(), None));
         prop_assert_eq!(checked.window.timeout_ms(checked.now), None);
-        prop_assert_eq!(checked.window.room(), usize::from(checked.window.limit));
+        prop_assert_eq!(checked.window.room(), usize::from(checked.window.congestion_window));
     }
 }
 
@@ -346,5 +346,5 @@ fn only_what_the_network_refused_is_retransmitted() {
     let mut window = sent(&[2, 1, 1]);
     window.handle_refused(2, 3, false);
     assert_eq!(window.lost(), Some((cursor(2), cursor(3))));
-    assert_eq!((window.underway, window.lost), (2, 1));
+    assert_eq!((window.in_flight, window.lost), (2, 1));
 }
