@@ -1,4 +1,4 @@
-//! The relay on UDP sockets: `kilochat relay`.
+//! `kilochat relay`: the relay on the operating system's UDP sockets.
 
 mod addresses;
 mod beside;
@@ -27,7 +27,7 @@ pub use stopper::Stopper;
 ///
 /// # Errors
 ///
-/// When no socket can be opened as asked.
+/// If a socket cannot be opened as requested.
 pub fn run(arguments: &RelayArguments) -> Result<(), Error> {
     let mut server = Server::bind(arguments)?;
     signals::handle(server.stopper())?;

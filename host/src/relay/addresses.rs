@@ -12,13 +12,13 @@ use kilochat_core::{NETWORKS_MAX, Network};
 
 pub(super) use watch::Watch;
 
-/// Returns the addresses of this machine, each with its interface; none if the system does not list
-/// them.
+/// Returns the addresses of this machine, each with its interface. The list is empty if the system
+/// does not provide it.
 pub(super) fn interfaces() -> Vec<Interface> {
     get_if_addrs().unwrap_or_default()
 }
 
-/// The addresses at which a socket that is bound to `bound` is reached from this very machine.
+/// Returns the addresses under which this machine itself reaches a socket that is bound to `bound`.
 pub(super) fn own_addresses(
     bound: SocketAddr,
     interfaces: &[Interface],
@@ -29,15 +29,15 @@ pub(super) fn own_addresses(
         .chain((!is_everywhere).then_some(bound))
 }
 
-/// The networks that this machine is attached to, as far as their addresses are not local anyway,
-/// each once; what is more than the core has room for is left out.
+/// Returns the networks that this machine is attached to, each once, without those whose addresses
+/// are local in any case. Networks beyond the core's capacity are left out.
 pub(super) fn attached_networks(interfaces: &[Interface]) -> Few<Network, NETWORKS_MAX> {
     let mut networks = Few::<Network, NETWORKS_MAX>::new();
     for network in interfaces.iter().filter_map(public_network) {
         let is_same =
             |other: &Network| other.prefix == network.prefix && other.contains(network.address);
         if !networks.iter().any(is_same) {
-            // the rest is served with --open
+            // peers of further networks need --open
             let _ = networks.push(network);
         }
     }
@@ -60,7 +60,7 @@ fn public_network(interface: &Interface) -> Option<Network> {
     }
 }
 
-/// An address without the IPv6 form of an IPv4 one, and without a flow label.
+/// Returns the address with an IPv4-mapped IPv6 address unmapped, and without a flow label.
 pub(super) fn folded(address: SocketAddr) -> SocketAddr {
     match (address, address.ip().to_canonical()) {
         (_, IpAddr::V4(ip)) => (ip, address.port()).into(),
@@ -71,7 +71,7 @@ pub(super) fn folded(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// An address as a socket of either family takes it.
+/// Returns the address in the form that a socket of the given family takes.
 pub(super) fn mapped(address: SocketAddr, to_v6: bool) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if to_v6 => (ip.to_ipv6_mapped(), address.port()).into(),

@@ -1,5 +1,5 @@
-//! The sockets that are opened beside those that are bound to all addresses, one for each address;
-//! they follow the addresses that the machine has.
+//! Sockets that are opened in addition to those that are bound to a wildcard address: one for each
+//! address of this machine. They follow the changes of its addresses.
 
 use core::net::IpAddr;
 use std::io;
@@ -11,37 +11,40 @@ use super::addresses::own_addresses;
 use super::network::Sockets;
 use super::transport::{Path, Route, is_served_beside, open_beside};
 
-/// The most sockets that are opened beside those that were asked for.
+/// Maximum number of additional sockets.
 pub(super) const BESIDE_MAX: usize = 16;
 
-/// The most own addresses that are known.
+/// Maximum number of own addresses that are recorded.
 pub(super) const OWN_MAX: usize = 256;
 
-/// What a socket is for.
+/// The address that an additional socket serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The index of the socket that is bound to all addresses.
+    /// Index of the socket that is bound to the wildcard address.
     all: usize,
     address: IpAddr,
-    /// The index that the kernel gave the interface; one that is created again has another.
+    /// The kernel's index of the interface. An interface that is deleted and created again has
+    /// another one.
     interface: u32,
 }
 
-/// What has become of the sockets beside.
+/// The changes of the additional sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Followed {
     pub(super) opened: usize,
     pub(super) closed: usize,
-    /// Those that could not be had: the address may be gone again, or not ready yet.
+    /// Number of sockets that could not be opened: the address may be gone again, or not be ready
+    /// yet.
     pub(super) missing: usize,
 }
 
 impl Sockets {
-    /// Lets the sockets be those for the addresses that this machine has now. It allocates nothing.
+    /// Opens and closes sockets so that they match the addresses of this machine. It allocates
+    /// nothing.
     pub(super) fn follow(&mut self, interfaces: &[Interface], poll: &Poll) -> Followed {
         let mut followed = Followed::default();
         self.note_own(interfaces);
-        // from the last one on: those behind it are checked by then
+        // from the last one on, because removal moves the last one into the gap
         for place in (0..self.beside.len()).rev() {
             let Place {
                 address, interface, ..
@@ -75,7 +78,7 @@ impl Sockets {
         followed
     }
 
-    /// The number of sockets that were asked for; those beside come after them.
+    /// Returns the number of sockets that were requested; the additional ones come after them.
     fn count(&self) -> usize {
         self.transports.len() - self.beside.len()
     }
@@ -112,7 +115,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// Closes a socket; the last one gets its index.
+    /// Closes a socket. The last socket takes over its index.
     fn close(&mut self, place: usize, poll: &Poll) {
         let (index, last) = (self.count() + place, self.transports.len() - 1);
         let without = self.beside.swap_remove(place).path_without();
@@ -132,8 +135,8 @@ impl Sockets {
 }
 
 impl Place {
-    /// How peers are answered who wrote to this address when it has no socket: by the one that is bound
-    /// to all, through whatever interface leads to them.
+    /// Returns the path for replies to peers that wrote to this address after its socket was
+    /// closed: through the wildcard socket and any interface that leads to them.
     const fn path_without(self) -> Path {
         Path {
             socket: self.all,
@@ -154,7 +157,7 @@ mod tests {
     use crate::relay::addresses::interfaces;
     use crate::relay::turn::Network;
 
-    /// On which path a peer is heard.
+    /// Returns the path on which a datagram of the peer arrives.
     fn heard_on(network: &mut Sockets, peer: &std::net::UdpSocket, to: IpAddr) -> Path {
         let port = network.transports[0].socket.local_addr().unwrap().port();
         peer.send_to(b"hello", (to, port)).unwrap();

@@ -1,4 +1,4 @@
-//! What the core is told of the command line.
+//! Builds the configuration of the core from the command line.
 
 use heapless::String;
 use if_addrs::Interface;
@@ -8,11 +8,11 @@ use super::addresses::attached_networks;
 use crate::Error;
 use crate::args::RelayArguments;
 
-/// Reads the core's options from those of the command line, and its networks from `interfaces`.
+/// Builds the core's configuration from the command line, with the networks of `interfaces`.
 ///
 /// # Errors
 ///
-/// When a value is more than the core has room for, or the system has no random numbers.
+/// If a value exceeds the core's capacity, or the system provides no random numbers.
 pub(super) fn config(
     arguments: &RelayArguments,
     interfaces: &[Interface],

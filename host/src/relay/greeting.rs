@@ -1,4 +1,4 @@
-//! What the relay prints when it is up: where it listens and how to join.
+//! The greeting that the relay prints after its start: where it listens, and how to join.
 
 use core::net::{IpAddr, SocketAddr};
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use kilochat_core::PORT;
 
 use super::addresses::interfaces;
 
-/// Prints the greeting; that nobody reads it is no reason to stop.
+/// Prints the greeting. A failure is ignored, because the relay works without a reader.
 pub(super) fn print(listening: &[SocketAddr]) {
     let _ = write(&mut io::stdout().lock(), listening);
 }
@@ -68,8 +68,8 @@ fn write_commands(out: &mut impl Write, at: SocketAddr) -> io::Result<()> {
     )
 }
 
-/// The addresses at which others reach a socket, IPv4 first: it is easier to type. One that is not
-/// `alone` is for its family only.
+/// Returns the addresses under which others reach a socket, IPv4 first because it is easier to
+/// type. A socket that is not `alone` serves its own address family only.
 fn reachable_at(listening: SocketAddr, alone: bool) -> Vec<SocketAddr> {
     if !listening.ip().is_unspecified() {
         return if listening.ip().is_loopback() {

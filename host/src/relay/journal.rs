@@ -1,5 +1,5 @@
-//! Logging that cannot hold up the relay: records go through a bounded queue to a thread that
-//! writes them. What does not fit is counted and said.
+//! A log that cannot delay the relay: records go through a bounded queue to a thread that writes
+//! them. Records that do not fit are counted, and the number is logged.
 
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -17,41 +17,42 @@ use super::network::Counters;
 use crate::Error;
 use crate::args::{LogFormat, RelayArguments};
 
-/// The most records that wait to be written.
+/// Maximum number of records that wait to be written.
 const QUEUE: usize = 1024;
 
-/// The most events a second that are logged, unless every datagram is: a flood must not fill the disk.
+/// Maximum number of events that are logged each second, so that a flood does not fill the disk. It
+/// does not apply when every datagram is logged.
 const EVENTS_PER_SECOND: u32 = 50;
 
-/// How long the end of the program waits for the last records to be written.
+/// Maximum time that the end of the program waits for the last records.
 const CLOSE: Duration = Duration::from_secs(1);
 
-/// Something to log. It owns no heap memory.
+/// A log record. It owns no heap memory.
 #[derive(Debug)]
 pub(super) enum Record {
-    /// A socket is open.
+    /// A socket was opened.
     Listening {
         address: SocketAddr,
         receive_buffer: usize,
     },
-    /// A datagram came; `name` is its sender's.
+    /// A datagram arrived; `name` is the name of its sender.
     Event {
         source: SocketAddr,
         name: Name,
         event: Event,
     },
-    /// A peer is gone.
+    /// A peer left.
     Departed(Departed),
-    /// A peer does not answer.
+    /// A peer was parked because it does not respond.
     Parked(Name),
-    /// So many events were not logged: there were too many in a second.
+    /// Number of events of the last second that were not logged because of the limit.
     LeftOut(u64),
     /// The kernel dropped datagrams.
     KernelDropped { now: u64, total: u64 },
-    /// This machine has other addresses than before: sockets were opened or closed for them, or it is
-    /// attached to other public networks.
+    /// The addresses of this machine changed: sockets were opened or closed for them, or the public
+    /// networks that it is attached to are others.
     Addresses { followed: Followed, networks: usize },
-    /// Statistics, because somebody asked or because the relay ends.
+    /// Statistics, because they were requested or because the relay ends.
     Stats {
         asked: bool,
         peers: usize,
@@ -67,18 +68,18 @@ pub(super) struct Journal {
     level: Level,
     lost: Arc<AtomicU64>,
     writer: Option<JoinHandle<()>>,
-    /// The second that runs, and how many events were logged and left out in it.
+    /// The current second, and the numbers of events that were logged and left out in it.
     second: u64,
     events: u32,
     left_out: u64,
 }
 
 impl Journal {
-    /// Starts to log to standard error, as the command line says.
+    /// Starts logging to standard error, as the command line requests.
     ///
     /// # Errors
     ///
-    /// When there can be no more threads.
+    /// If the system has no thread left.
     pub(super) fn start(arguments: &RelayArguments) -> Result<Self, Error> {
         let level = match (arguments.quiet, arguments.verbose) {
             (true, _) => Level::WARN,
@@ -91,7 +92,7 @@ impl Journal {
             .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
             .log_internal_errors(false)
             .with_writer(io::stderr);
-        // a program that has its own subscriber keeps it
+        // fails if the program has set a subscriber of its own, which it keeps
         let _ = match arguments.log_format {
             LogFormat::Text => builder.try_init(),
             LogFormat::Json => builder.json().flatten_event(true).try_init(),
@@ -114,7 +115,7 @@ impl Journal {
         })
     }
 
-    /// Logs a record, if the level of detail asks for it.
+    /// Logs a record if its level is enabled.
     pub(super) fn write(&mut self, record: Record) {
         if record.level() > self.level {
             return;
@@ -126,7 +127,7 @@ impl Journal {
         }
     }
 
-    /// Logs what the passing of time did; `peer` finds whom it did it to.
+    /// Logs an expiry; `peer` returns the peer of a seat.
     pub(super) fn write_expired<'a>(
         &mut self,
         expired: Expired,
@@ -138,7 +139,7 @@ impl Journal {
         });
     }
 
-    /// Logs what a datagram was; `peer` finds its sender.
+    /// Logs the event of a datagram; `peer` returns the peer of a seat.
     pub(super) fn write_event<'a>(
         &mut self,
         now: Instant,
@@ -156,7 +157,8 @@ impl Journal {
         }
     }
 
-    /// Whether one more event may be logged in this second; says how many could not in the last.
+    /// Returns whether another event may be logged in this second. Logs how many were left out in
+    /// the second before.
     fn has_room(&mut self, now: Instant) -> bool {
         let second = now.as_millis() / 1000;
         if second != self.second {
@@ -172,7 +174,8 @@ impl Journal {
         has_room
     }
 
-    /// Waits for what was logged to be written, but not for long: nobody may be reading.
+    /// Waits until the records are written, for a limited time because standard error may be
+    /// blocked.
     pub(super) fn close(&mut self) {
         self.queue = None;
         let start = std::time::Instant::now();
@@ -208,7 +211,7 @@ impl Record {
     }
 }
 
-/// At which level of detail an event is logged.
+/// Returns the level at which an event is logged.
 fn level(event: &Event) -> Level {
     match event {
         Event::Joined { .. }

@@ -1,4 +1,4 @@
-//! The sockets of a relay: the network of a [`Turn`](super::turn::Turn).
+//! The relay's sockets: the network that a [`Turn`](super::turn::Turn) sends to.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -16,65 +16,66 @@ use super::ways::Ways;
 use super::worker::Worker;
 use crate::args::SEATS_MAX;
 
-/// A fan-out to so many is shared by two threads: waking one takes as long as sending some dozens.
+/// Number of destinations from which a fan-out is shared by two threads. Waking a thread costs as
+/// much as sending some dozens of datagrams.
 const CROWD: usize = 192;
 
-/// The most datagrams that are taken from a socket before what they made due is sent.
+/// Maximum number of datagrams that are read from a socket before the fan-out that they cause.
 const BATCH: usize = 64;
 
-/// Time for which a shared socket that would block is not tried again: meanwhile each peer is sent to
-/// through its outlet.
+/// Time for which a shared socket is not used after it would have blocked. Meanwhile each peer is
+/// sent to through its outlet.
 const CLOGGED: Duration = Duration::from_millis(20);
 
-/// What the sockets have counted.
+/// Counters of the sockets.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counters {
     /// Datagrams that could not be sent to their destination.
     pub(super) send_errors: u64,
-    /// Replies that were not sent because the network took nothing.
+    /// Replies that were dropped because the network took nothing.
     pub(super) replies_lost: u64,
-    /// Datagrams whose source was forged to be the relay itself.
+    /// Datagrams whose source address is the relay's own, hence spoofed.
     pub(super) own: u64,
-    /// Errors while receiving.
+    /// Failed attempts to receive.
     pub(super) receive_errors: u64,
-    /// Reports of unreachable destinations that there was no room for.
+    /// Reports of unreachable destinations that were dropped because the list was full.
     pub(super) reports_lost: u64,
     /// Datagrams that the kernel dropped before they could be read.
     pub(super) kernel_dropped: u64,
-    /// Datagrams that went through a shared socket because there could be no outlet.
+    /// Datagrams that went through a shared socket because no outlet could be opened.
     pub(super) outlets_missing: u64,
 }
 
-/// The sockets, and what is known of the ways to the peers.
+/// The sockets, and what is known about the routes to the peers.
 #[derive(Debug)]
 pub(super) struct Sockets {
     pub(super) transports: Vec<Transport>,
     ports: Vec<u16>,
-    /// Whether a socket may have something to read, and how much of its batch is left.
+    /// For each socket, whether it may have something to read, and how much of its batch remains.
     readable: Vec<bool>,
     batch: Vec<usize>,
-    /// Not before this is a shared socket tried again that would block.
+    /// For each shared socket, the time until which it is not used because it would have blocked.
     clogged_until: Vec<Instant>,
-    /// What the last of the sockets are for.
+    /// The addresses of the additional sockets, which are the last ones.
     pub(super) beside: Vec<Place>,
     pub(super) ways: Ways,
-    /// For answers to those who have no seat: plain and framed, each for IPv4 and IPv6. A flood of
-    /// forged names so stops no answer to frames.
+    /// Sockets for replies to strangers: plain and framed, each for IPv4 and IPv6. They are
+    /// separate, so that a flood of names with spoofed sources does not block replies to frames.
     strangers: [Option<(u16, Transport)>; 4],
     reports: Reports,
     counters: Counters,
-    /// Sends a part of large fan-outs, if there is a core for it.
+    /// The second thread for large fan-outs, if there is a processor core for it.
     pub(super) worker: Option<Worker>,
-    /// Those of a fan-out that go through shared sockets, and those that go apart.
+    /// Deliveries of a fan-out that go through shared sockets, and those that go through outlets.
     shared: Vec<Destination>,
     apart: Vec<Destination>,
-    /// Where the relay itself is.
+    /// The relay's own addresses.
     pub(super) own: Vec<SocketAddr>,
 }
 
 impl Sockets {
-    /// What reaches a machine with these interfaces through the sockets that were asked for, and
-    /// through those [beside](super::beside).
+    /// Creates the network from the sockets that were requested, and opens the [additional
+    /// ones](super::beside) for these interfaces.
     pub(super) fn new(
         sockets: Vec<mio::net::UdpSocket>,
         interfaces: &[Interface],
@@ -100,13 +101,13 @@ impl Sockets {
         for socket in sockets {
             network.add(Transport::new(socket)?, poll)?;
         }
-        // those that cannot be had are done without
+        // additional sockets that cannot be opened are not needed
         network.follow(interfaces, poll);
         network.worker = Worker::start(&network.transports, seats);
         Ok(network)
     }
 
-    /// Has one more socket, behind the others.
+    /// Adds a socket after the others.
     pub(super) fn add(&mut self, mut transport: Transport, poll: &Poll) -> io::Result<()> {
         let port = transport.socket.local_addr()?.port();
         let token = Token(self.transports.len());
@@ -120,18 +121,18 @@ impl Sockets {
         Ok(())
     }
 
-    /// Closes a socket; the last one gets its index.
+    /// Closes a socket. The last socket takes over its index.
     pub(super) fn remove(&mut self, index: usize, poll: &Poll) {
         let mut closed = self.transports.swap_remove(index);
         self.ports.swap_remove(index);
         self.readable.swap_remove(index);
         self.batch.swap_remove(index);
         self.clogged_until.swap_remove(index);
-        // the worker's handle keeps it open for a moment
+        // the worker's handle keeps the socket open for a moment
         let _ = poll.registry().deregister(&mut closed.socket);
         self.counters.kernel_dropped += closed.dropped();
         if let Some(moved) = self.transports.get_mut(index) {
-            // it fails only for one that is not registered
+            // it fails only for a socket that is not registered
             let _ = poll
                 .registry()
                 .reregister(&mut moved.socket, Token(index), Interest::READABLE);
@@ -139,7 +140,7 @@ impl Sockets {
         }
     }
 
-    /// The system tells that a socket has something, or reports an error.
+    /// The system reported that a socket is readable, or that it has an error.
     pub(super) fn handle_ready(&mut self, index: usize, is_error: bool) {
         if is_error {
             self.reports.collect(&self.transports[index]);
@@ -147,7 +148,7 @@ impl Sockets {
         self.readable[index] = true;
     }
 
-    /// What was counted, and how many datagrams the kernel dropped.
+    /// Returns the counters, with the number of datagrams that the kernel dropped.
     pub(super) fn counters(&self) -> Counters {
         Counters {
             reports_lost: self.reports.lost,
@@ -162,7 +163,7 @@ impl Sockets {
         self.counters.kernel_dropped + open
     }
 
-    /// Whether a datagram comes from the relay itself, which would answer itself for ever.
+    /// Returns whether the source is the relay itself, which would answer its own replies for ever.
     fn is_own(&self, source: SocketAddr) -> bool {
         let is_same = |own: &SocketAddr| {
             let is_loopback = own.ip().is_loopback() && source.ip().is_loopback();
@@ -175,7 +176,8 @@ impl Sockets {
         now < self.clogged_until[socket]
     }
 
-    /// Sends to as many destinations as their shared sockets take; the others are to go apart.
+    /// Sends to the destinations until their shared socket would block. The remaining ones are sent
+    /// to through outlets.
     fn send_shared(&mut self, now: Instant, payload: &[u8], destinations: &[Destination]) {
         let mut done = 0;
         while let Some(first) = destinations.get(done) {
@@ -207,8 +209,8 @@ impl Sockets {
         }
     }
 
-    /// Sends through the outlet of a seat or, if it can have none, through the shared socket unless
-    /// that is clogged.
+    /// Sends through the outlet of a seat. If no outlet can be opened, sends through the shared
+    /// socket, unless that would block.
     fn send_apart(
         &mut self,
         now: Instant,
@@ -242,7 +244,7 @@ impl Sockets {
         sent
     }
 
-    /// Sends to a peer as its lines are sent.
+    /// Sends to a peer by the same route as its lines.
     fn send_to_peer(
         &mut self,
         now: Instant,
@@ -262,7 +264,7 @@ impl Sockets {
         self.send_apart(now, payload, (to, path), seat)
     }
 
-    /// Answers somebody without a seat. What is not taken is lost.
+    /// Sends a reply to a stranger. It is lost if the network does not take it.
     fn send_to_stranger(&mut self, payload: &[u8], to: SocketAddr, path: Path) -> Sent {
         let port = self.ports[path.socket];
         let is_frame = payload.first() == Some(&1);
@@ -315,7 +317,7 @@ impl Network for Sockets {
                     Err(_) if self.reports.collect(&self.transports[socket]) => {}
                     Err(_) => {
                         self.counters.receive_errors += 1;
-                        // an error that stays must not take the processor
+                        // so that a permanent error does not use all of the processor
                         std::thread::sleep(Duration::from_millis(1));
                     }
                 }
@@ -402,7 +404,7 @@ impl Network for Sockets {
         }
         self.send_shared(now, payload, &shared[..half]);
         if let Some(worker) = worker {
-            // what failed over there may have failed for another's error
+            // the worker may have failed because of the error of another datagram
             worker.finish(|index| {
                 let index = half + index;
                 self.send_shared(now, payload, &shared[index..=index]);

@@ -1,63 +1,66 @@
-//! When a peer may be sent something: peers whose way takes nothing, and peers of whom it is in doubt
-//! whether they are there, are set aside for a while.
+//! When each peer may be sent to. A peer whose route takes nothing, and a peer that may be gone, is
+//! paused for a while.
 
 use core::time::Duration;
 
 use kilochat_core::{Instant, Seat};
 
-/// Time for which a peer whose outlet blocked, or that was reported as unreachable, is not sent to
-/// through a shared socket.
+/// Time for which a peer is not sent to through a shared socket, after its outlet blocked or it was
+/// reported as unreachable.
 const APART: Duration = Duration::from_secs(10);
 
-/// Pause after a datagram to a peer in doubt: longer than the kernel takes to report a neighbor that does
-/// not answer (three requests, one a second: `mcast_solicit` and `retrans_time_ms` in arp(7)). If no
-/// report came in that time, the doubt is over; each one that does doubles the next pause, up to 32 s.
+/// Pause after each datagram to a peer in doubt. It is longer than the kernel takes to report that
+/// a neighbor does not answer (three requests, one each second: `mcast_solicit` and
+/// `retrans_time_ms` in arp(7)). If no report arrives within it, the doubt ends; with each report
+/// the next pause doubles, up to 32 s.
 const PROBE: Duration = Duration::from_secs(4);
 const DOUBT_MAX: u8 = 4;
 
-/// More datagrams of strangers than this in the time of a [`PROBE`] are a crowd, whose sources may be
-/// forged. While the network has trouble, a peer that joined in a crowd is in doubt until it is heard
-/// again, or until the crowd is gone and a datagram to it has caused no report: in a crowd the kernel
-/// drops datagrams that wait for a neighbor, and reports nothing.
+/// Maximum number of datagrams from strangers in the time of a [`PROBE`]; more are a crowd, whose
+/// sources may be spoofed. In a crowd the kernel drops datagrams that wait for a neighbor's address
+/// without a report. So while the network has trouble, a peer that joined in a crowd is in doubt,
+/// until it is heard again, or until the crowd is over and a datagram to it has caused no report.
 const STRANGERS_MAX: u32 = 128;
 
-/// Pauses after a datagram that was not taken: the first one, doubled each time up to the last one.
-/// The kernel tells when a socket can be written to, but not when the queue of a device has room, so
-/// time is what both are waited for with.
+/// First and last pause, in milliseconds, after a datagram that the network did not take; each
+/// pause is twice the one before. The kernel reports when a socket becomes writable, but not when
+/// the queue of a device has room, so the relay waits for a time in both cases.
 const PAUSE_MIN_MS: u16 = 1;
 const PAUSE_MAX_MS: u16 = 512;
 
-/// What is known of the way to the peer of one seat.
+/// What is known about the route to the peer of one seat.
 #[derive(Clone, Debug, Default)]
 struct Way {
     apart_until: Instant,
     /// Whether the peer joined in a crowd and was not heard since.
     is_untried: bool,
-    /// How long the pauses after each datagram are: 0 is none, 1 is one [`PROBE`], each more doubles it.
+    /// Length of the pause after each datagram: 0 means none, 1 one [`PROBE`], and each step more
+    /// doubles it.
     doubt: u8,
-    /// Whether a report came since the last datagram to a peer in doubt.
+    /// Whether a report arrived since the last datagram to a peer in doubt.
     is_reported: bool,
-    /// When the peer may be sent something again, if it was set aside.
+    /// When the peer may be sent to again, if it is paused.
     retry_at: Option<Instant>,
-    /// Pause before the next try; 0 if the last datagram was taken.
+    /// Pause before the next attempt in milliseconds; 0 if the last datagram was taken.
     pause_ms: u16,
-    /// Whether the seat is in the list of those that were set aside.
+    /// Whether the seat is in the list of paused seats.
     is_listed: bool,
 }
 
-/// When each peer may be sent something.
+/// When each peer may be sent to.
 #[derive(Debug, Default)]
 pub(super) struct Pauses {
     by_seat: Vec<Way>,
-    /// Seats that were set aside, and some that no longer are.
+    /// Paused seats, and some that no longer are.
     aside: Vec<Seat>,
-    /// No seat may be sent something again before this.
+    /// A time before which no pause ends.
     next: Option<Instant>,
-    /// Datagrams of strangers in this and in the last time of a [`PROBE`].
+    /// Datagrams from strangers in the current and in the last [`PROBE`].
     strangers: u32,
     strangers_before: u32,
     strangers_since: Instant,
-    /// When it will be long enough since a datagram was not taken, or reported as lost.
+    /// When the last trouble (a datagram that was not taken, or was reported as lost) is no longer
+    /// recent.
     trouble_until: Instant,
 }
 
@@ -70,13 +73,13 @@ impl Pauses {
         }
     }
 
-    /// A datagram came from the peer at `seat`: it is there, and may be sent to at once.
+    /// A datagram arrived from the peer at `seat`. So it is reachable, and its pause ends.
     pub(super) fn handle_heard(&mut self, seat: Seat) {
         self.by_seat[seat.index()].is_untried = false;
         self.handle_moved(seat.index());
     }
 
-    /// The peer with this index of a seat is reached in another way than before.
+    /// The peer with this seat index has a new route.
     pub(super) fn handle_moved(&mut self, index: usize) {
         let way = &mut self.by_seat[index];
         way.doubt = 0;
@@ -86,7 +89,7 @@ impl Pauses {
         }
     }
 
-    /// A datagram came from somebody without a seat.
+    /// A datagram arrived from a stranger.
     pub(super) fn handle_stranger(&mut self, now: Instant) {
         let age = now.since(self.strangers_since);
         if age >= PROBE {
@@ -103,7 +106,7 @@ impl Pauses {
         is_now && self.strangers.max(self.strangers_before) > STRANGERS_MAX
     }
 
-    /// A peer joined at `seat`: nothing is known of the way to it.
+    /// A peer joined at `seat`: nothing is known about its route.
     pub(super) fn handle_joined(&mut self, now: Instant, seat: Seat) {
         self.handle_stranger(now);
         self.handle_heard(seat);
@@ -115,13 +118,13 @@ impl Pauses {
         way.apart_until = Instant::default();
     }
 
-    /// Whether a peer is not sent to through a socket that it shares with others.
+    /// Returns whether a peer must be sent to through an outlet, not through a shared socket.
     pub(super) fn is_apart(&self, now: Instant, seat: Seat) -> bool {
         let way = &self.by_seat[seat.index()];
         way.doubt > 0 || now < way.apart_until || way.is_untried && now < self.trouble_until
     }
 
-    /// A datagram was not taken, or is reported as lost.
+    /// A datagram was not taken, or was reported as lost.
     pub(super) fn note_trouble(&mut self, now: Instant) {
         self.trouble_until = now.after(APART);
     }
@@ -130,14 +133,14 @@ impl Pauses {
     pub(super) fn demote(&mut self, now: Instant, seat: Seat) {
         self.note_trouble(now);
         let way = &mut self.by_seat[seat.index()];
-        // a burst of reports is about the same datagrams
+        // a burst of reports concerns the same datagrams
         if !core::mem::replace(&mut way.is_reported, true) {
             way.doubt = (way.doubt + 1).min(DOUBT_MAX);
         }
         way.apart_until = now.after(APART);
     }
 
-    /// A datagram to `seat` was taken. Returns whether the peer shall get nothing more for now.
+    /// A datagram to `seat` was taken. Returns whether the peer is paused from now on.
     pub(super) fn handle_sent(&mut self, now: Instant, seat: Seat) -> bool {
         let way = &mut self.by_seat[seat.index()];
         way.pause_ms = 0;
@@ -153,7 +156,7 @@ impl Pauses {
         true
     }
 
-    /// A datagram to `seat` was not taken: `is_apart` if by a socket for it alone.
+    /// A datagram to `seat` was not taken; `is_apart` is whether its own outlet blocked.
     pub(super) fn handle_blocked(&mut self, now: Instant, seat: Seat, is_apart: bool) {
         self.note_trouble(now);
         let way = &mut self.by_seat[seat.index()];
@@ -174,7 +177,7 @@ impl Pauses {
         self.next = Some(self.next.map_or(until, |next| next.min(until)));
     }
 
-    /// The next peer that was set aside and may be sent something again.
+    /// Returns the next paused peer that may be sent to again.
     pub(super) fn poll_writable(&mut self, now: Instant) -> Option<Seat> {
         if self.next.is_none_or(|next| now < next) {
             return None;

@@ -1,5 +1,5 @@
-//! Sends, and keeps what the network reports about it: errors of earlier datagrams are told instead of
-//! what became of this one.
+//! Sending, with the network's reports kept: a socket returns the error of an earlier datagram in
+//! place of the result of this one.
 
 use core::net::SocketAddr;
 use std::io;
@@ -8,23 +8,23 @@ use kilochat_core::{DATAGRAM_MAX, Unreachable};
 
 use super::transport::{CONTROL, Route, Transport};
 
-/// The most reports of unreachable destinations between two looks at them.
+/// Maximum number of reports of unreachable destinations between two readings of the list.
 const REPORTS: usize = 64;
 
-/// How often a datagram is tried again whose sending failed with another one's error.
+/// Maximum number of attempts to send a datagram when each returns the error of an earlier one.
 const TRIES: usize = 8;
 
-/// What the network reported.
+/// Reports of the network.
 #[derive(Debug)]
 pub(super) struct Reports {
     pub(super) list: Vec<(SocketAddr, Unreachable)>,
-    /// Whether the list was full, and there may be more where they come from.
+    /// Whether the list was full, and the socket may have more reports.
     pub(super) has_more: bool,
     pub(super) lost: u64,
     pub(super) control: Vec<u8>,
 }
 
-/// What became of a datagram.
+/// The outcome of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
     Taken,
@@ -42,7 +42,8 @@ impl Reports {
         }
     }
 
-    /// Sends all datagrams of a payload, in a call if that is possible.
+    /// Sends all datagrams of a payload to one destination, in one call where the system supports
+    /// it.
     pub(super) fn send(
         &mut self,
         transport: &mut Transport,
@@ -60,7 +61,7 @@ impl Reports {
         self.send_each(transport, payload, to, route)
     }
 
-    /// Sends datagrams one by one.
+    /// Sends the datagrams of a payload one by one.
     pub(super) fn send_each(
         &mut self,
         transport: &mut Transport,
@@ -77,7 +78,7 @@ impl Reports {
         Sent::Taken
     }
 
-    /// Sends a datagram, and again if an earlier one's error was told instead.
+    /// Sends a datagram, and again if the call returned the error of an earlier one.
     fn send_one(
         &mut self,
         transport: &mut Transport,
@@ -100,7 +101,7 @@ impl Reports {
         Sent::Failed
     }
 
-    /// Reads the reports that have come in, as far as there is room; returns whether there were any.
+    /// Reads pending reports while there is room. Returns whether there were any.
     pub(super) fn collect(&mut self, transport: &Transport) -> bool {
         let mut some = false;
         loop {

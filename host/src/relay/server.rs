@@ -1,7 +1,7 @@
-//! The loop between sockets and relay.
+//! The event loop between the sockets and the relay.
 //!
-//! It blocks until something arrives, takes what else has arrived, then sends what became due: a
-//! lone line goes out at once, and under load lines share datagrams without a timer.
+//! It blocks until a datagram arrives, reads what else has arrived, and then sends what became due.
+//! So a single line is sent at once, and under load lines are coalesced without a timer.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -21,24 +21,25 @@ use super::turn::{Log, Turn};
 use crate::Error;
 use crate::args::{RelayArguments, SEATS_MAX};
 
-/// Bytes of lines that the relay keeps.
+/// Size of the relay's ring in bytes.
 const RING: usize = 1 << 20;
 
-/// Datagrams on their way to a peer that acknowledges them.
+/// Maximum congestion window of a framed peer, in datagrams.
 const WINDOW: usize = 32;
 
 type HostRelay = Relay<{ SEATS_MAX as usize }, RING, WINDOW>;
 
-/// Static, so that it is never on a stack and takes memory only where it is used.
+/// Static, so that it is never on a stack, and only the pages that are used take memory.
 static RELAY: ConstStaticCell<HostRelay> = ConstStaticCell::new(Relay::new());
 
-/// How long a stopping relay tries to say goodbye.
+/// Maximum time for which a stopping relay sends what is due.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// At most once in this time a loss in the kernel is logged.
+/// Minimum time between two log records about datagrams that the kernel dropped.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
 
-/// At most once in this time a source outside the known networks lets them be read again.
+/// Minimum time between two readings of the addresses that sources outside the known networks
+/// cause.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
 const WAKE: Token = Token(usize::MAX);
@@ -47,7 +48,7 @@ const WAKE: Token = Token(usize::MAX);
 #[derive(Debug)]
 pub struct Server {
     relay: &'static mut HostRelay,
-    /// Where it was asked to listen.
+    /// The requested addresses.
     addresses: Vec<SocketAddr>,
     network: Sockets,
     watch: Watch,
@@ -64,7 +65,7 @@ pub struct Server {
     loss: Loss,
 }
 
-/// The kernel's drops, as far as they were logged.
+/// The datagrams that the kernel dropped, as far as they are logged.
 #[derive(Debug, Default)]
 struct Loss {
     logged: u64,
@@ -72,20 +73,20 @@ struct Loss {
     next: Instant,
 }
 
-/// Sources outside the known networks, as far as the addresses were read for them.
+/// The number of sources outside the known networks for which the addresses were read.
 #[derive(Debug, Default)]
 struct Asked {
     foreign: u64,
-    /// When they may be read for more.
+    /// When they may be read again.
     next: Instant,
 }
 
 impl Server {
-    /// Opens the sockets; there is one relay in a process.
+    /// Opens the sockets. There can be one relay in a process.
     ///
     /// # Errors
     ///
-    /// When an option cannot be, or a socket cannot be had.
+    /// If an option is invalid, or a socket cannot be opened.
     pub fn bind(arguments: &RelayArguments) -> Result<Self, Error> {
         let interfaces = interfaces();
         let config = config(arguments, &interfaces)?;
@@ -132,21 +133,21 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// Returns the addresses on which the relay listens.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.addresses.clone()
     }
 
-    /// What ends it or asks it for a report.
+    /// Returns a handle that ends the relay or requests a report.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// Relays until it is told to stop, then says goodbye. It allocates nothing.
+    /// Runs the relay until it is told to stop, then sends what is due. It allocates nothing.
     ///
     /// # Errors
     ///
-    /// When the system no longer tells what happens on the sockets.
+    /// If the system can no longer wait for the sockets.
     pub fn run(&mut self) -> Result<(), Error> {
         while !self.stopper.is_stopped() {
             self.follow_addresses();
@@ -159,8 +160,8 @@ impl Server {
         self.say_goodbye()
     }
 
-    /// Takes over what has become of this machine's addresses, and lets them be read if somebody was
-    /// refused who may be on a new network.
+    /// Applies changes of this machine's addresses. Requests a reading if a source was refused that
+    /// may be on a new network.
     fn follow_addresses(&mut self) {
         let foreign = self.relay.stats().refused(Refusal::Foreign);
         if foreign > self.asked.foreign && self.now >= self.asked.next {
@@ -194,7 +195,7 @@ impl Server {
         wake
     }
 
-    /// Warns, now and then, of datagrams that the kernel dropped.
+    /// Logs, at a limited rate, how many datagrams the kernel dropped.
     fn note_loss(&mut self) {
         let total = self.network.kernel_dropped();
         if total > self.loss.logged && self.now >= self.loss.next {
@@ -209,7 +210,7 @@ impl Server {
         }
     }
 
-    /// Logs statistics; `asked` tells whether somebody wants them now.
+    /// Logs statistics; `asked` is whether they were requested.
     fn report(&mut self, asked: bool) {
         let (peers, relay) = (self.relay.peer_count(), self.relay.stats().clone());
         self.journal.write(Record::Stats {
@@ -220,7 +221,7 @@ impl Server {
         });
     }
 
-    /// Blocks until something arrives, or until the moment `wake`.
+    /// Blocks until something arrives, or until `wake`.
     fn wait(&mut self, wake: Option<Instant>) -> Result<(), Error> {
         let timeout = wake.map(|wake| wake.since(self.now));
         if let Err(error) = self.poll.poll(&mut self.events, timeout)
@@ -238,8 +239,7 @@ impl Server {
         Ok(())
     }
 
-    /// Lets everybody have what was accepted and the relay's farewell, as long as that takes no more
-    /// than [`GOODBYE`].
+    /// Sends the accepted lines and the farewell to all peers, for at most [`GOODBYE`].
     fn say_goodbye(&mut self) -> Result<(), Error> {
         self.take_turn();
         let deadline = self.now.after(GOODBYE);

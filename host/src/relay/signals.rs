@@ -1,13 +1,14 @@
-//! Signals: the first to end (SIGHUP, too) says goodbye, the second ends at once; SIGUSR1 asks for statistics.
+//! Signals. The first that ends a program, SIGHUP included, stops the relay after its farewell, the
+//! second at once; SIGUSR1 requests statistics.
 
 use super::stopper::Stopper;
 use crate::Error;
 
-/// Hands the signals of this process to a relay from now on.
+/// Directs the signals of this process to a relay.
 ///
 /// # Errors
 ///
-/// When the system does not let signals be handled.
+/// If the system does not allow signal handlers.
 #[cfg(unix)]
 pub(super) fn handle(stopper: Stopper) -> Result<(), Error> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -34,7 +35,8 @@ pub(super) fn handle(stopper: Stopper) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether whoever started this program wants a signal ignored, as nohup(1) does; known on Linux.
+/// Returns whether the parent process has set a signal to be ignored, as nohup(1) does. Known on
+/// Linux only.
 #[cfg(unix)]
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -43,11 +45,11 @@ fn is_ignored(signal: i32) -> bool {
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-/// Hands Ctrl-C and its kin to a relay from now on.
+/// Directs Ctrl-C and similar events to a relay.
 ///
 /// # Errors
 ///
-/// When the system does not let them be handled.
+/// If the system does not allow handlers for them.
 #[cfg(not(unix))]
 pub(super) fn handle(stopper: Stopper) -> Result<(), Error> {
     let interrupted = move || {

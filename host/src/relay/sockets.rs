@@ -1,4 +1,4 @@
-//! Opens the sockets that the command line asks for.
+//! Opens the sockets that the command line requests.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::io;
@@ -9,14 +9,14 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use crate::Error;
 use crate::args::{Bind, RelayArguments};
 
-/// Bytes of receive buffer that are asked for; the system may grant less.
+/// Requested size of the receive buffer in bytes. The system may grant less.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// Opens all sockets, each bound and not blocking.
+/// Opens all sockets, bound and non-blocking.
 ///
 /// # Errors
 ///
-/// When one of them cannot be had, with what to do about it.
+/// If one of them cannot be opened, with advice on what to do.
 pub(super) fn open(arguments: &RelayArguments) -> Result<Vec<mio::net::UdpSocket>, Error> {
     let port = arguments.port;
     if arguments.bind.is_empty() {
@@ -43,12 +43,12 @@ pub(super) fn open(arguments: &RelayArguments) -> Result<Vec<mio::net::UdpSocket
     arguments.bind.iter().map(open_one).collect()
 }
 
-/// Raises the limit on open files as far as it may be raised: each peer may need a socket of its own.
+/// Raises the limit on open files as far as permitted: each peer may need a socket.
 pub(super) fn allow_many() {
     #[cfg(unix)]
     {
         use nix::sys::resource::{Resource, getrlimit, setrlimit};
-        // with less of them peers share sockets, which is counted
+        // with fewer files peers share sockets, which is counted
         let _ = getrlimit(Resource::RLIMIT_NOFILE)
             .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     }
@@ -63,14 +63,15 @@ fn bound(address: SocketAddr, only_v6: bool) -> io::Result<mio::net::UdpSocket> 
     Ok(mio::net::UdpSocket::from_std(socket.into()))
 }
 
-/// Not blocking, and with room for what arrives while the relay is busy.
+/// Returns an unbound, non-blocking socket with a receive buffer for what arrives while the relay
+/// is busy.
 pub(super) fn unbound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::DGRAM,
         Some(Protocol::UDP),
     )?;
-    // less than asked for is no error; what was granted is logged
+    // a smaller buffer is no error; its size is logged
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     #[cfg(target_os = "linux")]
     if socket.recv_buffer_size()? < RECEIVE_BUFFER {
@@ -82,12 +83,12 @@ pub(super) fn unbound(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// How many bytes of receive buffer a socket has.
+/// Returns the size of a socket's receive buffer in bytes.
 pub(super) fn receive_buffer(socket: &mio::net::UdpSocket) -> usize {
     SockRef::from(socket).recv_buffer_size().unwrap_or_default()
 }
 
-/// Whether the machine has no IPv6, or has it switched off.
+/// Returns whether the machine has no IPv6, or has it disabled.
 fn no_such_family(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
         || error.kind() == io::ErrorKind::Unsupported

@@ -1,8 +1,8 @@
-//! A bound socket, with what the system adds to those of the standard library.
+//! A bound socket with the system's extensions.
 
 #[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
 mod linux;
-/// It is tested everywhere.
+/// Compiled for its tests on every system.
 #[cfg(any(test, not(target_os = "linux"), feature = "std-sockets"))]
 mod portable;
 
@@ -16,39 +16,39 @@ pub(super) use linux::{CONTROL, Route, Transport, is_served_beside, open_beside,
 #[cfg(any(not(target_os = "linux"), feature = "std-sockets"))]
 pub(super) use portable::{CONTROL, Route, Transport, is_served_beside, open_beside, outlet};
 
-/// How a datagram came, and how its answer goes: through which socket, and from which address.
+/// The path of a datagram, and of its reply: through which socket, and from which address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Path {
-    /// The index of a socket that receives.
+    /// Index of a receiving socket.
     pub(super) socket: usize,
     pub(super) route: Route,
 }
 
-/// Where a datagram goes.
+/// The destination of a datagram.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Destination {
     pub(super) to: SocketAddr,
     pub(super) path: Path,
-    /// Which delivery of the fan-out it is.
+    /// Index of the delivery in the fan-out.
     pub(super) delivery: usize,
 }
 
-/// A datagram that arrived.
+/// A datagram that was received.
 #[derive(Debug)]
 pub(super) struct Received<Route> {
-    /// Bytes of payload in the buffer; one that did not fit is as long as the buffer.
+    /// Length of the payload in the buffer; one that was cut is as long as the buffer.
     pub(super) length: usize,
     pub(super) source: SocketAddr,
-    /// How to answer it.
+    /// The route for a reply.
     pub(super) route: Route,
 }
 
-/// Sends the same to the first of the destinations, in one call if that is possible; returns how many
-/// those are.
+/// Sends the payload to the first of the destinations, in one call where the system supports it.
+/// Returns their number.
 ///
 /// # Errors
 ///
-/// When nothing was sent to the very first.
+/// If nothing was sent to the first destination.
 pub(super) fn send_some(
     transports: &mut [Transport],
     payload: &[u8],

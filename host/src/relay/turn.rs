@@ -1,9 +1,10 @@
-//! One turn of the relay's loop, on any network: receive, expire, send, and say when to come again.
+//! One turn of the relay's loop, on any network: receive, run timers, send, and return when to run
+//! again.
 //!
 //! The order matters. Timers run before anything is sent, because what they make due must not wait
-//! for the next datagram; datagrams are read before timers run, because a relay that was suspended
-//! must not take for silent those whose datagrams it has not read. A turn ends with a moment, and
-//! that moment is now as long as anything can be done.
+//! for the next datagram. Datagrams are read before timers run, because after a suspension of the
+//! machine the peers whose datagrams are still unread must not seem silent. A turn returns the time
+//! of the next one, which is now while there is more to do.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -12,58 +13,58 @@ use kilochat_core::{
     DATAGRAM_MAX, Delivery, Departed, Event, Expired, Instant, Relay, Reply, Seat, Unreachable,
 };
 
-/// The most datagrams to one destination that are sent at once.
+/// Maximum number of datagrams to one destination that are sent at once.
 pub(super) const SEGMENTS_MAX: usize = 16;
 
-/// A turn ends when it has sent so many datagrams: then it is time to receive again.
+/// Maximum number of datagrams that a turn sends before the relay receives again.
 const DELIVERIES_MAX: usize = 4096;
 
-/// How much later than it wanted a turn begins if the relay was suspended.
+/// A turn that begins this much later than requested follows a suspension.
 const SUSPENDED: Duration = Duration::from_secs(1);
 
-/// The most batches that a relay reads after it was suspended before its timers run.
+/// Maximum number of batches that a relay reads after a suspension before its timers run.
 const BACKLOG_MAX: usize = 1024;
 
-/// A datagram that arrived.
+/// A datagram that was received.
 #[derive(Debug)]
 pub(super) struct Arrival<Path> {
-    /// Bytes of payload in the buffer; one that did not fit is as long as the buffer.
+    /// Length of the payload in the buffer; one that was cut is as long as the buffer.
     pub(super) length: usize,
     pub(super) source: SocketAddr,
-    /// How to answer it.
+    /// The path for a reply.
     pub(super) path: Path,
 }
 
-/// What became of a fan-out.
+/// The outcome of a fan-out.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// Deliveries whose way would block.
+    /// Deliveries that would block.
     pub(super) refused: Vec<Delivery>,
-    /// Peers that were sent something and shall get nothing more for now.
+    /// Peers that were sent a datagram and are paused from now on.
     pub(super) paced: Vec<Seat>,
 }
 
-/// The sockets, or what stands for them in a simulation.
+/// The sockets, or what replaces them in a simulation.
 pub(super) trait Network {
-    /// How a datagram came, and how its answer goes.
+    /// How a datagram arrived, and how a reply to it is sent.
     type Path: Copy;
 
-    /// Allows another batch of datagrams from each socket.
+    /// Starts a new batch: each socket may return a limited number of datagrams.
     fn begin_batch(&mut self);
 
-    /// The next datagram of this batch.
+    /// Returns the next datagram of this batch.
     fn receive(&mut self, buffer: &mut [u8]) -> Option<Arrival<Self::Path>>;
 
-    /// Whether something may have arrived that was not received.
+    /// Returns whether datagrams may be waiting.
     fn is_readable(&self) -> bool;
 
-    /// Takes every socket for readable, until it is found empty.
+    /// Marks every socket as readable, until it is found empty.
     fn look_again(&mut self);
 
-    /// A datagram came from the peer at `seat`; `is_new` if it joined with it.
+    /// A datagram arrived from the peer at `seat`; `is_new` is whether the peer joined with it.
     fn handle_heard(&mut self, now: Instant, seat: Seat, path: Self::Path, is_new: bool);
 
-    /// Sends what is sent now or never to a peer, or to somebody without a seat.
+    /// Sends a reply to a peer or a stranger. It is lost if the network does not take it.
     fn answer(
         &mut self,
         now: Instant,
@@ -72,13 +73,13 @@ pub(super) trait Network {
         via: (Self::Path, Option<Seat>),
     );
 
-    /// Sends the last words to a peer, or to where it was, on the way on which it was reached.
+    /// Sends a farewell to a peer, or to its former address, by the route that it had.
     fn say_farewell(&mut self, now: Instant, payload: &[u8], to: SocketAddr, seat: Seat);
 
-    /// How many datagrams to one destination may be sent at once.
+    /// Returns the maximum number of datagrams to one destination in one call.
     fn segments(&self) -> usize;
 
-    /// Sends a fan-out: datagrams of [`DATAGRAM_MAX`] bytes, the last one perhaps shorter.
+    /// Sends a fan-out: datagrams of [`DATAGRAM_MAX`] bytes, of which the last may be shorter.
     fn deliver(
         &mut self,
         now: Instant,
@@ -87,20 +88,21 @@ pub(super) trait Network {
         outcome: &mut Outcome,
     );
 
-    /// The next report of a destination that cannot be reached.
+    /// Returns the next report of an unreachable destination.
     fn poll_report(&mut self) -> Option<(SocketAddr, Unreachable)>;
 
-    /// The path to a peer was reported as broken: it shall get little, and hold nobody up.
+    /// The route to a peer was reported as broken. The peer is sent little from now on, and delays
+    /// no other.
     fn demote(&mut self, now: Instant, seat: Seat);
 
-    /// The next peer that was refused or paced and may be sent something again.
+    /// Returns the next paused peer that may be sent to again.
     fn poll_writable(&mut self, now: Instant) -> Option<Seat>;
 
-    /// When [`poll_writable`](Self::poll_writable) has somebody next.
+    /// Returns when [`poll_writable`](Self::poll_writable) has the next peer.
     fn next_writable(&self) -> Option<Instant>;
 }
 
-/// Who writes down what happens.
+/// A log of what happens.
 pub(super) trait Log<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     fn event(
         &mut self,
@@ -113,7 +115,7 @@ pub(super) trait Log<const PEERS: usize, const RING: usize, const WINDOW: usize>
     fn departed(&mut self, departed: Departed);
 }
 
-/// The loop's own state: buffers, and when it wanted to come again.
+/// The state of the loop: its buffers, and when it requested to run again.
 #[derive(Debug)]
 pub(super) struct Turn {
     arrived: Vec<u8>,
@@ -124,7 +126,7 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Has room for fan-outs to `peers`: it allocates nothing later.
+    /// Allocates buffers for fan-outs to `peers`. Nothing is allocated later.
     pub(super) fn new(peers: usize) -> Self {
         Self {
             arrived: vec![0; 2 * DATAGRAM_MAX],
@@ -138,8 +140,8 @@ impl Turn {
         }
     }
 
-    /// Does what there is to do, and returns when to do so again if nothing arrives: `None` if there
-    /// is no such moment, and `now` if there is more to do already.
+    /// Does everything that is due. Returns when to run again if nothing arrives: `None` if there
+    /// is no such time, and `now` if there is more to do.
     pub(super) fn run<const PEERS: usize, const RING: usize, const WINDOW: usize>(
         &mut self,
         now: Instant,
@@ -176,7 +178,7 @@ impl Turn {
         self.wake
     }
 
-    /// Takes a batch of what has arrived, as far as the relay has room for it.
+    /// Receives a batch of datagrams, as far as the relay has room for them.
     fn receive<const PEERS: usize, const RING: usize, const WINDOW: usize>(
         &mut self,
         now: Instant,
@@ -211,7 +213,7 @@ impl Turn {
         handle_reports(now, relay, network, log);
     }
 
-    /// Sends what is due; returns whether that was all.
+    /// Sends what is due. Returns whether that was everything.
     fn send<const PEERS: usize, const RING: usize, const WINDOW: usize>(
         &mut self,
         now: Instant,
@@ -245,7 +247,7 @@ impl Turn {
     }
 }
 
-/// Tells the relay whom the network cannot reach.
+/// Tells the relay which destinations are unreachable.
 fn handle_reports<const PEERS: usize, const RING: usize, const WINDOW: usize>(
     now: Instant,
     relay: &mut Relay<PEERS, RING, WINDOW>,
@@ -258,7 +260,7 @@ fn handle_reports<const PEERS: usize, const RING: usize, const WINDOW: usize>(
         };
         match relay.handle_unreachable(now, seat, why) {
             Some(departed) => log.departed(departed),
-            // where nobody listens a host still answers: nothing waits for it
+            // the host responds, so no datagram waits for its address
             None if why == Unreachable::Path => network.demote(now, seat),
             None => {}
         }

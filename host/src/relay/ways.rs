@@ -1,16 +1,16 @@
-//! The ways to the peers: for each seat how its peer is reached, and an outlet if it was needed.
+//! For each seat the route to its peer, and an outlet if it needs one.
 //!
-//! All peers share the sockets that receive, as long as those take what they are given. When one of
-//! them would block, or a peer has given trouble before, a peer is sent to through an outlet: a socket
-//! for it alone. What the kernel holds back there, for a neighbor that does not answer or a slow link,
-//! holds up nobody else.
+//! All peers share the receiving sockets, as long as these take what is sent. If one would block,
+//! or sending to a peer has failed before, the peer is sent to through an outlet: a socket for this
+//! peer only. What the kernel holds back there, for a neighbor that does not answer or a slow link,
+//! delays no other peer.
 
 use kilochat_core::Seat;
 
 use super::pauses::Pauses;
 use super::transport::{self, Path, Transport};
 
-/// The way to the peer of one seat.
+/// The route to the peer of one seat.
 #[derive(Debug, Default)]
 struct Way {
     path: Path,
@@ -25,12 +25,12 @@ struct Outlet {
     transport: Transport,
 }
 
-/// The ways to all peers.
+/// The routes to all peers.
 #[derive(Debug)]
 pub(super) struct Ways {
     by_seat: Vec<Way>,
     pub(super) pauses: Pauses,
-    /// Sockets that could not be opened.
+    /// Number of sockets that could not be opened.
     pub(super) outlets_missing: u64,
 }
 
@@ -47,13 +47,13 @@ impl Ways {
         self.by_seat[seat.index()].path
     }
 
-    /// The peer at `seat` is answered on `path` from now on.
+    /// Sets the path for replies to the peer at `seat`.
     pub(super) fn set_path(&mut self, seat: Seat, path: Path) {
         self.by_seat[seat.index()].path = path;
     }
 
-    /// Replaces paths where `change` has another one. Such a peer may be sent to at once: what was not
-    /// taken or did not arrive before says nothing about the new path.
+    /// Replaces the paths for which `change` returns another. Such a peer is no longer paused:
+    /// earlier failures say nothing about the new path.
     pub(super) fn change_paths(&mut self, change: impl Fn(Path) -> Option<Path>) {
         for (index, way) in self.by_seat.iter_mut().enumerate() {
             if let Some(path) = change(way.path) {
@@ -63,7 +63,8 @@ impl Ways {
         }
     }
 
-    /// The socket for the peer at `seat` alone, opened if need be; none if there can be no more.
+    /// Returns the outlet of the peer at `seat`, which it opens if needed. Returns `None` if no
+    /// more can be opened.
     pub(super) fn outlet(
         &mut self,
         all: &[Transport],

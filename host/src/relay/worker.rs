@@ -1,7 +1,7 @@
-//! A second thread that sends its share of a large fan-out, on another core.
+//! A second thread that sends its part of a large fan-out on another processor core.
 //!
-//! It gets its share when a fan-out begins and is waited for before the next one, so that each peer
-//! gets what is for it in order, and the relay knows what was not sent.
+//! It is given its part when a fan-out begins, and the relay waits for it before the next one. So
+//! each peer is sent its datagrams in order, and the relay knows which were not sent.
 
 use core::num::NonZeroUsize;
 use std::io;
@@ -28,30 +28,30 @@ struct Shared {
     changed: Condvar,
 }
 
-/// What is to be sent. Its vectors have room for everything from the start.
+/// The part of a fan-out to send. Its vectors have their full capacity from the start.
 #[derive(Debug, Default)]
 struct Job {
     state: State,
     payload: Vec<u8>,
     destinations: Vec<Destination>,
-    /// Which of the destinations nothing was sent to.
+    /// Indexes of the destinations to which nothing was sent.
     unsent: Vec<usize>,
-    /// What has become of the relay's sockets, until the thread has done likewise.
+    /// A change of the relay's sockets that the thread has not made yet.
     change: Option<Change>,
 }
 
-/// What has become of the relay's sockets.
+/// A change of the relay's sockets.
 #[derive(Debug)]
 enum Change {
-    /// There is one more, behind the others.
+    /// A socket was added after the others.
     Opened(Transport),
-    /// The one with this index is gone, and the last one has its place.
+    /// The socket with this index was closed, and the last one has taken its index.
     Closed(usize),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// There is nothing to do, or it is done.
+    /// There is nothing to do.
     #[default]
     Idle,
     Begun,
@@ -59,7 +59,7 @@ enum State {
 }
 
 impl Worker {
-    /// Starts the thread, if it can have a core of its own; it sends to at most `destinations`.
+    /// Starts the thread if there is a processor core for it. It sends to at most `destinations`.
     pub(super) fn start(transports: &[Transport], destinations: usize) -> Option<Self> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         (cores > 1)
@@ -67,11 +67,11 @@ impl Worker {
             .flatten()
     }
 
-    /// Starts the thread; it sends payloads of at most `payload` bytes to at most `destinations`.
+    /// Starts the thread. It sends payloads of at most `payload` bytes to at most `destinations`.
     ///
     /// # Errors
     ///
-    /// When there can be no more threads, or no more handles of the sockets.
+    /// If the system has no thread, or no handle for the sockets, left.
     fn start_thread(
         transports: &[Transport],
         payload: usize,
@@ -114,18 +114,18 @@ impl Worker {
         })
     }
 
-    /// The relay has one more socket, behind the others; this is another handle of it.
+    /// The relay has opened a socket after the others; `transport` is another handle of it.
     pub(super) fn open(&mut self, transport: Transport) {
         self.change(Change::Opened(transport));
     }
 
-    /// The relay's socket with this index is gone, and the last one has its place.
+    /// The relay has closed the socket with this index, and the last one has taken its index.
     pub(super) fn close(&mut self, index: usize) {
         self.change(Change::Closed(index));
     }
 
-    /// Waits for the thread: while it holds a socket that the relay has closed, the kernel goes on to
-    /// put into that one what arrives for its address.
+    /// Waits for the thread to make the change: while it holds a handle of a closed socket, the
+    /// kernel still delivers datagrams to that socket.
     fn change(&mut self, change: Change) {
         let mut job = self.shared.lock();
         job.change = Some(change);
@@ -137,7 +137,7 @@ impl Worker {
         );
     }
 
-    /// Begins to send `payload` to all `destinations`.
+    /// Starts to send `payload` to all `destinations`.
     pub(super) fn begin(&mut self, payload: &[u8], destinations: &[Destination]) {
         #[cfg(target_os = "linux")]
         self.core.avoid_ours();
@@ -150,7 +150,8 @@ impl Worker {
         self.shared.changed.notify_all();
     }
 
-    /// Waits until it is done; `each` is told to which of the destinations nothing was sent.
+    /// Waits until the thread has finished, and calls `each` with the index of each destination to
+    /// which nothing was sent.
     pub(super) fn finish(&self, each: impl FnMut(usize)) {
         let job = self.shared.lock();
         let job = self
@@ -162,7 +163,8 @@ impl Worker {
     }
 }
 
-/// Where the thread runs: woken up, it might take the core from the one that woke it.
+/// Keeps the worker's thread off the processor core of the relay's thread: a thread that is woken up
+/// might otherwise take the core of the thread that wakes it.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
 struct Core {
@@ -172,7 +174,7 @@ struct Core {
 
 #[cfg(target_os = "linux")]
 impl Core {
-    /// Leaves the core on which this runs to the calling thread.
+    /// Moves the worker's thread off the core on which the calling thread runs.
     fn avoid_ours(&mut self) {
         use nix::sched::{sched_getaffinity, sched_getcpu, sched_setaffinity};
         use nix::unistd::Pid;
@@ -181,7 +183,7 @@ impl Core {
         if ours == self.avoided {
             return;
         }
-        // without it they may get into each other's way, no more
+        // if it fails the two threads may share a core, which is only slower
         let _ = sched_getaffinity(Pid::from_raw(0)).and_then(|mut cores| {
             cores.unset(ours.unwrap_or_default())?;
             sched_setaffinity(self.thread, &cores)
@@ -195,7 +197,7 @@ impl Drop for Worker {
         self.shared.lock().state = State::Ended;
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // it has ended, or it panicked and said so
+            // the thread has ended, or it panicked and printed that
             let _ = thread.join();
         }
     }
@@ -242,7 +244,7 @@ impl Shared {
                         unsent.extend(done..destinations.len());
                         break;
                     }
-                    // the relay tries again and learns why
+                    // the relay tries again and gets the error
                     Err(_) => {
                         unsent.push(done);
                         done += 1;

@@ -1,4 +1,4 @@
-//! The kernel tells of changed interfaces and addresses: rtnetlink(7).
+//! Notification of changed interfaces and addresses by the kernel: rtnetlink(7).
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,16 +10,16 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
 };
 
-/// A socket that gets a message for each change.
+/// A socket that receives a message for each change.
 #[derive(Debug)]
 pub(super) struct Changes(OwnedFd);
 
 impl Changes {
-    /// One that wakes up who waits on `registry`.
+    /// Opens the socket and registers it.
     ///
     /// # Errors
     ///
-    /// When the system has no such socket for this process.
+    /// If the system denies this process such a socket.
     pub(super) fn open(registry: &Registry, token: Token) -> io::Result<Self> {
         let socket = socket(
             AddressFamily::Netlink,
@@ -38,12 +38,12 @@ impl Changes {
         Ok(Self(socket))
     }
 
-    /// Reads what has come; what it says is not needed.
+    /// Reads and discards all messages: that there was a change is enough.
     pub(super) fn discard(&self) {
         let mut buffer = [0; 4096];
         loop {
             match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                // some were lost, which says the same
+                // ENOBUFS: messages were dropped, which means a change as well
                 Ok(_) | Err(nix::Error::ENOBUFS | nix::Error::EINTR) => {}
                 Err(_) => return,
             }

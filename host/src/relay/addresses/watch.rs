@@ -1,7 +1,8 @@
-//! A thread that notices when this machine's addresses change: at once where the system tells, in any
-//! case every ten seconds, and when a peer is refused that may be on a new network.
+//! A thread that watches the addresses of this machine. It reads them when the system reports a
+//! change, every ten seconds in any case, and when a peer is refused that may be on a new network.
 //!
-//! It reads them, because that allocates and may take a while, and hands over what it found.
+//! Reading allocates and may take long, which the relay's thread must not; so this thread reads
+//! them and hands over the result.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -16,16 +17,16 @@ use mio::{Events, Poll, Token, Waker};
 use super::netlink::Changes;
 use crate::relay::stopper::Stopper;
 
-/// How long the addresses are not read if nothing tells of a change.
+/// Maximum time between two readings.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The least time from one reading to the next: one change is told several times, and an interface
-/// may change without end.
+/// Minimum time between two readings: one change causes several messages, and an interface may
+/// change all the time.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const WAKE: Token = Token(0);
 
-/// Told by the kernel of a change.
+/// The kernel reported a change.
 #[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
 const CHANGE: Token = Token(1);
 
@@ -40,19 +41,19 @@ pub(in crate::relay) struct Watch {
 struct Shared {
     waker: Waker,
     is_ended: AtomicBool,
-    /// Whether the relay needs the addresses though they are the same.
+    /// Whether the relay needs the addresses even if they have not changed.
     is_wanted: AtomicBool,
-    /// Whether there is something in `found`.
+    /// Whether `found` is filled.
     has_found: AtomicBool,
     found: Mutex<Option<Vec<Interface>>>,
 }
 
 impl Watch {
-    /// Starts to look for what is no longer as in `known`; `relay` is woken up when something is.
+    /// Starts to watch for addresses that differ from `known`, and wakes `relay` when they do.
     ///
     /// # Errors
     ///
-    /// When there can be no more threads, or the system cannot wait.
+    /// If the system has no thread or no poll instance left.
     pub(in crate::relay) fn start(known: Vec<Interface>, relay: Stopper) -> io::Result<Self> {
         let poll = Poll::new()?;
         let shared = Arc::new(Shared {
@@ -72,14 +73,14 @@ impl Watch {
         })
     }
 
-    /// Lets the addresses be read now.
+    /// Requests a reading now.
     pub(in crate::relay) fn ask(&self) {
-        // without it they are read later
+        // if it fails, the addresses are read at the next interval
         let _ = self.shared.waker.wake();
     }
 
-    /// Calls `follow` with all addresses if they have changed since the last call; it returns whether
-    /// it needs to see them once more later.
+    /// Calls `follow` with all addresses if they have changed since the last call. `follow` returns
+    /// whether it needs to see them again later.
     pub(in crate::relay) fn take(&self, follow: impl FnOnce(&[Interface]) -> bool) {
         if self.shared.has_found.swap(false, Ordering::Acquire)
             && let Some(interfaces) = &*self.shared.lock()
@@ -95,7 +96,7 @@ impl Drop for Watch {
         self.shared.is_ended.store(true, Ordering::Relaxed);
         self.ask();
         if let Some(thread) = self.thread.take() {
-            // it has ended, or it panicked and said so
+            // the thread has ended, or it panicked and printed that
             let _ = thread.join();
         }
     }
@@ -107,14 +108,14 @@ impl Shared {
     }
 
     fn watch(&self, mut poll: Poll, mut known: Vec<Interface>, relay: &Stopper) {
-        // where a sandbox forbids it, the interval is left
+        // a sandbox may forbid the socket; then only the interval remains
         #[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
         let changes = Changes::open(poll.registry(), CHANGE).ok();
         let mut events = Events::with_capacity(4);
-        // what changed before the kernel was asked to tell
+        // read at once, for changes before the socket was open
         let mut wait = Duration::ZERO;
         loop {
-            // an error is as good as a change
+            // after an error the addresses are read, as after a change
             let _ = poll.poll(&mut events, Some(wait));
             wait = INTERVAL;
             if self.is_ended.load(Ordering::Relaxed) {
@@ -132,7 +133,7 @@ impl Shared {
                 continue;
             }
             known.clone_from(&interfaces);
-            // what the relay has not looked at yet is no longer so
+            // replaces a result that the relay has not read yet
             *self.lock() = Some(interfaces);
             self.has_found.store(true, Ordering::Release);
             relay.wake();

@@ -1,8 +1,11 @@
-//! The transport with what Linux adds: where a socket has several addresses, each peer is answered
-//! from the very one, and through the interface, that it wrote to (`IP_PKTINFO`, ip(7);
-//! `IPV6_PKTINFO`, RFC 3542 section 6); ICMP errors name their destination (`IP_RECVERR`); the
-//! kernel tells what it dropped (`SO_RXQ_OVFL`), and takes a datagram to several destinations
-//! (sendmmsg(2)) or several to one (`UDP_SEGMENT`, udp(7)) in a call.
+//! The transport with the extensions of Linux:
+//!
+//! - On a socket with several addresses each peer is answered from the address and through the
+//!   interface that it wrote to (`IP_PKTINFO`, ip(7); `IPV6_PKTINFO`, RFC 3542 section 6).
+//! - ICMP errors name their destination (`IP_RECVERR`), and the kernel reports what it dropped
+//!   (`SO_RXQ_OVFL`).
+//! - One call sends a datagram to several destinations (sendmmsg(2)) or several datagrams to one
+//!   (`UDP_SEGMENT`, udp(7)).
 
 use core::mem::size_of;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,21 +28,21 @@ use crate::relay::addresses::{folded, mapped};
 use crate::relay::sockets;
 use crate::relay::turn::SEGMENTS_MAX;
 
-/// Bytes for all control messages that a datagram or an error may come with.
+/// Space for all control messages of a received datagram or error, in bytes.
 pub(crate) const CONTROL: usize = 512;
 
-/// Bytes for the control messages that a datagram is sent with.
+/// Space for the control messages of a sent datagram, in bytes.
 const SEND_CONTROL: usize = 64;
 
-/// The most datagrams that are sent in a call.
+/// Maximum number of datagrams that are sent in one call.
 const CALL: usize = 32;
 
-/// Bytes of send buffer of a socket for one peer, before the kernel doubles it for its own overhead
-/// (socket(7)): two calls with all segments, or some forty short datagrams.
+/// Requested send buffer of an outlet in bytes, which the kernel doubles for its overhead
+/// (socket(7)): enough for two calls with all segments, or some forty short datagrams.
 const OUTLET_BUFFER: usize = 16 << 10;
 
-/// From where a peer is answered, if it is not the only address that the socket has: this one and,
-/// unless that is 0, through this interface.
+/// Source address and interface index for replies to a peer. `own` is `None` if the socket is bound
+/// to one address; with interface 0 the kernel chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Route {
     own: Option<IpAddr>,
@@ -51,17 +54,19 @@ pub(crate) struct Route {
 pub(crate) struct Transport {
     pub(crate) socket: UdpSocket,
     is_v6: bool,
-    /// From where it sends when it is bound to one address, unless a route says otherwise.
+    /// The route of a socket that is bound to one address, for datagrams without a route.
     own: Route,
     dropped: u64,
-    /// Whether no way out has refused several datagrams in a call.
+    /// Whether no route has rejected several datagrams in one call.
     has_segments: bool,
 }
 
 impl Transport {
+    /// Wraps a bound socket and turns on the options that it needs.
+    ///
     /// # Errors
     ///
-    /// When the kernel does not know one of the options.
+    /// If the kernel does not support one of the options.
     pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
         setsockopt(&socket, sockopt::RxqOvfl, &1)?;
@@ -70,7 +75,7 @@ impl Transport {
             setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
         }
         if address.ip().is_unspecified() {
-            // of an IPv4 datagram only this one tells the own address where it went to a group
+            // for IPv4 multicast only this option reports the interface's own address
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
             if address.is_ipv6() {
                 setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
@@ -85,11 +90,11 @@ impl Transport {
         })
     }
 
-    /// The same socket once more, for another thread to send through.
+    /// Returns another handle for the same socket, for use by another thread.
     ///
     /// # Errors
     ///
-    /// When there can be no more handles.
+    /// If the process has no file descriptor left.
     pub(crate) fn another(&self) -> io::Result<Self> {
         let socket = std::net::UdpSocket::from(SockRef::from(&self.socket).try_clone()?);
         Ok(Self {
@@ -98,9 +103,11 @@ impl Transport {
         })
     }
 
+    /// Receives a datagram.
+    ///
     /// # Errors
     ///
-    /// `WouldBlock` when nothing has arrived; anything else may be tried again.
+    /// `WouldBlock` if nothing has arrived. After any other error the call may be repeated.
     pub(crate) fn receive(
         &mut self,
         buffer: &mut [u8],
@@ -142,19 +149,21 @@ impl Transport {
         })
     }
 
+    /// Sends a datagram.
+    ///
     /// # Errors
     ///
-    /// `WouldBlock` when the network takes nothing now; anything else concerns this destination
-    /// or, where [`next_unreachable`](Self::next_unreachable) names one, another.
+    /// `WouldBlock` if the network takes nothing now. Any other error concerns this destination, or
+    /// the one that [`next_unreachable`](Self::next_unreachable) reports.
     pub(crate) fn send(&self, payload: &[u8], to: SocketAddr, route: &Route) -> io::Result<()> {
         let mut control = [0; SEND_CONTROL];
         let length = route.write(&mut control, self.is_v6);
         self.send_with(payload, to, &control[..length])
     }
 
-    /// Sends a datagram to each destination in a call, as long as they are answered from the one
-    /// address that the socket has; returns how many the network took. Why it took no more is not
-    /// known: a report that ended it is still in the queue, what would block will do so again.
+    /// Sends a datagram to each destination in one call, up to the first one that needs another
+    /// source address. Returns the number that the network took. It does not say why it took no
+    /// more: a report that ended the call is still queued, and what would block will do so again.
     pub(crate) fn send_each<'a>(
         &self,
         payload: &[u8],
@@ -178,13 +187,13 @@ impl Transport {
         sendmmsg(&self.socket, &mut messages, SendFlags::DONTWAIT).unwrap_or_default()
     }
 
-    /// Sends several datagrams to one destination, each of `segment` bytes but for the last, which may
-    /// be shorter.
+    /// Sends several datagrams to one destination, each of `segment` bytes except the last, which
+    /// may be shorter.
     ///
     /// # Errors
     ///
-    /// `WouldBlock` when the network takes nothing now; after any other none was sent, and they may be
-    /// one by one.
+    /// `WouldBlock` if the network takes nothing now. After any other error none was sent, and the
+    /// caller may send them one by one.
     pub(crate) fn send_segments(
         &mut self,
         payload: &[u8],
@@ -194,7 +203,7 @@ impl Transport {
     ) -> io::Result<()> {
         let mut control = [0; SEND_CONTROL];
         let length = route.write(&mut control, self.is_v6);
-        // more than a datagram can have is as good as the most
+        // a length beyond the maximum of a datagram fails in the kernel
         let bytes = u16::try_from(segment).unwrap_or(u16::MAX).to_ne_bytes();
         let more = write_control(
             &mut control[length..],
@@ -214,7 +223,7 @@ impl Transport {
         sent
     }
 
-    /// How many datagrams to one destination it is worth to have at once.
+    /// Returns the maximum number of datagrams to one destination in one call.
     pub(crate) const fn segments(&self) -> usize {
         if self.has_segments { SEGMENTS_MAX } else { 1 }
     }
@@ -228,14 +237,14 @@ impl Transport {
         }
         let sent = SockRef::from(&self.socket).sendmsg(&message, libc::MSG_DONTWAIT);
         sent.map(drop).map_err(|error| match error.raw_os_error() {
-            // with IP_RECVERR a full queue of the device is told, too
+            // with IP_RECVERR the kernel also reports that the queue of the device is full
             Some(libc::ENOBUFS | libc::ENOMEM) => io::ErrorKind::WouldBlock.into(),
             _ => error,
         })
     }
 
-    /// The route of a datagram that came on this socket with the addresses in it, for a socket that
-    /// is bound to another one; none if they are not known.
+    /// Returns the route of a datagram that arrived on this socket, for use with a socket that is
+    /// bound to another address. Returns `None` if the own address is not known.
     pub(crate) fn outgoing(&self, route: Route) -> Option<Route> {
         let route = if route.own.is_some() { route } else { self.own };
         route
@@ -244,9 +253,9 @@ impl Transport {
             .then_some(route)
     }
 
-    /// Whom the network has reported as unreachable since the last call, with `control` of [`CONTROL`]
-    /// bytes; reading a report clears
-    /// the error that the socket would have failed with.
+    /// Returns the next destination that the network reported as unreachable; `control` has
+    /// [`CONTROL`] bytes. Reading a report clears the error that the next call on the socket would
+    /// return.
     pub(crate) fn next_unreachable(&self, control: &mut [u8]) -> Option<(SocketAddr, Unreachable)> {
         let message = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
@@ -265,19 +274,21 @@ impl Transport {
             }
         }
         let culprit = message.address.as_ref().and_then(address);
-        // without an address it is nobody's: one that no peer has
+        // a report without an address gets one that no peer has
         let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         Some((culprit.map_or(nobody, folded), why))
     }
 
-    /// How many datagrams the kernel dropped before they could be read, as far as it has said.
+    /// Returns the number of datagrams that the kernel is known to have dropped before they could
+    /// be read.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 }
 
 impl Route {
-    /// From the address that a socket is bound to, and through the interface of its zone.
+    /// Returns the route from the address that a socket is bound to, through the interface of its
+    /// zone.
     fn of(bound_to: SocketAddr) -> Self {
         if bound_to.ip().is_unspecified() {
             return Self::default();
@@ -292,7 +303,7 @@ impl Route {
         }
     }
 
-    /// From this address, through whatever interface leads to the peer.
+    /// Returns the route from this address through any interface that leads to the peer.
     pub(crate) const fn from_own(own: IpAddr) -> Self {
         Self {
             own: Some(own),
@@ -300,7 +311,7 @@ impl Route {
         }
     }
 
-    /// From this address unless it is a group's, and through this interface.
+    /// Returns the route from this address, unless it is multicast, through this interface.
     fn new(address: IpAddr, interface: u32) -> Self {
         let is_group = address.is_multicast();
         let nothing = IpAddr::from(Ipv6Addr::UNSPECIFIED);
@@ -310,7 +321,7 @@ impl Route {
         }
     }
 
-    /// Writes it as a control message for `sendmsg(2)`, and returns how long that is.
+    /// Writes the route as a control message for `sendmsg(2)`. Returns the length.
     fn write(&self, control: &mut [u8], is_v6: bool) -> usize {
         let Some(own) = self.own else { return 0 };
         let interface = self.interface.to_ne_bytes();
@@ -331,9 +342,10 @@ impl Route {
     }
 }
 
-/// Whether an own address at which `all` is reached has a socket beside it, as name servers have it:
-/// what is sent through that need not tell the kernel from where to go. `all` goes on to serve IPv6
-/// link-local addresses, and peers on this machine that use an address of another interface.
+/// Returns whether an own address of the wildcard socket `all` gets a socket of its own, as DNS
+/// servers have one for each address: replies through it need no source address from `IP_PKTINFO`.
+/// `all` still serves IPv6 link-local addresses, and peers on this machine that use the address of
+/// another interface.
 pub(crate) fn is_served_beside(all: &UdpSocket, address: IpAddr) -> bool {
     let Ok(bound_to) = all.local_addr() else {
         return false;
@@ -345,18 +357,18 @@ pub(crate) fn is_served_beside(all: &UdpSocket, address: IpAddr) -> bool {
         }
 }
 
-/// Opens a socket with the port of `all` for an address of this machine, and for its interface.
+/// Opens a socket for one address of this machine, bound to its interface, with the port of `all`.
 ///
 /// # Errors
 ///
-/// When there can be no more sockets, or the address is gone or not ready.
+/// If the system has no socket left, or the address is gone or not ready yet.
 pub(crate) fn open_beside(all: &UdpSocket, interface: &Interface) -> io::Result<Transport> {
     let address = SocketAddr::from((interface.ip(), all.local_addr()?.port()));
     let all = SockRef::from(all);
     let socket = sockets::unbound(address)?;
     socket.bind_device(Some(interface.name.as_bytes()))?;
     socket.set_reuse_address(true)?;
-    // for as long as this takes the port can be shared
+    // the port can be shared only while this runs
     all.set_reuse_address(true)?;
     let bound = socket.bind(&address.into());
     all.set_reuse_address(false)?;
@@ -367,16 +379,16 @@ pub(crate) fn open_beside(all: &UdpSocket, interface: &Interface) -> io::Result<
     Ok(transport)
 }
 
-/// A socket that only sends, from `port` and for one peer: what the kernel holds back for that peer
-/// fills no other's buffer, and no more than this one.
+/// Opens a socket that sends to one peer only, with the source port `port`. What the kernel holds
+/// back for that peer takes no space in another peer's send buffer, and no more than this buffer.
 ///
-/// It is bound to an address that no datagram is ever sent to (RFC 7600, RFC 6666), so that it
-/// receives nothing and costs those that do receive nothing; each datagram is sent with the address
-/// in its route. `all` are the sockets that receive.
+/// It is bound to a discard address, to which no datagram is sent (RFC 7600, RFC 6666), so it
+/// receives nothing and does not slow down the sockets that do. The route of each datagram has the
+/// source address. `all` are the receiving sockets.
 ///
 /// # Errors
 ///
-/// When there can be no more sockets.
+/// If the system has no socket left.
 pub(crate) fn outlet(all: &[Transport], port: u16, is_v6: bool) -> io::Result<Transport> {
     let address: SocketAddr = if is_v6 {
         (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1), port).into()
@@ -397,7 +409,7 @@ pub(crate) fn outlet(all: &[Transport], port: u16, is_v6: bool) -> io::Result<Tr
     socket.set_nonblocking(true)?;
     socket.set_send_buffer_size(OUTLET_BUFFER)?;
     socket.set_reuse_address(true)?;
-    // for as long as this takes the port can be shared
+    // the port can be shared only while this runs
     share(all, true)?;
     let bound = socket.bind(&address.into());
     share(all, false)?;
@@ -416,15 +428,15 @@ pub(crate) fn outlet(all: &[Transport], port: u16, is_v6: bool) -> io::Result<Tr
     })
 }
 
-/// Lets the port of the sockets that are bound to all addresses be shared, or no longer.
+/// Allows or forbids other sockets to share the port of the wildcard sockets.
 fn share(all: &[Transport], shall_be: bool) -> io::Result<()> {
     all.iter()
         .filter(|transport| transport.own.own.is_none())
         .try_for_each(|transport| SockRef::from(&transport.socket).set_reuse_address(shall_be))
 }
 
-/// Writes a control message as cmsg(3) lays it out, and returns how much room it takes; the kernel
-/// copies it, so it may lie anywhere.
+/// Writes a control message in the layout of cmsg(3) and returns its space. The kernel copies it,
+/// so it needs no alignment.
 fn write_control(control: &mut [u8], level: i32, kind: i32, data: &[u8]) -> usize {
     const HEADER: usize = size_of::<libc::cmsghdr>();
     let length = HEADER + data.len();
@@ -468,9 +480,9 @@ mod tests {
                 let destinations = all.iter().copied().zip(&routes).skip(from);
                 transport.send_each(b"hello", destinations)
             };
-            // one of them must be answered from another address than the rest
+            // one of them needs another source address than the rest
             assert_eq!(send([route, elsewhere, route, route], 0), 0);
-            // that nobody listens there may be told to the next one's sender
+            // the sender of the next datagram may be told that nobody listens there
             let mut sent = send([route; 4], 0);
             if sent < 4 {
                 assert_eq!(sent, 2);
@@ -553,15 +565,15 @@ mod tests {
             for length in [2, 1] {
                 assert_eq!(client.recv(&mut buffer).unwrap(), length);
             }
-            // they take nothing away from the socket that receives
+            // outlets do not receive datagrams in place of the receiving socket
             client.send(b"again").unwrap();
             while all[0].receive(&mut buffer, &mut [0; CONTROL]).is_err() {}
-            // the port is not shared with anybody else
+            // no other program can share the port
             assert!(
                 std::net::UdpSocket::bind((bound.parse::<SocketAddr>().unwrap().ip(), port))
                     .is_err()
             );
-            // what the network reports goes to the socket that receives, too
+            // the receiving socket gets the reports of the network, too
             drop(client);
             outlets[0].send(b"hi", to, &route).unwrap();
             let why = all[0].next_unreachable(&mut [0; CONTROL]);
@@ -571,7 +583,7 @@ mod tests {
 
     #[test]
     fn an_outlet_takes_a_bounded_number_of_bytes_for_a_peer_that_takes_none() {
-        // what waits for a neighbor that does not answer needs a network: tests/networks.rs
+        // waiting for a neighbor that does not answer needs a network: tests/networks.rs
         let all =
             [Transport::new(UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap()];
         let outlet = outlet(&all, all[0].socket.local_addr().unwrap().port(), false).unwrap();

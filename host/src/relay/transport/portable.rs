@@ -1,7 +1,8 @@
-//! The transport with what the standard library's sockets can do, on any system.
+//! The transport with the standard library's sockets, for any system.
 //!
-//! The system chooses the source address of what is sent, which is the wrong one where a machine
-//! has several and peers insist on theirs; bind to one address with `--bind` then.
+//! The system chooses the source address of a reply. That may be the wrong one on a machine with
+//! several addresses, and many clients ignore such a reply; bind the relay to one address with
+//! `--bind` then.
 
 use core::net::{IpAddr, SocketAddr};
 use std::io;
@@ -14,19 +15,19 @@ use socket2::SockRef;
 use super::Received;
 use crate::relay::addresses::{folded, mapped};
 
-/// How systems say that a queue is full, for which the standard library has no name: `ENOBUFS` on
-/// BSD and macOS, on Linux, and `WSAENOBUFS` on Windows.
+/// Error numbers for a full queue, which the standard library does not name: `ENOBUFS` on BSD and
+/// macOS, on Linux, and `WSAENOBUFS` on Windows.
 const NO_BUFFERS: [i32; 3] = [55, 105, 10055];
 
-/// Bytes for control messages, of which there are none.
+/// Space for control messages in bytes; there are none.
 pub(crate) const CONTROL: usize = 0;
 
-/// From where a peer is answered: the system knows.
+/// The route for replies to a peer, which the system chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Route;
 
 impl Route {
-    /// From this address.
+    /// Returns the route from an address, which the system chooses in any case.
     pub(crate) const fn from_own(_own: IpAddr) -> Self {
         Self
     }
@@ -40,19 +41,21 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
+    /// Wraps a bound socket.
+    ///
     /// # Errors
     ///
-    /// When the socket has no address.
+    /// If the socket has no address.
     pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         let is_v6 = socket.local_addr()?.is_ipv6();
         Ok(Self { socket, is_v6 })
     }
 
-    /// The same socket once more, for another thread to send through.
+    /// Returns another handle for the same socket, for use by another thread.
     ///
     /// # Errors
     ///
-    /// When there can be no more handles.
+    /// If the process has no handle left.
     pub(crate) fn another(&self) -> io::Result<Self> {
         let socket = std::net::UdpSocket::from(SockRef::from(&self.socket).try_clone()?);
         Ok(Self {
@@ -61,16 +64,18 @@ impl Transport {
         })
     }
 
+    /// Receives a datagram.
+    ///
     /// # Errors
     ///
-    /// `WouldBlock` when nothing has arrived; anything else may be tried again.
+    /// `WouldBlock` if nothing has arrived. After any other error the call may be repeated.
     pub(crate) fn receive(
         &mut self,
         buffer: &mut [u8],
         _control: &mut [u8],
     ) -> io::Result<Received<Route>> {
         let (length, source) = self.socket.recv_from(buffer).map_err(|error| {
-            // how Windows tells, without a name, that nobody listens where something was sent
+            // Windows reports an unreachable port of an earlier datagram as this error
             let is_report = error.kind() == io::ErrorKind::ConnectionReset;
             if is_report {
                 io::ErrorKind::Interrupted.into()
@@ -85,10 +90,12 @@ impl Transport {
         })
     }
 
+    /// Sends a datagram.
+    ///
     /// # Errors
     ///
-    /// `WouldBlock` when the network takes nothing now; anything else concerns this destination
-    /// or, where [`next_unreachable`](Self::next_unreachable) names one, another.
+    /// `WouldBlock` if the network takes nothing now. Any other error concerns this destination, or
+    /// the one that [`next_unreachable`](Self::next_unreachable) reports.
     pub(crate) fn send(&self, payload: &[u8], to: SocketAddr, _route: &Route) -> io::Result<()> {
         let sent = self.socket.send_to(payload, mapped(to, self.is_v6));
         sent.map(drop).map_err(|error| match error.raw_os_error() {
@@ -97,7 +104,7 @@ impl Transport {
         })
     }
 
-    /// Sends nothing: it takes a call for each destination.
+    /// Sends nothing and returns 0: each destination needs its own call.
     pub(crate) fn send_each<'a>(
         &self,
         _payload: &[u8],
@@ -106,9 +113,11 @@ impl Transport {
         0
     }
 
+    /// Fails.
+    ///
     /// # Errors
     ///
-    /// Always: several datagrams in a call are nothing that this system is known to take.
+    /// Always: no call is known that sends several datagrams on every system.
     pub(crate) fn send_segments(
         &mut self,
         _payload: &[u8],
@@ -119,17 +128,18 @@ impl Transport {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// How many datagrams to one destination it is worth to have at once.
+    /// Returns the maximum number of datagrams to one destination in one call.
     pub(crate) const fn segments(&self) -> usize {
         1
     }
 
-    /// The route of a datagram that came on this socket, for another socket: the system knows.
+    /// Returns the route of a received datagram for use with another socket, which the system
+    /// chooses.
     pub(crate) fn outgoing(&self, route: Route) -> Option<Route> {
         Some(route)
     }
 
-    /// Whom the network has reported as unreachable: here it does not say.
+    /// Returns `None`: the system does not report unreachable destinations.
     pub(crate) fn next_unreachable(
         &self,
         _control: &mut [u8],
@@ -137,13 +147,14 @@ impl Transport {
         None
     }
 
-    /// How many datagrams the system dropped before they could be read: here it does not say.
+    /// Returns 0: the system does not report how many datagrams it dropped.
     pub(crate) fn dropped(&self) -> u64 {
         0
     }
 }
 
-/// No socket: it is not known that others with the port of `all` leave those alone.
+/// Opens no socket. It is not known whether another socket with the port of `all` would take
+/// datagrams away from it.
 ///
 /// # Errors
 ///
@@ -152,12 +163,14 @@ pub(crate) fn outlet(_all: &[Transport], _port: u16, _is_v6: bool) -> io::Result
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Whether a socket for an own address may be opened: it is not known that others with the port of
-/// `all` leave that one alone.
+/// Returns `false`. It is not known whether a socket for one address would take datagrams away from
+/// `all`.
 pub(crate) fn is_served_beside(_all: &UdpSocket, _address: IpAddr) -> bool {
     false
 }
 
+/// Opens no socket.
+///
 /// # Errors
 ///
 /// Always.
