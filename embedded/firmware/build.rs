@@ -1,18 +1,18 @@
-//! Makes constants of the environment, and gives the linker its scripts.
+//! Makes constants from environment variables, and passes the linker scripts to the linker.
 //!
-//! | variable | |
+//! | variable | meaning |
 //! |---|---|
-//! | `KILOCHAT_IP`, `KILOCHAT_IP6` | static addresses with the lengths of their prefixes, `192.168.1.5/24` |
-//! | `KILOCHAT_DHCP` | 1: ask for an IPv4 address; the static one is taken while there is none |
-//! | `KILOCHAT_SLAAC` | 0: make no IPv6 addresses of what routers advertise |
-//! | `KILOCHAT_PORT` | the UDP port, 10888 |
-//! | `KILOCHAT_NAME` | the name in `NAME.local`, `kilochat`; empty for none |
-//! | `KILOCHAT_MOTD` | a text that greets newcomers |
-//! | `KILOCHAT_OPEN` | 1: answer sources outside the local networks, too |
-//! | `KILOCHAT_MAC` | the hardware address, in place of that in the chip's user registers |
+//! | `KILOCHAT_IP`, `KILOCHAT_IP6` | static addresses with their prefix lengths, as in `192.168.1.5/24` |
+//! | `KILOCHAT_DHCP` | 1: request an IPv4 address; the static one is used while there is no lease |
+//! | `KILOCHAT_SLAAC` | 0: make no IPv6 addresses from router advertisements |
+//! | `KILOCHAT_PORT` | the UDP port, by default 10888 |
+//! | `KILOCHAT_NAME` | the name in `NAME.local`, by default `kilochat`; empty for none |
+//! | `KILOCHAT_MOTD` | a greeting for newcomers |
+//! | `KILOCHAT_OPEN` | 1: also serve sources outside the local networks |
+//! | `KILOCHAT_MAC` | the hardware address, in place of the one in the chip's user registers |
 //! | `KILOCHAT_KEY` | a secret number of up to 32 hexadecimal digits, different for each board |
 //!
-//! There is no gateway: a peer is answered at the hardware address that its datagrams come from.
+//! No gateway is needed: a reply goes to the hardware address from which the peer's datagram came.
 #![allow(clippy::print_stdout, reason = "it is how a build script talks")]
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -81,7 +81,7 @@ fn main() {
     }
 }
 
-/// The value of a variable, if it has one.
+/// Returns the value of an environment variable that is set.
 fn value(variable: &str) -> Option<String> {
     println!("cargo::rerun-if-env-changed={variable}");
     std::env::var(variable).ok()
@@ -101,7 +101,7 @@ fn switch(variable: &str, default: bool) -> bool {
     }
 }
 
-/// An address with its prefix, as Rust's source has it.
+/// Returns an address with its prefix as Rust source.
 fn network<Address: FromStr + Into<IpAddr>>(variable: &str, bits: u8) -> String {
     let Some(text) = value(variable).filter(|text| !text.is_empty()) else {
         return "None".into();
@@ -135,7 +135,7 @@ fn network<Address: FromStr + Into<IpAddr>>(variable: &str, bits: u8) -> String 
     }
 }
 
-/// A hardware address of one machine.
+/// Parses a unicast hardware address.
 fn hardware(text: &str) -> Option<[u8; 6]> {
     let parts = text.split(':').map(|part| u8::from_str_radix(part, 16));
     let bytes: Vec<u8> = parts.collect::<Result<_, _>>().ok()?;

@@ -1,8 +1,8 @@
-//! What is known of an address by looking at it.
+//! Properties of addresses.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The link-local IPv6 address that belongs to a hardware address (RFC 4291 appendix A).
+/// Returns the link-local IPv6 address for a hardware address (RFC 4291 appendix A).
 pub const fn link_local(hardware: [u8; 6]) -> Ipv6Addr {
     let [a, b, c, d, e, f] = hardware;
     let pair = u16::from_be_bytes;
@@ -18,30 +18,30 @@ pub const fn link_local(hardware: [u8; 6]) -> Ipv6Addr {
     )
 }
 
-/// The link-local IPv4 address (RFC 3927) that a node takes when nobody gives it one. It is made
-/// of the hardware address, and nobody is asked whether it is free.
+/// Returns the link-local IPv4 address (RFC 3927) of a node that has no other. It is derived from
+/// the hardware address; no probe is sent to find whether it is free.
 pub const fn link_local_v4(hardware: [u8; 6]) -> Ipv4Addr {
     let [_, _, _, d, e, f] = hardware;
     // 169.254.1.0 to 169.254.254.255
     Ipv4Addr::new(169, 254, 1 + (d ^ e) % 254, f)
 }
 
-/// Whether it is the hardware address of one machine.
+/// Returns whether this is a valid unicast hardware address.
 pub(crate) fn is_one_machine(hardware: [u8; 6]) -> bool {
     let [first, ..] = hardware;
     first & 1 == 0 && hardware != [0; 6]
 }
 
-/// Whether a machine on a wire may have this address.
+/// Returns whether a host on an Ethernet may have this address.
 pub(crate) fn is_host(ip: IpAddr) -> bool {
     let is_broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
     !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || is_broadcast)
 }
 
-/// Whether a datagram on a wire may have this source: not the receiver itself. The relay refuses
-/// groups.
+/// Returns whether a datagram from Ethernet may have this source address. A loopback address is not
+/// one. The relay itself refuses multicast sources.
 pub(crate) fn is_on_wire(source: IpAddr) -> bool {
-    // an IPv6 form of an IPv4 address is not for the wire either (RFC 4942 section 2.2)
+    // an IPv4-mapped address is not allowed on the wire either (RFC 4942 section 2.2)
     let is_mapped = matches!(source, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
     !source.is_loopback() && !is_mapped
 }

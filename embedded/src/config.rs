@@ -1,4 +1,4 @@
-//! What a node is told when it starts.
+//! The configuration of a node.
 
 use core::fmt;
 
@@ -7,39 +7,41 @@ use kilochat_core::{Network, PORT};
 
 use crate::addresses::{is_host, is_one_machine};
 
-/// The most bytes of [`Config::name`]: a label of the domain name system (RFC 1035 section 2.3.4).
+/// Maximum length of [`Config::name`] in bytes, as for any DNS label (RFC 1035 section 2.3.4).
 pub const NAME_MAX: usize = 63;
 
-/// The most static addresses of a node.
+/// Maximum number of static addresses of a node.
 pub const ADDRESSES_MAX: usize = 2;
 
-/// How a node is reached, and the policies of its relay.
+/// The addresses of a node, and the policies of its relay.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The hardware address: unicast, and nobody else's on this Ethernet.
+    /// The hardware address, which must be unicast and unique on this Ethernet.
     pub hardware: [u8; 6],
     /// The UDP port of the relay; not 0.
     pub port: u16,
-    /// Limits and policies of the relay. Its `networks` are those of the node's addresses, whatever
-    /// stands here.
+    /// Limits and policies of the relay. Its `networks` are replaced by those of the node's
+    /// addresses.
     pub relay: kilochat_core::Config,
-    /// Static addresses with the lengths of their networks' prefixes, at most one of IPv4. Those
-    /// of a family that is not compiled in are ignored.
+    /// Static addresses with their prefix lengths, at most one of IPv4. Those of an address family
+    /// that is not compiled in are ignored.
     pub addresses: Vec<Network, ADDRESSES_MAX>,
-    /// Ask for an IPv4 address (feature `dhcp`). A static one is used only while there is no lease.
+    /// Whether to request an IPv4 address (feature `dhcp`). A static one is used only while there
+    /// is no lease.
     pub dhcp: bool,
-    /// Make IPv6 addresses of what routers advertise (feature `slaac`).
+    /// Whether to make IPv6 addresses from router advertisements (feature `slaac`).
     pub slaac: bool,
-    /// The name in `NAME.local` that is answered for (feature `mdns`); empty for none. Nobody is
-    /// asked whether the name is free.
+    /// The name in `NAME.local` that the node responds to (feature `mdns`); empty for none. No
+    /// probe is sent to find whether the name is free.
     pub name: String<NAME_MAX>,
-    /// Any number that differs from start to start, for DHCP's transactions; it guards no secret.
+    /// Any number that differs in each start, for DHCP's transaction numbers. It need not be
+    /// secret.
     pub seed: u64,
 }
 
 impl Config {
-    /// A node that is reached at its link-local IPv6 address only, with the relay's usual policies.
-    /// What `key` must be is said at [`kilochat_core::Config::key`].
+    /// Returns a configuration with a link-local IPv6 address only, and with the relay's default
+    /// policies. For `key` see [`kilochat_core::Config::key`].
     pub fn new(hardware: [u8; 6], key: [u8; 16]) -> Self {
         Self {
             hardware,
@@ -53,7 +55,7 @@ impl Config {
         }
     }
 
-    /// Whether there is nothing in it that the network stack would panic on.
+    /// Checks everything on which the network stack would panic.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if !is_one_machine(self.hardware) {
             return Err(Error::Hardware);
@@ -74,7 +76,7 @@ impl Config {
         Ok(())
     }
 
-    /// The static IPv4 address.
+    /// Returns the static IPv4 address.
     #[cfg(feature = "ipv4")]
     #[inline(never)] // it is called twice
     pub(crate) fn static_ipv4(&self) -> Option<Network> {
@@ -82,7 +84,7 @@ impl Config {
         addresses.find(|network| network.address.is_ipv4())
     }
 
-    /// Whether an IPv4 address comes from the network.
+    /// Returns whether an IPv4 address is requested from the network.
     #[cfg(feature = "ipv4")]
     pub(crate) fn asks_for_lease(&self) -> bool {
         cfg!(feature = "dhcp") && self.dhcp
@@ -93,14 +95,15 @@ impl Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Error {
-    /// The hardware address is a group's or none.
+    /// The hardware address is not unicast.
     Hardware,
     /// The relay's port is 0.
     Port,
-    /// An address is not unicast, its prefix is longer than an address, a node has two of IPv4, or a
-    /// station's, its router's and its relay's are not of one family that is compiled in.
+    /// An address is not unicast, its prefix is longer than an address, a node has two IPv4
+    /// addresses, or the addresses of a station, its router and its relay are not of one family
+    /// that is compiled in.
     Address,
-    /// The device is not Ethernet, or its frames are too short for a datagram of
+    /// The device is not Ethernet, or its maximum frame is too short for a datagram of
     /// [`DATAGRAM_MAX`](kilochat_core::DATAGRAM_MAX) bytes.
     Device,
 }

@@ -1,4 +1,4 @@
-//! The IPv4 address that DHCP gives, and what is used while there is none.
+//! The IPv4 address: the DHCP lease, or the fallback while there is none.
 
 use core::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::log::log;
 use crate::stack::phy::Device;
 use crate::stack::{LeaseEvent, Stack};
 
-/// Time without a lease after which a node goes on with its fallback address.
+/// Time without a lease after which a node uses its fallback address.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a node does about its lease.
+/// The state of the IPv4 address of a node with DHCP.
 pub(crate) struct Lease {
     /// The static address or, if there is none, a link-local one.
     fallback: Option<Network>,
-    /// When to take the fallback address. `None` while there is an IPv4 address.
+    /// When to use the fallback address. `None` while there is an IPv4 address.
     fall_back_at: Option<Instant>,
 }
 
@@ -33,12 +33,12 @@ impl Lease {
         }
     }
 
-    /// When to call [`follow`](Self::follow) even if nothing has happened.
+    /// Returns when to call [`follow`](Self::follow) even if nothing has happened.
     pub(crate) fn fall_back_at(&self) -> Option<Instant> {
         self.fall_back_at
     }
 
-    /// Gives the stack the IPv4 address that is right now.
+    /// Sets the IPv4 address of the stack.
     pub(crate) fn follow<D: Device>(&mut self, stack: &mut Stack<D>, now: Instant) {
         match stack.poll_dhcp() {
             Some(LeaseEvent::Gained(network, router)) => {

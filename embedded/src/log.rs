@@ -1,6 +1,7 @@
-//! Logging, which is `defmt` or nothing.
+//! Logging with `defmt`, or none.
 
-/// `log!(LEVEL, FORMAT, VALUES...)`, as [`defmt`](https://defmt.ferrous-systems.com) has it.
+/// `log!(LEVEL, FORMAT, VALUES...)`, with the format strings of
+/// [`defmt`](https://defmt.ferrous-systems.com).
 macro_rules! log {
     ($level:ident, $format:literal $(, $value:expr)* $(,)?) => {{
         #[cfg(feature = "defmt")]

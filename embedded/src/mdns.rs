@@ -1,6 +1,6 @@
-//! The answer to the question where `NAME.local` is (RFC 6762), for one name.
+//! A minimal mDNS responder (RFC 6762) for the addresses of one name.
 //!
-//! It asks nobody whether the name is free, and announces nothing.
+//! It neither probes whether the name is free nor announces it.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
@@ -13,17 +13,18 @@ use crate::config::NAME_MAX;
 pub(crate) const PORT: u16 = 5353;
 pub(crate) const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
 pub(crate) const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
-/// The groups' hardware addresses (RFC 1112 section 6.4, RFC 2464 section 7).
+/// The multicast groups' hardware addresses (RFC 1112 section 6.4, RFC 2464 section 7).
 pub(crate) const HARDWARE_V4: [u8; 6] = [0x01, 0x00, 0x5e, 0, 0, 0xfb];
 pub(crate) const HARDWARE_V6: [u8; 6] = [0x33, 0x33, 0, 0, 0, 0xfb];
 
-/// Maximum bytes of an answer: header, question, two names' worth of records.
+/// Maximum length of a response in bytes: header, question, the records of two names.
 const ANSWER_MAX: usize = 256;
 
 /// Minimum time between two multicasts of a record (section 6).
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Seconds that a record may be cached (section 10), and by those who know no mDNS (section 6.7).
+/// Time to live of a record in seconds (section 10), and of a record for a legacy resolver (section
+/// 6.7).
 const TTL_S: u16 = 120;
 const LEGACY_TTL_S: u16 = 10;
 
@@ -32,39 +33,41 @@ const A: u16 = 1;
 const AAAA: u16 = 28;
 const ANY: u16 = 255;
 const INTERNET: u16 = 1;
-/// In a question's class: answer to me alone. In a record's: this is all there is.
+/// In a question's class: a unicast response is requested. In a record's class: the record replaces
+/// all cached ones (cache flush).
 const TOP_BIT: u16 = 0x8000;
-/// In a name: it goes on at the place whose number follows.
+/// In a name: the rest is at the offset in the lower bits.
 const POINTER: u16 = 0xc000;
-/// Bits of the flags that a query does not have: a response, another operation than a query.
+/// Bits of the flags that are zero in a standard query: the response bit and the opcode.
 const NO_QUERY: u8 = 0xf8;
 
-/// What answers for a name.
+/// The responder.
 #[derive(Clone, Debug)]
 pub(crate) struct Responder {
     name: String<NAME_MAX>,
-    /// Before when no records are multicast: to the group of IPv4 those of IPv4 and those of IPv6
-    /// addresses, then to the group of IPv6, which is a network of its own (section 20).
+    /// Times before which records are not multicast again: to the IPv4 group those of IPv4 and of
+    /// IPv6 addresses, then likewise to the IPv6 group, which counts as another network (section
+    /// 20).
     quiet_until: [[Instant; 2]; 2],
 }
 
-/// An answer, and whether it goes to the asker alone or to the group.
+/// A response, and whether it is unicast or goes to the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) payload: Vec<u8, ANSWER_MAX>,
     pub(crate) is_unicast: bool,
 }
 
-/// What is asked about the name, by all the questions of a query.
+/// What all questions of a query together ask about the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Asked {
     v4: bool,
     v6: bool,
-    /// Every question wants its answer sent to the asker alone.
+    /// Whether every question requests a unicast response.
     is_unicast: bool,
-    /// Where the name is in the query.
+    /// Offset of the name in the query.
     name: usize,
-    /// Where the questions end, and the answers begin that the asker knows.
+    /// Offset of the end of the questions, after which the known answers begin.
     end: usize,
 }
 
@@ -76,9 +79,10 @@ impl Responder {
         }
     }
 
-    /// The answer to a query from `source`, of those `addresses` that were asked for.
+    /// Returns the response to a query from `source`, with those of `addresses` that were asked
+    /// for.
     ///
-    /// Returns `None` if there is nothing to say, or if it has just been said to everybody.
+    /// Returns `None` if there is no record to send, or if it was multicast within the last second.
     pub(crate) fn answer(
         &mut self,
         now: Instant,
@@ -87,8 +91,8 @@ impl Responder {
         addresses: impl Iterator<Item = IpAddr>,
     ) -> Option<Answer> {
         let mut asked = asked(query, &self.name)?;
-        // An asker at another port knows nothing of RFC 6762 (section 6.7). It gets what an ordinary
-        // name server would send, with the number and the questions of its query.
+        // A query from another port is from a legacy resolver (section 6.7), whose response is that
+        // of a unicast name server: with the id and the questions of its query.
         let is_legacy = source.port() != PORT;
         let is_unicast = asked.is_unicast || is_legacy;
         let (start, class, ttl_s, name) = if is_legacy {
@@ -127,7 +131,7 @@ impl Responder {
             payload.extend_from_slice(&data).ok()?;
             records += 1;
         }
-        // a response of the authority, and how many of each section follow the questions
+        // an authoritative response, and the numbers of records in each section
         payload.get_mut(2..4)?.copy_from_slice(&[0x84, 0]);
         payload
             .get_mut(6..HEADER)?
@@ -139,7 +143,7 @@ impl Responder {
     }
 }
 
-/// What `query` asks about `name`. Returns `None` if nothing.
+/// Returns what `query` asks about `name`, or `None` if nothing.
 fn asked(query: &[u8], name: &str) -> Option<Asked> {
     let [_, _, flags, _, high, low, ..] = *query.first_chunk::<HEADER>()?;
     if flags & NO_QUERY != 0 {
@@ -167,8 +171,8 @@ fn asked(query: &[u8], name: &str) -> Option<Asked> {
     (asked.v4 || asked.v6).then_some(asked)
 }
 
-/// Whether the asker says, in the answers from `at` on, that it knows this record of `name`, and for
-/// at least half of the time that it may (section 7.1).
+/// Returns whether the known answers from `at` on contain this record of `name` with at least half
+/// of its time to live (section 7.1).
 fn is_known(query: &[u8], mut at: usize, name: &str, kind: u16, data: &[u8]) -> Option<bool> {
     for _ in 0..number(query, 6)? {
         let (is_ours, end) = compare(query, at, name)?;
@@ -186,7 +190,7 @@ fn is_known(query: &[u8], mut at: usize, name: &str, kind: u16, data: &[u8]) -> 
     Some(false)
 }
 
-/// What the record of an address says.
+/// Returns the data of an address record.
 fn data(address: IpAddr) -> Vec<u8, 16> {
     match address {
         IpAddr::V4(ip) => ip.octets().into(),
@@ -194,11 +198,11 @@ fn data(address: IpAddr) -> Vec<u8, 16> {
     }
 }
 
-/// Whether the name at `at` is `name.local`, and where it ends.
+/// Returns whether the name at `at` is `name.local`, and where it ends.
 fn compare(message: &[u8], mut at: usize, name: &str) -> Option<(bool, usize)> {
     let mut expected = [name, "local"].into_iter();
     let (mut is_equal, mut end) = (true, None);
-    // the most labels that a name has; the bound ends pointers that go round
+    // the maximum number of labels in a name; the limit ends loops of pointers
     for _ in 0..128 {
         let length = *message.get(at)?;
         match length {
@@ -262,7 +266,7 @@ mod tests {
         query
     }
 
-    /// A query for all addresses, by an asker that knows `records`.
+    /// Returns a query for all addresses, with `records` as known answers.
     fn knowing(records: &[&[u8]]) -> std::vec::Vec<u8> {
         let mut query = query(&[(OURS, ANY, INTERNET)]);
         for record in records {
@@ -273,7 +277,7 @@ mod tests {
         query
     }
 
-    /// What an asker at `port`, a second after the last one, is told.
+    /// Returns the response to a resolver at `port`, a second after the last one.
     fn ask(query: &[u8], port: u16) -> Option<Answer> {
         let mut responder = Responder::new("kilochat".try_into().unwrap());
         let source = ([192, 0, 2, 9], port).into();
@@ -299,7 +303,7 @@ mod tests {
                 &[(OURS, A, 1), (b"\xc0\x0c", AAAA, 1)],
                 Some((true, true, false)),
             ),
-            // what one of them wants to be told to all is told to all
+            // if one question allows multicast, the response is multicast
             (
                 &[(OURS, A, 0x8001), (b"\xc0\x0c", AAAA, 1)],
                 Some((true, true, false)),
@@ -319,7 +323,7 @@ mod tests {
                 "{questions:?}"
             );
         }
-        // a response, and the notice of a change
+        // a response, and the opcode for updates
         for flags in [0x84, 0x28] {
             let mut other = query(&[(OURS, A, 1)]);
             other[2] = flags;
@@ -347,7 +351,7 @@ mod tests {
         assert_eq!(none, None);
     }
 
-    /// The question comes back as it was asked, whatever it was (RFC 6762 section 6.7).
+    /// The question is repeated exactly as it was asked (RFC 6762 section 6.7).
     #[test]
     fn a_legacy_asker_reads_its_own_question() {
         let v4 = [&b"\0\x01\0\x01\0\0\0\x0a\0\x04"[..], &[192, 0, 2, 7]].concat();
@@ -362,7 +366,7 @@ mod tests {
                 assert!(answer.payload[expected.len()..].starts_with(&v4));
             }
         }
-        // it cannot say what it knows, and is not held for one that can
+        // a legacy resolver has no known answers; what looks like one is ignored
         let mut question =
             knowing(&[&[b"\0\x01\0\x01\0\0\0\x78\0\x04", &[192, 0, 2, 7][..]].concat()]);
         question[7] = 0;
@@ -385,7 +389,7 @@ mod tests {
             (&[&v4(1, 120, 7)[..]][..], 2),
             (&[&v4(1, 60, 7)], 2),
             (&[&v4(1, 4500, 7)], 2),
-            // soon forgotten, another address, another kind of record
+            // a short time to live, another address, another type of record
             (&[&v4(1, 59, 7)], 3),
             (&[&v4(1, 120, 8)], 3),
             (&[&v4(3, 120, 7)], 3),
@@ -397,7 +401,7 @@ mod tests {
             let answer = ask(&knowing(records), PORT).unwrap();
             assert_eq!(answer.payload[7], expected, "{records:?}");
         }
-        // another's record
+        // a record of another name
         let mut other = query(&[(OURS, A, INTERNET)]);
         other[7] = 1;
         other.extend_from_slice(b"\x01a\x05local\0");

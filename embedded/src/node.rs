@@ -1,4 +1,4 @@
-//! The relay on the network stack: what a frame does, what is due, what is sent.
+//! The relay on the network stack: handling of frames, timers and sending.
 
 #[cfg(feature = "mdns")]
 use core::net::IpAddr;
@@ -20,45 +20,47 @@ use crate::mdns;
 use crate::stack::{self, Route, Stack, phy};
 use crate::storage::Storage;
 
-/// The most frames that a poll takes from the device before it sends what they made due.
+/// Maximum number of frames that a poll reads from the device before it sends what became due.
 const BATCH: usize = 32;
 
-/// Full batches after which timers are handled although the device may have more. Together they are
-/// more than a TAP interface queues (500 frames), and a flood cannot put timers off for longer.
+/// Number of full batches after which timers run although the device may have more frames. It is
+/// more than a TAP interface queues (500 frames), so that a flood delays timers by no more than
+/// that.
 const BATCHES_MAX: u8 = 32;
 
-/// How soon to try again when the device takes nothing.
+/// Time until the next attempt when the device takes nothing.
 const BLOCKED: Duration = Duration::from_millis(1);
 
-/// How long to sleep at most: smoltcp does not say when it has to report its multicast groups, and
-/// says that it is late when it waits for a router that does not exist.
+/// Maximum time between polls: smoltcp does not report when it must send its multicast reports, and
+/// reports an expired time while it waits for a router that does not exist.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 
-/// At most once in this time a refusal is logged: a flood of them must not fill a slow line.
+/// Minimum time between two log records about refused datagrams, so that a flood does not fill a
+/// slow serial line.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What has happened on the network since the start, counted. [`Relay::stats`] counts the rest.
+/// Counters of the network since the start. [`Relay::stats`] has those of the relay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Stats {
-    /// Frames taken from the device.
+    /// Frames read from the device.
     pub frames: u64,
-    /// Frames that were dropped because of what their first bytes say: too short, from a group's or
-    /// the node's own hardware address, from a group or broadcast IP address, or a router
-    /// advertisement of addresses that no machine can have.
+    /// Frames that were dropped because of their first bytes: too short, a source hardware address
+    /// that is multicast or the node's own, a source IP address that is multicast or broadcast, or
+    /// a router advertisement with an invalid prefix.
     pub dropped: u64,
-    /// Datagrams for the relay that came from or went to an address that nobody can answer or be
-    /// answered at: a group, broadcast, loopback, the node's own as a source.
+    /// Datagrams to the relay that cannot be replied to: to a multicast or broadcast address, or
+    /// from loopback or the node's own address.
     pub misdirected: u64,
-    /// Replies and farewells that the device took no frame for.
+    /// Replies and farewells that the device did not take.
     pub replies_lost: u64,
     /// Reports that a datagram of the relay could not be delivered.
     pub unreachable: u64,
-    /// Datagrams that were not sent because the node no longer has the address that its peer had
-    /// sent to.
+    /// Datagrams that were not sent because the node no longer has the address to which the peer
+    /// had sent.
     pub stale: u64,
-    /// Answers to the question for the node's name.
+    /// Responses to queries for the node's name.
     pub names: u64,
 }
 
@@ -69,13 +71,13 @@ pub struct Node<D: phy::Device, const PEERS: usize, const RING: usize, const WIN
     routes: &'static mut [Route; PEERS],
     stats: Stats,
     port: u16,
-    /// When the stack has something to do at the latest, if no frame comes.
+    /// When the stack must run even if no frame arrives.
     maintain_at: Instant,
-    /// Batches since the device was last found empty.
+    /// Number of batches since the device was last empty.
     full_batches: u8,
-    /// When a refusal may be logged again, and how many were not.
+    /// When a refusal may be logged again, and how many were not logged.
     refusals: (Instant, u32),
-    /// The addresses as they were last told to the relay and the log.
+    /// The addresses as last passed to the relay and the log.
     networks: Vec<Network, NETWORKS_MAX>,
     #[cfg(feature = "dhcp")]
     lease: Lease,
@@ -86,11 +88,11 @@ pub struct Node<D: phy::Device, const PEERS: usize, const RING: usize, const WIN
 impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
     Node<D, PEERS, RING, WINDOW>
 {
-    /// A node that answers from the first [`poll`](Self::poll) on.
+    /// Creates a node that responds from the first [`poll`](Self::poll) on.
     ///
     /// # Errors
     ///
-    /// When the configuration, or the device, cannot be worked with.
+    /// If the configuration or the device is not valid.
     pub fn new(
         device: D,
         storage: &'static mut Storage<PEERS, RING, WINDOW>,
@@ -104,7 +106,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         Ok(node)
     }
 
-    /// A node without addresses; its configuration and its device have been checked.
+    /// Creates a node without addresses. Its configuration and its device have been checked.
     #[inline(never)] // so that it is made where it stays
     fn made(
         device: D,
@@ -131,12 +133,12 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
             lease: Lease::new(config, now),
             #[cfg(feature = "mdns")]
             responder: mdns::Responder::new(config.name.clone()),
-            // the last one, so that it is made where it stays, too
+            // constructed last, so that it is built in its final place
             stack: Stack::new(device, buffers, config, now),
         }
     }
 
-    /// Gives a node its addresses.
+    /// Sets the addresses of the node.
     fn set_up(&mut self, config: &Config) {
         self.stack.set_static(config);
         log!(
@@ -149,9 +151,9 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         self.note_addresses();
     }
 
-    /// Takes what the device has received, a batch of frames at most, and sends what is due.
+    /// Reads at most a batch of frames from the device, and sends what is due.
     ///
-    /// Returns when to call it again if no frame comes before; a moment that is not in the future
+    /// Returns when to call it again if no frame arrives before; a time that is not in the future
     /// means that there is more to do now. The work of a call is bounded.
     pub fn poll(&mut self, now: Instant) -> Option<Instant> {
         let (mut frames, mut is_due) = (0, now >= self.maintain_at);
@@ -164,8 +166,8 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
             is_due |= !self.handle_frame(now);
         }
         self.stats.frames += frames as u64;
-        // A program that did not run for a while judges nobody by a silence that ends in frames
-        // which it has not read yet.
+        // After the program was suspended, the frames that are waiting must be read before timers
+        // run: they may end the silence of a peer.
         self.full_batches += 1;
         if frames < BATCH || self.full_batches == BATCHES_MAX {
             self.full_batches = 0;
@@ -185,18 +187,19 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         timers.into_iter().flatten().min()
     }
 
-    /// Tells all peers that the relay is stopping; see [`Relay::stop`]. Then go on with
-    /// [`poll`](Self::poll) until the relay [is settled](Relay::is_settled), for a second at most.
+    /// Announces to all peers that the relay is stopping; see [`Relay::stop`]. Then continue to
+    /// call [`poll`](Self::poll) until the relay [is settled](Relay::is_settled), for at most a
+    /// second.
     pub fn stop(&mut self, now: Instant) {
         self.relay.stop(now);
     }
 
-    /// The relay, for its peers and counters.
+    /// Returns the relay, for its peers and counters.
     pub fn relay(&self) -> &Relay<PEERS, RING, WINDOW> {
         self.relay
     }
 
-    /// What has been counted so far on the network.
+    /// Returns the counters of the network.
     pub fn stats(&self) -> Stats {
         Stats {
             dropped: self.stack.dropped(),
@@ -205,17 +208,17 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         }
     }
 
-    /// The node's addresses, as they are now.
+    /// Returns the current addresses of the node.
     pub fn addresses(&self) -> impl Iterator<Item = Network> + '_ {
         self.stack.addresses()
     }
 
-    /// The device.
+    /// Returns the device.
     pub fn device(&self) -> &D {
         self.stack.device()
     }
 
-    /// The device, for instance to count its errors.
+    /// Returns the device, for instance to count its errors.
     pub fn device_mut(&mut self) -> &mut D {
         self.stack.device_mut()
     }
@@ -233,8 +236,8 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         }
     }
 
-    /// Does what the stack has to do without a frame, follows its addresses, and notes when to do
-    /// so again.
+    /// Runs the timers of the stack, applies changes of its addresses, and records when to do so
+    /// again.
     #[inline(never)] // what it needs of the stack is not added to what a datagram needs
     fn maintain(&mut self, now: Instant) {
         self.stack.maintain(now);
@@ -250,8 +253,8 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         }
     }
 
-    /// Tells the relay and the log of addresses that have changed. Nothing is sent from an address that
-    /// is gone (RFC 2131 section 4.4.5): it may be another machine's by now.
+    /// Passes changes of the addresses to the relay and the log. Nothing is sent from an address
+    /// that was lost (RFC 2131 section 4.4.5), because another host may have it now.
     fn note_addresses(&mut self) {
         let networks: Vec<_, NETWORKS_MAX> = self.stack.addresses().take(NETWORKS_MAX).collect();
         if networks == self.networks {
@@ -270,7 +273,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         self.networks = networks;
     }
 
-    /// Handles what a frame has brought; returns whether that was a datagram for the relay.
+    /// Handles the contents of a frame. Returns whether it was a datagram for the relay.
     fn handle_frame(&mut self, now: Instant) -> bool {
         if self.handle_datagram(now) {
             return true;
@@ -335,7 +338,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         }
     }
 
-    /// Answers the question where the node is.
+    /// Responds to a query for the node's name.
     #[cfg(feature = "mdns")]
     #[inline(never)] // as for `maintain`
     fn handle_question(&mut self, now: Instant) {
@@ -371,14 +374,14 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         self.stats.replies_lost += u64::from(!is_sent);
     }
 
-    /// Sends what is due; returns false if the device takes no more.
+    /// Sends what is due. Returns `false` if the device takes no more.
     fn send(&mut self, now: Instant) -> bool {
         let mut buffer = [0; DATAGRAM_MAX];
         while let Some(mut fanout) = self.relay.poll_fanout(now, &mut buffer) {
             let payload = fanout.payload();
             loop {
                 if !self.stack.can_send(now) {
-                    // deliveries that are not taken stay due
+                    // deliveries that are not taken from the iterator stay due
                     return false;
                 }
                 let Some(delivery) = fanout.next() else {
@@ -395,7 +398,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         true
     }
 
-    /// Sends what is sent now or never.
+    /// Sends a datagram that is dropped if the device does not take it.
     fn answer(&mut self, now: Instant, route: &Route, to: SocketAddr, payload: &[u8]) {
         let ports = (self.port, to.port());
         let is_sent = self.stack.send(now, route, ports, to.ip(), payload);

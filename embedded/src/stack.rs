@@ -1,9 +1,10 @@
-//! The node's network stack: with its notes the only files of the node that name smoltcp's types.
+//! The node's network stack. This file and its notes are the only ones of the node that use
+//! smoltcp's types.
 //!
-//! smoltcp answers ARP, neighbour discovery and ping, keeps the addresses and takes UDP apart. It
-//! sends no datagram of the relay: its sockets would wait for a neighbour that does not answer, and
-//! all peers with them. Each peer is answered to the hardware address that its own datagrams came
-//! from, by frames that go straight to the device.
+//! smoltcp handles ARP, neighbour discovery, ping, addresses and the reception of UDP. It does not
+//! send the relay's datagrams: its sockets would wait for a neighbour that does not respond, and
+//! delay all peers. Each peer is replied to at the hardware address from which its own datagrams
+//! came, by frames that go directly to the device.
 
 mod notes;
 
@@ -19,7 +20,7 @@ use smoltcp::wire::{
     UdpPacket, UdpRepr,
 };
 
-/// What an Ethernet driver for a node implements: smoltcp's traits for network devices.
+/// The traits that an Ethernet driver for a node implements.
 pub use smoltcp::phy;
 /// The time stamps of [`phy::Device`].
 pub use smoltcp::time;
@@ -30,29 +31,29 @@ use crate::config::{Config, Error};
 pub(crate) use notes::Report;
 use notes::{Notes, NotingDevice};
 
-/// Bytes of the largest UDP payload in an Ethernet frame, so that one that is too long for the
-/// relay is seen and refused.
+/// Maximum UDP payload in an Ethernet frame, in bytes. A datagram that is too long for the relay is
+/// received as a whole, so that the relay can refuse it.
 const PAYLOAD_MAX: usize = 1472;
 
-/// Bytes of the largest question for a name that is read.
+/// Maximum length of an mDNS query that is read, in bytes.
 #[cfg(feature = "mdns")]
 const QUESTION_MAX: usize = 512;
 
-/// UDP, names and DHCP.
+/// Number of sockets: UDP, mDNS and DHCP.
 const SOCKETS: usize = 3;
 
-/// Ethernet, the longer IP header, UDP.
+/// Maximum length of all headers: Ethernet, the longer IP header, UDP.
 const HEADERS_MAX: usize = 14 + 40 + 8;
 
-/// How far smoltcp's clock may go: it counts microseconds in an `i64`.
+/// Maximum time that is passed to smoltcp, in milliseconds: it counts microseconds in an `i64`.
 const TIME_MAX: u64 = 1 << 50;
 
-/// How to answer a peer.
+/// How to send to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
-    /// The hardware address that its last datagram came from: its own or its router's.
+    /// The hardware address from which its last datagram came: its own or its router's.
     pub(crate) hardware: [u8; 6],
-    /// The node's address that its last datagram went to.
+    /// The node's address to which its last datagram went.
     pub(crate) local: IpAddr,
     /// Whether the node still has that address.
     pub(crate) is_own: bool,
@@ -74,7 +75,7 @@ pub(crate) struct Datagram<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// What DHCP has brought about.
+/// A change of the DHCP lease.
 #[cfg(feature = "dhcp")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeaseEvent {
@@ -82,7 +83,8 @@ pub(crate) enum LeaseEvent {
     Lost,
 }
 
-/// The memory of the sockets; their tables are made when the stack is, so that it starts as zeros.
+/// The memory of the sockets. Their tables are filled when the stack is created, so that the
+/// initial value is all zero.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     sockets: Vec<SocketStorage<'static>, SOCKETS>,
@@ -115,7 +117,7 @@ pub(crate) struct Stack<D> {
     sockets: SocketSet<'static>,
     checksums: ChecksumCapabilities,
     hardware: [u8; 6],
-    /// Datagrams that were not sent because their source address is gone.
+    /// Datagrams that were not sent because their source address was lost.
     stale: u64,
     udp: SocketHandle,
     #[cfg(feature = "mdns")]
@@ -125,7 +127,7 @@ pub(crate) struct Stack<D> {
 }
 
 impl<D: Device> Stack<D> {
-    /// Whether there can be a stack on `device`.
+    /// Checks whether a stack can use `device`.
     pub(crate) fn check(device: &D) -> Result<(), Error> {
         let capabilities = device.capabilities();
         if !is_fit(&capabilities) {
@@ -134,7 +136,7 @@ impl<D: Device> Stack<D> {
         Ok(())
     }
 
-    /// A stack on `device`, which has been checked, without addresses.
+    /// Creates a stack without addresses on `device`, which has been checked.
     #[inline(never)] // so that it is made where it stays
     pub(crate) fn new(
         device: D,
@@ -155,7 +157,7 @@ impl<D: Device> Stack<D> {
         }
         let interface = Interface::new(options, &mut device, stack_time(now));
         buffers.sockets.clear();
-        // as many as there is room for
+        // as many as fit
         while buffers.sockets.push(SocketStorage::EMPTY).is_ok() {}
         let mut sockets = SocketSet::new(buffers.sockets.as_mut_slice());
         let udp = open(
@@ -204,7 +206,7 @@ impl<D: Device> Stack<D> {
         &mut self.device.device
     }
 
-    /// The node's addresses.
+    /// Returns the node's addresses.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = Network> + '_ {
         self.interface.ip_addrs().iter().map(|cidr| Network {
             address: cidr.address().into(),
@@ -212,7 +214,7 @@ impl<D: Device> Stack<D> {
         })
     }
 
-    /// Adds the link-local address and the static ones, except where a lease takes their place.
+    /// Adds the link-local address and the static ones, except an IPv4 address while DHCP is on.
     pub(crate) fn set_static(&mut self, config: &Config) {
         #[cfg(feature = "ipv6")]
         {
@@ -222,13 +224,13 @@ impl<D: Device> Stack<D> {
             };
             let fixed = config.addresses.iter().filter(|n| n.address.is_ipv6());
             self.interface.update_ip_addrs(|addresses| {
-                // there is room for them
+                // there is space for them
                 addresses.extend(cidr(&local));
                 addresses.extend(fixed.filter_map(cidr));
             });
             #[cfg(feature = "mdns")]
             if self.names.is_some() {
-                // there is room for it
+                // there is space for it
                 let _ = self.interface.join_multicast_group(crate::mdns::GROUP_V6);
             }
         }
@@ -238,13 +240,13 @@ impl<D: Device> Stack<D> {
         }
     }
 
-    /// Replaces the IPv4 address, which forgets all neighbours.
+    /// Replaces the IPv4 address, which clears the neighbour cache.
     #[cfg(feature = "ipv4")]
     pub(crate) fn set_ipv4(&mut self, network: Option<Network>, router: Option<Ipv4Addr>) {
         let cidr = network.as_ref().and_then(cidr);
         self.interface.update_ip_addrs(|addresses| {
             addresses.retain(|address| !matches!(address, IpCidr::Ipv4(_)));
-            // the place of the old one is free
+            // the entry of the old address is free
             addresses.extend(cidr);
         });
         self.device.notes.broadcast = match cidr {
@@ -254,17 +256,17 @@ impl<D: Device> Stack<D> {
         let routes = self.interface.routes_mut();
         routes.remove_default_ipv4_route();
         if let Some(router) = router {
-            // there is room for it
+            // there is space for it
             let _ = routes.add_default_ipv4_route(router);
         }
         #[cfg(feature = "mdns")]
         if self.names.is_some() && network.is_some() {
-            // there is room for it
+            // there is space for it
             let _ = self.interface.join_multicast_group(crate::mdns::GROUP_V4);
         }
     }
 
-    /// What DHCP has brought about since the last call.
+    /// Returns the changes of the DHCP lease since the last call.
     #[cfg(feature = "dhcp")]
     pub(crate) fn poll_dhcp(&mut self) -> Option<LeaseEvent> {
         use crate::addresses::is_host;
@@ -286,7 +288,7 @@ impl<D: Device> Stack<D> {
         }
     }
 
-    /// Does what is due without a frame: addresses that expire, questions of its own.
+    /// Runs the timers of the stack: addresses that expire, its own requests.
     pub(crate) fn maintain(&mut self, now: Instant) {
         let now = stack_time(now);
         self.interface.poll_maintenance(now);
@@ -294,16 +296,16 @@ impl<D: Device> Stack<D> {
             .poll_egress(now, &mut self.device, &mut self.sockets);
     }
 
-    /// When to call [`maintain`](Self::maintain) next; it may be in the past where smoltcp waits
-    /// for something that it cannot know.
+    /// Returns when to call [`maintain`](Self::maintain) next. It may be in the past where smoltcp
+    /// waits for an event that it cannot foresee.
     pub(crate) fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let then = self.interface.poll_at(stack_time(now), &self.sockets)?;
-        // rounded up: a wake-up too early would only be followed by another
+        // rounded up, because a wake-up that is too early has to be repeated
         let micros = u64::try_from(then.total_micros()).unwrap_or_default();
         Some(Instant::from_millis(micros.div_ceil(1000)))
     }
 
-    /// Takes one frame from the device; returns false if there was none.
+    /// Handles one frame from the device. Returns `false` if there was none.
     pub(crate) fn receive(&mut self, now: Instant) -> bool {
         self.device.notes.unreachable = None;
         let result = self.interface.poll_ingress_single(
@@ -314,7 +316,7 @@ impl<D: Device> Stack<D> {
         result != iface::PollIngressSingleResult::None
     }
 
-    /// The datagram for the relay that the last frame brought.
+    /// Returns the datagram for the relay that the last frame contained.
     pub(crate) fn datagram(&mut self) -> Option<Result<Datagram<'_>, Misdirected>> {
         let (payload, metadata) = self
             .sockets
@@ -322,7 +324,7 @@ impl<D: Device> Stack<D> {
             .recv()
             .ok()?;
         let local = metadata.local_address?;
-        // groups and broadcast cannot be answered from, and loopback is not on a wire
+        // multicast and broadcast addresses cannot be replied from, and loopback is not on the wire
         if !self.interface.has_ip_addr(local) {
             return Some(Err(Misdirected));
         }
@@ -337,7 +339,7 @@ impl<D: Device> Stack<D> {
         }))
     }
 
-    /// The question for a name that the last frame brought.
+    /// Returns the mDNS query that the last frame contained.
     #[cfg(feature = "mdns")]
     pub(crate) fn question(&mut self) -> Option<Datagram<'_>> {
         let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.names?);
@@ -357,33 +359,33 @@ impl<D: Device> Stack<D> {
         })
     }
 
-    /// From where to where a datagram was, and why it did not arrive, if the last frame said so of
-    /// a datagram from one of the node's addresses.
+    /// Returns the report of the last frame that a datagram from one of the node's addresses was
+    /// not delivered: its source, its destination, and the reason.
     pub(crate) fn take_unreachable(&mut self) -> Option<Report> {
         let report = self.device.notes.unreachable.take()?;
         let local = stack_address(report.local.ip())?;
         self.interface.has_ip_addr(local).then_some(report)
     }
 
-    /// Frames that the stack was not given because of what their first bytes say.
+    /// Returns the number of frames that were dropped because of their first bytes.
     pub(crate) fn dropped(&self) -> u64 {
         self.device.notes.dropped
     }
 
-    /// Datagrams that were not sent because their source address is gone.
+    /// Datagrams that were not sent because their source address was lost.
     pub(crate) fn stale(&self) -> u64 {
         self.stale
     }
 
-    /// Whether the device takes a frame now.
+    /// Returns whether the device takes a frame now.
     pub(crate) fn can_send(&mut self, now: Instant) -> bool {
         self.device.device.transmit(stack_time(now)).is_some()
     }
 
-    /// Sends a datagram at once; returns false if the device takes nothing now.
+    /// Sends a datagram immediately. Returns `false` if the device takes nothing now.
     ///
-    /// Where the address of the route is gone it is only counted, as is one of mixed families, which
-    /// no caller makes.
+    /// If the node has lost the address of the route, the datagram is only counted. The same holds
+    /// for mixed address families, which no caller passes.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -428,11 +430,12 @@ impl<D: Device> Stack<D> {
     }
 }
 
-/// A datagram was sent to a group, to everybody or to an address that is not on a wire.
+/// A datagram was sent to a multicast or broadcast address, or to one that does not exist on a
+/// wire.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Misdirected;
 
-/// Opens a socket that receives only: one datagram, which is taken before the next frame.
+/// Opens a socket that only receives. It holds one datagram, which is read before the next frame.
 fn open(
     sockets: &mut SocketSet<'static>,
     metadata: &'static mut Vec<udp::PacketMetadata, 1>,
@@ -445,12 +448,13 @@ fn open(
         udp::PacketBuffer::new(metadata.as_mut_slice(), payload),
         udp::PacketBuffer::new(nothing.0, nothing.1),
     );
-    // it is not open yet, and callers do not ask for port 0
+    // the socket is not open yet, and callers do not pass port 0
     let _ = socket.bind(port);
     sockets.add(socket)
 }
 
-/// 255 in every answer for a name (RFC 6762 section 11), else what is usual (RFC 1700).
+/// Returns the hop limit: 255 for mDNS responses (RFC 6762 section 11), else the recommended
+/// default (RFC 1700).
 const fn hop_limit(port: u16) -> u8 {
     #[cfg(feature = "mdns")]
     if port == crate::mdns::PORT {
@@ -460,7 +464,7 @@ const fn hop_limit(port: u16) -> u8 {
     64
 }
 
-/// The header of a packet of `length` bytes of payload, none if the families differ.
+/// Returns the IP header for a payload of `length` bytes, or `None` if the address families differ.
 fn ip_header(
     local: IpAddr,
     to: IpAddr,
@@ -468,7 +472,7 @@ fn ip_header(
     hop_limit: u8,
 ) -> Option<(IpRepr, EthernetProtocol)> {
     if local.is_ipv4() != to.is_ipv4() {
-        // `IpRepr::new` panics
+        // `IpRepr::new` would panic
         return None;
     }
     let header = IpRepr::new(
@@ -486,13 +490,13 @@ fn ip_header(
     Some((header, protocol))
 }
 
-/// Whether a device is Ethernet, and its frames have room for every datagram.
+/// Returns whether a device is Ethernet with frames that are long enough for every datagram.
 pub(crate) fn is_fit(capabilities: &DeviceCapabilities) -> bool {
     capabilities.medium == Medium::Ethernet
         && capabilities.max_transmission_unit >= HEADERS_MAX + DATAGRAM_MAX
 }
 
-/// An address as smoltcp has it, none of a family that is not compiled in.
+/// Returns the address as smoltcp's type, or `None` if its family is not compiled in.
 pub(crate) fn stack_address(ip: IpAddr) -> Option<IpAddress> {
     match ip {
         #[cfg(feature = "ipv4")]

@@ -1,12 +1,12 @@
-//! The memory that a node works in.
+//! The memory of a node.
 
 use kilochat_core::Relay;
 
 use crate::stack::{Buffers, Route};
 
-/// The memory of a node: all of it but the node itself, which is a few kilobytes at most.
+/// The memory of a node, except the node itself, which is a few kilobytes at most.
 ///
-/// A new one is all zero bits, so that a `static` one takes no room in the program's image.
+/// A new one is all zero bits, so that a `static` one takes no space in the program's image.
 ///
 /// ```
 /// use kilochat_embedded::Storage;
@@ -17,7 +17,7 @@ use crate::stack::{Buffers, Route};
 #[derive(Debug)]
 pub struct Storage<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     pub(crate) relay: Relay<PEERS, RING, WINDOW>,
-    /// By seat: how its peer is answered.
+    /// By seat: how to send to its peer.
     pub(crate) routes: [Route; PEERS],
     pub(crate) buffers: Buffers,
 }
@@ -26,7 +26,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Storage<PEERS, 
     /// Its size in bytes.
     pub const SIZE: usize = size_of::<Self>();
 
-    /// Memory for `PEERS` peers and `RING` bytes of lines, `WINDOW` datagrams on their way: see [`Relay`].
+    /// Returns memory for `PEERS` peers, a ring of `RING` bytes, and `WINDOW` datagrams in flight
+    /// to each peer: see [`Relay`].
     pub const fn new() -> Self {
         Self {
             relay: Relay::new(),
@@ -44,7 +45,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Default
     }
 }
 
-// 18376 of relay, 32 routes of 24 bytes, a frame's payload of 1472, with mdns a question's 512, and
-// the tables of the sockets
+// 18376 of relay, 32 routes of 24 bytes, a payload of 1472, with mDNS a query of 512, and the
+// tables of the sockets
 const _: () = assert!(Storage::<32, 8192, 8>::SIZE <= 23 * 1024);
 const _: () = assert!(Storage::<64, 65536, 32>::SIZE <= 98 * 1024);

@@ -1,13 +1,14 @@
-//! What is read from frames byte by byte, because the network stack does not tell it.
+//! Parsing of those parts of a frame that the network stack does not report.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The protocol number of UDP (RFC 768).
 const UDP: u8 = 17;
 
-/// Who sent a UDP datagram to whom, from the beginning of the IP packet that an ICMP error quotes.
+/// Returns source and destination of a UDP datagram, from the start of the IP packet that an ICMP
+/// error quotes.
 ///
-/// Routers quote as little as the IP header and 8 bytes (RFC 792), so lengths are not checked.
+/// Routers may quote only the IP header and 8 bytes (RFC 792), so lengths are not checked.
 pub(crate) fn quoted(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     let first = *packet.first()?;
     let (source, destination, ports): (IpAddr, IpAddr, _) = match first >> 4 {
@@ -35,22 +36,22 @@ pub(crate) fn quoted(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     Some(((source, from).into(), (destination, to).into()))
 }
 
-/// Whether the source of an IPv4 packet is a group or a broadcast address, where nobody can be
-/// answered; `broadcast` is that of the own network.
+/// Returns whether the source of an IPv4 packet is a multicast or broadcast address, to which no
+/// reply is possible; `broadcast` is that of the node's own network.
 #[cfg(feature = "ipv4")]
 pub(crate) fn is_from_all_v4(packet: &[u8], broadcast: Option<Ipv4Addr>) -> bool {
     let source = field::<4>(packet, 12).map(Ipv4Addr::from);
     source.is_some_and(|ip| ip.is_multicast() || ip.is_broadcast() || Some(ip) == broadcast)
 }
 
-/// Whether the source of an IPv6 packet is a group.
+/// Returns whether the source of an IPv6 packet is multicast.
 #[cfg(feature = "ipv6")]
 pub(crate) fn is_from_all_v6(packet: &[u8]) -> bool {
     packet.get(8) == Some(&u8::MAX)
 }
 
-/// Whether an IPv6 packet is a router advertisement with a prefix of which no unicast address can
-/// be made: smoltcp 0.14 panics on more than 128 bits and on multicast.
+/// Returns whether an IPv6 packet is a router advertisement with a prefix from which no unicast
+/// address can be made: smoltcp 0.14 panics on one of more than 128 bits and on multicast.
 #[cfg(feature = "ipv6")]
 pub(crate) fn advertises_nonsense(packet: &[u8]) -> bool {
     /// RFC 4861: message type, length of its header, option type, length of that option.
@@ -61,7 +62,7 @@ pub(crate) fn advertises_nonsense(packet: &[u8]) -> bool {
     const ICMP: u8 = 58;
 
     if cfg!(not(feature = "slaac")) {
-        // nobody reads it
+        // the node ignores all others
         return false;
     }
     let Some((mut next, mut message)) = packet.get(6).zip(packet.get(40..)) else {

@@ -1,11 +1,11 @@
-//! Links the texts of the logs into the program `kilochat-tap`, and into nothing else.
+//! Links the format strings of the log into the program `kilochat-tap` only.
 
 use std::path::PathBuf;
 use std::{env, fs, io};
 
-/// defmt's linker script, as its version 1.2 has it for firmware. What differs: it adds to the
-/// system's script instead of being one among several, and leaves out the last assertion, which
-/// does not hold while a script is added.
+/// The linker script of defmt 1.2 for firmware, with two differences: it extends the system's
+/// script instead of being one of several, and it lacks the last assertion, which does not hold for
+/// an extension.
 const SCRIPT: &str = "
 EXTERN(_defmt_acquire);
 EXTERN(_defmt_release);
@@ -50,7 +50,7 @@ fn main() -> io::Result<()> {
         let folder = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
         let script = folder.join("defmt-host.x");
         fs::write(&script, SCRIPT)?;
-        // the texts' numbers are addresses, which must be known before the program runs
+        // a format string's number is its address, which must be fixed at link time
         for argument in [format!("-T{}", script.display()), "-no-pie".to_owned()] {
             println!("cargo:rustc-link-arg-bin=kilochat-tap={argument}");
         }

@@ -1,4 +1,4 @@
-//! The board: clock, UART, watchdog, Ethernet controller, sleep.
+//! The board: clock, UART, watchdog, Ethernet controller and sleep.
 //!
 //! Registers and bits have the names of the LM3S6965 data sheet.
 
@@ -32,12 +32,13 @@ const WDTLOAD: Register = Register(0x4000_0000);
 const WDTCTL: Register = Register(0x4000_0008);
 const WDTICR: Register = Register(0x4000_000c);
 
-/// The watchdog bites after two of these without being fed, in clock ticks of 20 ns: 4 s.
+/// Watchdog period in clock ticks of 20 ns. The board is reset after two periods without a feed,
+/// which is 4 s.
 const WATCHDOG_TICKS: u32 = 100_000_000;
 
-/// What is running on the board. There is one, from [`Board::start`].
+/// The running board. There is one, from [`Board::start`].
 pub(crate) struct Board {
-    /// The hardware address, from the chip's user registers.
+    /// The hardware address from the chip's user registers, if they have one.
     pub(crate) hardware_address: Option<[u8; 6]>,
     #[cfg(feature = "defmt")]
     stack_used: usize,
@@ -48,7 +49,7 @@ impl Board {
     ///
     /// # Panics
     ///
-    /// When called twice.
+    /// If called twice.
     pub(crate) fn start() -> Self {
         let Some(mut core) = cortex_m::Peripherals::take() else {
             panic!("the board is running already");
@@ -73,28 +74,28 @@ impl Board {
         }
     }
 
-    /// Milliseconds since the start.
+    /// Returns the milliseconds since the start.
     pub(crate) fn now_ms(&self) -> u64 {
         clock::now_ms()
     }
 
-    /// A number that nobody outside knows exactly: where in its millisecond the clock is.
+    /// Returns a number that is hard to predict: the position of the clock within its millisecond.
     pub(crate) fn jitter(&self) -> u32 {
         SYST::get_current()
     }
 
-    /// Tells the watchdog that all is well; without it the board is reset after 4 s.
+    /// Resets the watchdog timer. Without this call the board is reset after 4 s.
     pub(crate) fn feed_watchdog(&mut self) {
         WDTICR.write(1);
     }
 
-    /// Sleeps until a frame has arrived, or until `then_ms`, but at most for a second. While Ethernet
-    /// `is_stuck` no frame can be taken, and it sleeps until the next tick of the clock.
+    /// Sleeps until a frame arrives or until `then_ms`, for at most a second. While Ethernet
+    /// `is_stuck` no frame can be read, and it sleeps until the next tick of the clock.
     pub(crate) fn sleep(&mut self, then_ms: u64, is_stuck: bool) {
         let most_ms = if is_stuck { 1 } else { 1000 };
         let then_ms = then_ms.min(clock::now_ms() + most_ms);
-        // With interrupts off nothing can happen between the question and `wfi`; what happens then
-        // ends `wfi` all the same, and its handler runs as soon as interrupts are on again.
+        // Interrupts are off between the check and `wfi`, so that none is missed: a pending
+        // interrupt ends `wfi` all the same, and its handler runs when interrupts are on again.
         while interrupt::free(|_| {
             let is_needed = ethernet::has_received() && !is_stuck;
             let sleepy = clock::now_ms() < then_ms && !is_needed;
@@ -106,10 +107,10 @@ impl Board {
     }
 }
 
-/// What can be told of the board.
+/// Diagnostics.
 #[cfg(feature = "defmt")]
 impl Board {
-    /// Why it was reset, if asked for the first time. QEMU never says.
+    /// Returns the cause of the last reset on the first call. QEMU does not report one.
     pub(crate) fn take_reset_cause(&mut self) -> &'static str {
         let causes = [
             "the reset pin",
@@ -126,13 +127,13 @@ impl Board {
         cause.unwrap_or("something unknown")
     }
 
-    /// The deepest that the stack has been so far, in bytes, if that is deeper than when last asked.
+    /// Returns the maximum depth of the stack so far in bytes, if it has grown since the last call.
     pub(crate) fn deeper_stack(&mut self) -> Option<usize> {
         let used = chip::stack_used();
         (used > core::mem::replace(&mut self.stack_used, used)).then_some(used)
     }
 
-    /// How often the receive FIFO ran over, and how many frames were of no possible length.
+    /// Returns the number of overruns of the receive FIFO, and of frames with an invalid length.
     pub(crate) fn ethernet_losses(&self) -> (u32, u32) {
         ethernet::losses()
     }
@@ -143,7 +144,7 @@ fn start_watchdog() {
     WDTCTL.write(0b11); // RESEN, INTEN
 }
 
-/// The address that the maker of the board wrote into the user registers, if one did.
+/// Returns the address that the manufacturer wrote into the user registers, if there is one.
 fn hardware_address() -> Option<[u8; 6]> {
     let [a, b, c, unset] = USER[0].read().to_le_bytes();
     let [d, e, f, _] = USER[1].read().to_le_bytes();
@@ -151,7 +152,7 @@ fn hardware_address() -> Option<[u8; 6]> {
     (unset == 0 && is_unicast).then_some([a, b, c, d, e, f])
 }
 
-/// A tick has passed.
+/// The tick of the clock.
 #[exception]
 fn SysTick() {
     interrupt::free(|section| {
@@ -161,12 +162,12 @@ fn SysTick() {
     });
 }
 
-/// The processor cannot execute the instruction at `address`, or get at what it needs.
+/// The processor cannot execute the instruction at `address`, or cannot access its operands.
 fn hard_fault(address: u32) -> ! {
     panic!("hard fault at {address:#010x}")
 }
 
-/// Says why and resets the board.
+/// Logs the reason and resets the board.
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     interrupt::disable();

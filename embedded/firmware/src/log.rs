@@ -1,19 +1,19 @@
-//! Log lines on their way to a UART that is slower than what logs.
+//! A queue for log lines, because the UART is slower than the code that logs.
 
 use core::mem::take;
 
 use defmt::Encoder;
 
-/// Bytes that wait.
+/// Capacity in bytes.
 const CAPACITY: usize = 1024;
 
-/// A queue of encoded lines. A line that there is no room for is lost as a whole, and counted.
+/// A queue of encoded lines. A line that does not fit is dropped as a whole, and counted.
 pub(crate) struct Log {
     bytes: [u8; CAPACITY],
-    /// Where the next byte to send is, and how many there are of finished lines.
+    /// Index of the next byte to send, and number of bytes of complete lines.
     start: usize,
     length: usize,
-    /// How many bytes there are of the line that is being written.
+    /// Number of bytes of the line that is being written.
     line: usize,
     fits: bool,
     interrupts: bool,
@@ -35,7 +35,7 @@ impl Log {
         }
     }
 
-    /// Begins a line; `interrupts` is given back at its end.
+    /// Starts a line. `interrupts` is returned at its end.
     pub(crate) fn begin(&mut self, interrupts: bool) {
         self.interrupts = interrupts;
         self.line = 0;
@@ -57,7 +57,7 @@ impl Log {
         self.interrupts
     }
 
-    /// Ends a line that will never be complete, so that another can begin.
+    /// Drops a line that will never be complete, so that another can start.
     pub(crate) fn give_up_line(&mut self) {
         self.encode(|encoder, write| encoder.end_frame(write));
         self.line = 0;
@@ -74,7 +74,7 @@ impl Log {
         self.length == 0
     }
 
-    /// How many lines were lost since last asked.
+    /// Returns the number of lines that were dropped since the last call.
     pub(crate) fn take_lost(&mut self) -> u32 {
         take(&mut self.lost)
     }

@@ -15,7 +15,7 @@ use kilochat_core::Instant;
 use kilochat_embedded::{Error, Node, Storage};
 use static_cell::ConstStaticCell;
 
-/// How many peers there is room for, and bytes of what they said last.
+/// Number of seats, and size of the ring in bytes.
 const SEATS: usize = 32;
 const RING: usize = 8192;
 const WINDOW: usize = 8;
@@ -45,11 +45,11 @@ fn main() -> ! {
     }
 }
 
-/// Makes the node. A call of its own: what it takes of the stack is free afterwards.
+/// Creates the node. A function of its own, so that its stack is free afterwards.
 ///
 /// # Panics
 ///
-/// When called twice.
+/// If called twice.
 #[inline(never)]
 fn start(board: &Board) -> Result<Node<Ethernet, SEATS, RING, WINDOW>, Error> {
     let config = settings::config(board);

@@ -1,4 +1,4 @@
-//! What the log tells of the board itself.
+//! Log records about the board.
 
 use core::time::Duration;
 
@@ -6,10 +6,10 @@ use kilochat_core::Instant;
 
 use crate::board::{Board, lines_lost};
 
-/// How often to look.
+/// Time between two checks.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// What was told last.
+/// The values that were logged last.
 pub(crate) struct Report {
     next: Instant,
     losses: (u32, u32),
@@ -27,7 +27,7 @@ impl Report {
         }
     }
 
-    /// Tells what has become worse since it was last told.
+    /// Logs the values that have grown worse since they were last logged.
     pub(crate) fn update(&mut self, board: &mut Board, now: Instant) {
         if now < self.next {
             return;

@@ -1,4 +1,4 @@
-//! What the program was built with.
+//! Settings that are fixed when the firmware is built.
 
 use kilochat_core::Network;
 use kilochat_embedded::Config;
@@ -7,7 +7,7 @@ use crate::board::Board;
 
 include!(concat!(env!("OUT_DIR"), "/settings.rs"));
 
-/// What the node is told: see `build.rs`.
+/// Returns the node's configuration: see `build.rs`.
 pub(crate) fn config(board: &Board) -> Config {
     let hardware = MAC.or(board.hardware_address).unwrap_or([2, 0, 0, 0, 0, 1]);
     let seed = seed(board, hardware);
@@ -17,7 +17,7 @@ pub(crate) fn config(board: &Board) -> Config {
     config.dhcp = DHCP;
     config.slaac = SLAAC;
     config.seed = seed;
-    // build.rs has seen to it that these fit
+    // build.rs has checked that they fit
     for (address, prefix) in ADDRESSES.into_iter().flatten() {
         let _ = config.addresses.push(Network { address, prefix });
     }
@@ -27,9 +27,10 @@ pub(crate) fn config(board: &Board) -> Config {
     config
 }
 
-/// A number that is another one after most starts. The chip has no random generator: this is the
-/// hardware address and where in its millisecond the clock is. It keeps two boards from using the
-/// same numbers for DHCP; what nobody can guess is the device key.
+/// Returns a number that differs in most starts, to keep two boards from using the same transaction
+/// numbers for DHCP. It is made of the hardware address and the position of the clock within its
+/// millisecond, because the chip has no random number generator. It is no secret; the device key
+/// is.
 fn seed(board: &Board, [a, b, c, d, e, f]: [u8; 6]) -> u64 {
     let hardware = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
     let mixed = hardware.wrapping_mul(0x9e37_79b9_7f4a_7c15);

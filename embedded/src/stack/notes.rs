@@ -1,5 +1,5 @@
-//! What the network stack does not tell of a frame: who sent it, and whether it reports that a
-//! datagram did not arrive.
+//! What the network stack does not report about a frame: its source hardware address, and whether
+//! it is a report that a datagram was not delivered.
 
 #[cfg(feature = "ipv4")]
 use core::net::Ipv4Addr;
@@ -12,7 +12,8 @@ use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol};
 
 use crate::wire;
 
-/// A device that notes who sent the last frame, and what it says of datagrams that did not arrive.
+/// A device that records the sender of the last frame, and its report of datagrams that were not
+/// delivered.
 pub(crate) struct NotingDevice<D> {
     pub(crate) device: D,
     pub(crate) notes: Notes,
@@ -20,17 +21,17 @@ pub(crate) struct NotingDevice<D> {
 
 pub(crate) struct Notes {
     own: [u8; 6],
-    /// The hardware address that the last frame came from.
+    /// The hardware address from which the last frame came.
     pub(crate) hardware: [u8; 6],
     pub(crate) unreachable: Option<Report>,
-    /// Frames that the stack was not given.
+    /// Frames that were not passed to the stack.
     pub(crate) dropped: u64,
     /// The broadcast address of the node's IPv4 network.
     #[cfg(feature = "ipv4")]
     pub(crate) broadcast: Option<Ipv4Addr>,
 }
 
-/// The network said that a datagram of this node did not arrive.
+/// A report of the network that a datagram of this node was not delivered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Report {
     pub(crate) local: SocketAddr,
@@ -50,21 +51,22 @@ impl Notes {
         }
     }
 
-    /// Looks at a frame; returns whether the stack may have it.
+    /// Inspects a frame. Returns whether it is passed to the stack.
     fn take(&mut self, frame: &[u8]) -> bool {
         let is_fit = self.is_fit(frame);
         self.dropped += u64::from(!is_fit);
         is_fit
     }
 
-    /// Whether a frame is one that the stack must have, and does not drop without a word.
+    /// Returns whether the frame has a source to which a reply is possible, and nothing on which the
+    /// stack would panic.
     fn is_fit(&mut self, frame: &[u8]) -> bool {
         let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
             return false;
         };
         self.hardware = ethernet.src_addr().0;
         if !ethernet.src_addr().is_unicast() || self.hardware == self.own {
-            // nobody can be answered there
+            // no reply is possible to such a source
             return false;
         }
         let packet = ethernet.payload();
@@ -114,7 +116,7 @@ fn unreachable_v6(packet: &[u8]) -> Option<Report> {
     report(icmp.payload(), ip.dst_addr().into(), icmp.msg_code() == 4)
 }
 
-/// What an ICMP error to `own` reports, if it quotes a datagram from there.
+/// Returns what an ICMP error to `own` reports, if it quotes a datagram from that address.
 fn report(quoted: &[u8], own: IpAddr, is_port: bool) -> Option<Report> {
     let (local, peer) = wire::quoted(quoted)?;
     let why = if is_port {
@@ -160,7 +162,7 @@ impl<T: RxToken> RxToken for NotingToken<'_, T> {
         let notes = self.notes;
         self.token.consume(|frame| {
             let is_fit = notes.take(frame);
-            // smoltcp does nothing with an empty frame
+            // smoltcp ignores an empty frame
             handle(if is_fit { frame } else { &[] })
         })
     }

@@ -1,4 +1,4 @@
-//! The command line: clap types only.
+//! The command line: types for clap only.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
@@ -7,7 +7,7 @@ use clap::Parser;
 use kilochat_core::Network;
 use kilochat_embedded::PORT;
 
-/// The most seats that this build has.
+/// Maximum number of seats in this build.
 pub(crate) const SEATS_MAX: u16 = 64;
 
 /// The chat relay on a network stack of its own, behind a TAP interface.

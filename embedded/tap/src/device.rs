@@ -7,7 +7,7 @@ use kilochat_embedded::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToke
 use kilochat_embedded::time;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
-/// Bytes of the longest Ethernet frame, without its checksum.
+/// Maximum length of an Ethernet frame without its checksum, in bytes.
 const FRAME_MAX: usize = 1514;
 
 /// "File descriptor in bad state": the interface was deleted.
@@ -18,38 +18,38 @@ pub(crate) struct Tap {
     file: SyncDevice,
     received: [u8; 2 * 1024],
     sending: Sending,
-    /// How many frames may be read before the next wait.
+    /// Number of frames that may be read before the next wait.
     allowed: usize,
     receive_errors: u64,
     too_long: u64,
     is_gone: bool,
 }
 
-/// What has gone wrong with frames, counted.
+/// Counters of errors.
 #[derive(Clone, Copy, Debug, defmt::Format)]
 pub(crate) struct Counters {
-    /// Frames that the interface did not take: it is down, for instance.
+    /// Frames that the interface did not take, for instance because it is down.
     pub(crate) send_errors: u64,
-    /// Errors while receiving.
+    /// Failed attempts to receive.
     pub(crate) receive_errors: u64,
-    /// Frames longer than Ethernet's.
+    /// Frames longer than the maximum of Ethernet.
     pub(crate) too_long: u64,
 }
 
-/// A frame on its way out.
+/// A frame that is being sent.
 struct Sending {
     frame: [u8; FRAME_MAX],
-    /// Bytes in the frame that the interface would not take yet.
+    /// Length of the frame that the interface did not take yet, or 0.
     waiting: usize,
     errors: u64,
 }
 
 impl Tap {
-    /// Opens the interface, or creates it and sets it up.
+    /// Opens the interface, or creates it and brings it up.
     ///
     /// # Errors
     ///
-    /// With what to do about it.
+    /// A message that includes what to do.
     pub(crate) fn open(name: &str, create: bool) -> Result<Self, String> {
         let exists = nix::net::if_::if_nametoindex(name).is_ok();
         if !exists && !create {
@@ -89,18 +89,19 @@ impl Tap {
         })
     }
 
-    /// Lets the node read so many frames until this is said again. Each but the last costs a look
-    /// for one more, which finds nothing while a lone line is on its way.
+    /// Allows the node to read this number of frames until the next call. Without the limit each
+    /// batch ends with a read that finds nothing, which would delay a single line.
     pub(crate) fn allow(&mut self, frames: usize) {
         self.allowed = frames;
     }
 
-    /// Whether a frame waits for the interface, which would not take it yet. None is read before.
+    /// Returns whether a frame waits for the interface, which did not take it yet. No frame is read
+    /// before that.
     pub(crate) fn is_blocked(&self) -> bool {
         self.sending.waiting > 0
     }
 
-    /// Whether the interface was deleted.
+    /// Returns whether the interface was deleted.
     pub(crate) fn is_gone(&self) -> bool {
         self.is_gone
     }
@@ -121,7 +122,7 @@ impl AsFd for Tap {
 }
 
 impl Sending {
-    /// Gives the frame to the interface; returns false if it would not take it yet.
+    /// Passes the frame to the interface. Returns `false` if the interface does not take it yet.
     fn flush(&mut self, file: &SyncDevice) -> bool {
         while self.waiting > 0 {
             match file.send(&self.frame[..self.waiting]) {
@@ -182,7 +183,7 @@ impl Device for Tap {
     }
 }
 
-/// A frame that came in.
+/// A frame that was received.
 pub(crate) struct Received<'a>(&'a [u8]);
 
 impl RxToken for Received<'_> {
@@ -191,7 +192,7 @@ impl RxToken for Received<'_> {
     }
 }
 
-/// Room for a frame to go out.
+/// Space for a frame to send.
 pub(crate) struct Slot<'a> {
     sending: &'a mut Sending,
     file: &'a SyncDevice,
@@ -199,7 +200,7 @@ pub(crate) struct Slot<'a> {
 
 impl TxToken for Slot<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
-        // no caller makes longer frames than the device says it takes
+        // no caller passes a longer frame than the device's maximum
         let result = fill(&mut self.sending.frame[..length]);
         self.sending.waiting = length;
         self.sending.flush(self.file);
@@ -217,7 +218,7 @@ fn no_device_node(error: &io::Error) -> String {
     format!("cannot open /dev/net/tun: {error}; what may help:\n    {how}")
 }
 
-/// What to do about an interface that cannot be had although the device node can be opened.
+/// Returns what to do if the interface cannot be opened although the device node can.
 fn not_allowed(name: &str, exists: bool, error: &io::Error) -> String {
     match error.raw_os_error().map(nix::errno::Errno::from_raw) {
         Some(nix::errno::Errno::EPERM) if exists => format!(

@@ -1,5 +1,5 @@
-//! defmt's logger: frames go through a bounded queue to a thread that writes them, as lines or as
-//! they are. A terminal that takes nothing holds nobody up; what does not fit is counted and said.
+//! defmt's logger: frames go through a bounded queue to a thread that writes them, decoded or raw.
+//! A blocked terminal delays nothing; frames that do not fit are counted, and the number is logged.
 #![allow(
     unsafe_code,
     reason = "there is no other way to implement defmt's trait for loggers"
@@ -16,23 +16,23 @@ use std::time::Instant;
 
 use defmt_decoder::{DecodeError, StreamDecoder, Table};
 
-/// The most frames that wait to be written.
+/// Maximum number of frames that wait to be written.
 const QUEUE: usize = 1024;
 
-/// Bytes of the longest frame.
+/// Maximum length of a frame in bytes.
 const FRAME_MAX: usize = 512;
 
-/// How long the end of the program waits for the last frames to be written.
+/// Maximum time that the end of the program waits for the last frames.
 const CLOSE: Duration = Duration::from_secs(1);
 
-/// A frame as it goes over the wire; an empty one ends the writer.
+/// An encoded frame. An empty one ends the writer.
 struct Frame {
     bytes: [u8; FRAME_MAX],
-    /// More than fit in means that it is cut, and worth nothing.
+    /// A value beyond the capacity means that the frame was cut and is invalid.
     length: usize,
 }
 
-/// What a thread is about to log.
+/// The frame that a thread is encoding.
 struct Pen {
     encoder: defmt::Encoder,
     frame: Frame,
@@ -60,8 +60,8 @@ defmt::timestamp!("{=u64:us}", {
 struct Logger;
 
 // SAFETY: each thread has a frame and an encoder of its own, which defmt calls in the order that it
-// promises; a call in another order, or a logging `Format`, panics on the `RefCell` or gives a
-// frame that nobody can decode, and is never undefined behaviour.
+// guarantees; a call in another order, or a `Format` that logs, panics on the `RefCell` or produces
+// a frame that cannot be decoded, and is never undefined behaviour.
 unsafe impl defmt::Logger for Logger {
     fn acquire() {
         PEN.with_borrow_mut(|Pen { encoder, frame }| {
@@ -119,11 +119,11 @@ impl Frame {
 pub(crate) struct Writer(JoinHandle<()>);
 
 impl Writer {
-    /// Starts to write what is logged to standard output: as lines, or as it is if `raw`.
+    /// Starts to write the log to standard output: decoded, or as raw frames if `raw`.
     ///
     /// # Errors
     ///
-    /// When this program cannot read the texts in its own file.
+    /// If this program cannot read the format strings in its own file.
     pub(crate) fn start(raw: bool) -> Result<Self, String> {
         let table = if raw { None } else { Some(texts()?) };
         let (sender, frames) = sync_channel(QUEUE);
@@ -142,7 +142,7 @@ impl Writer {
         Ok(Self(thread))
     }
 
-    /// Waits for what was logged to be written, but not for long: nobody may be reading.
+    /// Waits until the log is written, for a limited time because standard output may be blocked.
     pub(crate) fn close(self) {
         let start = Instant::now();
         let mut is_told = false;
@@ -156,7 +156,7 @@ impl Writer {
     }
 }
 
-/// The texts of the logs, from this program's own file.
+/// Returns the format strings of the log, from this program's own file.
 fn texts() -> Result<Table, String> {
     let failed = |error: &dyn core::fmt::Display| format!("cannot read the logs' texts: {error}");
     let program = std::fs::read("/proc/self/exe").map_err(|error| failed(&error))?;
@@ -189,7 +189,7 @@ fn write_raw(frames: &Receiver<Frame>) {
     });
 }
 
-/// Writes frames until an empty one comes, and says how many were lost.
+/// Writes frames until an empty one arrives, and logs how many were lost.
 fn write_all(frames: &Receiver<Frame>, mut write: impl FnMut(&[u8]) -> io::Result<()>) {
     let mut is_read = true;
     for frame in frames {
@@ -197,7 +197,7 @@ fn write_all(frames: &Receiver<Frame>, mut write: impl FnMut(&[u8]) -> io::Resul
         if bytes.is_empty() {
             return;
         }
-        // once nobody reads, nobody will
+        // after the first failure standard output is closed for good
         is_read = is_read && write(bytes).is_ok();
         let lost = LOST.swap(0, Ordering::Relaxed);
         if lost > 0 {

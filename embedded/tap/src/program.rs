@@ -1,4 +1,4 @@
-//! The loop: sleep until a frame comes, a signal, or the node's next moment.
+//! The loop: sleep until a frame, a signal, or the time that the node requested.
 
 use core::hash::{BuildHasher, Hasher};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -24,10 +24,10 @@ use crate::args::{Arguments, SEATS_MAX};
 use crate::device::Tap;
 use crate::logger::Writer;
 
-/// Bytes of lines that the relay keeps.
+/// Size of the ring in bytes.
 const RING: usize = 64 * 1024;
 
-/// Datagrams on their way to a peer that acknowledges them.
+/// Maximum congestion window of a framed peer, in datagrams.
 const WINDOW: usize = 32;
 
 type TapNode = Node<Tap, { SEATS_MAX as usize }, RING, WINDOW>;
@@ -35,10 +35,10 @@ type TapNode = Node<Tap, { SEATS_MAX as usize }, RING, WINDOW>;
 static STORAGE: ConstStaticCell<Storage<{ SEATS_MAX as usize }, RING, WINDOW>> =
     ConstStaticCell::new(Storage::new());
 
-/// Time that a stopping relay takes for what it has accepted to arrive, and its goodbye.
+/// Maximum time for which a stopping relay sends what is due.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// A wait that takes no longer than this did not sleep.
+/// A wait that took at most this time did not sleep.
 const AT_ONCE: Duration = Duration::from_micros(5);
 
 pub(crate) fn main() -> ExitCode {
@@ -62,13 +62,14 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     let result = serve(&mut node, &mut signals, &clock);
     report(&node);
-    // from here on nothing waits for a signal, and a second one must end the program all the same
+    // from here on nothing waits for a signal, and a second one must still end the program
     let _ = signals.held.thread_unblock();
     writer.close();
     result
 }
 
-/// Relays until a signal says to stop, then until everybody has what was said, and the goodbye.
+/// Runs the relay until a signal stops it, then until all peers have what was accepted and the
+/// farewell.
 fn serve(node: &mut TapNode, signals: &mut Signals, clock: &Clock) -> Result<(), String> {
     let (mut then, mut has_slept) = (None, false);
     let mut deadline: Option<Instant> = None;
@@ -78,9 +79,9 @@ fn serve(node: &mut TapNode, signals: &mut Signals, clock: &Clock) -> Result<(),
             deadline = Some(now.after(GOODBYE));
             node.stop(now);
         }
-        // Frames that are there already are many: they are all read, and lines share datagrams. They
-        // are all read, too, before timers are handled: a program that was stopped for a while must
-        // not judge a silence that has long ended.
+        // If frames were already waiting, there are many: all are read first, so that lines are
+        // coalesced. They are also read before timers run, because after a suspension they may end
+        // the silence of a peer.
         let is_early = then.is_some_and(|then| now < then);
         let frames = if has_slept && is_early { 1 } else { usize::MAX };
         node.device_mut().allow(frames);
@@ -124,25 +125,26 @@ impl Clock {
     }
 }
 
-/// Signals as flags, and a timer that is one. They come only while the loop sleeps, so that none
-/// is overlooked.
+/// Signals as flags, one of them from a timer. They are blocked except while the loop sleeps, so
+/// that none is missed.
 struct Signals {
     stop: Arc<AtomicBool>,
     report: Arc<AtomicBool>,
     alarm: Timer,
-    /// When the alarm comes. It stays while frames come and go, which is cheaper than a time-out
+    /// When the alarm is set to. It stays set while frames arrive, which is cheaper than a time-out
     /// for each wait.
     alarm_at: Option<Instant>,
-    /// The signals that come only while the loop sleeps.
+    /// The signals that are blocked except while the loop sleeps.
     held: SigSet,
 }
 
 impl Signals {
-    /// Takes the signals of this program from now on; threads that it starts later get none.
+    /// Handles the signals of this program from now on. Threads that are started later have them
+    /// blocked.
     fn handle() -> io::Result<Self> {
         let (stop, report) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         for signal in [SIGINT, SIGTERM] {
-            // the second one ends at once
+            // the second one ends the program immediately
             signal_hook::flag::register_conditional_shutdown(
                 signal,
                 128 + signal,
@@ -151,7 +153,7 @@ impl Signals {
             signal_hook::flag::register(signal, Arc::clone(&stop))?;
         }
         signal_hook::flag::register(SIGUSR1, Arc::clone(&report))?;
-        // that it came is enough
+        // the interrupted wait is its only effect
         signal_hook::flag::register(SIGALRM, Arc::default())?;
         let alarm = SigEvent::new(SigevNotify::SigevSignal {
             signal: Signal::SIGALRM,
@@ -171,8 +173,8 @@ impl Signals {
         })
     }
 
-    /// Sleeps until a frame can be read, a signal comes or it is `then`. While the interface takes
-    /// nothing no frame is read, and it sleeps until it can be written to.
+    /// Sleeps until a frame can be read, a signal arrives, or `then`. While the interface takes
+    /// nothing no frame is read, and it sleeps until the interface can be written to.
     fn wait(&mut self, device: &Tap, now: Instant, then: Option<Instant>) -> nix::Result<()> {
         let is_due = then.is_some_and(|then| then <= now);
         if let Some(then) = then.filter(|then| !is_due && self.alarm_at != Some(*then)) {
@@ -198,7 +200,7 @@ impl Signals {
     }
 }
 
-/// What the node is told of the command line.
+/// Builds the node's configuration from the command line.
 fn config(arguments: &Arguments) -> Result<Config, String> {
     let hardware = match arguments.mac {
         Some(mac) => mac.0,
@@ -227,8 +229,9 @@ fn config(arguments: &Arguments) -> Result<Config, String> {
     Ok(config)
 }
 
-/// An address that stays the same from start to start, so that hosts that know it find the relay
-/// again: of this machine's name, the interface's, and no maker's (bit 1 of the first byte).
+/// Returns a hardware address that stays the same across starts, so that hosts whose ARP cache has
+/// it find the relay again. It is a hash of the names of this machine and the interface, marked as
+/// locally administered (bit 1 of the first byte).
 fn default_hardware(tap: &str) -> [u8; 6] {
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
     hash.write(&std::fs::read("/etc/machine-id").unwrap_or_default());
@@ -237,7 +240,7 @@ fn default_hardware(tap: &str) -> [u8; 6] {
     [0x02, a, b, c, d, e]
 }
 
-/// The FNV-1a hash, which is the same everywhere and always.
+/// The FNV-1a hash, which is the same on every machine and in every version.
 struct Fnv(u64);
 
 impl Hasher for Fnv {

@@ -1,4 +1,4 @@
-//! What the compiler cannot check of the chip, and the only `unsafe` code of the firmware:
+//! The only `unsafe` code of the firmware, for what the compiler cannot check about the chip:
 //! registers, the interrupt table, the painted stack, the logger.
 #![allow(unsafe_code, reason = "registers are at addresses")]
 
@@ -13,7 +13,7 @@ use super::uart;
 // SAFETY: the functions do what the run-time ABI says of their names
 core::arch::global_asm!(include_str!("../runtime.s"), options(raw));
 
-/// How often a register is read, waiting for something that takes microseconds.
+/// Maximum number of reads of a register that waits for an event, which takes microseconds.
 const PATIENCE: u32 = 100_000;
 
 /// A register of this chip.
@@ -22,9 +22,9 @@ pub(super) struct Register(pub(super) usize);
 
 impl Register {
     pub(super) fn read(self) -> u32 {
-        // SAFETY: all values of this type are constants of the modules beside this one: aligned
-        // registers of the chip, which are there as soon as `Board::start` has given them their
-        // clock, and never memory of Rust's
+        // SAFETY: all values of this type are constants of the sibling modules: aligned addresses
+        // of registers, which respond as soon as `Board::start` has started their clocks, and which
+        // are not memory that Rust uses
         unsafe { (self.0 as *const u32).read_volatile() }
     }
 
@@ -38,35 +38,35 @@ impl Register {
     }
 }
 
-/// Whether `condition` holds within the time that registers need for what they do.
+/// Returns whether `condition` becomes true within the time that the hardware needs.
 pub(super) fn is_soon(condition: impl Fn() -> bool) -> bool {
     (0..PATIENCE).any(|_| condition())
 }
 
-/// The number of the Ethernet controller's interrupt.
+/// Interrupt number of the Ethernet controller.
 const ETHERNET: u16 = 42;
 
 /// The Ethernet controller's interrupt.
 #[derive(Clone, Copy)]
 struct Ethernet0;
 
-// SAFETY: it is always the same
+// SAFETY: the number is a constant
 unsafe impl InterruptNumber for Ethernet0 {
     fn number(self) -> u16 {
         ETHERNET
     }
 }
 
-/// Lets the Ethernet controller interrupt.
+/// Enables the interrupt of the Ethernet controller.
 pub(super) fn unmask_ethernet() {
     // SAFETY: no critical section relies on it being masked; its handler is in the table
     unsafe { NVIC::unmask(Ethernet0) };
 }
 
-/// What runs on which interrupt; the others are never enabled.
+/// The interrupt handlers. Interrupts without one are never enabled.
 // SAFETY: where cortex-m-rt's linker script wants it, as it is in its own table
 #[unsafe(link_section = ".vector_table.interrupts")]
-// SAFETY: the name that keeps the script from dropping it, and nobody else's
+// SAFETY: the name that keeps the script from dropping it, and which nothing else has
 #[unsafe(no_mangle)]
 static __INTERRUPTS: [Option<extern "C" fn()>; 44] = {
     let mut table: [Option<extern "C" fn()>; 44] = [None; 44];
@@ -74,7 +74,7 @@ static __INTERRUPTS: [Option<extern "C" fn()>; 44] = {
     table
 };
 
-// SAFETY: nothing that was interrupted goes on
+// SAFETY: the interrupted code does not continue
 #[exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     super::hard_fault(frame.pc())
@@ -87,7 +87,7 @@ unsafe extern "C" {
     static _stack_start: u32;
 }
 
-/// The deepest that the stack has been so far, in bytes.
+/// Returns the maximum depth of the stack so far, in bytes.
 #[cfg(feature = "defmt")]
 pub(super) fn stack_used() -> usize {
     let (end, start) = (&raw const _stack_end, &raw const _stack_start);

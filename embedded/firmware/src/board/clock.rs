@@ -23,14 +23,14 @@ const PLLLRIS: u32 = 1 << 6;
 const PLL_HZ: u32 = 50_000_000;
 const CRYSTAL_HZ: u32 = 8_000_000;
 
-/// Milliseconds between ticks of SysTick. Each wakes the chip; 16 bytes of log leave the UART
-/// in less, which is what its FIFO is given on each.
+/// Milliseconds between ticks of SysTick. Each tick wakes the chip and fills the FIFO of the UART,
+/// whose 16 bytes are sent in less than a tick.
 const TICK_MS: u32 = 4;
 
-/// Milliseconds since the start, at the last tick and as last told.
+/// Milliseconds since the start: at the last tick, and as last returned.
 static CLOCK: Mutex<Cell<(u64, u64)>> = Mutex::new(Cell::new((0, 0)));
 
-/// Makes the PLL the system clock; returns its frequency.
+/// Makes the PLL the system clock. Returns its frequency.
 pub(super) fn start() -> u32 {
     let before = RCC.read();
     RCC.write((before | BYPASS) & !USESYSDIV);
@@ -44,7 +44,7 @@ pub(super) fn start() -> u32 {
     PLL_HZ
 }
 
-/// Starts the ticks.
+/// Starts the tick interrupt.
 pub(super) fn start_ticks(timer: &mut SYST, clock_hz: u32) {
     timer.set_clock_source(SystClkSource::Core);
     timer.set_reload(clock_hz / 1000 * TICK_MS - 1);
@@ -53,21 +53,21 @@ pub(super) fn start_ticks(timer: &mut SYST, clock_hz: u32) {
     timer.enable_interrupt();
 }
 
-/// A tick has passed.
+/// Handles a tick.
 pub(super) fn tick(section: &CriticalSection) {
     let clock = CLOCK.borrow(section);
     let (ticks, told) = clock.get();
     clock.set((ticks + u64::from(TICK_MS), told));
 }
 
-/// Milliseconds since the start.
+/// Returns the milliseconds since the start.
 pub(super) fn now_ms() -> u64 {
     interrupt::free(|section| {
         let clock = CLOCK.borrow(section);
         let (mut ticks, told) = clock.get();
         let mut left = SYST::get_current();
         if SCB::is_pendst_pending() {
-            // it started again, maybe after `left` was read
+            // the timer wrapped, perhaps after `left` was read
             left = SYST::get_current();
             ticks += u64::from(TICK_MS);
         }
@@ -75,7 +75,7 @@ pub(super) fn now_ms() -> u64 {
         let since = reload
             .saturating_sub(left)
             .checked_div((reload + 1) / TICK_MS);
-        // it stays for a moment at 0, where a tick has come but no time has passed since
+        // the timer stays at 0 for a moment, where the tick has come but counts as no time yet
         let now = told.max(ticks + u64::from(since.filter(|_| left > 0).unwrap_or_default()));
         clock.set((clock.get().0, now));
         now

@@ -19,25 +19,25 @@ const MACIA: [Register; 2] = [Register(0x4004_8014), Register(0x4004_8018)];
 const MACNP: Register = Register(0x4004_8034);
 const MACTR: Register = Register(0x4004_8038);
 
-/// Bits of `MACRIS`: a frame was received; the receive FIFO ran over.
+/// Bits of `MACRIS`: a frame was received; the receive FIFO overran.
 const RXINT: u32 = 1;
 const FOV: u32 = 1 << 3;
 
-/// Counters of the controller, which the node owns.
+/// Counters of the controller.
 static OVERRUNS: AtomicU32 = AtomicU32::new(0);
 static UNFIT: AtomicU32 = AtomicU32::new(0);
 
-/// What the FIFOs of the Ethernet controller are read and written through: two bytes of length, a
-/// frame, and room for the four bytes of its check sequence.
+/// A buffer for the FIFOs of the Ethernet controller: two bytes of length, a frame, and the four
+/// bytes of its check sequence.
 type FifoBuffer = [u8; 2 + FRAME_MAX + 4];
 
-/// The longest frame, without its check sequence.
+/// Maximum length of a frame without its check sequence, in bytes.
 const FRAME_MAX: usize = 1514;
 
-/// An Ethernet header: nothing shorter is given to smoltcp.
+/// Length of an Ethernet header in bytes. A shorter frame is not passed to smoltcp.
 const FRAME_MIN: usize = 14;
 
-/// The memory of the Ethernet controller's driver; all zero, so that it takes no room in flash.
+/// The memory of the Ethernet driver: all zero, so that it takes no space in flash.
 #[derive(Debug)]
 pub(crate) struct EthernetBuffers {
     received: FifoBuffer,
@@ -53,16 +53,16 @@ impl EthernetBuffers {
     }
 }
 
-/// The Ethernet controller as smoltcp takes one.
+/// The Ethernet controller as a smoltcp device.
 #[derive(Debug)]
 pub(crate) struct Ethernet {
     buffers: &'static mut EthernetBuffers,
-    /// Whether a frame has not left within the time that it should take.
+    /// Whether a frame was not sent within the time that it should take.
     is_stuck: bool,
 }
 
 impl Ethernet {
-    /// Lets the controller send and receive under `address`.
+    /// Starts the controller with the hardware address `address`.
     pub(crate) fn start(buffers: &'static mut EthernetBuffers, address: [u8; 6]) -> Self {
         let [a, b, c, d, e, f] = address;
         GPIOF_AFSEL.set(0b11 << 2); // the two lamps of the socket
@@ -82,23 +82,24 @@ impl Ethernet {
         }
     }
 
-    /// Whether nothing can be sent, and so nothing is received, for longer than a frame takes.
+    /// Returns whether a frame has been waiting in the transmit FIFO for longer than it takes to
+    /// send one. Then nothing can be sent or received.
     pub(crate) fn is_stuck(&self) -> bool {
         self.is_stuck
     }
 
-    /// Whether the one frame that the transmit FIFO holds has left, or leaves soon. Once it has not, it
-    /// is not waited for again.
+    /// Returns whether the transmit FIFO, which holds one frame, is empty or soon will be. It waits
+    /// for this once; a controller that is stuck is not waited for again.
     fn can_send(&mut self) -> bool {
         let has_left = || MACTR.read() & 1 == 0;
         self.is_stuck = !has_left() && (self.is_stuck || !is_soon(has_left));
         !self.is_stuck
     }
 
-    /// Takes a frame out of the receive FIFO, whose length is returned if it is a possible one.
+    /// Reads a frame from the receive FIFO. Returns its length if that is valid.
     fn take_frame(&mut self) -> Option<usize> {
         let first = MACDATA.read();
-        // two bytes of length and four of check sequence count
+        // the length includes its own two bytes and the four of the check sequence
         let [low, high, ..] = first.to_le_bytes();
         let counted = usize::from(u16::from_le_bytes([low, high]));
         let mut room = self.buffers.received.as_chunks_mut::<4>().0.iter_mut();
@@ -162,14 +163,14 @@ impl RxToken for Received<'_> {
     }
 }
 
-/// Room for a frame to send.
+/// Space for a frame to send.
 #[derive(Debug)]
 pub(crate) struct Sending<'a>(&'a mut FifoBuffer);
 
 impl TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
         let result = fill(&mut self.0[2..2 + length]);
-        // the header does not count
+        // the length does not include the header
         let counted = u16::try_from(length.saturating_sub(FRAME_MIN)).unwrap_or_default();
         self.0[..2].copy_from_slice(&counted.to_le_bytes());
         let (words, _) = self.0.as_chunks::<4>();
@@ -181,17 +182,17 @@ impl TxToken for Sending<'_> {
     }
 }
 
-/// Whether a frame has arrived.
+/// Returns whether a frame has arrived.
 pub(super) fn has_received() -> bool {
     MACNP.read() != 0
 }
 
-/// The controller has received a frame: that ends the sleep, and no more is needed.
+/// A frame was received. The interrupt only ends the sleep.
 pub(super) extern "C" fn on_interrupt() {
     MACRIS.write(RXINT);
 }
 
-/// How often the receive FIFO ran over, and how many frames were of no possible length.
+/// Returns the number of overruns of the receive FIFO, and of frames with an invalid length.
 #[cfg(feature = "defmt")]
 pub(super) fn losses() -> (u32, u32) {
     (

@@ -1,4 +1,4 @@
-//! UART0, with the logs on it.
+//! UART0, which sends the log.
 
 use core::cell::RefCell;
 use core::panic::PanicInfo;
@@ -28,7 +28,7 @@ const BAUD: u32 = 115_200;
 
 static LOG: Mutex<RefCell<Log>> = Mutex::new(RefCell::new(Log::new()));
 
-/// Whether a panic is being told of.
+/// Whether a panic is being logged.
 static PANICKING: AtomicBool = AtomicBool::new(false);
 
 /// UART0 on PA0 and PA1: 8 bits, no parity, one stop bit.
@@ -45,7 +45,7 @@ pub(super) fn start(clock_hz: u32) {
 
 defmt::timestamp!("{=u64:ms}", super::clock::now_ms());
 
-/// Begins a line and turns interrupts off until its end.
+/// Starts a line, and turns interrupts off until its end.
 pub(super) fn begin_line() {
     let enabled = primask::read().is_active();
     interrupt::disable();
@@ -57,7 +57,7 @@ pub(super) fn write(bytes: &[u8]) {
     interrupt::free(|section| LOG.borrow(section).borrow_mut().write(bytes));
 }
 
-/// Ends the line; returns whether interrupts were on before it began.
+/// Ends the line. Returns whether interrupts were on before its start.
 pub(super) fn end_line() -> bool {
     interrupt::free(|section| {
         let enabled = LOG.borrow(section).borrow_mut().end();
@@ -66,7 +66,7 @@ pub(super) fn end_line() -> bool {
     })
 }
 
-/// Gives the UART as much as its FIFO takes.
+/// Moves as many bytes to the UART as its FIFO takes.
 pub(super) fn pump(section: &CriticalSection) {
     let mut log = LOG.borrow(section).borrow_mut();
     while UARTFR.read() & TXFF == 0
@@ -76,7 +76,7 @@ pub(super) fn pump(section: &CriticalSection) {
     }
 }
 
-/// Waits until all that was logged has left.
+/// Waits until the whole log is sent.
 pub(super) fn drain(section: &CriticalSection) {
     while !LOG.borrow(section).borrow().is_empty() && is_soon(|| UARTFR.read() & TXFF == 0) {
         pump(section);
@@ -84,14 +84,14 @@ pub(super) fn drain(section: &CriticalSection) {
     is_soon(|| UARTFR.read() & BUSY == 0);
 }
 
-/// Logs a panic, whatever was being logged, unless logging is what panicked.
+/// Logs a panic, even in the middle of a log line, unless logging has panicked.
 pub(super) fn last_words(info: &PanicInfo<'_>) {
     if PANICKING.load(Ordering::Relaxed) {
         return;
     }
     PANICKING.store(true, Ordering::Relaxed);
     interrupt::free(|section| {
-        // a panic in the middle of a log line: without this it would be held as borrowed
+        // a panic in the middle of a log line: the line would still be borrowed
         if let Ok(mut log) = LOG.borrow(section).try_borrow_mut() {
             log.give_up_line();
         }
@@ -100,7 +100,7 @@ pub(super) fn last_words(info: &PanicInfo<'_>) {
     interrupt::free(drain);
 }
 
-/// How many lines there was no room for since last asked.
+/// Returns the number of lines that did not fit since the last call.
 pub(crate) fn lines_lost() -> u32 {
     interrupt::free(|section| LOG.borrow(section).borrow_mut().take_lost())
 }

@@ -1,5 +1,5 @@
-//! How much of a processor's time goes into fan-out on a TAP interface, beside a loop that only
-//! reads a frame and writes fifteen that were made before. In turns, in the same run.
+//! Measures the share of a processor's time that fan-out takes on a TAP interface, next to a loop
+//! that only reads a frame and writes fifteen prepared ones. Both alternate in the same run.
 
 #[cfg(target_os = "linux")]
 mod measured;

@@ -39,7 +39,7 @@ pub(crate) fn main() {
     println!(
         "fan-out to {READERS} peers, {LINE}-byte lines, one in flight, {TURNS} turns, medians:"
     );
-    // one after the other and not all of a kind together: a busy machine is slower now and then
+    // alternating, because a busy machine is slower at times
     let mut turns = [const { Vec::new() }; 2];
     let mut coalesced = Vec::new();
     for _ in 0..TURNS {
@@ -69,7 +69,7 @@ fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-/// Deliveries to peers that live, for each second of a processor's time.
+/// Returns the deliveries to live peers for each second of processor time.
 #[expect(clippy::cast_precision_loss, reason = "it is a small number")]
 fn rate(cpu: Duration) -> f64 {
     (LINES * READERS) as f64 / cpu.as_secs_f64()
@@ -118,7 +118,7 @@ fn measure_bare(dead: usize) -> f64 {
     rate(processor_time(child.0.id()) - before)
 }
 
-/// A peer's socket, which is never waited for.
+/// Returns a peer's socket, which does not block.
 fn socket(host: &Host) -> UdpSocket {
     let socket = host.run(|| {
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -129,9 +129,9 @@ fn socket(host: &Host) -> UdpSocket {
     socket
 }
 
-/// Says lines, `window` at once, when all readers have those before.
+/// Sends lines, `window` at once, each time that all readers have the lines before.
 ///
-/// Nobody waits in the kernel for it: the writer would have to wake whoever does, and how often
+/// No reader blocks in the kernel: the writer would have to wake it, and how often that happens
 /// depends on which of them is faster at the moment.
 fn talk(speaker: &UdpSocket, readers: &[UdpSocket], length: usize, window: usize) {
     let (text, mut buffer) = (vec![b'x'; length], [0; 2048]);
@@ -166,8 +166,8 @@ impl Drop for Ended {
     }
 }
 
-/// Reads frames, and writes some that were made before for each datagram to the relay: to as many
-/// dead peers, and to the ports, that standard input names.
+/// Reads frames and writes prepared ones for each datagram to the relay: to the number of dead
+/// peers, and to the ports, that standard input contains.
 fn bare() {
     let builder = DeviceBuilder::new().name("tap0").layer(Layer::L2);
     let device = builder.build_sync().unwrap();
@@ -192,7 +192,7 @@ fn bare() {
     let mut buffer = [0; 2048];
     loop {
         let length = device.recv(&mut buffer).unwrap();
-        // what any program on such an interface must look at at least
+        // the minimum that any program on such an interface must check
         let is_ours = buffer[..6] == RELAY_HARDWARE && buffer[12..14] == [8, 0] && buffer[23] == 17;
         if is_ours && buffer[36..38] == relay.port().to_be_bytes() {
             debug_assert!(parse(&buffer[..length]).is_some());
