@@ -6,7 +6,7 @@
 //! | `KILOCHAT_DHCP` | 1: request an IPv4 address; the static one is used while there is no lease |
 //! | `KILOCHAT_SLAAC` | 0: make no IPv6 addresses from router advertisements |
 //! | `KILOCHAT_PORT` | the UDP port, by default 10888 |
-//! | `KILOCHAT_NAME` | the name in `NAME.local`, by default `kilochat`; empty for none |
+//! | `KILOCHAT_NAME` | the name in `NAME.local`, by default `kilochat`; `-` for none |
 //! | `KILOCHAT_MOTD` | a greeting for newcomers |
 //! | `KILOCHAT_OPEN` | 1: also serve sources outside the local networks |
 //! | `KILOCHAT_MAC` | the hardware address, in place of the one in the chip's user registers |
@@ -43,6 +43,7 @@ fn main() {
         Err(_) => fail("KILOCHAT_PORT", &text, "10888"),
     });
     let name = value("KILOCHAT_NAME").unwrap_or_else(|| "kilochat".into());
+    let name = if name == "-" { String::new() } else { name };
     if name.len() > 63
         || !name
             .bytes()
@@ -84,7 +85,7 @@ fn main() {
 /// Returns the value of an environment variable that is set.
 fn value(variable: &str) -> Option<String> {
     println!("cargo::rerun-if-env-changed={variable}");
-    std::env::var(variable).ok()
+    std::env::var(variable).ok().filter(|value| !value.is_empty())
 }
 
 fn fail(variable: &str, value: &str, example: &str) -> ! {

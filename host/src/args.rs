@@ -6,6 +6,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
+use std::net::ToSocketAddrs;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
@@ -274,31 +275,86 @@ fn interval(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write seconds, like 0.5; at least 0.01".into())
 }
 
-/// Reads `IP`, `IP:PORT` or `[IP]:PORT`.
+/// Reads `IP`, `IP:PORT` or `[IP]:PORT`; an IPv6 address may have a zone.
 fn bind_address(text: &str) -> Result<Bind, String> {
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        let scope = match address {
-            SocketAddr::V4(_) => 0,
-            SocketAddr::V6(address) => address.scope_id(),
-        };
-        return Ok(Bind {
-            ip: address.ip(),
-            scope,
-            port: Some(address.port()),
-        });
-    }
-    let bare = text
+    let numbered = with_numbered_zone(text);
+    let bare = numbered
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
-    match bare.parse() {
-        Ok(ip) => Ok(Bind {
-            ip,
-            scope: 0,
-            port: None,
-        }),
-        Err(_) => Err("write an IP address of this machine, like 192.168.1.5, \
-                       192.168.1.5:10888 or [::1]:10888"
-            .into()),
+        .unwrap_or(&numbered);
+    let with_port = |bare: &str| format!("[{bare}]:0").parse::<SocketAddr>();
+    let (address, has_port) = if let Ok(address) = numbered.parse::<SocketAddr>() {
+        (address, true)
+    } else if let Ok(ip) = bare.parse::<IpAddr>() {
+        (SocketAddr::new(ip, 0), false)
+    } else if let Ok(address) = with_port(bare) {
+        (address, false)
+    } else {
+        return Err("write an IP address of this machine, like 192.168.1.5, \
+                    192.168.1.5:10888, [::1]:10888 or fe80::1%eth0"
+            .into());
+    };
+    Ok(Bind {
+        ip: address.ip(),
+        scope: match address {
+            SocketAddr::V4(_) => 0,
+            SocketAddr::V6(address) => address.scope_id(),
+        },
+        port: has_port.then_some(address.port()),
+    })
+}
+
+/// The text of an address with the number of its zone in place of the zone's name, which only the
+/// system knows.
+fn with_numbered_zone(text: &str) -> String {
+    let Some((start, rest)) = text.split_once('%') else {
+        return text.into();
+    };
+    let (zone, end) = rest.split_at(rest.find(']').unwrap_or(rest.len()));
+    let host = format!("{}%{zone}", start.trim_start_matches('['));
+    let found = (host.as_str(), 0).to_socket_addrs();
+    match found.ok().and_then(|mut found| found.next()) {
+        Some(SocketAddr::V6(address)) => format!("{start}%{}{end}", address.scope_id()),
+        _ => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_to_listen_on_are_read_with_ports_and_zones() {
+        let zone = with_numbered_zone("fe80::1%lo");
+        let number = zone.strip_prefix("fe80::1%").unwrap().parse().unwrap_or(0);
+        for (text, ip, scope, port) in [
+            ("192.0.2.5", "192.0.2.5", 0, None),
+            ("192.0.2.5:0", "192.0.2.5", 0, Some(0)),
+            ("::1", "::1", 0, None),
+            ("[::1]", "::1", 0, None),
+            ("[::1]:99", "::1", 0, Some(99)),
+            ("fe80::1%7", "fe80::1", 7, None),
+            ("[fe80::1%7]", "fe80::1", 7, None),
+            ("[fe80::1%7]:99", "fe80::1", 7, Some(99)),
+            ("[fe80::1%lo]:99", "fe80::1", number, Some(99)),
+            ("fe80::1%lo", "fe80::1", number, None),
+        ] {
+            if text.contains("%lo") && cfg!(not(target_os = "linux")) {
+                continue; // the loopback interface has another name
+            }
+            let ip = ip.parse().unwrap();
+            assert_eq!(bind_address(text), Ok(Bind { ip, scope, port }), "{text}");
+        }
+        for text in [
+            "",
+            "boat",
+            "1.2.3",
+            "[::1",
+            "fe80::1%no-such-zone",
+            "%",
+            "::1]:1",
+        ] {
+            assert!(bind_address(text).is_err(), "{text}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 mod address;
 pub mod args;
 pub mod chat;
+mod environment;
 mod error;
 pub mod ping;
 mod port;
@@ -15,13 +16,16 @@ use std::hash::RandomState;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 pub use error::Error;
 
 /// Runs the program as the command line says.
 pub fn run() -> ExitCode {
-    let arguments = args::Arguments::parse();
+    let mut command = environment::heeded(args::Arguments::command());
+    let matches = command.get_matches_mut();
+    let arguments = args::Arguments::from_arg_matches(&matches)
+        .unwrap_or_else(|error| error.format(&mut command).exit());
     let result = match arguments.command {
         args::Command::Relay(arguments) => relay::run(&arguments),
         args::Command::Chat(arguments) => chat::run(&arguments),

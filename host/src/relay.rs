@@ -31,6 +31,6 @@ pub use stopper::Stopper;
 pub fn run(arguments: &RelayArguments) -> Result<(), Error> {
     let mut server = Server::bind(arguments)?;
     signals::handle(server.stopper())?;
-    greeting::print(&server.addresses());
+    greeting::print(&server.addresses(), arguments.open);
     server.run()
 }

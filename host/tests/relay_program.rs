@@ -4,6 +4,7 @@
 use core::time::Duration;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Instant;
 
 use kilochat_tests::{PlainPeer, RelayProgram};
@@ -62,7 +63,7 @@ fn the_first_lines_tell_how_to_join() {
         .expect("an address")
         .to_owned();
     assert!(line().starts_with("only this machine"));
-    assert_eq!(line(), format!("    kilochat chat {address}"));
+    assert_eq!(line(), format!("    {PROGRAM} chat {address}"));
     assert!(line().starts_with(&format!(
         "    nc -u 127.0.0.1 {}",
         &address["127.0.0.1:".len()..]
@@ -167,6 +168,10 @@ fn options_are_environment_variables_too() {
             .env("KILOCHAT_SEATS", "1")
             .env("KILOCHAT_ECHO", "1")
             .env("KILOCHAT_CLASSIC", "no")
+            .env("KILOCHAT_PORT", "")
+            .env("KILOCHAT_LOG_FORMAT", "")
+            .env("KILOCHAT_QUIET", "0")
+            .env("KILOCHAT_VERBOSE", "1")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped()),
     );
@@ -336,6 +341,8 @@ fn a_flood_of_refusals_does_not_fill_the_log() {
 
 #[test]
 fn a_terminal_that_closes_ends_it_like_any_other_signal_unless_it_is_ignored() {
+    // a program starts with the default for what is handled here, even under nohup
+    signal_hook::flag::register(Signal::SIGHUP as i32, Arc::default()).expect("a signal");
     let mut relay = RelayProgram::start(PROGRAM, &[]);
     let mut ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
     relay.signal(Signal::SIGHUP);

@@ -3,7 +3,8 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
-use clap::Parser;
+use clap::builder::FalseyValueParser;
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
 use kilochat_core::Network;
 use kilochat_embedded::PORT;
 
@@ -37,7 +38,7 @@ pub(crate) struct Arguments {
     pub(crate) tap: String,
 
     /// Create the interface if there is none, and set it up (needs CAP_NET_ADMIN)
-    #[arg(long, env = "KILOCHAT_CREATE")]
+    #[arg(long, env = "KILOCHAT_CREATE", value_parser = FalseyValueParser::new())]
     pub(crate) create: bool,
 
     /// The relay's IPv4 address; with --dhcp only while there is no lease
@@ -45,7 +46,7 @@ pub(crate) struct Arguments {
     pub(crate) ip: Option<Network>,
 
     /// Ask for an IPv4 address; after 10 s go on with --ip, or with 169.254.x.y
-    #[arg(long, env = "KILOCHAT_DHCP")]
+    #[arg(long, env = "KILOCHAT_DHCP", value_parser = FalseyValueParser::new())]
     pub(crate) dhcp: bool,
 
     /// An IPv6 address beside the link-local one and those that routers give
@@ -80,12 +81,29 @@ pub(crate) struct Arguments {
     pub(crate) history: u16,
 
     /// Also serve peers from outside the local networks (there is no encryption)
-    #[arg(long, env = "KILOCHAT_OPEN")]
+    #[arg(long, env = "KILOCHAT_OPEN", value_parser = FalseyValueParser::new())]
     pub(crate) open: bool,
 
     /// Write the logs as defmt's bytes, for `defmt-print -e PROGRAM`
-    #[arg(long, env = "KILOCHAT_RAW")]
+    #[arg(long, env = "KILOCHAT_RAW", value_parser = FalseyValueParser::new())]
     pub(crate) raw: bool,
+}
+
+impl Arguments {
+    /// Reads the command line; a variable of the environment that is empty is as good as none.
+    pub(crate) fn read() -> Self {
+        let is_empty = |argument: &Arg| {
+            let value = argument.get_env().and_then(std::env::var_os);
+            value.is_some_and(|value| value.is_empty())
+        };
+        let heeded = |argument: Arg| match is_empty(&argument) {
+            true => argument.env(None::<&str>),
+            false => argument,
+        };
+        let mut command: Command = Self::command().mut_args(heeded);
+        let matches = command.get_matches_mut();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+    }
 }
 
 /// A hardware address.

@@ -9,7 +9,6 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use kilochat_core::Instant;
 use kilochat_embedded::{Config, Node, Storage};
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -42,7 +41,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const AT_ONCE: Duration = Duration::from_micros(5);
 
 pub(crate) fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    match run(&Arguments::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kilochat-tap: {error}");

@@ -304,7 +304,12 @@ fn write_event(source: SocketAddr, name: &Name, event: Event) {
             info!(%name, address = %source, why = why.as_str(), "refused");
         }
         Event::Refused { seat: None, why } => {
-            info!(address = %source, why = why.as_str(), "refused");
+            let why = if why == Refusal::Foreign {
+                "outside the local networks; --open serves it"
+            } else {
+                why.as_str()
+            };
+            info!(address = %source, why, "refused");
         }
         Event::Said { lines, .. } => debug!(%name, lines, "said"),
         Event::Answered { .. } => debug!(%name, "answered"),
