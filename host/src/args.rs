@@ -156,7 +156,8 @@ Where standard input or output is no terminal, each line of input is a message, 
 with; blank lines are not sent. HOST and --name must be given. At the end of the input it waits until
 everything has arrived, as long as something does every 30 s, and leaves after 200 ms without traffic,
 after 2 s in any case. It exits with 1 if nobody answers or not everything has arrived, and says how
-much; with 2 if the command line is wrong.
+much; with 2 if the command line is wrong. SIGINT and SIGTERM make it leave; the second one ends it
+at once.
 
 It speaks in frames, which are repeated until they have arrived. If the relay answers none within 3 s,
 it goes on in plain text, in which lines can be lost, and waits 5 s for a welcome.")]

@@ -10,6 +10,7 @@ pub mod ping;
 mod port;
 pub mod relay;
 mod signals;
+mod stdio;
 
 use core::hash::BuildHasher;
 use std::hash::RandomState;

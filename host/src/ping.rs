@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
-use std::io::{self, Write, stdout};
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use kilochat_core::{DATAGRAM_MAX, clean};
 
 use crate::args::PingArguments;
 use crate::port::{self, Port};
-use crate::signals::{self, Place};
-use crate::{Error, address};
+use crate::signals::{self, Leaving, Place};
+use crate::{Error, address, stdio};
 
 /// After the last request, answers have so long to come.
 const WAIT: Duration = Duration::from_secs(2);
@@ -33,9 +33,10 @@ const RECENT_MAX: usize = 1 << 16;
 pub fn run(arguments: &PingArguments) -> Result<(), Error> {
     let mut ping = Ping::new(address::find(&arguments.host)?);
     let leave = ping.sender.clone();
-    signals::watch(Place::Pipe, move || leave.send(Event::Leave).is_ok())?;
+    let leave = move || drop(leave.send(Event::Leave));
+    ping.leaving = signals::watch(Place::Pipe, leave, || {})?;
     ping.ask_often(arguments)?;
-    say(&ping.tally.summary(ping.addresses[0]));
+    ping.say(&ping.tally.summary(ping.addresses[0]));
     if ping.tally.received > 0 {
         return Ok(());
     }
@@ -45,11 +46,6 @@ pub fn run(arguments: &PingArguments) -> Result<(), Error> {
     Err(Error::Failure(format!(
         "no relay answers: {why} (an old server, or a relay with --classic, looks like none)"
     )))
-}
-
-/// Writes a line; whoever does not read it still wants the exit code.
-fn say(line: &str) {
-    let _ = writeln!(stdout(), "{line}");
 }
 
 /// Something happened.
@@ -74,6 +70,7 @@ struct Ping {
     failure: Option<String>,
     events: Receiver<Event>,
     sender: Sender<Event>,
+    leaving: Leaving,
 }
 
 impl Ping {
@@ -88,7 +85,13 @@ impl Ping {
             failure: None,
             events,
             sender,
+            leaving: Leaving::default(),
         }
+    }
+
+    /// Writes a line; whoever does not read it still wants the exit code.
+    fn say(&self, line: &str) {
+        let _ = stdio::write_out(format!("{line}\n").as_bytes(), &self.leaving);
     }
 
     fn ask_often(&mut self, arguments: &PingArguments) -> Result<(), Error> {
@@ -160,7 +163,7 @@ impl Ping {
         let port =
             port.map_err(|error| Error::Failure(format!("cannot reach {address}: {error}")))?;
         if index == 0 || self.ports[index - 1].address != address {
-            say(&format!("asking {address}"));
+            self.say(&format!("asking {address}"));
         }
         self.ports.push(port);
         Ok(index)
@@ -180,7 +183,7 @@ impl Ping {
         self.reusable = Some(index);
         let version: String = clean(version).collect();
         let time = milliseconds(time);
-        say(&format!(
+        self.say(&format!(
             "{address}: kilochat {version} seq={number} time={time} ms"
         ));
     }
@@ -190,7 +193,7 @@ impl Ping {
         let Some(complaint) = port::complaint(address, error) else {
             return;
         };
-        say(&complaint);
+        self.say(&complaint);
         self.failure = Some(complaint);
         self.tally.refused += 1;
         let is_silent = self.tally.received == 0;

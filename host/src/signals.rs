@@ -1,6 +1,26 @@
-//! Signals that end a client: it says goodbye, sums up, and puts the terminal back.
+//! Signals that end a client: after the first one it says goodbye, sums up, and puts the terminal
+//! back; the second one ends it at once, whatever it waits for.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 use crate::Error;
+
+/// Whether a signal has asked this program to end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leaving(Arc<AtomicBool>);
+
+impl Leaving {
+    /// Whether one has.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Asks, and tells whether that was done before.
+    fn ask(&self) -> bool {
+        self.0.swap(true, Ordering::Relaxed)
+    }
+}
 
 /// Where the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +31,8 @@ pub(crate) enum Place {
     Pipe,
 }
 
-/// Calls `leave` for each signal that asks a program to end, until it returns false.
+/// Calls `leave` for the first signal that asks the program to end. The second one calls `restore`
+/// and ends the program. Returns what the first one changes, for whoever may wait long.
 ///
 /// # Errors
 ///
@@ -19,8 +40,9 @@ pub(crate) enum Place {
 #[cfg(unix)]
 pub(crate) fn watch(
     place: Place,
-    mut leave: impl FnMut() -> bool + Send + 'static,
-) -> Result<(), Error> {
+    leave: impl Fn() + Send + 'static,
+    restore: impl Fn() + Send + 'static,
+) -> Result<Leaving, Error> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
     let mut watched = vec![SIGINT, SIGTERM];
@@ -29,17 +51,23 @@ pub(crate) fn watch(
     }
     let mut signals = signal_hook::iterator::Signals::new(watched)
         .map_err(|error| Error::Failure(format!("cannot watch for signals: {error}")))?;
+    let leaving = Leaving::default();
+    let asked = leaving.clone();
     std::thread::spawn(move || {
-        for _ in signals.forever() {
-            if !leave() {
-                return;
+        for signal in signals.forever() {
+            if asked.ask() {
+                restore();
+                // not by way of what is to be written yet: another thread may be stuck in that
+                signal_hook::low_level::exit(128 + signal);
             }
+            leave();
         }
     });
-    Ok(())
+    Ok(leaving)
 }
 
-/// Calls `leave` for each signal that asks a program to end.
+/// Calls `leave` for the first signal that asks the program to end. The second one calls `restore`
+/// and ends the program. Returns what the first one changes, for whoever may wait long.
 ///
 /// # Errors
 ///
@@ -47,10 +75,18 @@ pub(crate) fn watch(
 #[cfg(not(unix))]
 pub(crate) fn watch(
     _place: Place,
-    mut leave: impl FnMut() -> bool + Send + 'static,
-) -> Result<(), Error> {
+    leave: impl Fn() + Send + 'static,
+    restore: impl Fn() + Send + 'static,
+) -> Result<Leaving, Error> {
+    let leaving = Leaving::default();
+    let asked = leaving.clone();
     ctrlc::set_handler(move || {
+        if asked.ask() {
+            restore();
+            std::process::exit(130);
+        }
         leave();
     })
-    .map_err(|error| Error::Failure(format!("cannot watch for signals: {error}")))
+    .map_err(|error| Error::Failure(format!("cannot watch for signals: {error}")))?;
+    Ok(leaving)
 }

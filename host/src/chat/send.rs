@@ -1,6 +1,6 @@
 //! `kilochat send`: says something, and does not end well before it is known to have arrived.
 
-use std::io::{self, Write};
+use std::io;
 
 use kilochat_core::is_blank;
 
@@ -10,8 +10,8 @@ use super::event::Event;
 use super::screen::lines;
 use super::screen::output::{Kind, Shown};
 use crate::args::SendArguments;
-use crate::signals::{self, Place};
-use crate::{Error, address};
+use crate::signals::{self, Leaving, Place};
+use crate::{Error, address, stdio};
 
 /// Says the words of the command line, or the lines of standard input.
 ///
@@ -36,7 +36,8 @@ pub fn send(arguments: &SendArguments) -> Result<(), Error> {
     };
     let mut conversation = Conversation::new(plan, address::find(&arguments.host)?)?;
     let leave = conversation.sender();
-    signals::watch(Place::Pipe, move || leave.send(Event::Leave).is_ok())?;
+    let leave = move || drop(leave.send(Event::Leave));
+    let leaving = signals::watch(Place::Pipe, leave, || {})?;
     if arguments.text.is_empty() {
         lines::read_input(&mut conversation, false);
     } else {
@@ -45,26 +46,29 @@ pub fn send(arguments: &SendArguments) -> Result<(), Error> {
         let _ = sender.send(Event::Line(text));
         let _ = sender.send(Event::EndOfInput);
     }
-    conversation.run(&mut Complaints)?;
+    let mut complaints = Complaints(leaving);
+    conversation.run(&mut complaints)?;
     if choice != Choice::Framed {
-        tell("sent, unconfirmed: without frames nobody knows what arrived");
+        complaints.tell("sent, unconfirmed: without frames nobody knows what arrived");
     }
     Ok(())
 }
 
 /// Shows what this program says, and nothing that is said in the room.
-struct Complaints;
+struct Complaints(Leaving);
 
 impl Output for Complaints {
     fn show(&mut self, lines: &[Shown]) -> io::Result<()> {
         for line in lines.iter().filter(|line| line.kind == Kind::Status) {
-            tell(&line.text);
+            self.tell(&line.text);
         }
         Ok(())
     }
 }
 
-fn tell(text: &str) {
-    // nobody may be left to read it
-    let _ = writeln!(io::stderr(), "kilochat: {text}");
+impl Complaints {
+    fn tell(&self, text: &str) {
+        // nobody may be left to read it
+        let _ = stdio::write_error(format!("kilochat: {text}\n").as_bytes(), &self.0);
+    }
 }

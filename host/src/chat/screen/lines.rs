@@ -2,7 +2,7 @@
 
 use core::mem::take;
 use core::str::from_utf8;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -12,7 +12,8 @@ use super::output::{Format, Kind, Shown, columns};
 use crate::Error;
 use crate::chat::conversation::{Conversation, Output};
 use crate::chat::event::Event;
-use crate::signals::{self, Place};
+use crate::signals::{self, Leaving, Place};
+use crate::stdio;
 
 /// A line of input that is longer is said in parts.
 const INPUT_LINE_MAX: u64 = 64 * 1024;
@@ -36,10 +37,11 @@ pub(crate) struct Options {
 pub(crate) fn run(conversation: &mut Conversation, options: Options) -> Result<(), Error> {
     read_input(conversation, options.stay);
     let leave = conversation.sender();
-    signals::watch(Place::Pipe, move || leave.send(Event::Leave).is_ok())?;
+    let leave = move || drop(leave.send(Event::Leave));
+    let leaving = signals::watch(Place::Pipe, leave, || {})?;
     #[cfg(unix)]
     watch_output(conversation.sender());
-    conversation.run(&mut Lines { options })
+    conversation.run(&mut Lines { options, leaving })
 }
 
 /// Reads standard input, no more of it than can be said, and leaves at its end unless it is to `stay`.
@@ -52,6 +54,7 @@ pub(crate) fn read_input(conversation: &mut Conversation, stay: bool) {
 
 struct Lines {
     options: Options,
+    leaving: Leaving,
 }
 
 impl Output for Lines {
@@ -74,10 +77,8 @@ impl Output for Lines {
             }
         }
         // nobody may be left to read it
-        let _ = io::stderr().write_all(told.as_bytes());
-        let mut out = io::stdout().lock();
-        out.write_all(shown.as_bytes())?;
-        out.flush()
+        let _ = stdio::write_error(told.as_bytes(), &self.leaving);
+        stdio::write_out(shown.as_bytes(), &self.leaving)
     }
 }
 

@@ -109,8 +109,10 @@ impl Terminal {
             .create_external_printer()
             .map_err(|error| Error::Failure(format!("the terminal: {error}")))?;
         let leave = conversation.sender();
-        signals::watch(Place::Terminal, move || leave.send(Event::Leave).is_ok())?;
+        let leave = move || drop(leave.send(Event::Leave));
         let mode = Mode::quiet();
+        let before = mode.clone();
+        signals::watch(Place::Terminal, leave, move || before.restore())?;
         let gate = self.gate.clone();
         let sender = conversation.sender();
         thread::spawn(move || self.edit(&sender));
@@ -328,6 +330,7 @@ impl ConditionalEventHandler for ClearOrLeave {
 ///
 /// Between two lines the editor puts the terminal back to what it found. What is typed then must
 /// neither be echoed nor end the program; the editor reads it with the next line.
+#[derive(Clone)]
 struct Mode {
     #[cfg(unix)]
     before: Option<nix::sys::termios::Termios>,
@@ -358,12 +361,12 @@ impl Mode {
         Self {}
     }
 
-    fn restore(self) {
+    fn restore(&self) {
         #[cfg(unix)]
         if let Some(before) = &self.before {
             use nix::sys::termios::{SetArg, tcsetattr};
-            // there may be no terminal any more
-            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, before);
+            // there may be no terminal any more, or one that takes nothing now
+            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, before);
         }
     }
 }

@@ -1,0 +1,59 @@
+//! Writes to standard output and standard error, and is not stuck there when it is time to leave.
+
+use std::io;
+
+use crate::signals::Leaving;
+
+/// Writes to standard output.
+///
+/// # Errors
+///
+/// Those of writing; `BrokenPipe` if nobody reads any more, or nobody does when it is time to leave.
+pub(crate) fn write_out(bytes: &[u8], leaving: &Leaving) -> io::Result<()> {
+    write(io::stdout(), bytes, leaving)
+}
+
+/// Writes to standard error.
+///
+/// # Errors
+///
+/// As [`write_out`].
+pub(crate) fn write_error(bytes: &[u8], leaving: &Leaving) -> io::Result<()> {
+    write(io::stderr(), bytes, leaving)
+}
+
+/// Writes a piece at a time, and only where there is room: a write that blocks cannot be ended.
+#[cfg(unix)]
+fn write(to: impl std::os::fd::AsFd, mut bytes: &[u8], leaving: &Leaving) -> io::Result<()> {
+    use nix::errno::Errno;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    /// What a pipe takes at once if it takes anything.
+    const PIECE: usize = nix::libc::PIPE_BUF;
+
+    /// The time between two looks whether it is time to leave.
+    const LOOK_MS: u16 = 100;
+
+    while !bytes.is_empty() {
+        let mut descriptors = [PollFd::new(to.as_fd(), PollFlags::POLLOUT)];
+        match poll(&mut descriptors, PollTimeout::from(LOOK_MS)) {
+            Ok(0) if leaving.is_asked() => return Err(io::ErrorKind::BrokenPipe.into()),
+            Ok(0) | Err(Errno::EINTR) => continue,
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let piece = &bytes[..bytes.len().min(PIECE)];
+        match nix::unistd::write(to.as_fd(), piece) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn write(mut to: impl io::Write, bytes: &[u8], _leaving: &Leaving) -> io::Result<()> {
+    to.write_all(bytes)?;
+    to.flush()
+}
