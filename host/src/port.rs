@@ -1,27 +1,39 @@
 //! A UDP port of a client, and the thread that reads it.
 
 use core::net::{IpAddr, SocketAddr};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::io::{self, ErrorKind};
-use std::net::UdpSocket;
+use std::net::{Shutdown, UdpSocket};
+use std::sync::Arc;
 use std::thread;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Room for what arrives while nobody reads; the system may give less.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// A port that talks to one address.
+/// A system that does not wake the thread of a port that is closed does so after this time.
+const CLOSED: Duration = Duration::from_secs(60);
+
+/// A port that talks to one address. It is closed when it is dropped, and its thread ends.
 #[derive(Debug)]
 pub(crate) struct Port {
-    socket: UdpSocket,
+    shared: Arc<Shared>,
     /// That address.
     pub(crate) address: SocketAddr,
 }
 
+/// What a port and its thread have in common.
+#[derive(Debug)]
+struct Shared {
+    socket: UdpSocket,
+    is_closed: AtomicBool,
+}
+
 impl Port {
     /// Opens a new port to `address`. What arrives is given to `receive`, on a thread of its own,
-    /// until that returns false; as long as it does not, the port stays open.
+    /// until that returns false or the port is dropped.
     ///
     /// # Errors
     ///
@@ -35,9 +47,12 @@ impl Port {
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
         merge(&socket);
         let socket = UdpSocket::from(socket);
-        let reader = socket.try_clone()?;
+        socket.set_read_timeout(Some(CLOSED))?;
+        let is_closed = AtomicBool::new(false);
+        let shared = Arc::new(Shared { socket, is_closed });
+        let reader = shared.clone();
         thread::Builder::new().spawn(move || read(&reader, receive))?;
-        Ok(Self { socket, address })
+        Ok(Self { shared, address })
     }
 
     /// Sends a datagram.
@@ -46,7 +61,15 @@ impl Port {
     ///
     /// Those of the network, perhaps about an earlier datagram.
     pub(crate) fn send(&self, payload: &[u8]) -> io::Result<()> {
-        self.socket.send(payload).map(drop)
+        self.shared.socket.send(payload).map(drop)
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.shared.is_closed.store(true, Ordering::Relaxed);
+        // wakes the thread; where it does not, the thread looks after a while
+        let _ = SockRef::from(&self.shared.socket).shutdown(Shutdown::Both);
     }
 }
 
@@ -81,6 +104,17 @@ pub(crate) fn is_refusal(error: &io::Error) -> bool {
     )
 }
 
+/// Whether there are no descriptors left.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let exhausted = [nix::libc::EMFILE, nix::libc::ENFILE];
+    #[cfg(not(unix))]
+    let exhausted = [10024]; // WSAEMFILE
+    error
+        .raw_os_error()
+        .is_some_and(|code| exhausted.contains(&code))
+}
+
 fn connect(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -91,15 +125,23 @@ fn connect(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn read(socket: &UdpSocket, mut receive: impl FnMut(io::Result<&[u8]>) -> bool) {
+fn read(port: &Shared, mut receive: impl FnMut(io::Result<&[u8]>) -> bool) {
     // room for what the kernel merges, and an old server's datagram may be longer than ours ever are
     let mut buffer = vec![0; 65_536];
     loop {
-        let is_wanted = match receive_merged(socket, &mut buffer) {
+        let received = receive_merged(&port.socket, &mut buffer);
+        if port.is_closed.load(Ordering::Relaxed) {
+            return;
+        }
+        let is_wanted = match received {
             Ok((0, _)) => receive(Ok(&[])),
             Ok((length, each)) => buffer[..length]
                 .chunks(each)
                 .all(|datagram| receive(Ok(datagram))),
+            // nothing came for a while
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                continue;
+            }
             Err(error) => {
                 // an error that stays must not keep a core busy
                 thread::sleep(Duration::from_millis(1));
@@ -178,7 +220,8 @@ mod tests {
             sender.send(arrived.unwrap().to_vec()).is_ok()
         });
         let port = port.unwrap();
-        relay.connect(port.socket.local_addr().unwrap()).unwrap();
+        let local = port.shared.socket.local_addr().unwrap();
+        relay.connect(local).unwrap();
         send_merged(&relay, b"aaabbbcc");
         relay.send(b"").unwrap();
         relay.send(b"longer").unwrap();
@@ -187,6 +230,27 @@ mod tests {
             let datagram = receiver.recv_timeout(patience).unwrap();
             assert_eq!(datagram, expected.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_port_that_is_dropped_is_closed_and_its_thread_ends() {
+        let relay = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let port = Port::open(relay.local_addr().unwrap(), move |_| {
+            sender.send(()).is_ok()
+        });
+        let port = port.unwrap();
+        let local = port.shared.socket.local_addr().unwrap();
+        assert!(UdpSocket::bind(local).is_err());
+        drop(port);
+        // its thread had the other end
+        let ended = receiver.recv_timeout(Duration::from_secs(10));
+        assert_eq!(ended, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
+        let closed = (0..1000).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            UdpSocket::bind(local).is_ok()
+        });
+        assert!(closed, "{local} is still bound");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -16,11 +17,17 @@ use crate::port::{self, Port};
 /// The most datagrams that wait to be shown; then the socket's own buffer fills.
 const BACKLOG_MAX: usize = 4096;
 
+/// The most ports that stay open although they are not used any more: those from which an old server
+/// was asked for frames, and some.
+const OLD_MAX: usize = 8;
+
 /// Ports to one address.
 pub(super) struct Ports {
     /// That address.
     pub(super) address: SocketAddr,
     open: Vec<(Path, usize, Port)>,
+    /// Those that are not used any more, the oldest first.
+    old: VecDeque<Port>,
     /// How many were opened, those that are not used any more included.
     opened: usize,
     /// Where this machine sends from, as far as it is known.
@@ -35,6 +42,7 @@ impl Ports {
         Self {
             address,
             open: Vec::new(),
+            old: VecDeque::new(),
             opened: 0,
             local: None,
             sender,
@@ -42,12 +50,22 @@ impl Ports {
         }
     }
 
-    /// Uses new ports from now on, to `address`. The old ones stay open: an old server goes on
+    /// Uses new ports from now on, to `address`. The last ones stay open: an old server goes on
     /// sending to them, and may not survive to be told that nobody listens.
     pub(super) fn renew(&mut self, address: SocketAddr) {
         self.address = address;
-        self.open.clear();
+        self.old
+            .extend(self.open.drain(..).map(|(_, _, port)| port));
+        let surplus = self.old.len().saturating_sub(OLD_MAX);
+        self.old.drain(..surplus);
         self.local = None;
+    }
+
+    /// Where there are no descriptors left, an old server has to do without the old ports.
+    fn make_room(&mut self, error: &io::Error) {
+        if port::is_exhausted(error) {
+            self.old.clear();
+        }
     }
 
     /// Sends a datagram from the port `path`.
@@ -63,8 +81,9 @@ impl Ports {
         let (sender, backlog) = (self.sender.clone(), self.backlog.clone());
         let port = Port::open(self.address, move |arrived| {
             put(number, arrived, &sender, &backlog)
-        })?;
-        self.local = port::local_ip(self.address).ok();
+        })
+        .inspect_err(|error| self.make_room(error))?;
+        self.local = self.local_ip();
         self.opened += 1;
         let sent = port.send(payload);
         self.open.push((path, number, port));
@@ -83,9 +102,15 @@ impl Ports {
     }
 
     /// Whether this machine has another address now than when the ports were opened.
-    pub(super) fn has_moved(&self) -> bool {
-        let now = port::local_ip(self.address).ok();
+    pub(super) fn has_moved(&mut self) -> bool {
+        let now = self.local_ip();
         now.is_some() && self.local.is_some() && now != self.local
+    }
+
+    fn local_ip(&mut self) -> Option<IpAddr> {
+        port::local_ip(self.address)
+            .inspect_err(|error| self.make_room(error))
+            .ok()
     }
 }
 
@@ -106,4 +131,48 @@ fn put(
         Err(error) => Event::Network(number, error),
     };
     sender.send(event).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+    use std::net::UdpSocket;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn however_often_ports_are_renewed_only_the_last_ones_stay_open() {
+        let relay = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let patience = Some(Duration::from_secs(10));
+        relay.set_read_timeout(patience).unwrap();
+        let address = relay.local_addr().unwrap();
+        let (sender, _receiver) = channel();
+        let mut ports = Ports::new(address, sender);
+        let mut used = Vec::new();
+        for _ in 0..30 {
+            for path in [Path(0), Path(1)] {
+                ports.send(path, b"hello").unwrap();
+                used.push(relay.recv_from(&mut [0; 8]).unwrap().1);
+            }
+            assert!(!ports.has_moved());
+            ports.renew(address);
+            assert!(ports.old.len() <= OLD_MAX);
+        }
+        let (closed, open) = used.split_at(used.len() - OLD_MAX);
+        assert!(open.iter().all(|port| UdpSocket::bind(port).is_err()));
+        let mut tries = 0;
+        while !closed.iter().all(|port| UdpSocket::bind(port).is_ok()) {
+            tries += 1;
+            assert!(tries < 1000, "not closed");
+            thread::sleep(Duration::from_millis(10));
+        }
+        // where there are no descriptors left, the last ones go, too
+        ports.make_room(&io::Error::from_raw_os_error(1));
+        assert_eq!(ports.old.len(), OLD_MAX);
+        #[cfg(unix)]
+        ports.make_room(&io::Error::from_raw_os_error(nix::libc::EMFILE));
+        #[cfg(unix)]
+        assert_eq!(ports.old.len(), 0);
+    }
 }
