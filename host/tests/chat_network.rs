@@ -39,6 +39,11 @@ fn relay_on_a_cable() -> RelayProgram {
     relay
 }
 
+/// Whether a client says that it is connected again.
+fn is_back(line: &str) -> bool {
+    line.contains("connected again as") || line.contains("the relay answers again")
+}
+
 fn join(host: &str, name: &str) -> ChatProgram {
     let mut chat = ChatProgram::start(PROGRAM, &[host, "--name", name, "--json"]);
     chat.wait_for(|line| line.contains("welcome"));
@@ -61,9 +66,6 @@ fn another_address_and_a_pulled_cable_lose_nothing() {
     // the first one goes with the second on some systems
     ip("address replace 10.9.0.3/24 dev v0");
     let begun = Instant::now();
-    let is_back = |line: &str| {
-        line.contains("connected again as") || line.contains("the relay answers again")
-    };
     ada.wait_for(is_back);
     bob.wait_for(is_back);
     println!("at another address after {:?}", begun.elapsed());
@@ -97,6 +99,79 @@ fn another_address_and_a_pulled_cable_lose_nothing() {
         };
         assert_eq!(said.map(count), [1; 4], "{:#?}", end.lines);
     }
+}
+
+/// Moves this end of the cable to another address.
+fn move_to(number: u8, before: u8) {
+    ip(&format!("address add 10.9.0.{number}/24 dev v0"));
+    ip(&format!("address delete 10.9.0.{before}/24 dev v0"));
+    // the first one goes with the second on some systems
+    ip(&format!("address replace 10.9.0.{number}/24 dev v0"));
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn without_frames_a_move_makes_no_name_of_a_line() {
+    if !is_in_namespace("without_frames_a_move_makes_no_name_of_a_line") {
+        return;
+    }
+    let _relay = relay_on_a_cable();
+    let mut bob = join(RELAY, "Bob");
+    for (number, name, dialect) in [(3, "Ada", "--plain"), (4, "Cyd", "--classic")] {
+        let arguments = [RELAY, "--name", name, "--json", dialect];
+        let mut ada = ChatProgram::start(PROGRAM, &arguments);
+        ada.write("before\n");
+        bob.wait_for(|line| line.contains(r#""text":"before""#));
+        move_to(number, number - 1);
+        ada.wait_for(|line| line.contains("the network changed; joining again"));
+        ada.write("first after the move\nsecond after the move\n");
+        let first = bob.wait_for(|line| line.contains("first after the move"));
+        assert!(first.contains(&format!(r#""name":"{name}~2""#)), "{first}");
+        bob.wait_for(|line| line.contains(r#""text":"second after the move""#));
+        ada.close_input();
+        let end = ada.finish();
+        assert_eq!(end.code, Some(0), "{end:?}");
+        let told = end
+            .lines
+            .iter()
+            .find(|line| line.contains("joined again as"));
+        assert!(
+            told.is_some_and(|told| told.contains("lines may be missing")),
+            "{end:?}"
+        );
+        assert!(
+            !end.lines.iter().any(|line| line.contains("restarted")),
+            "{end:?}"
+        );
+    }
+    bob.close_input();
+    let end = bob.finish();
+    let is_name = |line: &&String| line.contains("after the move joined");
+    assert_eq!(end.lines.iter().find(is_name), None);
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn a_client_that_moves_often_needs_no_more_descriptors() {
+    if !is_in_namespace("a_client_that_moves_often_needs_no_more_descriptors") {
+        return;
+    }
+    let _relay = relay_on_a_cable();
+    let mut bob = join(RELAY, "Bob");
+    // as many as it needs at the start, and some
+    let mut command = Command::new("sh");
+    let script = format!("ulimit -n 13; exec {PROGRAM} chat {RELAY} --name Ada --json --stay");
+    let mut ada = ChatProgram::spawn(command.args(["-c", &script]));
+    ada.wait_for(|line| line.contains("welcome"));
+    for number in 3..9 {
+        move_to(number, number - 1);
+        ada.wait_for(is_back);
+        bob.write(format!("at {number}\n"));
+        ada.wait_for(|line| line.contains(&format!(r#""text":"at {number}""#)));
+    }
+    ada.signal(Signal::SIGTERM);
+    let end = ada.finish();
+    assert_eq!(end.code, Some(0), "{end:?}");
 }
 
 #[test]

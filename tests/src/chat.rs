@@ -36,9 +36,12 @@ pub struct ChatEnd {
 impl ChatProgram {
     /// Starts `program chat` with `arguments`, its input open.
     pub fn start(program: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(program)
-            .arg("chat")
-            .args(arguments)
+        Self::spawn(Command::new(program).arg("chat").args(arguments))
+    }
+
+    /// Starts a command that becomes one.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .env_remove("NO_COLOR")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -277,7 +277,8 @@ impl Conversation {
             self.ports.renew(self.ports.address);
         }
         if has_slept || has_moved {
-            self.dialect.handle_network_change(Instant::now());
+            self.dialect
+                .handle_network_change(Instant::now(), has_moved);
         }
     }
 

@@ -37,8 +37,9 @@ pub(super) trait Dialect {
     /// Leaves at once.
     fn handle_leave(&mut self, now: Instant);
 
-    /// The machine slept, or its network changed.
-    fn handle_network_change(&mut self, now: Instant);
+    /// The machine slept, or its network changed. If it `has_moved`, what is sent from now on
+    /// comes from new ports.
+    fn handle_network_change(&mut self, now: Instant, has_moved: bool);
 
     /// Time passed; extra calls do nothing.
     fn handle_timeout(&mut self, now: Instant);

@@ -266,7 +266,7 @@ impl Dialect for Framed {
         self.tell(now);
     }
 
-    fn handle_network_change(&mut self, now: Instant) {
+    fn handle_network_change(&mut self, now: Instant, _has_moved: bool) {
         self.client.reconnect(self.moment(now));
     }
 

@@ -36,6 +36,17 @@ const DOUBT: Duration = Duration::from_secs(20);
 /// The time between two attempts to join again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// ... where all seats are taken.
+const FULL_RETRY: Duration = Duration::from_secs(60);
+
+/// A seat that is lost within this time is lost again and again, perhaps.
+const SHORT: Duration = Duration::from_secs(5);
+
+/// The pause before the name is said again, if the seat before was lost so soon, too: at first, and
+/// at most; it doubles.
+const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
 /// A server that never welcomes has our name if it was not refused for so long.
 const ACCEPTED: Duration = Duration::from_millis(500);
 
@@ -57,6 +68,8 @@ pub(super) struct Session {
     sent_at: Instant,
     started_at: Instant,
     ending: Option<Ending>,
+    /// How many seats were lost soon, one after the other.
+    short: u32,
     output: VecDeque<Shown>,
     end: Option<End>,
 }
@@ -101,6 +114,8 @@ struct Rejoining {
     /// When the name was sent and not refused yet.
     tried: Option<Instant>,
     was_welcomed: bool,
+    /// Whether it was said that all seats are taken.
+    is_full: bool,
     why: Why,
 }
 
@@ -113,6 +128,8 @@ enum Why {
     Doubt,
     /// The relay did not know us any more, and had not said so.
     Forgotten,
+    /// Our address is another one: the relay takes us for somebody new.
+    Moved,
 }
 
 impl Rejoining {
@@ -157,6 +174,7 @@ impl Session {
             sent_at: now,
             started_at: now,
             ending: None,
+            short: 0,
             output: VecDeque::new(),
             end: None,
         }
@@ -183,7 +201,7 @@ impl Dialect for Session {
             }
             Phase::Unwelcomed | Phase::Welcomed { .. } => {
                 self.outbox.queue_recent(now);
-                self.say(format!("the relay has gone ({why}); joining again"));
+                self.say(format!("connection lost ({why}); joining again"));
                 self.rejoin(now, now + ACCEPTED, Why::Doubt);
             }
             Phase::Rejoining(rejoining) => rejoining.tried = None,
@@ -224,7 +242,23 @@ impl Dialect for Session {
         }
     }
 
-    fn handle_network_change(&mut self, _now: Instant) {}
+    fn handle_network_change(&mut self, now: Instant, has_moved: bool) {
+        if !has_moved {
+            return; // whether the relay still knows us is asked when it is silent
+        }
+        match &mut self.phase {
+            Phase::Joining { is_sent, until } => {
+                (*is_sent, *until) = (false, now + WELCOME_WAIT);
+            }
+            Phase::Rejoining(rejoining) => (rejoining.next, rejoining.tried) = (now, None),
+            Phase::Unwelcomed | Phase::Welcomed { .. } => {
+                self.outbox.queue_recent(now);
+                self.say("the network changed; joining again");
+                self.rejoin(now, now, Why::Moved);
+            }
+            Phase::Leaving { .. } => {}
+        }
+    }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.outbox.handle_timeout(now);
@@ -351,14 +385,27 @@ impl Session {
         )
     }
 
-    /// Says the name again, from `next` on, until it is answered.
+    /// Says the name again, from `next` on, until it is answered; later if the seat that is lost
+    /// was a new one.
     fn rejoin(&mut self, now: Instant, next: Instant, why: Why) {
         self.outbox.pace.reset(now);
+        let welcomed = if let Phase::Welcomed { since } = self.phase {
+            Some(since)
+        } else {
+            None
+        };
+        let is_short = welcomed.is_some_and(|since| now < since + SHORT) && why != Why::Moved;
+        self.short = if is_short { self.short + 1 } else { 0 };
+        let pause = match self.short {
+            0 | 1 => Duration::ZERO,
+            short => PAUSE.saturating_mul(1 << (short - 2).min(4)).min(PAUSE_MAX),
+        };
         self.phase = Phase::Rejoining(Rejoining {
             since: now,
-            next,
+            next: next.max(now + pause),
             tried: None,
-            was_welcomed: matches!(self.phase, Phase::Welcomed { .. }),
+            was_welcomed: welcomed.is_some(),
+            is_full: false,
             why,
         });
         if let Some(ending) = &mut self.ending {

@@ -1,5 +1,6 @@
 //! What a session makes of the lines that arrive.
 
+use core::mem;
 use core::time::Duration;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use super::super::dialect::{End, MAY_MISS, Speaker};
 use super::super::screen::output::{Kind, Shown};
 use super::asked::Asker;
 use super::wire::{self, Received};
-use super::{ACCEPTED, Phase, Server, Session, Why};
+use super::{ACCEPTED, FULL_RETRY, Phase, Server, Session, Why};
 
 /// A second welcome so soon after the first is the network's doing.
 const DOUBLED: Duration = Duration::from_millis(500);
@@ -50,7 +51,7 @@ impl Session {
             Notice::Welcome { name, history } => self.handle_welcome(now, text, name, history),
             Notice::Named(names) => self.handle_named(now, text, names),
             Notice::Full if matches!(self.phase, Phase::Rejoining(_)) => {
-                self.finish(End::Failed(format!("the relay refused: {text}")));
+                self.handle_full(now, text);
             }
             // the first goodbye was heard, its answer lost
             Notice::Nameless if self.is_for_frames() => self.finish_leaving(),
@@ -126,6 +127,18 @@ impl Session {
         self.enter(now, name, true);
     }
 
+    /// All seats are taken: asks again later, and says so once.
+    fn handle_full(&mut self, now: Instant, text: &str) {
+        let Phase::Rejoining(rejoining) = &mut self.phase else {
+            return;
+        };
+        rejoining.next = now + FULL_RETRY;
+        if !mem::replace(&mut rejoining.is_full, true) {
+            let seconds = FULL_RETRY.as_secs();
+            self.say(format!("no seat yet ({text}); asking again in {seconds} s"));
+        }
+    }
+
     /// The relay took a line for a name: takes the name back and says the line again.
     fn handle_mistaken(&mut self, now: Instant, name: &str) {
         if self.outbox.has_renamed(name) {
@@ -137,7 +150,9 @@ impl Session {
         }
         self.outbox.queue_mistaken(name);
         self.say("the relay was restarted; joining again");
-        self.phase = Phase::Welcomed { since: now };
+        if !matches!(self.phase, Phase::Welcomed { .. }) {
+            self.phase = Phase::Welcomed { since: now };
+        }
         self.rejoin(now, now, Why::Forgotten);
     }
 
@@ -172,7 +187,7 @@ impl Session {
             let may_miss = match rejoining.why {
                 Why::Told => false,
                 Why::Doubt => is_new,
-                Why::Forgotten => true,
+                Why::Forgotten | Why::Moved => true,
             };
             let end = if may_miss { MAY_MISS } else { "" };
             self.say(format!("joined again as {name}{end}"));

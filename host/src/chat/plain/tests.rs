@@ -332,6 +332,120 @@ fn a_seat_given_away_is_taken_back() {
     assert_eq!(bench.say("one"), ["one"]);
 }
 
+/// What the client said itself.
+fn statuses(bench: &Bench) -> Vec<&str> {
+    let of_client = bench
+        .shown
+        .iter()
+        .filter(|shown| shown.kind == Kind::Status);
+    of_client.map(|shown| shown.text.as_str()).collect()
+}
+
+#[test]
+fn seats_that_are_lost_at_once_are_asked_for_less_and_less_often() {
+    for loss in [
+        "* your seat was given away; say your name to come back",
+        "* say your name first",
+        "* relay is stopping",
+    ] {
+        let mut bench = Bench::welcomed(Speaker::Program);
+        let begun = bench.now;
+        let mut asked = 0;
+        while bench.now < begun + Duration::from_secs(60) {
+            bench.receive(loss);
+            while bench.pass(Duration::from_millis(10)).is_empty() {}
+            asked += 1;
+            bench.receive(WELCOME);
+        }
+        assert!(
+            (14..17).contains(&asked),
+            "{loss}: {asked} times in a minute"
+        );
+        // a seat of some seconds is asked for at once
+        bench.pass(SHORT);
+        bench.receive("* your seat was given away; say your name to come back");
+        assert_eq!(bench.sent(), ["/nick Ada"]);
+    }
+}
+
+#[test]
+fn a_full_room_is_asked_again_after_a_minute() {
+    let mut bench = Bench::welcomed(Speaker::Program);
+    bench.receive("* your seat was given away; say your name to come back");
+    assert_eq!(bench.say("waits"), ["/nick Ada"]);
+    for number in 0..3 {
+        assert!(number == 0 || bench.sent() == ["/nick Ada"]);
+        bench.receive("* full: 2 of 2 seats taken");
+        assert_eq!(bench.pass(Duration::from_millis(59_999)), [""; 0]);
+        bench.now += Duration::from_millis(1);
+    }
+    let told = "no seat yet (full: 2 of 2 seats taken); asking again in 60 s";
+    assert_eq!(statuses(&bench), ["joining again", told]);
+    assert_eq!(bench.sent(), ["/nick Ada"]);
+    bench.receive(WELCOME);
+    assert_eq!(bench.sent(), ["waits"]);
+}
+
+#[test]
+fn after_a_move_the_name_comes_before_the_lines() {
+    let mut bench = Bench::welcomed(Speaker::Person);
+    bench.say("before");
+    bench.now += Duration::from_secs(3);
+    bench.session.handle_network_change(bench.now, true);
+    assert_eq!(bench.say("after the move"), ["/nick Ada"]);
+    let welcome = "* welcome Ada~2: 2 here (Ada, Ada~2); /help lists commands";
+    bench.receive(welcome);
+    assert_eq!(bench.sent(), ["after the move"]);
+    let told = "joined again as Ada~2; lines may be missing";
+    assert_eq!(
+        statuses(&bench),
+        ["the network changed; joining again", told]
+    );
+    // another one before that is answered
+    for _ in 0..3 {
+        bench.session.handle_network_change(bench.now, true);
+        assert_eq!(bench.sent(), ["/nick Ada~2"]);
+        bench.now += Duration::from_millis(100);
+    }
+}
+
+#[test]
+fn after_a_move_an_old_server_gets_the_bare_name() {
+    for speaker in [Speaker::Person, Speaker::Program] {
+        let mut bench = Bench::with(speaker, Server::Classic);
+        assert_eq!(bench.sent(), ["Ada"]);
+        bench.now += Duration::from_secs(3);
+        bench.session.handle_network_change(bench.now, true);
+        assert_eq!(bench.say("after the move"), ["Ada"]);
+        bench.session.handle_network_change(bench.now, true);
+        assert_eq!(
+            bench.pass(Duration::from_secs(1)),
+            ["Ada", "after the move"]
+        );
+        let told = "joined again as Ada; lines may be missing";
+        assert_eq!(
+            statuses(&bench),
+            ["the network changed; joining again", told]
+        );
+    }
+    // and so does whoever was not welcomed yet
+    let mut bench = Bench::new(Speaker::Program);
+    assert_eq!(bench.sent(), ["Ada"]);
+    bench.session.handle_network_change(bench.now, true);
+    assert_eq!(bench.sent(), ["Ada"]);
+}
+
+#[test]
+fn a_machine_that_slept_has_its_ports_still() {
+    for server in [Server::Unknown, Server::Classic] {
+        let mut bench = Bench::with(Speaker::Person, server);
+        bench.sent();
+        bench.receive(WELCOME);
+        bench.session.handle_network_change(bench.now, false);
+        assert_eq!(bench.say("one"), ["one"]);
+    }
+}
+
 #[test]
 fn a_line_taken_for_a_name_is_said_again_under_the_right_one() {
     for (line, name) in [
