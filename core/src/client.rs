@@ -19,13 +19,13 @@ use core::time::Duration;
 use heapless::String;
 
 pub use event::{
-    ClientEvent, ClientStats, Dropped, End, Joined, Path, PostError, PostId, Received, State,
-    Transmit,
+    ClientEvent, ClientStats, Dropped, End, Joined, Path, PostError, PostId, Received, SeatLoss,
+    State, Transmit,
 };
 
 use crate::Instant;
 use crate::wire::command::Command;
-use crate::wire::framed::Session;
+use crate::wire::framed::{Reason, Session};
 use crate::wire::notices::NOTICE;
 use crate::wire::text::{DATAGRAM_MAX, Name, clean, whole_characters};
 use acknowledging::Acknowledging;
@@ -42,6 +42,13 @@ const LEAVE_PAUSE: [Duration; 2] = [Duration::from_millis(200), Duration::from_s
 
 /// So often LEAVE is said.
 const LEAVES: u8 = 3;
+
+/// A session that no relay gives out.
+const NOBODYS: Session = Session(0);
+
+/// A relay that says that it is stopping ends within this time, in which it still has to know what
+/// arrived; after it, the client asks for a seat in the relay's next run.
+const STOPPED: Duration = Duration::from_secs(1);
 
 /// For so long after a session went on the relay's farewell to the address that the client had
 /// before may still arrive.
@@ -73,6 +80,10 @@ pub struct Client<const HELD: usize, const OUT: usize> {
     history_end: u64,
     /// When the same session last went on.
     resumed: Option<Instant>,
+    /// When to ask for a seat again because the relay said that it is stopping.
+    stops: Option<Instant>,
+    /// The end of the furthest line that a WELCOME or a DATA has named in this run.
+    head: u64,
     receiving: Receiving<HELD>,
     acknowledging: Acknowledging,
     posting: Posting<OUT>,
@@ -80,6 +91,9 @@ pub struct Client<const HELD: usize, const OUT: usize> {
     /// A text for a person that is not polled yet, or a line that had to be cleaned.
     word: String<WORD_MAX>,
     joined: Option<NewSeat>,
+    /// What is not told yet of the seat that was lost, and of the one that cannot be had yet.
+    seat_loss: Option<SeatLoss>,
+    no_seat: Option<NoSeat>,
     is_quiet: bool,
     /// A `/quiet` that is not answered yet.
     asked_quiet: Option<PostId>,
@@ -99,7 +113,7 @@ enum Phase {
     Joined,
     /// Nothing is heard in the session, which may go on; HELLO is said.
     Silent,
-    /// The session does not go on from here by itself; HELLO is said.
+    /// The session does not go on from here by itself; HELLO is said, when it is time.
     Severed,
     Leaving {
         said: u8,
@@ -116,12 +130,20 @@ struct NewSeat {
     uptime_s: u32,
 }
 
+/// What `ClientEvent::NoSeat` will say.
+#[derive(Clone, Copy, Debug)]
+struct NoSeat {
+    reason: Reason,
+    retry_s: u16,
+}
+
 impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     /// A client that asks for a seat under the first [`NAME_MAX`](crate::NAME_MAX) bytes of `name`.
     ///
-    /// `seed` must be random: who guesses it can answer in the relay's place. `paths` is how many
-    /// ports the driver can open: six for early tries that an old server does not relay, one if
-    /// there is no old server.
+    /// `seed` must be random: whoever guesses it can answer in the relay's place. `paths` is how
+    /// many ports the driver can open: six for early tries that an old server does not relay, or
+    /// one if there is no old server. With one path the client never gives up; with more it ends
+    /// with [`End::NoRelay`] when nobody has answered six times.
     pub fn new(name: &str, seed: u64, paths: u8) -> Self {
         let mut client = Self {
             phase: Phase::Joining,
@@ -133,12 +155,16 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             authors: [0; 2],
             history_end: 0,
             resumed: None,
+            stops: None,
+            head: 0,
             receiving: Receiving::new(),
             acknowledging: Acknowledging::new(),
             posting: Posting::new(),
             pulse: Pulse::new(),
             word: String::new(),
             joined: None,
+            seat_loss: None,
+            no_seat: None,
             is_quiet: false,
             asked_quiet: None,
             is_quitting: false,
@@ -191,7 +217,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         if matches!(self.phase, Phase::Leaving { .. } | Phase::Ended(_)) {
             return;
         }
-        if self.session.is_none() {
+        if self.session.is_none_or(|session| session == NOBODYS) {
             self.end(End::Left);
             return;
         }
@@ -202,11 +228,19 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     pub fn reconnect(&mut self, now: Instant) {
         match self.phase {
             Phase::Joined | Phase::Silent | Phase::Severed => {
-                self.phase = Phase::Severed;
-                self.greeting.begin(now, true);
+                self.lose(now, Phase::Severed);
+                self.greeting.hurry(now);
             }
             Phase::Joining => self.greeting.hurry(now),
             Phase::Leaving { .. } | Phase::Ended(_) => {}
+        }
+    }
+
+    /// The network reported that nobody listens at the relay's port, or that there is no way there:
+    /// asks for its seat again, later if that has happened a moment ago.
+    pub fn handle_unreachable(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Joined | Phase::Silent) {
+            self.lose(now, Phase::Severed);
         }
     }
 
@@ -238,7 +272,8 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     /// The seat is lost: it is asked for again.
     fn lose(&mut self, now: Instant, phase: Phase) {
         self.phase = phase;
-        self.greeting.begin(now, false);
+        self.stops = None;
+        self.greeting.begin(now);
     }
 
     fn end(&mut self, why: End) {

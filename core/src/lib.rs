@@ -123,7 +123,7 @@ mod wire;
 
 pub use client::{
     Client, ClientEvent, ClientStats, Dropped, End, Joined, Path, PostError, PostId, Received,
-    State, Transmit,
+    SeatLoss, State, Transmit,
 };
 pub use relay::{
     Config, Delivery, Departed, Departure, Event, Expired, Fanout, Farewell, MOTD_MAX,

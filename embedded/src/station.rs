@@ -113,10 +113,11 @@ pub struct StationStats {
 /// loop {
 ///     let wake_up = station.poll(Instant::from_millis(milliseconds()));
 ///     while let Some(event) = station.client.poll_event() {
-///         if let ClientEvent::Ended(_) = event {
-///             // nobody answered, or the seat was needed: try again
-///             station.client = Client::new("greenhouse", random(), 1);
-///             break;
+///         // whatever happens to its seat or to the relay, a client with one path goes on by
+///         // itself, with what was not said yet; only a name that cannot be shown ends it
+///         if let ClientEvent::Line { name, text, .. } = event {
+///             // show it
+/// #           let _ = (name, text);
 ///         }
 ///     }
 ///     if let Some(degrees) = temperature() {
@@ -132,7 +133,7 @@ pub struct StationStats {
 /// ```
 pub struct Station<D: Device, const HELD: usize, const OUT: usize> {
     /// Who speaks: give it texts and take its events, before and after each
-    /// [`poll`](Self::poll). One that has ended may be replaced.
+    /// [`poll`](Self::poll).
     pub client: Client<HELD, OUT>,
     device: D,
     interface: Interface,

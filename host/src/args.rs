@@ -188,7 +188,8 @@ pub struct ChatArguments {
     #[arg(long, env = "KILOCHAT_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
 
-    /// Go on listening after the end of the input (not on a terminal)
+    /// Go on listening after the end of the input, and wait for a seat if all are taken (not on a
+    /// terminal, where it always waits)
     #[arg(long, env = "KILOCHAT_STAY", value_parser = FalseyValueParser::new())]
     pub stay: bool,
 

@@ -93,6 +93,7 @@ fn conversation(
         speaker,
         choice,
         lingers: true,
+        waits: speaker == Speaker::Person || arguments.stay,
     };
     let mut conversation = Conversation::new(plan, address::find(host)?)?;
     if raw.trim().len() > NAME_MAX {

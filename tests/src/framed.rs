@@ -32,7 +32,7 @@ pub use measure::{Measured, measure_paste, measure_talk};
 use crate::counts::Counts;
 use crate::framed::setup::Setup;
 use crate::framed::world::World;
-use crate::inputs::pick;
+use crate::inputs::{chance, pick};
 use crate::sim::Failure;
 use crate::{Verdict, check};
 
@@ -108,6 +108,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
 
     /// Without faults everybody catches up.
     fn recover(&mut self) -> Verdict {
+        if !self.crowd.is_empty() && chance(&mut self.random, 50) {
+            self.crowd_comes_or_goes();
+        }
         self.heal();
         self.run_until(self.now + CATCH_UP_MS / 3)?;
         for number in 0..self.members.len() {

@@ -115,7 +115,10 @@ impl FramedPeer {
                 ClientEvent::Answered { text, .. } => self.told.push(text.to_owned()),
                 ClientEvent::Doubtful { post } => self.doubtful.push(post),
                 ClientEvent::Refused { post, reason } => panic!("{post:?} refused: {reason:?}"),
-                ClientEvent::Unsaid { .. } | ClientEvent::Back => {}
+                ClientEvent::Unsaid { .. }
+                | ClientEvent::SeatLost(_)
+                | ClientEvent::NoSeat { .. }
+                | ClientEvent::Back => {}
                 ClientEvent::Silent => self.silences += 1,
                 ClientEvent::Ended(end) => self.end = Some(end),
             }

@@ -294,6 +294,8 @@ impl World {
                 | ClientEvent::Answered { .. }
                 | ClientEvent::Doubtful { .. }
                 | ClientEvent::Unsaid { .. }
+                | ClientEvent::SeatLost(_)
+                | ClientEvent::NoSeat { .. }
                 | ClientEvent::Silent
                 | ClientEvent::Back => {}
             }

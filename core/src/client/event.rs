@@ -51,6 +51,8 @@ pub enum Dropped {
     Unexpected,
     /// It belongs to another session, or answers no HELLO of this client.
     Session,
+    /// It says that lines are lost far beyond all that the relay was heard to have.
+    Beyond,
     /// Its lines are of another run of the relay.
     Epoch,
     /// It brings nothing new.
@@ -62,10 +64,11 @@ pub enum Dropped {
 
 impl Dropped {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Malformed,
         Self::Unexpected,
         Self::Session,
+        Self::Beyond,
         Self::Epoch,
         Self::Duplicate,
         Self::NoRoom,
@@ -77,6 +80,7 @@ impl Dropped {
             Self::Malformed => "malformed",
             Self::Unexpected => "unexpected",
             Self::Session => "of another session",
+            Self::Beyond => "a gap beyond the last line",
             Self::Epoch => "of another run of the relay",
             Self::Duplicate => "nothing new",
             Self::NoRoom => "no room",
@@ -114,23 +118,29 @@ pub enum Joined {
     Restarted,
 }
 
+/// How a seat was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum SeatLoss {
+    /// The client was silent, and another peer needed a seat.
+    GivenAway,
+    /// Another client goes on with the session.
+    TakenOver,
+}
+
 /// Why it is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum End {
     /// The client left.
     Left,
-    /// Another client goes on with its session.
-    TakenOver,
-    /// It was silent, and its seat was needed.
-    GivenAway,
-    /// All seats are taken.
+    /// All seats are taken, and the relay did not say when to ask again.
     Full,
     /// The name holds nothing that can be seen.
     Nameless,
-    /// The relay refused it for a reason that this version does not know.
+    /// The relay refused it for a reason that this version does not know, and for good.
     Refused,
-    /// No frame ever came: there is an old server, or nobody.
+    /// No frame ever came, on more than one path: there is an old server, or nobody.
     NoRelay,
 }
 
@@ -209,6 +219,17 @@ pub enum ClientEvent<'a> {
     Unsaid {
         /// Which text.
         post: PostId,
+    },
+    /// There is no seat any more. The client asks for another one, in which it goes on from the
+    /// line where it is.
+    SeatLost(SeatLoss),
+    /// The relay has no seat for the client now. The client asks again after the time that the
+    /// relay said.
+    NoSeat {
+        /// Why.
+        reason: Reason,
+        /// That time, in seconds.
+        retry_s: u16,
     },
     /// There was no answer for a while. It goes on trying.
     Silent,

@@ -9,6 +9,9 @@ use crate::wire::framed::Cookie;
 /// So often HELLO is said to a relay that nothing was ever heard of.
 const TRIES: u8 = 6;
 
+/// A session that ends within this time of its WELCOME ends again and again, perhaps.
+const SHORT: Duration = Duration::from_secs(5);
+
 /// The time between HELLOs at first, and at most; it doubles.
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -30,7 +33,10 @@ pub(super) struct Greeting {
     unheard: u8,
     /// Whether the last one was because of a COOKIE: the next COOKIE waits.
     is_answered: bool,
-    is_welcome: bool,
+    /// When the HELLO was answered by WELCOME.
+    welcomed: Option<Instant>,
+    /// How many sessions were short, one after the other.
+    short: u8,
     due: Instant,
     /// When HELLO was said, the last time and the only time with this cookie.
     said: Option<Instant>,
@@ -47,23 +53,38 @@ impl Greeting {
             cookie: None,
             unheard: 0,
             is_answered: false,
-            is_welcome: false,
+            welcomed: None,
+            short: 0,
             due: Instant::from_millis(0),
             said: None,
             said_once: None,
         }
     }
 
-    /// A new HELLO is to be said, soon after the last one at the earliest unless it is `urgent`.
-    pub(super) fn begin(&mut self, now: Instant, urgent: bool) {
+    /// A new HELLO is to be said: after a pause, which doubles while one short session follows
+    /// another.
+    pub(super) fn begin(&mut self, now: Instant) {
         self.nonce = self.nonce.wrapping_add(u64::from(self.used.max(1)));
         self.used = 1;
         self.unheard = 0;
         self.is_answered = false;
-        self.is_welcome = false;
-        let earliest = self.said.map(|said| said.after(PAUSE));
-        self.due = earliest.filter(|_| !urgent).unwrap_or(now).max(now);
         self.said_once = None;
+        if let Some(welcomed) = self.welcomed.take() {
+            let is_short = now < welcomed.after(SHORT);
+            self.short = if is_short {
+                self.short.saturating_add(1)
+            } else {
+                0
+            };
+        }
+        let pause = doubled(self.short.saturating_sub(1));
+        self.due = self.said.map_or(now, |said| said.after(pause)).max(now);
+    }
+
+    /// A new HELLO is to be said, not before `wait` is over.
+    pub(super) fn defer(&mut self, now: Instant, wait: Duration) {
+        self.begin(now);
+        self.due = self.due.max(now.after(wait));
     }
 
     /// The same HELLO again, soon.
@@ -71,7 +92,7 @@ impl Greeting {
         self.due = self.due.min(now.after(pause));
     }
 
-    /// The network may be another one: the same HELLO now, if a relay was ever heard.
+    /// The network may be another one: HELLO now, if a relay was ever heard.
     pub(super) fn hurry(&mut self, now: Instant) {
         if self.path.is_some() {
             self.retry(now, Duration::ZERO);
@@ -82,14 +103,14 @@ impl Greeting {
         self.due
     }
 
-    /// Whether nobody answers who ever did.
+    /// Whether nobody answers, and it is asked on and on.
     pub(super) const fn is_silent(&self) -> bool {
-        self.path.is_some() && self.unheard >= SILENT
+        (self.path.is_some() || self.paths == 1) && self.unheard >= SILENT
     }
 
-    /// Whether nobody ever answered, and it was asked often enough.
+    /// Whether nobody ever answered, and an old server may be asked otherwise.
     pub(super) fn is_hopeless(&self, now: Instant) -> bool {
-        self.path.is_none() && self.unheard >= TRIES && now >= self.due
+        self.paths > 1 && self.path.is_none() && self.unheard >= TRIES && now >= self.due
     }
 
     /// The path from which the client speaks.
@@ -109,11 +130,13 @@ impl Greeting {
             self.unheard = self.unheard.saturating_add(1);
         }
         self.said = Some(now);
-        let doublings = match self.path {
-            Some(_) => self.unheard.saturating_sub(1).min(4),
-            None => 0,
+        let is_early = self.path.is_none() && self.paths > 1;
+        let doublings = if is_early {
+            0
+        } else {
+            self.unheard.saturating_sub(1)
         };
-        self.due = now.after(PAUSE.saturating_mul(1 << doublings).min(PAUSE_MAX));
+        self.due = now.after(doubled(doublings));
         let Some(path) = self.path else {
             let port = self.unheard.min(self.paths).saturating_sub(1);
             self.used = port.saturating_add(1);
@@ -134,7 +157,7 @@ impl Greeting {
             None => path.0.into(),
         });
         let is_path = self.path.map_or(path.0 < self.used, |own| own == path);
-        if !is_path || self.is_welcome || cookie.nonce != nonce {
+        if !is_path || self.welcomed.is_some() || cookie.nonce != nonce {
             return Err(Dropped::Session);
         }
         if self.cookie == Some(cookie.cookie) {
@@ -160,7 +183,7 @@ impl Greeting {
         if self.path != Some(path) || self.nonce != nonce {
             return Err(Dropped::Session);
         }
-        if self.is_welcome {
+        if self.welcomed.is_some() {
             return Err(Dropped::Duplicate);
         }
         Ok(())
@@ -168,8 +191,13 @@ impl Greeting {
 
     /// The HELLO was answered by WELCOME; returns how long that took, if it is known.
     pub(super) fn welcome(&mut self, now: Instant) -> Option<Duration> {
-        self.is_welcome = true;
+        self.welcomed = Some(now);
         self.unheard = 0;
         self.said_once.take().map(|said| now.since(said))
     }
+}
+
+/// The pause, doubled so many times.
+fn doubled(times: u8) -> Duration {
+    PAUSE.saturating_mul(1 << times.min(4)).min(PAUSE_MAX)
 }

@@ -3,15 +3,18 @@
 use core::time::Duration;
 
 use super::{
-    Client, Dropped, End, FAREWELL, Joined, LEAVES, NewSeat, Path, Phase, Received, push_clean,
-    without_star,
+    Client, Dropped, End, FAREWELL, Joined, LEAVES, NOBODYS, NewSeat, NoSeat, Path, Phase,
+    Received, STOPPED, SeatLoss, push_clean, without_star,
 };
 use crate::Instant;
 use crate::wire::command::Command;
 use crate::wire::framed::{
-    Data, FRAME, Frame, Gap, Goodbye, Outcome, Posted, Reason, Refused, Session, Welcome,
+    Data, FRAME, Frame, Gap, Goodbye, LineKind, Outcome, Posted, Reason, Refused, Session, Welcome,
 };
-use crate::wire::notices::Notice;
+use crate::wire::notices::{Notice, STOPPING};
+
+/// A GAP may reach at most this many lines past the last line that a WELCOME or a DATA has named.
+const UNNAMED_MAX: u64 = 1 << 20;
 
 /// After this time WELCOME is asked for again if there was no room for it.
 const ROOM: Duration = Duration::from_millis(100);
@@ -42,7 +45,9 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
                 self.is_silent = true;
                 self.lose(now, Phase::Silent);
             }
-            Phase::Joined if is_over(self.posting.patience()) => self.lose(now, Phase::Severed),
+            Phase::Joined if is_over(self.posting.patience()) || is_over(self.stops) => {
+                self.lose(now, Phase::Severed);
+            }
             Phase::Joining | Phase::Silent | Phase::Severed => {
                 self.is_silent |= self.greeting.is_silent();
             }
@@ -67,7 +72,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
                 Phase::Joined | Phase::Leaving { .. } | Phase::Ended(_) => Err(Dropped::Unexpected),
             },
             Frame::Welcome(welcome) => self.handle_welcome(now, path, &welcome),
-            Frame::Refused(refused) => self.handle_refused(path, refused),
+            Frame::Refused(refused) => self.handle_refused(now, path, refused),
             Frame::Posted(posted) => {
                 self.check(path, posted.session)?;
                 self.heard();
@@ -171,6 +176,8 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         if matches!(how, Joined::New | Joined::Restarted) {
             self.receiving.restart(first);
             self.history_end = head;
+            self.head = head;
+            self.stops = None;
             self.authors = [author; 2];
         } else {
             let [own, _] = self.authors;
@@ -185,9 +192,14 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
                 from,
                 until: first,
             });
+            self.head = self.head.max(head);
             if self.receiving.has_holes() {
                 self.acknowledging.hurry(now);
             }
+        }
+        if how == Joined::Resumed && self.name != welcome.name {
+            // the answer to `/nick` may be lost
+            self.want(welcome.name);
         }
         self.keep(welcome.text);
         self.name.clear();
@@ -200,14 +212,34 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         self.stats.joined += 1;
     }
 
-    fn handle_refused(&mut self, path: Path, refused: Refused) -> Result<(), Dropped> {
+    fn handle_refused(
+        &mut self,
+        now: Instant,
+        path: Path,
+        refused: Refused,
+    ) -> Result<(), Dropped> {
         self.greeting.check(path, refused.nonce)?;
-        if matches!(self.phase, Phase::Leaving { .. } | Phase::Ended(_)) {
-            return Err(Dropped::Unexpected);
+        match self.phase {
+            // the session has answered meanwhile
+            Phase::Joined | Phase::Leaving { .. } | Phase::Ended(_) => {
+                return Err(Dropped::Unexpected);
+            }
+            Phase::Joining => {}
+            Phase::Silent | Phase::Severed => self.phase = Phase::Severed,
         }
-        self.end(if refused.reason == Reason::Full {
+        let Refused {
+            reason, retry_s, ..
+        } = refused;
+        if retry_s > 0 {
+            self.greeting
+                .defer(now, Duration::from_secs(retry_s.into()));
+            self.is_silent = false;
+            self.no_seat = Some(NoSeat { reason, retry_s });
+            return Ok(());
+        }
+        self.end(if reason == Reason::Full {
             End::Full
-        } else if refused.reason == Reason::Nameless {
+        } else if reason == Reason::Nameless {
             End::Nameless
         } else {
             End::Refused
@@ -216,12 +248,22 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     }
 
     fn handle_data(&mut self, now: Instant, data: &Data<'_>) -> Result<(), Dropped> {
+        let (mut end, mut is_stopping) = (data.first, false);
+        for entry in data.entries() {
+            let is_notice = entry.kind == LineKind::Notice;
+            is_stopping |= is_notice && end >= self.history_end && entry.line == STOPPING;
+            end = end.saturating_add(1);
+        }
+        self.head = self.head.max(end);
         if data.bytes().is_empty() {
             return Ok(()); // the answer to a question
         }
         match self.receiving.accept(data) {
             Ok(at_once) => {
                 self.acknowledging.received(now, data.sent_at, at_once);
+                if is_stopping {
+                    self.stops.get_or_insert(now.after(STOPPED));
+                }
                 Ok(())
             }
             Err(why) => {
@@ -234,6 +276,9 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     }
 
     fn handle_gap(&mut self, now: Instant, gap: &Gap) -> Result<(), Dropped> {
+        if gap.until > self.head.saturating_add(UNNAMED_MAX) {
+            return Err(Dropped::Beyond);
+        }
         let result = self.receiving.skip(gap);
         if result != Err(Dropped::Unexpected) {
             self.acknowledging.received(now, gap.sent_at, true);
@@ -277,16 +322,22 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         }
         let is_leaving = matches!(self.phase, Phase::Leaving { .. });
         match why {
-            _ if is_leaving => self.end(End::Left),
-            Goodbye::Left => self.end(End::Left),
-            Goodbye::GivenAway => self.end(End::GivenAway),
-            Goodbye::TakenOver if self.took_over_itself(now) => return Err(Dropped::Unexpected),
-            Goodbye::TakenOver => self.end(End::TakenOver),
-            Goodbye::Unknown | Goodbye::Other(_) if self.phase == Phase::Severed => {
-                return Err(Dropped::Duplicate);
+            _ if is_leaving => {
+                self.end(End::Left);
+                return Ok(());
             }
-            Goodbye::Unknown | Goodbye::Other(_) => self.lose(now, Phase::Severed),
+            Goodbye::TakenOver if self.took_over_itself(now) => return Err(Dropped::Unexpected),
+            _ if self.phase == Phase::Severed => return Err(Dropped::Duplicate),
+            Goodbye::TakenOver => {
+                self.seat_loss = Some(SeatLoss::TakenOver);
+                // it is another client's now: what is asked for is a seat of another session
+                self.session = Some(NOBODYS);
+            }
+            Goodbye::GivenAway => self.seat_loss = Some(SeatLoss::GivenAway),
+            // nobody asked to leave
+            Goodbye::Left | Goodbye::Unknown | Goodbye::Other(_) => {}
         }
+        self.lose(now, Phase::Severed);
         Ok(())
     }
 

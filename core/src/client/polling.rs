@@ -4,7 +4,7 @@ use super::acknowledging::Due;
 use super::posting::Told;
 use super::receiving::Next;
 use super::{
-    Client, ClientEvent, Joined, LEAVE_PAUSE, LEAVES, NewSeat, Phase, Transmit, push_clean,
+    Client, ClientEvent, Joined, LEAVE_PAUSE, LEAVES, NewSeat, NoSeat, Phase, Transmit, push_clean,
     without_star,
 };
 use crate::Instant;
@@ -30,6 +30,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
                 self.posting.patience(),
                 self.pulse.question(),
                 self.pulse.patience(),
+                self.stops,
             ]
             .into_iter()
             .flatten()
@@ -85,11 +86,11 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         Frame::Hello(hello).encode(buffer)
     }
 
-    /// Whether what is said now can be told: not before it was told that there is a seat
-    /// in another run of the relay.
+    /// Whether what is said now can be told, and is not lost with a relay that is stopping: not
+    /// before it was told that there is a seat in another run of the relay.
     fn may_post(&self) -> bool {
         let is_restarted = |seat: &NewSeat| matches!(seat.how, Joined::New | Joined::Restarted);
-        !self.joined.as_ref().is_some_and(is_restarted)
+        self.stops.is_none() && !self.joined.as_ref().is_some_and(is_restarted)
     }
 
     /// What there is to say in a session.
@@ -144,6 +145,12 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         if self.told_silent && !self.is_silent {
             self.told_silent = false;
             return Some(ClientEvent::Back);
+        }
+        if let Some(loss) = self.seat_loss.take() {
+            return Some(ClientEvent::SeatLost(loss));
+        }
+        if let Some(NoSeat { reason, retry_s }) = self.no_seat.take() {
+            return Some(ClientEvent::NoSeat { reason, retry_s });
         }
         if let Some(seat) = self.joined.take() {
             return Some(ClientEvent::Joined {

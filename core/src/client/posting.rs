@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const RTO_MIN_MS: u16 = 50;
 const RTO_MAX_MS: u16 = 3000;
 
+/// The shortest time until a POST that was refused for now is sent again.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+
 /// The most texts in a POST: as many as a POSTED can accept.
 const MOST: u8 = u8::MAX;
 
@@ -204,7 +207,8 @@ impl<const OUT: usize> Posting<OUT> {
                 retry_ms: 0,
             } => (Told::Refused(reason), 1),
             Outcome::Refused { retry_ms, .. } => {
-                self.hold = Some(now.after(Duration::from_millis(retry_ms.into())));
+                let retry = Duration::from_millis(retry_ms.into());
+                self.hold = Some(now.after(retry.max(RETRY_MIN)));
                 self.flight = Flight::None;
                 return Ok(());
             }

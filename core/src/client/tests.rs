@@ -8,6 +8,7 @@ mod handshake;
 mod lines;
 mod posts;
 mod random;
+mod returning;
 mod silence;
 
 use std::boxed::Box;
@@ -110,10 +111,14 @@ impl<const HELD: usize> Driven<HELD> {
     }
 
     fn refused(&mut self, nonce: u64, reason: Reason) -> Received {
+        self.refused_for(nonce, reason, 0)
+    }
+
+    fn refused_for(&mut self, nonce: u64, reason: Reason, retry_s: u16) -> Received {
         self.frame(&Frame::Refused(Refused {
             nonce: SEED.wrapping_add(nonce),
             reason,
-            retry_s: 0,
+            retry_s,
         }))
     }
 
@@ -296,6 +301,8 @@ fn event_in_words(event: &ClientEvent<'_>) -> String {
         ClientEvent::Refused { post, reason } => format!("refused {} {reason:?}", post.0),
         ClientEvent::Doubtful { post } => format!("doubtful {}", post.0),
         ClientEvent::Unsaid { post } => format!("unsaid {}", post.0),
+        ClientEvent::SeatLost(loss) => format!("seat lost {loss:?}"),
+        ClientEvent::NoSeat { reason, retry_s } => format!("no seat {reason:?} {retry_s}"),
         ClientEvent::Silent => "silent".to_string(),
         ClientEvent::Back => "back".to_string(),
         ClientEvent::Ended(why) => format!("ended {why:?}"),

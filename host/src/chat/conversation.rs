@@ -59,6 +59,8 @@ pub(super) struct Plan {
     pub(super) choice: Choice,
     /// Whether to listen for a moment when all is said.
     pub(super) lingers: bool,
+    /// Whether to wait for a seat where all are taken.
+    pub(super) waits: bool,
 }
 
 impl Plan {
@@ -72,10 +74,13 @@ impl Plan {
     }
 
     fn begin(&self, tongue: Tongue, lines: Vec<Line>) -> Box<dyn Dialect> {
-        let (now, name) = (Instant::now(), self.name.clone());
+        let now = Instant::now();
         match tongue {
-            Tongue::Framed => Box::new(Framed::new(now, name, self.speaker, self.lingers, lines)),
-            Tongue::Plain(server) => Box::new(Session::new(now, name, self.speaker, server, lines)),
+            Tongue::Framed => Box::new(Framed::new(now, self, lines)),
+            Tongue::Plain(server) => {
+                let name = self.name.clone();
+                Box::new(Session::new(now, name, self.speaker, server, lines))
+            }
         }
     }
 }

@@ -7,7 +7,6 @@ mod telling;
 #[cfg(test)]
 mod tests;
 
-use core::mem::take;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -15,6 +14,7 @@ use std::time::Instant;
 use kilochat_core::framed::TEXT_MAX;
 use kilochat_core::{Client, DATAGRAM_MAX, Instant as Moment, Path, PostError, PostId, State};
 
+use super::conversation::Plan;
 use super::dialect::{Dialect, End, LINGER, LINGER_MAX, PATIENCE, Speaker, Typed};
 use super::plain::outbox::{Line, Outbox};
 use super::screen::output::Shown;
@@ -47,7 +47,6 @@ pub(super) struct Framed {
 /// What is said and heard.
 struct Talk {
     speaker: Speaker,
-    name: String,
     outbox: Outbox,
     /// What was given to the client and has no answer.
     posted: VecDeque<Posted>,
@@ -72,10 +71,10 @@ struct Talk {
     doubtful: usize,
     output: VecDeque<Shown>,
     end: Option<End>,
-    /// The seat was given away: there is to be a new client.
-    is_evicted: bool,
-    /// The relay ends: what is said now would be lost.
-    is_stopping: bool,
+    /// Whether to wait for a first seat where all are taken.
+    waits: bool,
+    /// Whether it was said that there is no seat, since there last was one.
+    has_told_no_seat: bool,
 }
 
 struct Posted {
@@ -102,20 +101,19 @@ struct Ending {
 }
 
 impl Framed {
-    /// One that is to join under `name`, which must be clean, and to say `lines`. At the end of the
-    /// input it listens for a moment if it `lingers`.
-    pub(super) fn new(
-        now: Instant,
-        name: String,
-        speaker: Speaker,
-        lingers: bool,
-        lines: Vec<Line>,
-    ) -> Self {
+    /// One that is to carry out `plan`, and to say `lines`.
+    pub(super) fn new(now: Instant, plan: &Plan, lines: Vec<Line>) -> Self {
+        let Plan {
+            ref name,
+            speaker,
+            lingers,
+            waits,
+            ..
+        } = *plan;
         Self {
-            client: Client::new(&name, crate::random(), PATHS),
+            client: Client::new(name, crate::random(), PATHS),
             talk: Talk {
                 speaker,
-                name,
                 outbox: Outbox::new(now, lines),
                 posted: VecDeque::new(),
                 has_told_late: false,
@@ -131,8 +129,8 @@ impl Framed {
                 doubtful: 0,
                 output: VecDeque::new(),
                 end: None,
-                is_evicted: false,
-                is_stopping: false,
+                waits,
+                has_told_no_seat: false,
             },
             start: now,
             lingers,
@@ -149,13 +147,6 @@ impl Framed {
     fn tell(&mut self, now: Instant) {
         while let Some(event) = self.client.poll_event() {
             self.talk.handle(now, event);
-        }
-        if take(&mut self.talk.is_stopping) {
-            self.talk.lose("waiting for the relay, to join again");
-            self.client.reconnect(self.moment(now));
-        }
-        if take(&mut self.talk.is_evicted) {
-            self.client = Client::new(&self.talk.name, crate::random(), PATHS);
         }
     }
 
@@ -233,13 +224,14 @@ impl Dialect for Framed {
 
     fn handle_refused(&mut self, now: Instant, why: &str) {
         match self.client.state() {
-            State::Joining if !self.talk.has_joined => {
+            // one that has no seat now, and is asked again, may be restarted meanwhile
+            State::Joining if !self.talk.has_told_no_seat => {
                 self.talk.finish(End::Refused(why.into()));
             }
             State::Joined if self.talk.connection != Connection::Lost => {
                 self.talk
                     .lose(format!("connection lost ({why}); joining again"));
-                self.client.reconnect(self.moment(now));
+                self.client.handle_unreachable(self.moment(now));
             }
             State::Joining | State::Joined | State::Lost | State::Leaving | State::Ended => {}
         }

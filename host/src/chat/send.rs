@@ -33,6 +33,7 @@ pub fn send(arguments: &SendArguments) -> Result<(), Error> {
         speaker: Speaker::Program,
         choice,
         lingers: false,
+        waits: false,
     };
     let mut conversation = Conversation::new(plan, address::find(&arguments.host)?)?;
     let leave = conversation.sender();

@@ -1,5 +1,7 @@
 //! What happens in a bad world.
 
+use core::net::SocketAddr;
+
 use kilochat_core::{Relay, Unreachable};
 
 use crate::Verdict;
@@ -38,6 +40,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             78 => self.somebody_is_lazy(),
             79..81 => self.somebody_is_reported(),
             81..83 => self.plain_turns_framed(),
+            83..85 => self.crowd_comes_or_goes(),
+            85 => self.somebody_sleeps(),
             _ => self.spoof()?,
         }
         self.rebirths();
@@ -147,6 +151,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         if chance(&mut self.random, 50) && !self.members[number].is_paused(self.now) {
             let clock = self.members[number].clock(self.now);
             self.members[number].client.reconnect(clock);
+            let process = self.members[number].process;
+            self.stories.get_mut(&process).unwrap().waits_until = None;
             self.members[number].is_touched = true;
             self.saw(Met::Reconnected);
             self.note(|world| format!("c{} reconnects", world.members[number].process));
@@ -164,6 +170,34 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.members[number].paused_until = self.now + length;
         self.saw(Met::ClientPaused);
         self.note(|world| format!("c{} pauses for {length}", world.members[number].process));
+    }
+
+    /// Somebody sleeps for so long that its seat may be given away, and there are some who need it.
+    fn somebody_sleeps(&mut self) {
+        let number = self.any_member();
+        let length = self.random.u64(61_000..200_000);
+        self.members[number].paused_until = self.now + length;
+        self.crowd.clear();
+        self.crowd_comes_or_goes();
+        self.note(|world| format!("c{} sleeps for {length}", world.members[number].process));
+    }
+
+    /// Strangers take seats as long as there are any, or they all leave.
+    pub(crate) fn crowd_comes_or_goes(&mut self) {
+        if !self.crowd.is_empty() {
+            for stranger in core::mem::take(&mut self.crowd) {
+                self.send(stranger, self.address, b"/quit".to_vec());
+            }
+            self.saw(Met::CrowdWent);
+            return;
+        }
+        for _ in 0..PEERS {
+            self.strangers += 1;
+            let stranger = SocketAddr::from(([10, 0, 0, 9], self.strangers));
+            self.send(stranger, self.address, b"stranger".to_vec());
+            self.crowd.push(stranger);
+        }
+        self.saw(Met::CrowdCame);
     }
 
     fn clock_jumps(&mut self) {

@@ -3,13 +3,16 @@
 use kilochat_core::DATAGRAM_MAX;
 use kilochat_core::{ClientEvent, Dropped, PostError, PostId, Received, State};
 
-use crate::dialect::STOPPING;
 use crate::framed::counts::Met;
+use crate::framed::member::Member;
 use crate::framed::posts::{Tag, Told};
 use crate::framed::wire::{Wire, told};
 use crate::framed::world::World;
 use crate::inputs::chance;
 use crate::{Verdict, check};
+
+/// A client that was to wait for a seat may lag for so long after that, in milliseconds.
+const ANSWER_MS: u64 = 5000;
 
 /// So often may a client want to be driven again at once.
 const TURNS_MAX: usize = 50;
@@ -66,7 +69,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             .handle_datagram(clock, path, payload);
         if let (Some(frame), Some(story)) = (&frame, self.stories.get_mut(&process)) {
             let is_taken = received == Received::Frame;
-            story.receives(frame, is_taken, &self.rooms, &mut self.counts);
+            let clock = clock.as_millis();
+            story.receives(clock, frame, is_taken, &self.rooms, &mut self.counts);
         }
         self.note(|_| format!("c{process} hears {}: {received:?}", told(payload)));
         match received {
@@ -109,10 +113,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         let member = &mut self.members[number];
         let process = member.process;
         let story = self.stories.get_mut(&process).unwrap();
-        let clock = member.clock(self.now);
-        let mut is_last = false;
         while let Some(event) = member.client.poll_event() {
-            is_last |= is_last_line(&event);
             if self.trace.is_some() {
                 notes.push(format!("c{process} tells {event:?}"));
             }
@@ -135,10 +136,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
                 self.posts.told(tag, told)?;
             }
         }
-        if is_last {
-            // as the chat program does, to be among the first in the next run
-            member.client.reconnect(clock);
-        }
         Ok(())
     }
 
@@ -158,7 +155,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             let frame = Wire::read(&payload);
             check(frame.is_some(), || format!("c{process} says {payload:?}"))?;
             if let (Some(frame), Some(story)) = (frame, self.stories.get_mut(&process)) {
-                story.sends(&frame, &mut self.counts)?;
+                story.sends(clock.as_millis(), &frame, &mut self.counts)?;
             }
             self.send(source, self.address, payload);
         }
@@ -204,11 +201,21 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
     }
 
+    /// Whether a client was told to wait for a seat until now, or nearly.
+    pub(crate) fn may_lag(&self, member: &Member<HELD>) -> bool {
+        let clock = self.now + member.ahead;
+        let until = self.stories[&member.process].waits_until;
+        until.is_some_and(|until| clock < until + ANSWER_MS)
+    }
+
     /// Why a client is not where it should be some time after everything healed; `head` lines had
-    /// been said a while ago.
+    /// been said a while ago. One that was told to wait for a seat may wait.
     pub(crate) fn backwardness(&self, number: usize, head: u64) -> Option<String> {
         let member = &self.members[number];
         let state = member.client.state();
+        if self.may_lag(member) && state != State::Leaving {
+            return None;
+        }
         let place = self.stories[&member.process].place(&self.rooms);
         let unanswered = member.client.unanswered();
         let is_right = match state {
@@ -231,20 +238,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
     }
 }
 
-/// Whether a relay says that it is stopping.
-fn is_last_line(event: &ClientEvent<'_>) -> bool {
-    let ClientEvent::Line {
-        name,
-        text,
-        is_history,
-        ..
-    } = *event
-    else {
-        return false;
-    };
-    !is_history && format!("{name}* {text}") == STOPPING
-}
-
 /// What an event is counted as, and what it says of a text; `run` is the relay's.
 fn outcome(event: &ClientEvent<'_>, run: usize) -> (Option<Met>, Option<(PostId, Told)>) {
     match *event {
@@ -258,6 +251,8 @@ fn outcome(event: &ClientEvent<'_>, run: usize) -> (Option<Met>, Option<(PostId,
         ClientEvent::Refused { post, .. } => (None, Some((post, Told::Refused))),
         ClientEvent::Doubtful { post } => (Some(Met::Doubtful), Some((post, Told::Doubtful))),
         ClientEvent::Unsaid { post } => (Some(Met::Unsaid), Some((post, Told::Unsaid))),
+        ClientEvent::SeatLost(_) => (Some(Met::SeatLost), None),
+        ClientEvent::NoSeat { .. } => (Some(Met::NoSeat), None),
         ClientEvent::Silent => (Some(Met::Silent), None),
         ClientEvent::Back => (Some(Met::Back), None),
         ClientEvent::Ended(_) => (Some(Met::Ended), None),

@@ -14,6 +14,9 @@ seen! {
         History
         TakenOver
         GivenAway
+        SeatLost
+        NoSeat
+        AskedAgain
         DisplacedParked
         Full
         FromPlain
@@ -62,6 +65,10 @@ seen! {
         Jammed
         Deferred
         ReplyRefused
+        WelcomeLost
+        WelcomeAgain
+        CrowdCame
+        CrowdWent
         NotReadable
         ClientMoved
         ClientsSwapped

@@ -101,7 +101,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             let (who, said, answer) = (world.who(source), told(payload), told(&reply));
             format!("relay hears {who}: {said} -> {event:?} {answer}")
         });
-        self.room().head = self.relay.stats().lines;
+        self.count_lines(now);
+        self.judge_welcome(now, &event, payload, &reply)?;
         self.count_event(&event, payload);
         if let Some(measure) = &mut self.measure {
             measure.relayed(self.now, &event, payload);
@@ -140,8 +141,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.keep_seats(&after)?;
         self.tell_plain(source, &event, &reply)?;
         if !reply.is_empty() {
+            let is_welcome = reply.starts_with(b"\x01W");
             if chance(&mut self.random, self.driver.jams) {
                 self.saw(Met::ReplyRefused);
+            } else if is_welcome && chance(&mut self.random, self.driver.lost_welcomes) {
+                self.saw(Met::WelcomeLost);
             } else {
                 self.count_sent(&reply);
                 self.send(self.address, source, reply.to_vec());
@@ -168,6 +172,45 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             }
             _ => {}
         }
+    }
+
+    /// Lines may have been said.
+    pub(crate) fn count_lines(&mut self, now: Instant) {
+        let head = self.relay.stats().lines;
+        self.room().grows(head, now.as_millis() / 1000);
+    }
+
+    /// Judges what a WELCOME says of history and time.
+    fn judge_welcome(
+        &mut self,
+        now: Instant,
+        event: &Event,
+        hello: &[u8],
+        reply: &[u8],
+    ) -> Verdict {
+        let (Some(Wire::Welcome(welcome)), Some(Wire::Hello { resume, .. })) =
+            (Wire::read(reply), Wire::read(hello))
+        else {
+            return Ok(());
+        };
+        if matches!(event, Event::Acknowledged { .. }) {
+            // it was judged when it was said first
+            self.saw(Met::WelcomeAgain);
+            return Ok(());
+        }
+        let times = (welcome.uptime_s.into(), welcome.keepalive_s);
+        check(times == (now.as_millis() / 1000, 15), || {
+            format!("at {now:?} the relay says {welcome:?}")
+        })?;
+        let goes_on = resume.is_some_and(|(_, epoch, _)| epoch == welcome.epoch);
+        if goes_on {
+            return Ok(());
+        }
+        self.room().welcomes(welcome.session, welcome.first);
+        let end = self.room().history_end(welcome.session);
+        check(end == Some(welcome.head), || {
+            format!("the history ends at {end:?}, and the relay says {welcome:?}")
+        })
     }
 
     /// Last words are sent to where somebody was.
@@ -287,7 +330,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         let before = self.relay.stats().parked;
         while let Some(expired) = self.relay.handle_timeout(now) {
             self.note(|_| format!("relay: {expired:?}"));
-            self.room().head = self.relay.stats().lines;
+            self.count_lines(now);
             match expired {
                 Expired::Parked(_) => self.saw(Met::Parked),
                 Expired::Left(departed) => {

@@ -183,7 +183,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
     /// Whether a client is there that has nothing to catch up with.
     fn is_settled(&self, address: SocketAddr) -> bool {
         let mut members = self.members.iter();
-        members.any(|member| member.path(address).is_some() && member.is_joined())
+        members.any(|member| {
+            let is_there = member.path(address).is_some() && member.is_joined();
+            is_there && !self.may_lag(member)
+        })
     }
 
     pub(crate) fn count_sent(&mut self, payload: &[u8]) {

@@ -95,10 +95,15 @@ impl Posts {
     /// Judges what was told against what all runs of the relay relayed.
     pub(crate) fn judge(&self, rooms: &[Room]) -> Verdict {
         let mut heard: BTreeMap<Tag, Vec<(usize, u64)>> = BTreeMap::new();
+        let mut last: BTreeMap<usize, Tag> = BTreeMap::new();
         for (run, room) in rooms.iter().enumerate() {
             for (sequence, line) in room.lines() {
                 let said = line.text.split_once(" : ").map(|(_, text)| text);
                 if let Some(tag) = said.and_then(Tag::of) {
+                    let before = last.insert(tag.process, tag);
+                    check(before.is_none_or(|before| before <= tag), || {
+                        format!("{tag} is line {sequence} of run {run}, after {before:?}")
+                    })?;
                     heard.entry(tag).or_default().push((run, sequence));
                 }
             }

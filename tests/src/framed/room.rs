@@ -1,5 +1,7 @@
 //! The lines of one run of the relay in their order, as they come out of it, and what its ring holds.
 
+use std::collections::BTreeMap;
+
 use crate::framed::wire::Entry;
 use crate::{Verdict, check};
 
@@ -55,6 +57,10 @@ pub(crate) struct Room {
     /// Lines that have been said.
     pub(crate) head: u64,
     pub(crate) epoch: Option<u32>,
+    /// The second of the relay's uptime in which each of them was said.
+    said_at: Vec<u64>,
+    /// By session: before this line all was said before the client joined.
+    history_ends: BTreeMap<u64, u64>,
     lines: Vec<Option<Line>>,
     claims: Vec<Claim>,
 }
@@ -65,9 +71,30 @@ impl Room {
             ring: ring as u64,
             head: 0,
             epoch: None,
+            said_at: Vec::new(),
+            history_ends: BTreeMap::new(),
             lines: Vec::new(),
             claims: Vec::new(),
         }
+    }
+
+    /// Lines up to `head` have been said by now, in this second of the relay's uptime.
+    pub(crate) fn grows(&mut self, head: u64, second: u64) {
+        self.head = head;
+        let length = usize::try_from(head).unwrap_or(usize::MAX);
+        self.said_at.resize(length, second);
+    }
+
+    /// A client joined whose first line is to be `first`; the last line is that it did. It is not
+    /// told so if there is no history.
+    pub(crate) fn welcomes(&mut self, session: u64, first: u64) {
+        let joining = self.head.saturating_sub(u64::from(first < self.head));
+        self.history_ends.insert(session, joining);
+    }
+
+    /// Where the lines end that were said before a client joined.
+    pub(crate) fn history_end(&self, session: u64) -> Option<u64> {
+        self.history_ends.get(&session).copied()
     }
 
     pub(crate) fn line(&self, sequence: u64) -> Option<&Line> {
@@ -90,6 +117,11 @@ impl Room {
             flags: entry.flags,
             name: entry.name,
         };
+        let index = usize::try_from(sequence).unwrap_or(usize::MAX);
+        let said_at = self.said_at.get(index).copied();
+        check(said_at.is_none_or(|at| at == u64::from(entry.at)), || {
+            format!("line {sequence} was said at {said_at:?} and is {entry:?}")
+        })?;
         let slot = self.slot(sequence, &entry.line)?;
         let known = slot.get_or_insert_with(|| Line {
             text: entry.line.clone(),

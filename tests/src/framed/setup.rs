@@ -17,6 +17,8 @@ pub(crate) struct Driver {
     pub(crate) batch: usize,
     /// How likely the network takes no more, in percent of deliveries.
     pub(crate) jams: u32,
+    /// How likely a WELCOME gets lost, in percent, beside what the network loses.
+    pub(crate) lost_welcomes: u32,
     /// How likely it leaves what is due for later, in percent.
     pub(crate) late: u32,
     /// How likely it fills a datagram with lines up, in percent.
@@ -43,6 +45,7 @@ impl Driver {
         reads: 1,
         batch: usize::MAX,
         jams: 0,
+        lost_welcomes: 0,
         late: 0,
         pads: 0,
         segments: [1; 3],
@@ -57,7 +60,7 @@ impl Setup {
         let plains = pick(random, &[0, 1, 1, 2, 3]).min(peers - members);
         let others = members + plains;
         let few = (others.saturating_sub(random.usize(..2))).max(1);
-        let seats = if chance(random, 25) { few } else { peers };
+        let seats = if chance(random, 40) { few } else { peers };
         let config = Config {
             seats: u16::try_from(seats).unwrap(),
             history: pick(random, &[0, 1, 10, 10, 50]),
@@ -68,6 +71,7 @@ impl Setup {
             reads: pick(random, &[1, 2, 8]),
             batch: pick(random, &[1, 3, 20, usize::MAX]),
             jams: pick(random, &[0, 0, 2, 10]),
+            lost_welcomes: pick(random, &[0, 0, 0, 60]),
             late: pick(random, &[0, 0, 20]),
             pads: pick(random, &[0, 10]),
             segments: pick(random, &[[1; 3], [1, 2, 4]]),

@@ -18,7 +18,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.saw(Met::RelayStopped);
         let now = self.relay_clock();
         self.relay.stop(now);
-        self.room().head = self.relay.stats().lines;
+        self.count_lines(now);
         self.stops_at = Some(self.now + GOODBYE);
         self.retry_at = Some(self.now);
     }

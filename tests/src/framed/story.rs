@@ -28,6 +28,10 @@ pub(crate) struct Story {
     posted: Option<(u64, u16)>,
     /// Whether it was ever told to hide announcements.
     pub(crate) is_quiet: bool,
+    /// Until when, on its clock, it was told not to ask for a seat, the last time,
+    pub(crate) waits_until: Option<u64>,
+    /// ... and whether it has no seat since.
+    is_waiting: bool,
 }
 
 /// A seat in one run of the relay, and what went before it in the same run.
@@ -56,6 +60,8 @@ impl Story {
             seat: None,
             posted: None,
             is_quiet: false,
+            waits_until: None,
+            is_waiting: false,
         }
     }
 
@@ -68,6 +74,7 @@ impl Story {
     /// A datagram arrived at it, which it did not drop if it `is_taken`.
     pub(crate) fn receives(
         &mut self,
+        clock: u64,
         frame: &Wire,
         is_taken: bool,
         rooms: &[Room],
@@ -77,8 +84,13 @@ impl Story {
             Wire::Welcome(welcome) => {
                 self.epoch = Some(welcome.epoch);
                 if is_taken {
+                    self.is_waiting = false;
                     self.welcomes.push_back(welcome.clone());
                 }
+            }
+            Wire::Refused { retry_s, .. } if is_taken => {
+                self.waits_until = Some(clock + 1000 * retry_s);
+                self.is_waiting = true;
             }
             Wire::Data {
                 epoch,
@@ -100,7 +112,18 @@ impl Story {
     }
 
     /// It sends a datagram.
-    pub(crate) fn sends(&mut self, frame: &Wire, counts: &mut Counts<Met>) -> Verdict {
+    pub(crate) fn sends(&mut self, clock: u64, frame: &Wire, counts: &mut Counts<Met>) -> Verdict {
+        if let Wire::Hello { .. } = frame
+            && let Some(then) = self.waits_until
+        {
+            let is_early = self.is_waiting && clock < then;
+            check(!is_early, || {
+                format!("c{} was to wait {} more", self.process, then - clock)
+            })?;
+            if self.is_waiting {
+                counts.saw(Met::AskedAgain);
+            }
+        }
         if let Wire::Post {
             session, number, ..
         } = frame
@@ -157,8 +180,12 @@ impl Story {
     ) -> Verdict {
         match *event {
             ClientEvent::Joined {
-                how, name, history, ..
-            } => self.joins(how, name, history, rooms, counts),
+                how,
+                name,
+                history,
+                uptime_s,
+                ..
+            } => self.joins(how, name, (history, uptime_s), rooms, counts),
             ClientEvent::Lost { from, lines } => self.loses(from, lines, rooms, counts),
             ClientEvent::Line { .. } => self.shows(event, rooms, counts),
             _ => Ok(()),
@@ -189,15 +216,18 @@ impl Story {
         &mut self,
         how: Joined,
         name: &str,
-        history: u64,
+        (history, uptime_s): (u64, u32),
         rooms: &[Room],
         counts: &mut Counts<Met>,
     ) -> Verdict {
         let process = self.process;
+        let history_end = |welcome: &Welcome| Some(welcome.head);
         let fits = |welcome: &Welcome| {
             let is_fresh = matches!(how, Joined::New | Joined::Restarted);
-            let is_said = !is_fresh || history == welcome.head - welcome.first;
-            is_said && (self.kind(welcome), &*welcome.name) == (how, name)
+            let said_before = history_end(welcome).and_then(|end| end.checked_sub(welcome.first));
+            let is_said = !is_fresh || said_before == Some(history);
+            let is_told = (self.kind(welcome), &*welcome.name) == (how, name);
+            is_said && is_told && welcome.uptime_s == uptime_s
         };
         let Some(found) = self.welcomes.iter().position(fits) else {
             let welcomes = &self.welcomes;
@@ -226,7 +256,7 @@ impl Story {
             .rposition(|room| room.epoch == Some(welcome.epoch));
         self.seat = Some(Seat {
             run: run.ok_or_else(|| Violation(format!("c{process} joined nowhere: {welcome:?}")))?,
-            history: welcome.head,
+            history: history_end(&welcome).unwrap_or_default(),
             next: welcome.first,
             authors: BTreeSet::from([welcome.author]),
             welcome,

@@ -18,6 +18,7 @@ pub(crate) enum Wire {
     Refused {
         nonce: u64,
         reason: u8,
+        retry_s: u64,
     },
     Post {
         session: u64,
@@ -61,7 +62,9 @@ pub(crate) struct Welcome {
     pub(crate) author: u32,
     pub(crate) first: u64,
     pub(crate) head: u64,
+    pub(crate) uptime_s: u32,
     pub(crate) window: u8,
+    pub(crate) keepalive_s: u8,
     pub(crate) name: String,
 }
 
@@ -110,6 +113,7 @@ impl Wire {
             b'R' => Self::Refused {
                 nonce: body.number(8)?,
                 reason: body.small()?,
+                retry_s: body.number(2)?,
             },
             b'P' => Self::Post {
                 session: body.number(8)?,
@@ -187,8 +191,8 @@ impl Welcome {
     fn read(body: &mut Bytes<'_>) -> Option<Self> {
         let [nonce, session] = [body.number(8)?, body.number(8)?];
         let [epoch, author] = [body.number(4)?, body.number(4)?];
-        let [first, head, _uptime] = [body.number(8)?, body.number(8)?, body.number(4)?];
-        let [window, _keepalive, length] = [body.small()?, body.small()?, body.small()?];
+        let [first, head, uptime] = [body.number(8)?, body.number(8)?, body.number(4)?];
+        let [window, keepalive_s, length] = [body.small()?, body.small()?, body.small()?];
         Some(Self {
             nonce,
             session,
@@ -196,7 +200,9 @@ impl Welcome {
             author: author.try_into().ok()?,
             first,
             head,
+            uptime_s: uptime.try_into().ok()?,
             window,
+            keepalive_s,
             name: text(body.take(length.into())?)?.to_owned(),
         })
     }
@@ -255,7 +261,14 @@ impl fmt::Display for Wire {
                      {first} up to {head}"
                 )
             }
-            Self::Refused { nonce, reason } => write!(formatter, "REFUSED {nonce:x} for {reason}"),
+            Self::Refused {
+                nonce,
+                reason,
+                retry_s,
+            } => write!(
+                formatter,
+                "REFUSED {nonce:x} for {reason}, again in {retry_s} s"
+            ),
             Self::Post {
                 session,
                 number,

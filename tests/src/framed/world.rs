@@ -59,6 +59,9 @@ pub(crate) struct World<
     pub(crate) plains: Vec<Plain>,
     pub(crate) places: usize,
     pub(crate) processes: usize,
+    /// Strangers that have seats, perhaps, and how many there ever were.
+    pub(crate) crowd: Vec<SocketAddr>,
+    pub(crate) strangers: u16,
     /// All lines before this one were acknowledged long ago, once everything has healed.
     pub(crate) settled: Option<u64>,
     // what the oracle knows
@@ -99,6 +102,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             plains: Vec::new(),
             places: 0,
             processes: 0,
+            crowd: Vec::new(),
+            strangers: 0,
             settled: None,
             rooms: vec![Room::new(RING)],
             gate: Gate::default(),
@@ -236,6 +241,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.network.heal(self.now);
         self.jammed_until = 0;
         self.driver.jams = 0;
+        self.driver.lost_welcomes = 0;
         self.driver.late = 0;
         self.retry_at = Some(self.now);
         let behind = self.relay_furthest.saturating_sub(self.now);

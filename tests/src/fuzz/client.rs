@@ -147,6 +147,7 @@ impl Talk<'_> {
             _ => match self.input.below(8) {
                 0 => self.client.leave(self.instant()),
                 1 => self.client.reconnect(self.instant()),
+                2 => self.client.handle_unreachable(self.instant()),
                 _ => self.become_joined(),
             },
         }
@@ -331,7 +332,7 @@ impl Talk<'_> {
                 reason: self
                     .input
                     .pick(&[Reason::Full, Reason::Nameless, Reason::Other(9)]),
-                retry_s: 60,
+                retry_s: self.input.pick(&[0, 1, 60]),
             };
             self.hear(&Frame::Refused(refused));
             return;
@@ -497,7 +498,10 @@ impl Talk<'_> {
             | ClientEvent::Refused { post, .. }
             | ClientEvent::Doubtful { post }
             | ClientEvent::Unsaid { post } => settled = Some(post),
-            ClientEvent::Silent | ClientEvent::Back => {}
+            ClientEvent::SeatLost(_)
+            | ClientEvent::NoSeat { .. }
+            | ClientEvent::Silent
+            | ClientEvent::Back => {}
             ClientEvent::Ended(_) => self.is_told_end = true,
         }
         for text in shown {

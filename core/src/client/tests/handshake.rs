@@ -28,12 +28,28 @@ fn with_fewer_ports_the_last_one_is_used_again() {
     let said = hand.wait(2999);
     assert_eq!(said[1..3], ["500 hello 1 +1 -", "1000 hello 1 +1 -"]);
     assert_eq!(said.len(), 6);
-    let mut hand = Hand::new(0); // one, in fact
-    assert!(
-        hand.wait(2999)
-            .iter()
-            .all(|said| said.ends_with("hello 0 +0 -"))
-    );
+    assert_eq!(hand.wait(1), [""; 0]);
+    assert_eq!(hand.told(), ["ended NoRelay"]);
+}
+
+#[test]
+fn with_one_port_it_never_gives_up() {
+    for paths in [0, 1] {
+        let mut hand = Hand::new(paths);
+        hand.client.post("kept").unwrap();
+        let said = hand.wait(3_600_000);
+        let times = said.iter().map(|said| said.split_once(' ').unwrap());
+        assert!(times.clone().all(|(_, hello)| hello == "hello 0 +0 -"));
+        let times: Vec<_> = times.map(|(at, _)| at).collect();
+        assert_eq!(times[..6], ["0", "500", "1500", "3500", "7500", "12500"]);
+        assert!((700..750).contains(&said.len()), "{}", said.len());
+        assert_eq!(hand.told(), ["silent"]);
+        hand.cookie(0, 1);
+        hand.said();
+        hand.welcome(0, SESSION, EPOCH, 10, 10);
+        assert_eq!(hand.told(), ["back", "joined New Ada 0"]);
+        assert_eq!(hand.said(), ["post 1 kept"]);
+    }
 }
 
 #[test]

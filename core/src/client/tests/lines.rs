@@ -196,15 +196,41 @@ fn gaps_that_nobody_polls_become_one() {
     for from in 10..1000 {
         assert_eq!(hand.gap(from, from + 1), Received::Frame);
     }
-    assert_eq!(hand.gap(1000, u64::MAX), Received::Frame);
-    assert_eq!(hand.told(), [format!("lost 10 {}", u64::MAX - 10)]);
+    let most = 10 + (1 << 20);
+    assert_eq!(hand.gap(1000, most), Received::Frame);
+    assert_eq!(hand.told(), [format!("lost 10 {}", 1 << 20)]);
     assert_eq!(
-        hand.data(u64::MAX - 1, u64::MAX),
+        hand.data(most - 1, most),
         Received::Dropped(Dropped::Duplicate)
     );
 }
 
 // [S4]
+#[test]
+fn a_gap_far_beyond_all_lines_that_were_named_is_dropped() {
+    let mut hand = Hand::joined();
+    let most = 10 + (1 << 20);
+    for until in [most + 1, u64::MAX] {
+        let was = hand.gap(10, until);
+        assert_eq!(was, Received::Dropped(Dropped::Beyond));
+    }
+    assert_eq!(hand.dropped(Dropped::Beyond), 2);
+    assert_eq!((hand.said(), hand.told()), (Vec::new(), Vec::new()));
+    assert_eq!(hand.data(10, 11), Received::Frame);
+    assert_eq!(hand.told(), ["10 Bob: 10"]);
+    // the answer to a question names the head, and lines that there is no room for do
+    let named = most + 1000;
+    assert_eq!(hand.gets(&data(EPOCH, 9, named, [])), Received::Frame);
+    let until = named + (1 << 20);
+    assert_eq!(hand.gap(11, until + 1), Received::Dropped(Dropped::Beyond));
+    assert_eq!(
+        hand.data(until, until + 1),
+        Received::Dropped(Dropped::NoRoom)
+    );
+    assert_eq!(hand.gap(11, until + 1), Received::Frame);
+    assert_eq!(hand.told(), [format!("lost 11 {}", until - 10)]);
+}
+
 #[test]
 fn lines_of_another_run_are_dropped() {
     let mut hand = Hand::joined();
@@ -244,14 +270,14 @@ fn announcements_are_hidden_when_it_is_quiet() {
     assert_eq!(hand.client.unanswered(), 1);
     let lines = [
         (1, "* Bob joined"),
-        (2, "* relay is stopping"),
+        (2, "* relay is full"),
         (1, "* Bob left"),
     ];
     let lines = lines.map(|(flags, line)| entry(0, flags, 0, line));
     hand.gets(&data(EPOCH, 1, 10, lines));
     let told = [
         "answered 0 quiet is on: you are not told who joins, leaves or is renamed",
-        "11 : relay is stopping",
+        "11 : relay is full",
     ];
     assert_eq!(hand.told(), told);
     assert_eq!(hand.wait(1000), ["100 ack 13 echo 1"]);

@@ -171,6 +171,8 @@ fn a_refusal_is_about_the_first_text() {
     hand.posted(2, 0, refused(700));
     assert_eq!(hand.told(), [""; 0]);
     assert_eq!(hand.wait(710), ["700 post 3 b"]);
+    hand.posted(3, 0, refused(1)); // a relay must not be asked a thousand times a second
+    assert_eq!(hand.wait(60), ["50 post 4 b"]);
 }
 
 #[test]

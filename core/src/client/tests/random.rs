@@ -38,7 +38,7 @@ enum Step {
         ahead: i64,
         lines: u64,
     },
-    Refused(Reason),
+    Refused(Reason, u16),
     /// The last frame again, with a byte changed, or cut.
     Mutated {
         at: usize,
@@ -61,6 +61,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         20 => Just(Goodbye::Unknown),
         1 => Just(Goodbye::TakenOver),
         1 => Just(Goodbye::GivenAway),
+        1 => Just(Goodbye::Left),
         1 => Just(Goodbye::Other(9)),
     ];
     let reason = prop_oneof![Just(Reason::Full), Just(Reason::Other(9))];
@@ -84,7 +85,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0xA_u64..0xC, epoch(), ahead(), 0_u64..5).prop_map(
             |(session, epoch, ahead, lines)| Step::Welcome { session, epoch, ahead, lines }
         ),
-        1 => reason.prop_map(Step::Refused),
+        1 => (reason, 0_u16..5).prop_map(|(reason, retry_s)| Step::Refused(reason, retry_s)),
         6 => (0_usize..200, any::<u8>(), any::<bool>())
             .prop_map(|(at, byte, cut)| Step::Mutated { at, byte, cut }),
         2 => list(any::<u8>(), 0..60).prop_map(Step::Noise),
@@ -167,11 +168,11 @@ impl Watched {
                     cookie: [*cookie; 16],
                 }));
             }
-            Step::Refused(reason) => {
+            &Step::Refused(reason, retry_s) => {
                 self.gives(&Frame::Refused(Refused {
                     nonce: self.nonce,
-                    reason: *reason,
-                    retry_s: 0,
+                    reason,
+                    retry_s,
                 }));
             }
             &Step::Welcome {
@@ -272,7 +273,10 @@ impl Watched {
             }
             Step::Bye { why, is_own } => {
                 let session = if is_own { session } else { Session(0xD) };
-                self.gives(&Frame::Bye(session, why));
+                let was = self.gives(&Frame::Bye(session, why));
+                if why == Goodbye::TakenOver && was == Received::Frame {
+                    self.session = Session(0);
+                }
             }
             _ => unreachable!("not of a session"),
         }
@@ -413,7 +417,11 @@ impl Watched {
                     self.open.remove(place.expect("it was told once"));
                 }
                 ClientEvent::Ended(_) => self.is_over = true,
-                ClientEvent::Joined { .. } | ClientEvent::Silent | ClientEvent::Back => {}
+                ClientEvent::Joined { .. }
+                | ClientEvent::SeatLost(_)
+                | ClientEvent::NoSeat { .. }
+                | ClientEvent::Silent
+                | ClientEvent::Back => {}
             }
         }
         assert!(most < 10_000, "it never ends");

@@ -76,9 +76,6 @@ type Sensor = Station<Tap, 4, 512>;
 
 static STORAGE: ConstStaticCell<StationStorage> = ConstStaticCell::new(StationStorage::new());
 
-/// How long to wait for another try where nobody answered, or there was no seat.
-const RETRY: Duration = Duration::from_secs(5);
-
 pub(crate) fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -116,7 +113,6 @@ fn serve(
 ) -> Result<(), String> {
     let every = Duration::from_secs(arguments.every);
     let (mut count, mut reading_at) = (0_u32, clock.now());
-    let mut retry_at = None;
     loop {
         let now = clock.now();
         let wake_up = station.poll(now);
@@ -129,13 +125,8 @@ fn serve(
                 if why == End::Left {
                     return Ok(());
                 }
-                retry_at = Some(now.after(RETRY));
+                return Err(format!("the relay refused: {why:?}"));
             }
-        }
-        if retry_at.is_some_and(|then| now >= then) {
-            retry_at = None;
-            station.client = Client::new(&arguments.name, random()?, 1);
-            continue;
         }
         if now >= reading_at {
             reading_at = now.after(every);
@@ -146,7 +137,7 @@ fn serve(
             }
             continue; // it is sent by the next poll
         }
-        let then = [wake_up, retry_at, Some(reading_at)];
+        let then = [wake_up, Some(reading_at)];
         let then = then.into_iter().flatten().min().unwrap_or(reading_at);
         let is_stopped = sleep(station.device(), stop, then.since(now))
             .map_err(|error| format!("cannot wait for the interface: {error}"))?;
@@ -185,6 +176,10 @@ fn tell(event: &ClientEvent<'_>) {
         }
         ClientEvent::Unsaid { post } => println!("text {} was not said", post.0),
         ClientEvent::Lost { lines, .. } => println!("{lines} lines of others are lost"),
+        ClientEvent::SeatLost(why) => println!("the seat is lost: {why:?}"),
+        ClientEvent::NoSeat { reason, retry_s } => {
+            println!("no seat, {}: asking again in {retry_s} s", reason.as_str());
+        }
         ClientEvent::Silent => println!("no answer; trying on"),
         ClientEvent::Back => println!("there are answers again"),
         ClientEvent::Ended(why) => println!("it is over: {why:?}"),

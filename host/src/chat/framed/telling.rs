@@ -3,7 +3,10 @@
 use core::time::Duration;
 use std::time::Instant;
 
-use kilochat_core::{ClientEvent, End as ClientEnd, Joined, LineKind, NOTICE, Notice, PostId};
+use kilochat_core::framed::Reason;
+use kilochat_core::{
+    ClientEvent, End as ClientEnd, Joined, LineKind, NOTICE, Notice, PostId, SeatLoss,
+};
 
 use super::super::dialect::{End, MAY_MISS, Speaker};
 use super::super::plain::outbox::Line;
@@ -51,12 +54,13 @@ impl Talk {
                 self.doubtful += 1;
                 self.say_of(post, "perhaps not delivered");
             }
+            // it is over, and says how many
             ClientEvent::Unsaid { post } => {
-                // in order; they wait again, or are counted when it is over
-                if let Some(line) = self.take(post) {
-                    self.outbox.push(line);
-                }
+                self.refused += 1;
+                self.take(post);
             }
+            ClientEvent::SeatLost(why) => self.handle_seat_loss(why),
+            ClientEvent::NoSeat { reason, retry_s } => self.handle_no_seat(reason, retry_s),
             ClientEvent::Silent => {
                 self.lose("the relay does not answer; trying again until it does")
             }
@@ -69,8 +73,8 @@ impl Talk {
     }
 
     fn handle_joined(&mut self, how: Joined, name: &str, text: &str, history: u64) {
-        self.name = name.into();
         self.has_joined = true;
+        self.has_told_no_seat = false;
         let was_back = self.connection == Connection::Back;
         self.connection = Connection::Good;
         match how {
@@ -96,6 +100,35 @@ impl Talk {
         }
     }
 
+    fn handle_seat_loss(&mut self, why: SeatLoss) {
+        self.connection = Connection::Lost;
+        match why {
+            SeatLoss::GivenAway => {
+                self.notice("your seat was given away");
+                self.say("joining again");
+            }
+            SeatLoss::TakenOver => {
+                self.say("taken over: another client goes on with this session; joining again");
+            }
+        }
+    }
+
+    /// There is no seat, and the relay said when to ask again.
+    fn handle_no_seat(&mut self, reason: Reason, retry_s: u16) {
+        let why = if reason == Reason::Full {
+            "full: all seats are taken"
+        } else {
+            reason.as_str()
+        };
+        self.connection = Connection::Lost;
+        if !self.has_joined && !self.waits {
+            self.fail(&format!("the relay refused: {why}"));
+        } else if !self.has_told_no_seat {
+            self.has_told_no_seat = true;
+            self.say(format!("no seat yet ({why}); asking again in {retry_s} s"));
+        }
+    }
+
     fn handle_line(&mut self, now: Instant, event: ClientEvent<'_>) {
         let ClientEvent::Line {
             sequence,
@@ -116,7 +149,7 @@ impl Talk {
             LineKind::Announcement | LineKind::Notice => Kind::Notice,
         };
         if kind == Kind::Notice && Notice::of(text) == Notice::Stopping {
-            self.is_stopping = true;
+            self.lose("waiting for the relay, to join again");
         }
         let name = Some(name).filter(|name| !name.is_empty());
         let age = self.uptime.map(|(then, uptime)| {
@@ -136,18 +169,9 @@ impl Talk {
             ClientEnd::Left => self.finish(End::Left),
             ClientEnd::NoRelay if !self.has_joined => self.finish(End::NoFrames),
             ClientEnd::NoRelay => self.fail("the relay did not come back"),
-            ClientEnd::TakenOver => {
-                self.fail("taken over: another client goes on with this session")
-            }
             ClientEnd::Full => self.fail("the relay refused: full: all seats are taken"),
             ClientEnd::Nameless => self.fail("the relay refused: no name that can be seen"),
             ClientEnd::Refused => self.fail("the relay refused"),
-            ClientEnd::GivenAway => {
-                self.notice("your seat was given away");
-                self.say("joining again");
-                self.is_evicted = true;
-                (self.said, self.shown) = (0, 0);
-            }
         }
     }
 

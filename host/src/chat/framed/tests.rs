@@ -2,8 +2,9 @@
 
 use core::net::SocketAddr;
 
-use kilochat_core::{ClientEvent, Config, Relay, Reply};
+use kilochat_core::{Config, Event, Relay, Reply};
 
+use super::super::conversation::Choice;
 use super::super::screen::output::Kind;
 use super::*;
 
@@ -23,20 +24,39 @@ struct Bench {
     session: Framed,
     relay: Option<Box<SmallRelay>>,
     runs: u8,
+    seats: u16,
+    /// Whether the client does nothing; what arrives waits.
+    is_suspended: bool,
+    inbox: Vec<(Path, Vec<u8>)>,
     on_the_way: VecDeque<(Instant, To, Vec<u8>)>,
     shown: Vec<Shown>,
 }
 
 impl Bench {
     fn new(speaker: Speaker) -> Self {
+        Self::with(speaker, 8, false)
+    }
+
+    /// One with a relay of so many seats, for whose first one the client `waits`, or not.
+    fn with(speaker: Speaker, seats: u16, waits: bool) -> Self {
         let now = Instant::now();
+        let plan = Plan {
+            name: "Ada".into(),
+            speaker,
+            choice: Choice::Any,
+            lingers: true,
+            waits,
+        };
         let mut bench = Self {
             now,
             start: now,
             delay: Duration::ZERO,
-            session: Framed::new(now, "Ada".into(), speaker, true, Vec::new()),
+            session: Framed::new(now, &plan, Vec::new()),
             relay: None,
             runs: 0,
+            seats,
+            is_suspended: false,
+            inbox: Vec::new(),
             on_the_way: VecDeque::new(),
             shown: Vec::new(),
         };
@@ -45,7 +65,11 @@ impl Bench {
     }
 
     fn joined(speaker: Speaker) -> Self {
-        let mut bench = Self::new(speaker);
+        Self::joined_of(speaker, 8)
+    }
+
+    fn joined_of(speaker: Speaker, seats: u16) -> Self {
+        let mut bench = Self::with(speaker, seats, false);
         bench.pass(Duration::from_millis(10));
         assert!(bench.session.talk.has_joined);
         bench.shown.clear();
@@ -58,6 +82,7 @@ impl Bench {
         let mut relay = Box::new(SmallRelay::new());
         relay.configure(Config {
             key: [self.runs; 16],
+            seats: self.seats,
             ..Config::new([0; 16])
         });
         self.relay = Some(relay);
@@ -66,10 +91,22 @@ impl Bench {
 
     /// What a plain peer says.
     fn bob(&mut self, text: &str) {
+        self.plain(7, text);
+    }
+
+    /// What the plain peer at a port says.
+    fn plain(&mut self, port: u16, text: &str) {
         let moment = self.moment();
         let relay = self.relay.as_mut().expect("it runs");
-        let bob = "127.0.0.1:7".parse().unwrap();
-        relay.handle_datagram(moment, bob, text.as_bytes(), &mut Reply::new());
+        let source = SocketAddr::from(([127, 0, 0, 1], port));
+        let event = relay.handle_datagram(moment, source, text.as_bytes(), &mut Reply::new());
+        if let Event::Joined {
+            displaced: Some(departed),
+            ..
+        } = event
+        {
+            self.send(departed.address, departed.farewell.as_bytes());
+        }
         self.fan_out();
     }
 
@@ -88,8 +125,9 @@ impl Bench {
         for steps in 0.. {
             assert!(steps < 1_000_000, "it never rests");
             self.step();
+            let client = self.session.poll_timeout();
             let times = [
-                self.session.poll_timeout(),
+                client.filter(|_| !self.is_suspended),
                 self.on_the_way.front().map(|(at, ..)| *at),
                 self.relay_timeout(),
             ];
@@ -109,15 +147,14 @@ impl Bench {
     }
 
     fn step(&mut self) {
-        self.session.handle_timeout(self.now);
-        while let Some((path, payload)) = self.session.poll_transmit(self.now) {
-            let at = self.now + self.delay;
-            self.on_the_way.push_back((at, To::Relay(path), payload));
+        if !self.is_suspended {
+            self.drive();
         }
         while let Some((_, to, payload)) = self.on_the_way.pop_front_if(|(at, ..)| *at <= self.now)
         {
             match to {
                 To::Relay(path) => self.arrive(path, &payload),
+                To::Client(path) if self.is_suspended => self.inbox.push((path, payload)),
                 To::Client(path) => self.session.handle_datagram(self.now, path, &payload),
             }
         }
@@ -130,6 +167,17 @@ impl Bench {
             .extend(core::iter::from_fn(|| self.session.poll_output()));
     }
 
+    fn drive(&mut self) {
+        for (path, payload) in self.inbox.drain(..) {
+            self.session.handle_datagram(self.now, path, &payload);
+        }
+        self.session.handle_timeout(self.now);
+        while let Some((path, payload)) = self.session.poll_transmit(self.now) {
+            let at = self.now + self.delay;
+            self.on_the_way.push_back((at, To::Relay(path), payload));
+        }
+    }
+
     fn arrive(&mut self, path: Path, payload: &[u8]) {
         let moment = self.moment();
         let Some(relay) = &mut self.relay else { return };
@@ -137,26 +185,33 @@ impl Bench {
         let source = SocketAddr::from(([127, 0, 0, 1], 1000 + u16::from(path.0)));
         relay.handle_datagram(moment, source, payload, &mut reply);
         if !reply.is_empty() {
+            self.send(source, &reply);
+        }
+    }
+
+    /// The relay sends a datagram; only the client's is carried.
+    fn send(&mut self, to: SocketAddr, payload: &[u8]) {
+        if let Some(path) = to.port().checked_sub(1000) {
+            let path = Path(u8::try_from(path).unwrap());
             let at = self.now + self.delay;
             self.on_the_way
-                .push_back((at, To::Client(path), reply.to_vec()));
+                .push_back((at, To::Client(path), payload.to_vec()));
         }
     }
 
     fn fan_out(&mut self) {
-        let (moment, at) = (self.moment(), self.now + self.delay);
-        let Some(relay) = &mut self.relay else { return };
+        let moment = self.moment();
+        let Some(mut relay) = self.relay.take() else {
+            return;
+        };
         let mut buffer = [0; DATAGRAM_MAX];
         while let Some(fanout) = relay.poll_fanout(moment, &mut buffer) {
             let payload = fanout.payload().to_vec();
             for delivery in fanout {
-                if let Some(path) = delivery.address.port().checked_sub(1000) {
-                    let path = Path(u8::try_from(path).unwrap());
-                    self.on_the_way
-                        .push_back((at, To::Client(path), payload.clone()));
-                }
+                self.send(delivery.address, &payload);
             }
         }
+        self.relay = Some(relay);
     }
 
     fn texts(&self, kind: Kind) -> Vec<&str> {
@@ -168,6 +223,9 @@ impl Bench {
         self.texts(Kind::Status)
     }
 }
+
+/// Another plain peer's port.
+const EVE: u16 = 8;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -316,7 +374,7 @@ fn after_a_restart_what_may_be_lost_is_told() {
     bench.session.handle_refused(bench.now, "refused");
     bench.session.handle_refused(bench.now, "refused");
     bench.say("held");
-    bench.pass(Duration::from_millis(500));
+    bench.pass(Duration::from_millis(1500));
     bench.restart();
     bench.pass(5 * SECOND);
     assert_eq!(
@@ -352,18 +410,122 @@ fn a_relay_that_says_it_stops_gets_the_lines_when_it_is_back() {
     assert_eq!(bench.session.end(), Some(&End::Left));
 }
 
-#[test]
-fn a_seat_given_away_is_asked_for_again() {
-    let mut bench = Bench::joined(Speaker::Person);
-    bench
-        .session
-        .talk
-        .handle(bench.now, ClientEvent::Ended(kilochat_core::End::GivenAway));
-    bench.session.tell(bench.now);
-    bench.say("still here");
+/// Ada's client is suspended, and her seat is needed: Eve takes it.
+fn given_away(lines: usize) -> Bench {
+    let mut bench = Bench::joined_of(Speaker::Person, 2);
+    bench.say("/nick Zoe");
+    bench.say("/quiet on");
     bench.pass(SECOND);
-    assert_eq!(bench.statuses(), ["joining again"]);
-    assert_eq!(bench.texts(Kind::Own), ["still here"]);
+    bench.shown.clear();
+    bench.is_suspended = true;
+    for number in 0..lines {
+        bench.bob(&format!("away {number}"));
+    }
+    bench.pass(70 * SECOND);
+    bench.plain(EVE, "Eve");
+    bench
+}
+
+fn heard(lines: usize) -> Vec<String> {
+    (0..lines).map(|number| format!("away {number}")).collect()
+}
+
+#[test]
+fn after_a_seat_was_given_away_it_goes_on_where_it_was() {
+    for lines in [0, 3, 60] {
+        let mut bench = given_away(lines);
+        bench.plain(EVE, "/quit");
+        bench.is_suspended = false;
+        bench.pass(SECOND);
+        bench.say("still here");
+        bench.pass(SECOND);
+        assert_eq!(bench.statuses(), ["joining again", "joined again as Zoe"]);
+        assert_eq!(
+            bench.texts(Kind::Message),
+            heard(lines),
+            "each once, and live"
+        );
+        assert_eq!(bench.texts(Kind::History), [""; 0]);
+        assert_eq!(bench.texts(Kind::Own), ["still here"]);
+        let notices = bench.texts(Kind::Notice);
+        assert_eq!(notices[0], "your seat was given away");
+        // it is quiet still
+        assert!(
+            notices.iter().all(|text| !text.contains("Eve")),
+            "{notices:?}"
+        );
+        assert!(
+            bench
+                .shown
+                .iter()
+                .all(|shown| !matches!(shown.kind, Kind::Gap(_)))
+        );
+    }
+}
+
+#[test]
+fn what_was_overwritten_while_it_had_no_seat_is_a_gap() {
+    let mut bench = given_away(1000);
+    bench.plain(EVE, "/quit");
+    bench.is_suspended = false;
+    bench.pass(5 * SECOND);
+    let mut next = None;
+    for shown in &bench.shown {
+        let lines = if let Kind::Gap(lines) = shown.kind {
+            lines
+        } else {
+            1
+        };
+        if let Some(sequence) = shown.sequence {
+            // quiet: announcements are hidden
+            assert!(next.is_none_or(|next| sequence >= next && sequence <= next + 3));
+            next = Some(sequence + lines);
+        }
+    }
+    assert_eq!(bench.texts(Kind::Message).last(), Some(&"away 999"));
+    let is_gap = |shown: &&Shown| matches!(shown.kind, Kind::Gap(_));
+    assert_eq!(bench.shown.iter().filter(is_gap).count(), 1);
+}
+
+#[test]
+fn a_full_room_is_asked_again_when_it_said_to() {
+    let mut bench = given_away(5);
+    bench.is_suspended = false;
+    bench.pass(SECOND);
+    bench.say("waits");
+    bench.pass(200 * SECOND);
+    let told = "no seat yet (full: all seats are taken); asking again in 60 s";
+    let late = "not delivered yet: waits";
+    assert_eq!(bench.statuses(), ["joining again", told, late]);
+    assert_eq!(bench.session.end(), None);
+    bench.plain(EVE, "/quit");
+    bench.pass(40 * SECOND);
+    assert_eq!(bench.statuses()[3..], ["joined again as Zoe", "delivered"]);
+    assert_eq!(bench.texts(Kind::Message), heard(5));
+    assert_eq!(bench.texts(Kind::Own), ["waits"]);
+}
+
+#[test]
+fn a_first_seat_is_waited_for_by_whoever_stays() {
+    let full = |waits| {
+        let mut bench = Bench::with(Speaker::Program, 1, waits);
+        bench.pass(100 * SECOND);
+        bench
+    };
+    let bench = full(false);
+    let told = "the relay refused: full: all seats are taken";
+    assert_eq!(bench.session.end(), Some(&End::Failed(told.into())));
+    let mut bench = full(true);
+    assert_eq!(bench.session.end(), None);
+    // the relay is restarted, and full again
+    bench.session.handle_refused(bench.now, "refused");
+    bench.restart();
+    bench.pass(100 * SECOND);
+    assert_eq!(bench.session.end(), None);
+    assert_eq!(bench.statuses().len(), 1);
+    bench.bob("/quit");
+    bench.pass(60 * SECOND);
+    assert!(bench.session.talk.has_joined);
 }
 
 #[test]
