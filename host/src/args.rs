@@ -51,14 +51,14 @@ pub enum Command {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  kilochat relay                             everybody on the local networks may join
-  kilochat relay --bind 192.168.1.5          answer on one address only
-  kilochat relay --history 20 --motd 'Lab 3' greet newcomers, show them the last 20 messages
-  kilochat relay --port 0                    take any free port; the first line of output names it
-  KILOCHAT_HISTORY=20 kilochat relay         every option is an environment variable too
+  kilochat relay                       everybody on the local networks may join
+  kilochat relay --bind 192.168.1.5    listen on one address only
+  kilochat relay --motd 'Lab 3'        greet newcomers
+  kilochat relay --port 0              take a free port; the output names it
+  KILOCHAT_HISTORY=20 kilochat relay   each option is a variable, too
 
-Ctrl-C says goodbye to all peers and ends. SIGUSR1 logs statistics. A switch in the environment is
-on unless it is empty, 0, no, off or false.")]
+Ctrl-C says goodbye to all peers and ends. SIGUSR1 logs statistics. An empty environment variable \
+counts as not set; a switch is on unless its variable is 0, no, off or false.")]
 pub struct RelayArguments {
     /// Address to listen on; repeat it for several [default: all addresses, IPv6 and IPv4]
     #[arg(long, value_name = "IP[:PORT]", value_parser = bind_address, env = "KILOCHAT_BIND", value_delimiter = ',')]
@@ -144,23 +144,22 @@ pub struct Bind {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  kilochat chat                                   asks for what it needs to know
-  kilochat chat 192.168.1.5 --name Ada            on a terminal
-  uptime | kilochat chat relay.local --name boat  say what a program prints, then leave
-  kilochat chat relay.local --name log --stay --json </dev/null  >> room.jsonl
+  kilochat chat                             asks for what it needs to know
+  kilochat chat 192.168.1.5 --name Ada      on a terminal
+  kilochat chat boat --name log --stay --json </dev/null >>room.jsonl
 
-On a terminal, Ctrl-C clears the line; on an empty one it leaves, like Ctrl-D and /quit. What you
-typed has arrived unless it says, after a second, that it has not; then it says when it has.
+On a terminal, Ctrl-C clears the line; on an empty line it leaves, like Ctrl-D and /quit. If a line was \
+not delivered after a second it says so, and says when it is.
 
-Where standard input or output is no terminal, each line of input is a message, whatever it begins
-with; blank lines are not sent. HOST and --name must be given. At the end of the input it waits until
-everything has arrived, as long as something does every 30 s, and leaves after 200 ms without traffic,
-after 2 s in any case. It exits with 1 if nobody answers or not everything has arrived, and says how
-much; with 2 if the command line is wrong. SIGINT and SIGTERM make it leave; the second one ends it
-at once.
+In a pipe, every line of input is said as it is, commands included; blank lines are not sent. HOST and \
+--name must be given. At the end of the input it waits until all of it is delivered (up to 30 s without \
+progress), then leaves; --stay goes on listening. SIGINT and SIGTERM make it leave, and a second one ends \
+it at once.
 
-It speaks in frames, which are repeated until they have arrived. If the relay answers none within 3 s,
-it goes on in plain text, in which lines can be lost, and waits 5 s for a welcome.")]
+It speaks in frames, which are retransmitted until they arrive. If the relay answers none within 3 s, it \
+continues in plain text, in which lines can be lost, and waits 5 s for a welcome.
+
+Exit codes: 0 all was delivered, 1 nobody answered or not all was delivered, 2 wrong usage.")]
 pub struct ChatArguments {
     /// Where the relay is: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
     #[arg(value_name = "HOST[:PORT]", env = "KILOCHAT_HOST")]
@@ -188,8 +187,8 @@ pub struct ChatArguments {
     #[arg(long, env = "KILOCHAT_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
 
-    /// Go on listening after the end of the input, and wait for a seat if all are taken (not on a
-    /// terminal, where it always waits)
+    /// Go on listening after the end of the input, and wait for a seat if all are taken (on a terminal it
+    /// always does)
     #[arg(long, env = "KILOCHAT_STAY", value_parser = FalseyValueParser::new())]
     pub stay: bool,
 
@@ -207,16 +206,14 @@ pub struct ChatArguments {
 #[command(after_help = "\
 Examples:
   kilochat send 192.168.1.5 --name cron backup done
-  df -h / | kilochat send boat --name disk           each line is a message
-  kilochat send boat --name door open || echo 'nobody knows that it is open' >&2
-  kilochat send old-server --name cron --classic hi
+  df -h / | kilochat send boat --name disk    each line is a message
+  kilochat send boat --name door open || echo 'nobody knows' >&2
+  kilochat send boat --name cron -- -5 degrees
 
-It joins, says it, and leaves when the relay has confirmed it. It prints nothing that is said in the
-room, and what goes wrong to standard error. A relay that does not answer within 3 s is none; one that
-has gone is waited for as long as something arrives every 30 s.
+It joins, says the text, and leaves when the relay has confirmed it. A line that starts with / is said as it \
+is. It gives up after 3 s if no relay answers, and after 30 s without progress if the relay disappears.
 
-It exits with 0 when everything has arrived, with 1 if not or if nobody knows, with 2 if the command
-line is wrong. Words that begin with / are no commands; what begins with - comes behind a --.")]
+Exit codes: 0 delivered, 1 not delivered or nobody knows, 2 wrong usage.")]
 pub struct SendArguments {
     /// Where the relay is: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
     #[arg(value_name = "HOST[:PORT]")]
@@ -243,18 +240,18 @@ pub struct SendArguments {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  kilochat ping 192.168.1.5                  once a second, until Ctrl-C
-  kilochat ping relay.local -c 3             three times
+  kilochat ping 192.168.1.5            once a second, until Ctrl-C
+  kilochat ping relay.local -c 3       three times
   kilochat ping '[fe80::1%eth0]:10888' -i 0.1
   until kilochat ping boat -c 1; do sleep 1; done; kilochat chat boat
 
-It asks for what a client gets before it joins, so nobody in the room notices. After the last
-request it waits 2 s for what has not come. Times are in milliseconds; the last line has the
-shortest, the mean and the longest.
+It asks for what a client gets before it joins, so nobody in the room notices. After the last request it \
+waits 2 s for missing answers. Times are in milliseconds: the shortest, the mean and the longest.
 
-It exits with 1 if nothing was answered, with 2 if the command line is wrong. An old server, and a
-relay with --classic, look like none. The old one takes each request for the name of somebody who
-never speaks; so as long as there is no answer each goes from a new port, and after 16 it gives up.")]
+Do not use it on an old server, which takes every request for a new person. A relay with --classic does \
+not answer.
+
+Exit codes: 0 at least one answer, 1 none, 2 wrong usage.")]
 pub struct PingArguments {
     /// Where the relay is: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
     #[arg(value_name = "HOST[:PORT]", env = "KILOCHAT_HOST")]

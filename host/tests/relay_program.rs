@@ -199,6 +199,29 @@ fn help_teaches_with_examples() {
 }
 
 #[test]
+fn help_fills_the_terminal_and_breaks_no_line_by_hand() {
+    for command in ["", "relay", "chat", "send", "ping"] {
+        for width in [80, 120] {
+            let mut program = Command::new(PROGRAM);
+            program.args([command, "--help"].iter().filter(|word| !word.is_empty()));
+            let output = program.env("COLUMNS", width.to_string()).output();
+            let help = text(&output.expect("it starts").stdout);
+            let lines: Vec<&str> = help.lines().collect();
+            assert!(lines.iter().all(|line| line.len() <= width), "{help}");
+            for pair in lines.windows(2) {
+                let [line, next] = pair else { unreachable!() };
+                let word = next.split(' ').next().unwrap_or_default();
+                let is_paragraph = !line.ends_with(':') && !line.is_empty() && !word.is_empty();
+                if is_paragraph && !line.starts_with(' ') {
+                    let would_fit = line.len() + 1 + word.len() <= width.min(100);
+                    assert!(!would_fit, "broken by hand: {line}\n{next}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn it_relays_with_nobody_to_log_to() {
     let mut child = Command::new("sh")
         .args([
