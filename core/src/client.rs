@@ -34,73 +34,75 @@ use posting::Posting;
 use pulse::Pulse;
 use receiving::Receiving;
 
-/// The most bytes of a text that the relay says to this client alone.
-const WORD_MAX: usize = DATAGRAM_MAX - 15;
+/// Maximum length of a text that the relay sends to this client only, in bytes.
+const TEXT_BUFFER: usize = DATAGRAM_MAX - 15;
 
-/// The shortest time between LEAVEs, and the longest.
+/// First and longest time between two LEAVE.
 const LEAVE_PAUSE: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
-/// So often LEAVE is said.
+/// Maximum number of LEAVE that are sent.
 const LEAVES: u8 = 3;
 
-/// A session that no relay gives out.
+/// An id that no session has.
 const NOBODYS: Session = Session(0);
 
-/// A relay that says that it is stopping ends within this time, in which it still has to know what
-/// arrived; after it, the client asks for a seat in the relay's next run.
+/// Time after which a relay that announced that it is stopping has ended. Until then the client
+/// still acknowledges lines; afterwards it requests a seat in the relay's next run.
 const STOPPED: Duration = Duration::from_secs(1);
 
-/// For so long after a session went on the relay's farewell to the address that the client had
-/// before may still arrive.
+/// Grace period after a resume: a BYE that the relay sent to the client's previous address may
+/// still arrive.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// A client of the framed dialect. It opens no socket, reads no clock, never allocates or panics.
+/// A client of the framed dialect. It opens no socket, reads no clock, and never allocates or
+/// panics.
 ///
-/// It keeps at most `HELD` datagrams of lines that came before others, and one more, about 1 KiB
-/// each; at most `OUT` bytes of texts wait to be said, with six bytes each beside them.
+/// It stores at most `HELD` + 1 datagrams of lines that arrived before earlier ones, of about 1 KiB
+/// each, and `OUT` bytes of texts to be posted, each of which takes six bytes more.
 ///
-/// What a driver does: hand in what arrived, send all that [`poll_transmit`](Self::poll_transmit)
-/// gives, show all that [`poll_event`](Self::poll_event) gives, sleep until
+/// A driver passes in what arrives, sends everything that [`poll_transmit`](Self::poll_transmit)
+/// returns, shows everything that [`poll_event`](Self::poll_event) returns, and sleeps until
 /// [`poll_timeout`](Self::poll_timeout) or a datagram. While events are not polled, nothing is lost
-/// and nothing grows: the client acknowledges no more than it has room for.
+/// and nothing grows: the client does not acknowledge what it has no space for.
 #[derive(Clone, Debug)]
 pub struct Client<const HELD: usize, const OUT: usize> {
     phase: Phase,
-    /// The name to ask for.
+    /// The name to request.
     wanted: Name,
-    /// The name at the last WELCOME, cleaned.
+    /// The name in the last WELCOME, cleaned.
     name: Name,
     greeting: Greeting,
-    /// Of the seat, or of the last one.
+    /// The session of the seat, or of the last one.
     session: Option<Session>,
     epoch: u32,
-    /// What marks own lines, those of this seat and those of the one before in the same run.
+    /// The author ids of own lines: that of this seat, and that of the last one in the same run of
+    /// the relay.
     authors: [u32; 2],
-    /// Lines before this one were said before the client joined.
+    /// Sequence number of the first line that is not history.
     history_end: u64,
-    /// When the same session last went on.
+    /// When the session was last resumed.
     resumed: Option<Instant>,
-    /// When to ask for a seat again because the relay said that it is stopping.
+    /// When to request a seat again after the relay announced that it is stopping.
     stops: Option<Instant>,
-    /// The end of the furthest line that a WELCOME or a DATA has named in this run.
+    /// The end of the last lines that a WELCOME or a DATA of this run has named.
     head: u64,
     receiving: Receiving<HELD>,
     acknowledging: Acknowledging,
     posting: Posting<OUT>,
     pulse: Pulse,
-    /// A text for a person that is not polled yet, or a line that had to be cleaned.
-    word: String<WORD_MAX>,
+    /// A notice that is not polled yet, or a line that had to be cleaned.
+    text_buffer: String<TEXT_BUFFER>,
     joined: Option<NewSeat>,
-    /// What is not told yet of the seat that was lost, and of the one that cannot be had yet.
+    /// Events that are not polled yet: the loss of a seat, and the refusal of a new one.
     seat_loss: Option<SeatLoss>,
     no_seat: Option<NoSeat>,
     is_quiet: bool,
     /// A `/quiet` that is not answered yet.
     asked_quiet: Option<PostId>,
-    /// Leave when everything is said.
+    /// Whether to leave as soon as all texts are answered.
     is_quitting: bool,
     is_silent: bool,
-    /// Whether the driver knows that.
+    /// Whether the driver was told that the relay is silent.
     told_silent: bool,
     told_end: bool,
     stats: ClientStats,
@@ -111,9 +113,10 @@ enum Phase {
     /// There was no session yet.
     Joining,
     Joined,
-    /// Nothing is heard in the session, which may go on; HELLO is said.
+    /// The relay does not respond. The session may still exist; the client sends HELLO to resume
+    /// it.
     Silent,
-    /// The session does not go on from here by itself; HELLO is said, when it is time.
+    /// The session has ended or is not reachable; the client sends HELLO when it is due.
     Severed,
     Leaving {
         said: u8,
@@ -122,7 +125,7 @@ enum Phase {
     Ended(End),
 }
 
-/// What `ClientEvent::Joined` will say.
+/// The contents of the next `ClientEvent::Joined`.
 #[derive(Clone, Copy, Debug)]
 struct NewSeat {
     how: Joined,
@@ -130,7 +133,7 @@ struct NewSeat {
     uptime_s: u32,
 }
 
-/// What `ClientEvent::NoSeat` will say.
+/// The contents of the next `ClientEvent::NoSeat`.
 #[derive(Clone, Copy, Debug)]
 struct NoSeat {
     reason: Reason,
@@ -138,12 +141,14 @@ struct NoSeat {
 }
 
 impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
-    /// A client that asks for a seat under the first [`NAME_MAX`](crate::NAME_MAX) bytes of `name`.
+    /// Creates a client that requests a seat under the first [`NAME_MAX`](crate::NAME_MAX) bytes of
+    /// `name`.
     ///
-    /// `seed` must be random: whoever guesses it can answer in the relay's place. `paths` is how
-    /// many ports the driver can open: six for early tries that an old server does not relay, or
-    /// one if there is no old server. With one path the client never gives up; with more it ends
-    /// with [`End::NoRelay`] when nobody has answered six times.
+    /// `seed` must be random: someone who can guess it can reply in the relay's place. `paths` is
+    /// the number of local ports that the driver can open. Use 1, or 6 if the server may be an old
+    /// one without frames, which relays every datagram from a port except the first. With one path
+    /// the client never gives up; with more it ends with [`End::NoRelay`] after six HELLOs without
+    /// a reply.
     pub fn new(name: &str, seed: u64, paths: u8) -> Self {
         let mut client = Self {
             phase: Phase::Joining,
@@ -161,7 +166,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             acknowledging: Acknowledging::new(),
             posting: Posting::new(),
             pulse: Pulse::new(),
-            word: String::new(),
+            text_buffer: String::new(),
             joined: None,
             seat_loss: None,
             no_seat: None,
@@ -177,9 +182,9 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         client
     }
 
-    /// Queues a text, as [`clean`](crate::clean) leaves it: a message, `//TEXT` for the message
-    /// `/TEXT`, or a command. `/quiet` is answered by the client itself. `/quit` makes it leave when
-    /// all that was queued before is answered, at once if there is no seat.
+    /// Queues a text, cleaned as by [`clean`](crate::clean): a message, `//TEXT` for the message `/TEXT`, or a
+    /// command. The client itself answers `/quiet`. With `/quit` it leaves as soon as all texts
+    /// queued before are answered, or at once if it has no seat.
     ///
     /// # Errors
     ///
@@ -206,13 +211,13 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         }
     }
 
-    /// How many texts wait or are on their way, or have an answer that was not polled.
+    /// Returns the number of texts that are queued or in flight, or whose result was not polled.
     pub fn unanswered(&self) -> usize {
         self.posting.count() + usize::from(self.asked_quiet.is_some())
     }
 
-    /// Says LEAVE, at most three times, and ends when it is answered or was not. Before it ever had
-    /// a seat it ends at once.
+    /// Sends LEAVE at most three times, and ends when it is answered or after the last time-out. A
+    /// client that never had a seat ends at once.
     pub fn leave(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Leaving { .. } | Phase::Ended(_)) {
             return;
@@ -224,7 +229,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         self.phase = Phase::Leaving { said: 0, due: now };
     }
 
-    /// The machine slept or its network changed: asks for its seat again, at once.
+    /// The machine was suspended or its network changed: requests the seat again, at once.
     pub fn reconnect(&mut self, now: Instant) {
         match self.phase {
             Phase::Joined | Phase::Silent | Phase::Severed => {
@@ -236,15 +241,15 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         }
     }
 
-    /// The network reported that nobody listens at the relay's port, or that there is no way there:
-    /// asks for its seat again, later if that has happened a moment ago.
+    /// The network reported that nobody listens at the relay's port, or that no route leads there:
+    /// requests the seat again, after a pause if that happened a moment ago.
     pub fn handle_unreachable(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Joined | Phase::Silent) {
             self.lose(now, Phase::Severed);
         }
     }
 
-    /// How it stands.
+    /// Returns the state of the connection.
     pub const fn state(&self) -> State {
         match self.phase {
             Phase::Joining => State::Joining,
@@ -255,12 +260,12 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         }
     }
 
-    /// What was counted.
+    /// Returns the counters.
     pub const fn stats(&self) -> &ClientStats {
         &self.stats
     }
 
-    /// From now on HELLO asks for this name.
+    /// Sets the name that HELLO requests from now on.
     fn want(&mut self, name: &str) {
         self.wanted.clear();
         // it fits
@@ -269,7 +274,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             .push_str(whole_characters(name.trim(), crate::NAME_MAX));
     }
 
-    /// The seat is lost: it is asked for again.
+    /// The seat is lost, and is requested again.
     fn lose(&mut self, now: Instant, phase: Phase) {
         self.phase = phase;
         self.stops = None;
@@ -281,7 +286,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         self.posting.end();
     }
 
-    /// Whether everything was said before `/quit`, or cannot be.
+    /// Returns whether it is time to leave after `/quit`: all texts are answered, or cannot be.
     fn has_quit(&self) -> bool {
         self.is_quitting
             && (self.phase != Phase::Joined || self.posting.count() == 0)
@@ -289,13 +294,13 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     }
 }
 
-/// Appends what can be shown of `text`, as far as there is room.
+/// Appends the cleaned `text`, as far as it fits.
 fn push_clean(to: &mut impl Write, text: &str) {
-    // what does not fit is cut
+    // the rest is cut off
     let _ = clean(text).try_for_each(|character| to.write_char(character));
 }
 
-/// A notice without the mark that it is one.
+/// Returns a notice without its prefix.
 fn without_star(notice: &str) -> &str {
     notice.strip_prefix(NOTICE).unwrap_or(notice)
 }

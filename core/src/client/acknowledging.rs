@@ -1,47 +1,48 @@
-//! When to acknowledge, and what to echo.
+//! When to acknowledge, and which time stamp to echo.
 
 use core::time::Duration;
 
 use crate::Instant;
 
-/// The longest that lines stay unacknowledged.
+/// Maximum delay of an acknowledgement.
 const DELAY: Duration = Duration::from_millis(100);
 
-/// While acknowledgements seem to get lost they are said at once, and once more after this time: the
-/// second, too, comes before the relay's time-out, which is 300 ms at least.
+/// Time after which an acknowledgement is sent a second time while acknowledgements seem to get
+/// lost. It is short enough that the second one, too, arrives before the relay's time-out of at
+/// least 300 ms.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// How many acknowledgements are said twice after lines came again: each one that gets lost costs
-/// up to a kilobyte, which is sent again for nothing.
-const STRAINED: u8 = 32;
+/// Number of acknowledgements that are sent twice after a duplicate arrived. Losing one costs up to
+/// a kilobyte that the relay retransmits for nothing.
+const REPEATS: u8 = 32;
 
-/// At first, and after something was missing or came again, the relay has few datagrams on their way
-/// and waits for them to be acknowledged: by this many more it has grown to some that a quarter of the
-/// window is a part of.
-const GROWING: u8 = 40;
+/// After the start, a loss or a duplicate the relay's congestion window is small. For this many
+/// datagrams, acknowledge every [`SMALL_WINDOW_UNACKED_MAX`] instead of every quarter of the
+/// window.
+const SMALL_WINDOW: u8 = 40;
 
-/// How many datagrams wait at most until then.
-const FEW: u8 = 2;
+/// Maximum number of unacknowledged datagrams while the relay's congestion window may be small.
+const SMALL_WINDOW_UNACKED_MAX: u8 = 2;
 
 #[derive(Clone, Debug)]
 pub(super) struct Acknowledging {
     due: Option<Instant>,
     again: Option<Instant>,
-    /// How many datagrams came since the last acknowledgement, and how many may at most.
-    waiting: u8,
-    most: u8,
-    /// How many datagrams must come until so many may wait.
-    growing: u8,
-    /// The oldest time that was not echoed.
+    /// Number of datagrams since the last acknowledgement, and its maximum.
+    unacked: u8,
+    unacked_max: u8,
+    /// Number of datagrams until that maximum applies.
+    small_window_left: u8,
+    /// The oldest time stamp that was not echoed yet.
     echo: Option<u16>,
-    strained: u8,
+    repeats_left: u8,
 }
 
-/// An acknowledgement is due.
+/// The kind of an acknowledgement that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     First,
-    /// It says what the last one said.
+    /// A repetition of the last one.
     Again,
 }
 
@@ -50,47 +51,51 @@ impl Acknowledging {
         Self {
             due: None,
             again: None,
-            waiting: 0,
-            most: 1,
-            growing: GROWING,
+            unacked: 0,
+            unacked_max: 1,
+            small_window_left: SMALL_WINDOW,
             echo: None,
-            strained: 0,
+            repeats_left: 0,
         }
     }
 
-    /// A session begins or goes on, with at most `window` datagrams on their way.
+    /// A session was started or resumed, with at most `window` datagrams in flight.
     pub(super) fn restart(&mut self, window: u8) {
         *self = Self {
-            most: (window / 4).max(1),
-            strained: self.strained,
+            unacked_max: (window / 4).max(1),
+            repeats_left: self.repeats_left,
             ..Self::new()
         };
     }
 
-    /// A datagram with this time on it is to be acknowledged.
+    /// A datagram with this time stamp must be acknowledged.
     pub(super) fn received(&mut self, now: Instant, sent_at: u16, at_once: bool) {
         self.echo.get_or_insert(sent_at);
-        self.waiting = self.waiting.saturating_add(1);
-        self.growing = if at_once {
-            GROWING
+        self.unacked = self.unacked.saturating_add(1);
+        self.small_window_left = if at_once {
+            SMALL_WINDOW
         } else {
-            self.growing.saturating_sub(1)
+            self.small_window_left.saturating_sub(1)
         };
-        let most = if self.growing > 0 { FEW } else { self.most };
-        if at_once || self.waiting >= most.min(self.most) || self.strained > 0 {
+        let most = if self.small_window_left > 0 {
+            SMALL_WINDOW_UNACKED_MAX
+        } else {
+            self.unacked_max
+        };
+        if at_once || self.unacked >= most.min(self.unacked_max) || self.repeats_left > 0 {
             self.due = Some(now);
         } else if self.due.is_none() {
             self.due = Some(now.after(DELAY));
         }
     }
 
-    /// What came was here already: perhaps the acknowledgement got lost.
+    /// A duplicate arrived, perhaps because an acknowledgement was lost.
     pub(super) fn repeated(&mut self, now: Instant, sent_at: u16) {
-        self.strained = STRAINED;
+        self.repeats_left = REPEATS;
         self.received(now, sent_at, true);
     }
 
-    /// Acknowledge now.
+    /// Makes an acknowledgement due now.
     pub(super) fn hurry(&mut self, now: Instant) {
         self.due = Some(now);
     }
@@ -107,15 +112,15 @@ impl Acknowledging {
         again.then_some(Due::Again)
     }
 
-    /// An acknowledgement is sent; returns what it echoes.
+    /// An acknowledgement is sent. Returns the time stamp that it echoes.
     pub(super) fn sent(&mut self, now: Instant, due: Due) -> Option<u16> {
         self.again = None;
-        if due == Due::First && self.strained > 0 {
-            self.strained -= 1;
+        if due == Due::First && self.repeats_left > 0 {
+            self.repeats_left -= 1;
             self.again = Some(now.after(AGAIN));
         }
         self.due = None;
-        self.waiting = 0;
+        self.unacked = 0;
         self.echo.take()
     }
 }

@@ -6,9 +6,9 @@ use core::fmt;
 use crate::wire::framed::LineKind;
 use crate::wire::framed::Reason;
 
-/// From which of its ports a client sends and receives. Each early try at a relay that nothing was
-/// heard of goes from a port of its own, so that a program that takes the first datagram of a port
-/// for a name and every other for a message relays none.
+/// The local port from which a client sends and at which it receives. A server without frames takes
+/// the first datagram from a port as a name and each later one as a message. So, until a relay has
+/// replied, the client sends each HELLO from another port, and such a server relays none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Path(pub u8);
@@ -18,26 +18,26 @@ pub struct Path(pub u8);
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use = "a datagram that is not sent counts as lost"]
 pub struct Transmit {
-    /// From which port.
+    /// The local port to send from.
     pub path: Path,
-    /// How many bytes.
+    /// Length of the payload in bytes.
     pub length: usize,
 }
 
-/// A text that was given to [`Client::post`](crate::Client::post): the first one is 0.
+/// The id of a text that was passed to [`Client::post`](crate::Client::post), counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PostId(pub u32);
 
-/// What a datagram was.
+/// The result of handling a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Received {
     /// A frame for this client.
     Frame,
-    /// Plain text: it is not for this client.
+    /// Plain text, which is not for this client.
     Foreign,
-    /// A frame that changed nothing. Each reason is counted: see [`ClientStats::dropped`].
+    /// A frame that had no effect. Each reason has a counter: see [`ClientStats::dropped`].
     Dropped(Dropped),
 }
 
@@ -45,25 +45,25 @@ pub enum Received {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Dropped {
-    /// It is cut, or not as `PROTOCOL.md` describes it.
+    /// It is truncated, or does not conform to `PROTOCOL.md`.
     Malformed,
-    /// A relay never sends it, or not now.
+    /// A frame that a relay never sends, or not in this state.
     Unexpected,
-    /// It belongs to another session, or answers no HELLO of this client.
+    /// It belongs to another session, or to a HELLO that this client did not send.
     Session,
-    /// It says that lines are lost far beyond all that the relay was heard to have.
+    /// It claims a gap far beyond the last line that the relay is known to have.
     Beyond,
     /// Its lines are of another run of the relay.
     Epoch,
-    /// It brings nothing new.
+    /// It is a duplicate.
     Duplicate,
-    /// There is no room for it until events were polled or missing lines have come. It was not
-    /// acknowledged, and comes again.
+    /// There is no space for it until events are polled or missing lines arrive. It is not
+    /// acknowledged, so the relay will retransmit it.
     NoRoom,
 }
 
 impl Dropped {
-    /// Every reason, in the order of their counters.
+    /// All reasons, in the order of their counters.
     pub const ALL: [Self; 7] = [
         Self::Malformed,
         Self::Unexpected,
@@ -74,7 +74,7 @@ impl Dropped {
         Self::NoRoom,
     ];
 
-    /// The reason in a few words, for logs.
+    /// Returns the reason in a few words, for logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -88,33 +88,33 @@ impl Dropped {
     }
 }
 
-/// How it stands between a client and the relay.
+/// The state of a client's connection to the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum State {
-    /// There was no seat yet.
+    /// The client has not had a seat yet.
     Joining,
-    /// There is a seat.
+    /// The client has a seat.
     Joined,
-    /// There was a seat; the client says HELLO until there is one again.
+    /// The client had a seat, and sends HELLO until it has one again.
     Lost,
-    /// LEAVE was said.
+    /// The client has sent LEAVE.
     Leaving,
-    /// It is over: events may be left, nothing is sent any more.
+    /// The client has ended. Events may remain; nothing more is sent.
     Ended,
 }
 
-/// What a seat has to do with the one before.
+/// How a seat relates to the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Joined {
-    /// There was none.
+    /// It is the first seat.
     New,
-    /// It is the same one.
+    /// It is the same seat: the session was resumed.
     Resumed,
-    /// It is another one in the same run of the relay: sequence numbers go on.
+    /// It is another seat in the same run of the relay: sequence numbers continue.
     Continued,
-    /// The relay is another run: sequence numbers start anew, and lines may be missing.
+    /// The relay was restarted: sequence numbers start again, and lines may be missing.
     Restarted,
 }
 
@@ -122,134 +122,134 @@ pub enum Joined {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum SeatLoss {
-    /// The client was silent, and another peer needed a seat.
+    /// The client was silent, and its seat was given to another peer.
     GivenAway,
-    /// Another client goes on with the session.
+    /// Another client resumed the session.
     TakenOver,
 }
 
-/// Why it is over.
+/// Why the client ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum End {
     /// The client left.
     Left,
-    /// All seats are taken, and the relay did not say when to ask again.
+    /// All seats are taken, and the relay gave no time for another attempt.
     Full,
-    /// The name holds nothing that can be seen.
+    /// The name has no visible character.
     Nameless,
-    /// The relay refused it for a reason that this version does not know, and for good.
+    /// The relay refused a seat permanently, for a reason that this version does not know.
     Refused,
-    /// No frame ever came, on more than one path: there is an old server, or nobody.
+    /// No frame arrived on several paths: the server knows no frames, or there is none.
     NoRelay,
 }
 
-/// What happened. Each text that [`Client::post`](crate::Client::post) took comes to exactly one of
+/// An event. Each text that [`Client::post`](crate::Client::post) accepted gets exactly one of
 /// `Said`, `Answered`, `Refused`, `Doubtful` and `Unsaid`. All texts are [`clean`](crate::clean).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ClientEvent<'a> {
-    /// There is a seat.
+    /// The client has a seat.
     Joined {
-        /// What it has to do with the one before.
+        /// How it relates to the seat before.
         how: Joined,
-        /// The name, perhaps not the one that was asked for.
+        /// The client's name, which may differ from the requested one.
         name: &'a str,
-        /// What there is to say to a person: `welcome NAME: N here (...)`.
+        /// The welcome for a person: `welcome NAME: N here (...)`.
         text: &'a str,
-        /// How many lines that were said before are to come.
+        /// Number of lines of history that follow.
         history: u64,
-        /// How long the relay has run, in seconds: the clock of `at` in `Line`.
+        /// Time since the relay started, in seconds: the clock of `at` in `Line`.
         uptime_s: u32,
     },
     /// The next line.
     Line {
-        /// Its place in the order that is the same for all.
+        /// Its sequence number, which is the same for all clients.
         sequence: u64,
-        /// When it was said: seconds since the relay started.
+        /// When it was appended, in seconds since the relay started.
         at: u32,
-        /// What it is.
+        /// Its kind.
         kind: LineKind,
-        /// Who said it; empty in notices.
+        /// The author's name; empty in notices.
         name: &'a str,
-        /// What was said, without the name; a notice without its `* `.
+        /// The message without the name, or the notice without its `* `.
         text: &'a str,
-        /// Whether this client said it.
+        /// Whether this client is the author.
         own: bool,
-        /// Whether it was said before this client joined.
+        /// Whether it is history: older than this client's join.
         is_history: bool,
     },
-    /// Lines that will not come: they were overwritten before they arrived, or went with a run of
-    /// the relay.
+    /// Lines that will not arrive: they were overwritten, or were in a run of the relay that has
+    /// ended.
     Lost {
-        /// The first of them.
+        /// Sequence number of the first one.
         from: u64,
-        /// How many.
+        /// Number of these lines.
         lines: u64,
     },
-    /// A text was said. Its lines come as `Line` with `own`, before or after.
+    /// A text was accepted. Its lines come as `Line` with `own`, before or after this event.
     Said {
-        /// Which text.
+        /// The text.
         post: PostId,
-        /// The sequence number of its first line.
+        /// Sequence number of its first line.
         first: u64,
-        /// How many lines it became.
+        /// Number of its lines.
         lines: u8,
     },
     /// A command was answered.
     Answered {
-        /// Which command.
+        /// The command.
         post: PostId,
-        /// The answer, without `* `.
+        /// The reply, without `* `.
         text: &'a str,
     },
-    /// A text was not said and will not be: the relay refused it.
+    /// The relay refused a text; it will not be retransmitted.
     Refused {
-        /// Which text.
+        /// The text.
         post: PostId,
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
-    /// The session ended before there was an answer: the text may have been said or not.
+    /// The session ended before the reply to a text: the relay may have accepted it or not.
     Doubtful {
-        /// Which text.
+        /// The text.
         post: PostId,
     },
-    /// It is over, and the text was never sent.
+    /// The client ended before the text was sent.
     Unsaid {
-        /// Which text.
+        /// The text.
         post: PostId,
     },
-    /// There is no seat any more. The client asks for another one, in which it goes on from the
-    /// line where it is.
+    /// The seat was lost. The client requests another one, and continues there after the last line
+    /// that it has.
     SeatLost(SeatLoss),
-    /// The relay has no seat for the client now. The client asks again after the time that the
-    /// relay said.
+    /// The relay has no seat at present. The client requests one again after the time that the
+    /// relay gave.
     NoSeat {
-        /// Why.
+        /// The reason.
         reason: Reason,
         /// That time, in seconds.
         retry_s: u16,
     },
-    /// There was no answer for a while. It goes on trying.
+    /// The relay does not respond. The client continues to try.
     Silent,
-    /// There are answers again. `Joined` follows if the seat had to be asked for.
+    /// The relay responds again. `Joined` follows if the client had to request its seat.
     Back,
-    /// It is over. No event follows.
+    /// The client ended. No event follows.
     Ended(End),
 }
 
-/// Why a text was not taken.
+/// Why a text was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum PostError {
-    /// There is no room: try again when events were polled.
+    /// The queue is full. Try again after events were polled.
     Full,
-    /// It has more than [`TEXT_MAX`](crate::wire::framed::TEXT_MAX) bytes: split it.
+    /// It has more than [`TEXT_MAX`](crate::wire::framed::TEXT_MAX) bytes. Split it.
     TooLong,
-    /// Nothing of it can be seen: drop it.
+    /// It has no visible character. Drop it.
     Blank,
-    /// The client leaves, or has left.
+    /// The client leaves, or has ended.
     Ended,
 }
 
@@ -266,40 +266,40 @@ impl fmt::Display for PostError {
 
 impl Error for PostError {}
 
-/// What a client has counted.
+/// The counters of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct ClientStats {
     /// Datagrams received.
     pub received: u64,
-    /// ... of them, plain text.
+    /// Datagrams received that were plain text.
     pub foreign: u64,
     /// Datagrams sent.
     pub sent: u64,
-    /// ... of them, HELLOs.
+    /// HELLO sent.
     pub hellos: u64,
-    /// ... of them, ACKs.
+    /// ACK sent.
     pub acks: u64,
-    /// ... of them, ACKs that said again what the one before said.
+    /// ACK sent that repeated the one before.
     pub acks_again: u64,
-    /// ... of them, POSTs.
+    /// POST sent.
     pub posts: u64,
-    /// ... of them, POSTs that were sent before.
+    /// POST retransmitted.
     pub posts_again: u64,
     /// Lines shown, or hidden because of `/quiet`.
     pub lines: u64,
-    /// Lines that did not come.
+    /// Lines that were lost.
     pub lost: u64,
-    /// Seats got.
+    /// Seats obtained.
     pub joined: u64,
-    /// The smoothed round trip of POST and POSTED in milliseconds; none before the first.
+    /// Smoothed round-trip time of POST and POSTED in milliseconds; `None` before the first sample.
     pub round_trip_ms: Option<u32>,
     dropped: [u64; Dropped::ALL.len()],
 }
 
 impl ClientStats {
-    /// How many frames were dropped for this reason.
+    /// Returns the number of frames dropped for this reason.
     pub fn dropped(&self, why: Dropped) -> u64 {
         self.dropped.get(why as usize).copied().unwrap_or_default()
     }

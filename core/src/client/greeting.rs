@@ -1,4 +1,4 @@
-//! HELLO, COOKIE, HELLO: how a client asks for a seat.
+//! The handshake of HELLO, COOKIE, HELLO, WELCOME by which a client gets a seat.
 
 use core::time::Duration;
 
@@ -6,41 +6,42 @@ use super::{Dropped, Path};
 use crate::Instant;
 use crate::wire::framed::Cookie;
 
-/// So often HELLO is said to a relay that nothing was ever heard of.
+/// Maximum number of HELLOs when no relay has ever replied.
 const TRIES: u8 = 6;
 
-/// A session that ends within this time of its WELCOME ends again and again, perhaps.
+/// A session that ends within this time of its WELCOME is short, and may fail again.
 const SHORT: Duration = Duration::from_secs(5);
 
-/// The time between HELLOs at first, and at most; it doubles.
+/// First and longest time between HELLOs; it doubles each time.
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// After so many HELLOs without an answer nobody seems to be there.
+/// Number of HELLOs without a reply after which the relay counts as silent.
 const SILENT: u8 = 3;
 
 #[derive(Clone, Debug)]
 pub(super) struct Greeting {
     paths: u8,
-    /// The nonce of the HELLO from the first path; each other path has the next one.
+    /// The nonce of the HELLO from the first path; each further path has the next one.
     nonce: u64,
-    /// How many nonces were used from there on.
-    used: u8,
-    /// From where it goes on: where the first COOKIE came.
+    /// Number of nonces used, from `nonce` on.
+    nonces_used: u8,
+    /// The path on which the first COOKIE arrived, which the client uses from then on.
     path: Option<Path>,
     cookie: Option<[u8; 16]>,
-    /// How many HELLOs were said since anything was heard.
-    unheard: u8,
-    /// Whether the last one was because of a COOKIE: the next COOKIE waits.
+    /// Number of HELLOs since the last reply.
+    unanswered: u8,
+    /// Whether the last HELLO answered a COOKIE. If so, another COOKIE does not cause a HELLO at
+    /// once.
     is_answered: bool,
     /// When the HELLO was answered by WELCOME.
     welcomed: Option<Instant>,
-    /// How many sessions were short, one after the other.
+    /// Number of consecutive short sessions.
     short: u8,
     due: Instant,
-    /// When HELLO was said, the last time and the only time with this cookie.
-    said: Option<Instant>,
-    said_once: Option<Instant>,
+    /// When the last HELLO was sent, and when the only one with this cookie was.
+    last_sent_at: Option<Instant>,
+    cookie_sent_at: Option<Instant>,
 }
 
 impl Greeting {
@@ -48,27 +49,27 @@ impl Greeting {
         Self {
             paths: if paths == 0 { 1 } else { paths },
             nonce: seed,
-            used: 0,
+            nonces_used: 0,
             path: None,
             cookie: None,
-            unheard: 0,
+            unanswered: 0,
             is_answered: false,
             welcomed: None,
             short: 0,
             due: Instant::from_millis(0),
-            said: None,
-            said_once: None,
+            last_sent_at: None,
+            cookie_sent_at: None,
         }
     }
 
-    /// A new HELLO is to be said: after a pause, which doubles while one short session follows
-    /// another.
+    /// Makes a new HELLO due. It is delayed by a pause, which doubles with each consecutive short
+    /// session.
     pub(super) fn begin(&mut self, now: Instant) {
-        self.nonce = self.nonce.wrapping_add(u64::from(self.used.max(1)));
-        self.used = 1;
-        self.unheard = 0;
+        self.nonce = self.nonce.wrapping_add(u64::from(self.nonces_used.max(1)));
+        self.nonces_used = 1;
+        self.unanswered = 0;
         self.is_answered = false;
-        self.said_once = None;
+        self.cookie_sent_at = None;
         if let Some(welcomed) = self.welcomed.take() {
             let is_short = now < welcomed.after(SHORT);
             self.short = if is_short {
@@ -78,21 +79,24 @@ impl Greeting {
             };
         }
         let pause = doubled(self.short.saturating_sub(1));
-        self.due = self.said.map_or(now, |said| said.after(pause)).max(now);
+        self.due = self
+            .last_sent_at
+            .map_or(now, |said| said.after(pause))
+            .max(now);
     }
 
-    /// A new HELLO is to be said, not before `wait` is over.
+    /// Makes a new HELLO due, at the earliest after `wait`.
     pub(super) fn defer(&mut self, now: Instant, wait: Duration) {
         self.begin(now);
         self.due = self.due.max(now.after(wait));
     }
 
-    /// The same HELLO again, soon.
+    /// Makes the same HELLO due after `pause` at the latest.
     pub(super) fn retry(&mut self, now: Instant, pause: Duration) {
         self.due = self.due.min(now.after(pause));
     }
 
-    /// The network may be another one: HELLO now, if a relay was ever heard.
+    /// The network may have changed: makes the HELLO due now, if a relay has ever replied.
     pub(super) fn hurry(&mut self, now: Instant) {
         if self.path.is_some() {
             self.retry(now, Duration::ZERO);
@@ -103,49 +107,50 @@ impl Greeting {
         self.due
     }
 
-    /// Whether nobody answers, and it is asked on and on.
+    /// Returns whether the relay does not reply and the client will not give up.
     pub(super) const fn is_silent(&self) -> bool {
-        (self.path.is_some() || self.paths == 1) && self.unheard >= SILENT
+        (self.path.is_some() || self.paths == 1) && self.unanswered >= SILENT
     }
 
-    /// Whether nobody ever answered, and an old server may be asked otherwise.
+    /// Returns whether no relay has replied to all attempts, so that the server may be one without
+    /// frames.
     pub(super) fn is_hopeless(&self, now: Instant) -> bool {
-        self.paths > 1 && self.path.is_none() && self.unheard >= TRIES && now >= self.due
+        self.paths > 1 && self.path.is_none() && self.unanswered >= TRIES && now >= self.due
     }
 
-    /// The path from which the client speaks.
+    /// Returns the path that the client sends from.
     pub(super) fn path(&self) -> Path {
         self.path.unwrap_or_default()
     }
 
-    /// From where HELLO is due, its nonce and its cookie.
+    /// Returns the path, the nonce and the cookie of a HELLO that is due.
     pub(super) fn poll(&mut self, now: Instant) -> Option<(Path, u64, Option<[u8; 16]>)> {
         if now < self.due || self.is_hopeless(now) {
             return None;
         }
-        let is_answer = self.is_answered && self.said_once.is_none();
-        self.said_once = is_answer.then_some(now);
+        let is_answer = self.is_answered && self.cookie_sent_at.is_none();
+        self.cookie_sent_at = is_answer.then_some(now);
         if !is_answer {
             self.is_answered = false;
-            self.unheard = self.unheard.saturating_add(1);
+            self.unanswered = self.unanswered.saturating_add(1);
         }
-        self.said = Some(now);
+        self.last_sent_at = Some(now);
         let is_early = self.path.is_none() && self.paths > 1;
         let doublings = if is_early {
             0
         } else {
-            self.unheard.saturating_sub(1)
+            self.unanswered.saturating_sub(1)
         };
         self.due = now.after(doubled(doublings));
         let Some(path) = self.path else {
-            let port = self.unheard.min(self.paths).saturating_sub(1);
-            self.used = port.saturating_add(1);
+            let port = self.unanswered.min(self.paths).saturating_sub(1);
+            self.nonces_used = port.saturating_add(1);
             return Some((Path(port), self.nonce.wrapping_add(port.into()), None));
         };
         Some((path, self.nonce, self.cookie))
     }
 
-    /// A COOKIE came: the next HELLO has it.
+    /// A COOKIE arrived: the next HELLO contains it.
     pub(super) fn handle_cookie(
         &mut self,
         now: Instant,
@@ -156,7 +161,9 @@ impl Greeting {
             Some(_) => 0,
             None => path.0.into(),
         });
-        let is_path = self.path.map_or(path.0 < self.used, |own| own == path);
+        let is_path = self
+            .path
+            .map_or(path.0 < self.nonces_used, |own| own == path);
         if !is_path || self.welcomed.is_some() || cookie.nonce != nonce {
             return Err(Dropped::Session);
         }
@@ -165,12 +172,12 @@ impl Greeting {
         }
         if self.path.is_none() {
             self.path = Some(path);
-            self.used = self.used.saturating_sub(path.0);
+            self.nonces_used = self.nonces_used.saturating_sub(path.0);
             self.nonce = nonce;
         }
         self.cookie = Some(cookie.cookie);
-        self.unheard = 0;
-        self.said_once = None;
+        self.unanswered = 0;
+        self.cookie_sent_at = None;
         if !self.is_answered {
             self.is_answered = true;
             self.due = now;
@@ -178,7 +185,7 @@ impl Greeting {
         Ok(())
     }
 
-    /// Whether an answer is one to this client's last HELLO.
+    /// Checks that a frame answers this client's last HELLO.
     pub(super) fn check(&self, path: Path, nonce: u64) -> Result<(), Dropped> {
         if self.path != Some(path) || self.nonce != nonce {
             return Err(Dropped::Session);
@@ -189,15 +196,15 @@ impl Greeting {
         Ok(())
     }
 
-    /// The HELLO was answered by WELCOME; returns how long that took, if it is known.
+    /// WELCOME answered the HELLO. Returns the round-trip time, if it is known.
     pub(super) fn welcome(&mut self, now: Instant) -> Option<Duration> {
         self.welcomed = Some(now);
-        self.unheard = 0;
-        self.said_once.take().map(|said| now.since(said))
+        self.unanswered = 0;
+        self.cookie_sent_at.take().map(|said| now.since(said))
     }
 }
 
-/// The pause, doubled so many times.
+/// Returns the pause, doubled this number of times.
 fn doubled(times: u8) -> Duration {
     PAUSE.saturating_mul(1 << times.min(4)).min(PAUSE_MAX)
 }

@@ -1,4 +1,4 @@
-//! What arrives, and time that passes.
+//! Handling of datagrams and time-outs.
 
 use core::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::wire::framed::{
 };
 use crate::wire::notices::{Notice, STOPPING};
 
-/// A GAP may reach at most this many lines past the last line that a WELCOME or a DATA has named.
+/// Maximum distance of the end of a GAP from the last line that a WELCOME or a DATA has named.
 const UNNAMED_MAX: u64 = 1 << 20;
 
-/// After this time WELCOME is asked for again if there was no room for it.
+/// Time after which WELCOME is requested again if there was no space for its text.
 const ROOM: Duration = Duration::from_millis(100);
 
 impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
@@ -36,7 +36,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         }
     }
 
-    /// Time passed. Extra calls do nothing.
+    /// Time passed. Extra calls have no effect.
     pub fn handle_timeout(&mut self, now: Instant) {
         let is_over = |then: Option<Instant>| then.is_some_and(|then| now >= then);
         match self.phase {
@@ -98,7 +98,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         }
     }
 
-    /// Whether a frame belongs to a session that may go on.
+    /// Checks that a frame belongs to the session, and that this may be resumed.
     fn check(&self, path: Path, session: Session) -> Result<(), Dropped> {
         if self.session != Some(session) || path != self.greeting.path() {
             return Err(Dropped::Session);
@@ -133,7 +133,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             Some(_) if self.epoch == welcome.epoch => Joined::Continued,
             Some(_) => Joined::Restarted,
         };
-        // lines of the last run come first
+        // lines of the relay's previous run come first
         let is_shown = how != Joined::Restarted || self.receiving.release();
         if !is_shown || self.joined.is_some() || self.posting.has_answer() {
             if how != Joined::Resumed {
@@ -185,7 +185,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
                 self.authors = [author, own];
             }
             let from = self.receiving.next();
-            // what is before `first` and not here will not come; there may be nothing
+            // lines before `first` that did not arrive are lost; there may be none
             let _ = self.receiving.skip(&Gap {
                 session,
                 sent_at: 0,
@@ -198,7 +198,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             }
         }
         if how == Joined::Resumed && self.name != welcome.name {
-            // the answer to `/nick` may be lost
+            // the reply to `/nick` may be lost
             self.want(welcome.name);
         }
         self.keep(welcome.text);
@@ -220,7 +220,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     ) -> Result<(), Dropped> {
         self.greeting.check(path, refused.nonce)?;
         match self.phase {
-            // the session has answered meanwhile
+            // the session has replied meanwhile
             Phase::Joined | Phase::Leaving { .. } | Phase::Ended(_) => {
                 return Err(Dropped::Unexpected);
             }
@@ -304,10 +304,10 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         Ok(())
     }
 
-    /// Keeps a notice for the driver, as it is shown.
+    /// Stores a notice for the driver, without its prefix.
     fn keep(&mut self, notice: &str) {
-        self.word.clear();
-        push_clean(&mut self.word, without_star(notice));
+        self.text_buffer.clear();
+        push_clean(&mut self.text_buffer, without_star(notice));
     }
 
     fn handle_bye(
@@ -330,18 +330,18 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             _ if self.phase == Phase::Severed => return Err(Dropped::Duplicate),
             Goodbye::TakenOver => {
                 self.seat_loss = Some(SeatLoss::TakenOver);
-                // it is another client's now: what is asked for is a seat of another session
+                // another client has the session now, so a seat without it is requested
                 self.session = Some(NOBODYS);
             }
             Goodbye::GivenAway => self.seat_loss = Some(SeatLoss::GivenAway),
-            // nobody asked to leave
+            // nobody requested to leave
             Goodbye::Left | Goodbye::Unknown | Goodbye::Other(_) => {}
         }
         self.lose(now, Phase::Severed);
         Ok(())
     }
 
-    /// Whether the session moved, or may have moved, because this client asked for it.
+    /// Returns whether the session was, or may have been, moved by this client's own request.
     fn took_over_itself(&self, now: Instant) -> bool {
         let went_on = self.resumed.is_some_and(|then| now < then.after(FAREWELL));
         went_on || matches!(self.phase, Phase::Silent | Phase::Severed)

@@ -1,4 +1,4 @@
-//! What is to be sent and told, and when.
+//! Polling for datagrams, events and deadlines.
 
 use super::acknowledging::Due;
 use super::posting::Told;
@@ -14,9 +14,9 @@ use crate::wire::notices::QUIET;
 use crate::wire::text::{SEPARATOR, clean};
 
 impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
-    /// When to call [`handle_timeout`](Self::handle_timeout) and then
-    /// [`poll_transmit`](Self::poll_transmit) next; it may be past. None if only a datagram or
-    /// another call changes anything.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) and then
+    /// [`poll_transmit`](Self::poll_transmit) next; it may be in the past. Returns `None` if only a
+    /// datagram or another call changes anything.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.has_quit() {
             return Some(Instant::default());
@@ -40,7 +40,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     }
 
     /// Writes the next datagram to `buffer`, which must have [`DATAGRAM_MAX`](crate::DATAGRAM_MAX)
-    /// bytes: what does not fit counts as sent and lost.
+    /// bytes: a datagram that does not fit counts as sent and lost.
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut [u8]) -> Option<Transmit> {
         if self.has_quit() {
             self.leave(now);
@@ -86,14 +86,14 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         Frame::Hello(hello).encode(buffer)
     }
 
-    /// Whether what is said now can be told, and is not lost with a relay that is stopping: not
-    /// before it was told that there is a seat in another run of the relay.
+    /// Returns whether a text may be posted. After a restart of the relay `Joined` must be polled
+    /// first, so that events stay in order; and a relay that is stopping might lose the text.
     fn may_post(&self) -> bool {
         let is_restarted = |seat: &NewSeat| matches!(seat.how, Joined::New | Joined::Restarted);
         self.stops.is_none() && !self.joined.as_ref().is_some_and(is_restarted)
     }
 
-    /// What there is to say in a session.
+    /// Writes the next datagram of a session.
     fn speak(&mut self, now: Instant, session: Session, buffer: &mut [u8]) -> Option<usize> {
         if self.may_post()
             && let Some((length, is_again)) = self.posting.poll(now, session, buffer)
@@ -125,7 +125,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         Frame::Ack(ack).encode(buffer)
     }
 
-    /// What happened next. Polling it makes room, so that `poll_transmit` may have something again.
+    /// Returns the next event. This frees space, so `poll_transmit` may have a datagram again.
     pub fn poll_event(&mut self) -> Option<ClientEvent<'_>> {
         if self.is_silent && !self.told_silent {
             self.told_silent = true;
@@ -136,7 +136,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
                 Told::Said { first, lines } => ClientEvent::Said { post, first, lines },
                 Told::Answered => ClientEvent::Answered {
                     post,
-                    text: &self.word,
+                    text: &self.text_buffer,
                 },
                 Told::Refused(reason) => ClientEvent::Refused { post, reason },
                 Told::Doubtful => ClientEvent::Doubtful { post },
@@ -156,7 +156,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             return Some(ClientEvent::Joined {
                 how: seat.how,
                 name: &self.name,
-                text: &self.word,
+                text: &self.text_buffer,
                 history: seat.history,
                 uptime_s: seat.uptime_s,
             });
@@ -171,7 +171,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         }
     }
 
-    /// The next line that is not hidden, or how many there are not.
+    /// Returns the next line that is not hidden, or the number of lost ones.
     fn next_line(&mut self) -> Option<Next> {
         loop {
             let next = self.receiving.advance()?;
@@ -197,11 +197,11 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         let entry = self.receiving.entry(place)?;
         let (mut name, mut text) = split(&entry);
         if !clean(entry.line).eq(entry.line.chars()) {
-            self.word.clear();
-            push_clean(&mut self.word, name);
-            let end = self.word.len();
-            push_clean(&mut self.word, text);
-            (name, text) = self.word.split_at_checked(end)?;
+            self.text_buffer.clear();
+            push_clean(&mut self.text_buffer, name);
+            let end = self.text_buffer.len();
+            push_clean(&mut self.text_buffer, text);
+            (name, text) = self.text_buffer.split_at_checked(end)?;
         }
         Some(ClientEvent::Line {
             sequence: place.sequence,
@@ -214,7 +214,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         })
     }
 
-    /// What there is to tell when it is over.
+    /// Returns the next event after the end.
     fn poll_end(&mut self) -> Option<ClientEvent<'_>> {
         let Phase::Ended(why) = self.phase else {
             return None;
@@ -230,7 +230,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     }
 }
 
-/// The name and the text of a line.
+/// Splits a line into name and text.
 fn split<'a>(entry: &Entry<'a>) -> (&'a str, &'a str) {
     let line = entry.line;
     match line.split_at_checked(entry.name.into()) {

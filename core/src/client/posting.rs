@@ -1,4 +1,4 @@
-//! What this client says: at most one POST is on its way, the other texts wait.
+//! Posting of texts: at most one POST is in flight, other texts wait.
 
 use core::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::wire::framed::{
 use crate::wire::round_trip::RoundTrip;
 use crate::wire::text::{clean, is_blank};
 
-/// A POST that was not answered for so long ends the connection.
+/// Time after which an unanswered POST ends the connection.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The shortest and the longest time to wait for an answer to a POST, in milliseconds.
+/// Bounds of the time-out of a POST, in milliseconds.
 const RTO_MIN_MS: u16 = 50;
 const RTO_MAX_MS: u16 = 3000;
 
-/// The shortest time until a POST that was refused for now is sent again.
+/// Minimum time until a POST that was refused for the moment is sent again.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 
-/// The most texts in a POST: as many as a POSTED can accept.
+/// Maximum number of texts in a POST: as many as a POSTED can accept.
 const MOST: u8 = u8::MAX;
 
 #[derive(Clone, Debug)]
@@ -32,30 +32,30 @@ pub(super) struct Posting<const OUT: usize> {
     id: u32,
     number: u16,
     flight: Flight,
-    /// No POST before then.
+    /// The time before which no POST is sent.
     hold: Option<Instant>,
     pub(super) round_trip: RoundTrip,
 }
 
-/// What becomes of the oldest waiting texts.
+/// The state of the oldest waiting texts.
 #[derive(Clone, Debug)]
 enum Flight {
     None,
-    /// They were posted.
+    /// They are in flight in a POST.
     Sent {
         texts: u8,
         since: Instant,
         due: Instant,
         tries: u8,
     },
-    /// There is an answer; so many of them are to be told of it.
+    /// The POST was answered; `texts` results are still to be polled.
     Done {
         outcome: Told,
         texts: u8,
     },
 }
 
-/// What became of a text.
+/// The result of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     Said { first: u64, lines: u8 },
@@ -76,7 +76,7 @@ impl<const OUT: usize> Posting<OUT> {
         }
     }
 
-    /// The id of a text that needs no place.
+    /// Returns an id for a text that is not queued.
     pub(super) const fn next_id(&mut self) -> PostId {
         let id = PostId(self.id);
         self.id = self.id.wrapping_add(1);
@@ -102,7 +102,7 @@ impl<const OUT: usize> Posting<OUT> {
         self.waiting.count()
     }
 
-    /// When [`poll`](Self::poll) has something, in a session.
+    /// Returns when [`poll`](Self::poll) has a POST to send.
     pub(super) fn timeout(&self) -> Option<Instant> {
         match self.flight {
             Flight::Sent { due, .. } => Some(due),
@@ -111,7 +111,7 @@ impl<const OUT: usize> Posting<OUT> {
         }
     }
 
-    /// When the POST that is on its way was waited for long enough.
+    /// Returns when the POST in flight ends the connection unless it is answered.
     pub(super) fn patience(&self) -> Option<Instant> {
         match self.flight {
             Flight::Sent { since, .. } => Some(since.after(PATIENCE)),
@@ -119,7 +119,7 @@ impl<const OUT: usize> Posting<OUT> {
         }
     }
 
-    /// Writes a POST that is due, and returns its length and whether it was sent before.
+    /// Writes a POST that is due. Returns its length, and whether it is a retransmission.
     pub(super) fn poll(
         &mut self,
         now: Instant,
@@ -159,7 +159,7 @@ impl<const OUT: usize> Posting<OUT> {
         Some((length, tries > 0))
     }
 
-    /// How long to wait for an answer to a try; the first one is 0.
+    /// Returns the time-out of an attempt, which are counted from 0.
     pub(super) fn rto(&self, tries: u8) -> Duration {
         let backoff = 1 << tries.min(6);
         let once_ms = self.round_trip.rto_ms().max(RTO_MIN_MS);
@@ -167,7 +167,8 @@ impl<const OUT: usize> Posting<OUT> {
         Duration::from_millis(timeout_ms.into())
     }
 
-    /// A command, or the texts before the first one.
+    /// Returns the texts of the next POST: a command alone, or the messages before the first
+    /// command.
     fn batch(&self) -> impl Iterator<Item = &str> {
         let is_alone = self.first().is_some_and(is_command);
         let texts = self.waiting.texts().map(|(_, text)| text);
@@ -177,12 +178,12 @@ impl<const OUT: usize> Posting<OUT> {
             .map(|(_, text)| text)
     }
 
-    /// The oldest text.
+    /// Returns the oldest text.
     pub(super) fn first(&self) -> Option<&str> {
         self.waiting.texts().next().map(|(_, text)| text)
     }
 
-    /// An answer came. What it says to a command is the caller's to keep.
+    /// A POSTED arrived. The caller stores the reply to a command.
     pub(super) fn handle(&mut self, now: Instant, posted: &Posted<'_>) -> Result<(), Dropped> {
         let Flight::Sent { texts, since, .. } = self.flight else {
             return Err(Dropped::Duplicate);
@@ -221,7 +222,7 @@ impl<const OUT: usize> Posting<OUT> {
         Ok(())
     }
 
-    /// The session goes on: what is on its way is sent again.
+    /// The session was resumed: retransmits the POST in flight.
     pub(super) const fn resume(&mut self, now: Instant) {
         if let Flight::Sent { since, due, .. } = &mut self.flight {
             *since = now;
@@ -229,7 +230,7 @@ impl<const OUT: usize> Posting<OUT> {
         }
     }
 
-    /// The session ended: nobody knows what became of the POST that was on its way.
+    /// The session ended: the result of the POST in flight is unknown.
     pub(super) fn end(&mut self) {
         self.number = 0;
         self.hold = None;
@@ -241,13 +242,13 @@ impl<const OUT: usize> Posting<OUT> {
         }
     }
 
-    /// Whether the answer to a command was not told yet.
+    /// Returns whether the reply to a command is still to be polled.
     pub(super) fn has_answer(&self) -> bool {
         let outcome = Told::Answered;
         matches!(self.flight, Flight::Done { outcome: told, .. } if told == outcome)
     }
 
-    /// What became of the next text.
+    /// Returns the result of the next text.
     pub(super) fn poll_told(&mut self) -> Option<(PostId, Told)> {
         let Flight::Done { outcome, texts } = &mut self.flight else {
             return None;
@@ -255,7 +256,7 @@ impl<const OUT: usize> Posting<OUT> {
         let mut told = *outcome;
         *texts = texts.saturating_sub(1);
         let is_last = *texts == 0;
-        // each text is a line: with its name it is never too long for one
+        // each text is one line, because it is never too long for that, even with its name
         if let (Told::Said { first, lines }, Told::Said { lines: own, .. }) = (outcome, &mut told) {
             *own = if is_last { *lines } else { 1.min(*lines) };
             *first = first.saturating_add((*own).into());
@@ -267,7 +268,7 @@ impl<const OUT: usize> Posting<OUT> {
         Some((self.waiting.pop()?, told))
     }
 
-    /// The next text that will never be posted.
+    /// Returns the next text that will never be posted.
     pub(super) fn poll_unsaid(&mut self) -> Option<PostId> {
         self.waiting.pop()
     }

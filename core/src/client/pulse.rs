@@ -1,25 +1,25 @@
-//! Whether the relay still answers.
+//! Detection of a relay that does not respond.
 
 use core::time::Duration;
 
 use crate::Instant;
 
-/// The time between questions whether the relay is there.
+/// Time between two requests for a reply.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// So often it is asked: where a fifth is lost each way, three times would often not be enough.
+/// Maximum number of such requests: at 20 % loss in each direction three would often not be enough.
 const TRIES: u8 = 9;
 
-/// Nothing was heard for so long of a relay that should have answered: it is silent.
+/// Time without a required reply after which the relay counts as silent.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug)]
 pub(super) struct Pulse {
     keepalive: Duration,
     sent: Instant,
-    /// How often it was asked, since it was last heard.
+    /// Number of requests since the relay was last heard from.
     asked: u8,
-    /// Since when it owes an answer.
+    /// When the first unanswered request was sent.
     owed: Option<Instant>,
 }
 
@@ -33,7 +33,7 @@ impl Pulse {
         }
     }
 
-    /// A session begins or goes on.
+    /// A session was started or resumed.
     pub(super) fn restart(&mut self, now: Instant, keepalive_s: u8) {
         *self = Self {
             keepalive: Duration::from_secs(keepalive_s.max(1).into()),
@@ -42,30 +42,30 @@ impl Pulse {
         };
     }
 
-    /// A frame of the session came.
+    /// A frame of the session arrived.
     pub(super) const fn heard(&mut self) {
         self.asked = 0;
         self.owed = None;
     }
 
-    /// A frame is sent that needs no answer.
+    /// A frame was sent that needs no reply.
     pub(super) const fn sent(&mut self, now: Instant) {
         self.sent = now;
     }
 
-    /// A frame is sent that must be answered.
+    /// A frame was sent that needs a reply.
     pub(super) fn demanded(&mut self, now: Instant) {
         self.sent = now;
         self.owed.get_or_insert(now);
     }
 
-    /// The relay is asked whether it is there.
+    /// A request for a reply was sent.
     pub(super) fn asked(&mut self, now: Instant) {
         self.asked = self.asked.saturating_add(1);
         self.demanded(now);
     }
 
-    /// When to ask.
+    /// Returns when to request a reply.
     pub(super) fn question(&self) -> Option<Instant> {
         let pause = match self.owed {
             None => self.keepalive,
@@ -75,7 +75,7 @@ impl Pulse {
         Some(self.sent.after(pause))
     }
 
-    /// When it is silent if nothing is heard.
+    /// Returns when the relay counts as silent unless it is heard from.
     pub(super) fn patience(&self) -> Option<Instant> {
         self.owed.map(|owed| owed.after(PATIENCE))
     }

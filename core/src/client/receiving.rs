@@ -1,4 +1,4 @@
-//! Lines on their way to the driver: datagrams that came early wait for those before them.
+//! Reordering of received lines: datagrams that arrived early wait for earlier ones.
 
 use core::iter;
 
@@ -8,11 +8,11 @@ use super::Dropped;
 use crate::wire::framed::{DATA_HEADER, Data, Entry, Gap, RANGES_MAX, Range};
 use crate::wire::text::DATAGRAM_MAX;
 
-/// The most bytes of entries in a datagram.
+/// Maximum length of the entries in a datagram, in bytes.
 const ENTRIES_MAX: usize = DATAGRAM_MAX - DATA_HEADER;
 
-/// All lines in `shown..next` are in a slot or lost. Lines from `next` on that are in a slot came
-/// early. One slot more than `HELD` is there so that the line that all wait for always finds room.
+/// Each line in `shown..next` is in a slot or lost. Lines from `next` on that are in a slot arrived
+/// early. There is one slot more than `HELD`, so that the next missing line always has space.
 #[derive(Clone, Debug)]
 pub(super) struct Receiving<const HELD: usize> {
     next: u64,
@@ -21,12 +21,12 @@ pub(super) struct Receiving<const HELD: usize> {
     held: [Slot; HELD],
 }
 
-/// A datagram's lines `first..end`; free if all of them were shown.
+/// The lines `first..end` of a datagram. The slot is free if all of them were shown.
 #[derive(Clone, Debug)]
 struct Slot {
     first: u64,
     end: u64,
-    /// Where the line `first` lies in `bytes`, and where the last one ends.
+    /// Offsets in `bytes`: where the line `first` starts, and where the last one ends.
     start: usize,
     length: usize,
     bytes: [u8; ENTRIES_MAX],
@@ -36,11 +36,11 @@ struct Slot {
 pub(super) enum Next {
     /// A line: see [`Receiving::entry`].
     Line(Place),
-    /// So many lines, from this one on, are lost.
+    /// This number of lines, from this one on, are lost.
     Lost { from: u64, lines: u64 },
 }
 
-/// Where the line `sequence` lies, until the next datagram is accepted.
+/// The location of the line `sequence`, which is valid until the next datagram is accepted.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     pub(super) sequence: u64,
@@ -58,20 +58,24 @@ impl<const HELD: usize> Receiving<HELD> {
         }
     }
 
-    /// Forgets everything; the first line to come is `first`.
+    /// Clears all state; the first expected line is `first`.
     pub(super) fn restart(&mut self, first: u64) {
         self.next = first;
         self.shown = first;
         self.slots_mut().for_each(|slot| slot.end = 0);
     }
 
-    /// The first line that is neither here nor known to be lost.
+    /// Returns the first line that has neither arrived nor is known to be lost.
     pub(super) const fn next(&self) -> u64 {
         self.next
     }
 
-    /// Takes the lines of a datagram, or returns why not. Whether an ACK must be sent at once: a
-    /// line is missing that was not before, or one that was missing is here.
+    /// Stores the lines of a datagram. Returns whether an ACK must be sent at once, because a line
+    /// is newly missing or a missing one arrived.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which the datagram was dropped.
     pub(super) fn accept(&mut self, data: &Data<'_>) -> Result<bool, Dropped> {
         let first = data.first;
         let lines = data.entries().map(|_| 1).sum::<u64>();
@@ -93,7 +97,7 @@ impl<const HELD: usize> Receiving<HELD> {
         Ok(first != highest)
     }
 
-    /// Lines before `gap.until` that are not here will not come.
+    /// Lines before `gap.until` that have not arrived are lost.
     pub(super) fn skip(&mut self, gap: &Gap) -> Result<(), Dropped> {
         if gap.from > self.next {
             return Err(Dropped::Unexpected);
@@ -105,18 +109,18 @@ impl<const HELD: usize> Receiving<HELD> {
         Ok(())
     }
 
-    /// No missing line will come. Returns whether everything was shown.
+    /// Lines that are missing will not arrive. Returns whether everything was shown.
     pub(super) fn release(&mut self) -> bool {
         self.next = self.highest();
         self.shown == self.next
     }
 
-    /// Whether there are lines behind a missing one.
+    /// Returns whether lines have arrived after a missing one.
     pub(super) fn has_holes(&self) -> bool {
         self.highest() > self.next
     }
 
-    /// What came next, and moves on.
+    /// Returns what comes next, and advances past it.
     pub(super) fn advance(&mut self) -> Option<Next> {
         let shown = self.shown;
         if shown >= self.next {
@@ -142,14 +146,14 @@ impl<const HELD: usize> Receiving<HELD> {
         })
     }
 
-    /// The line that [`advance`](Self::advance) found.
+    /// Returns the line that [`advance`](Self::advance) found.
     pub(super) fn entry(&self, place: Place) -> Option<Entry<'_>> {
         let slot = self.slots().nth(place.slot)?;
         let entries = slot.bytes.get(place.start..slot.length)?;
         Entry::split(entries).map(|(entry, _)| entry)
     }
 
-    /// What an ACK says of the lines behind `next`: the last ranges.
+    /// Returns the selective acknowledgement: the last ranges after `next`.
     pub(super) fn ranges(&self) -> Vec<Range, RANGES_MAX> {
         let runs = || iter::successors(self.run_behind(self.next), |run| self.run_behind(run.1));
         let unsaid = runs().count().saturating_sub(RANGES_MAX);
@@ -169,14 +173,14 @@ impl<const HELD: usize> Receiving<HELD> {
         ranges
     }
 
-    /// The first lines at or behind `from` that are here and follow one another.
+    /// Returns the first consecutive lines at or after `from` that have arrived.
     fn run_behind(&self, from: u64) -> Option<(u64, u64)> {
         let slots = self.slots().filter(|slot| slot.end > from);
         let first = slots.map(|slot| slot.first.max(from)).min()?;
         Some((first, self.run_end(first)))
     }
 
-    /// Where the lines end that follow one another from `from` on.
+    /// Returns the end of the consecutive lines from `from` on.
     fn run_end(&self, from: u64) -> u64 {
         let mut end = from;
         while let Some(slot) = self.slots().find(|slot| slot.holds(end)) {
@@ -185,7 +189,7 @@ impl<const HELD: usize> Receiving<HELD> {
         end
     }
 
-    /// The line behind the last one that is here.
+    /// Returns the end of the last line that has arrived.
     fn highest(&self) -> u64 {
         self.slots().map(|slot| slot.end).fold(self.next, u64::max)
     }
@@ -226,7 +230,7 @@ impl Slot {
         self.first <= sequence && sequence < self.end
     }
 
-    /// Moves behind the line `sequence`, which it holds, and returns where that lies.
+    /// Advances past the line `sequence`, which is in this slot. Returns its offset.
     fn take(&mut self, sequence: u64) -> usize {
         let mut at = self.start;
         while self.first <= sequence {

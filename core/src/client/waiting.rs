@@ -1,4 +1,4 @@
-//! Texts that wait to be said, in a fixed number of bytes.
+//! A queue of texts in a fixed number of bytes.
 
 use core::iter;
 use core::str::from_utf8;
@@ -6,14 +6,14 @@ use core::str::from_utf8;
 use super::PostId;
 use crate::wire::text::clean;
 
-/// Bytes beside a text: its id and its length.
+/// Bytes that a text takes in addition: its id and its length.
 const HEADER: usize = 6;
 
-/// Texts, the oldest first.
+/// The texts, oldest first.
 #[derive(Clone, Debug)]
 pub(super) struct Waiting<const OUT: usize> {
     bytes: [u8; OUT],
-    /// Where the first text begins and the last one ends.
+    /// Offsets of the start of the first text and the end of the last one.
     start: usize,
     end: usize,
     count: usize,
@@ -33,7 +33,7 @@ impl<const OUT: usize> Waiting<OUT> {
         self.count
     }
 
-    /// Appends a text of `length` bytes once it is clean; false if there is no room.
+    /// Appends a text whose cleaned form has `length` bytes. Returns `false` if it does not fit.
     pub(super) fn push(&mut self, post: PostId, text: &str, length: u16) -> bool {
         let taken = self.end.saturating_sub(self.start);
         if OUT.saturating_sub(taken) < HEADER + usize::from(length) {
@@ -51,7 +51,7 @@ impl<const OUT: usize> Waiting<OUT> {
         true
     }
 
-    /// The texts, each with its id.
+    /// Returns the texts with their ids.
     pub(super) fn texts(&self) -> impl Iterator<Item = (PostId, &str)> {
         let mut rest = self.bytes.get(self.start..self.end).unwrap_or_default();
         iter::from_fn(move || {
@@ -61,7 +61,7 @@ impl<const OUT: usize> Waiting<OUT> {
         })
     }
 
-    /// Forgets the oldest text and returns its id.
+    /// Removes the oldest text and returns its id.
     pub(super) fn pop(&mut self) -> Option<PostId> {
         let texts = self.bytes.get(self.start..self.end)?;
         let (post, _, others) = split(texts)?;
