@@ -56,7 +56,7 @@ impl Lease {
         if self.fall_back_at.is_some_and(|then| now >= then) {
             log!(
                 warn,
-                "no DHCP lease after {=u64} s: going on without, and asking on",
+                "no DHCP lease after {=u64} s: using the fallback address, and still requesting one",
                 PATIENCE.as_secs()
             );
             self.fall_back_at = None;

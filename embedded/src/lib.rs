@@ -2,10 +2,9 @@
 #![forbid(unsafe_code)]
 //! The relay of kilochat on the [smoltcp] network stack: no operating system, no heap.
 //!
-//! A [`Node`] owns an Ethernet device, the stack and the relay. Somebody calls [`Node::poll`]
-//! whenever the device has a frame and when the moment has come that the last call returned, and
-//! does nothing else in between. The memory is [`Storage`], a `static` of a size that is known when
-//! it is compiled.
+//! A [`Node`] owns an Ethernet device, the stack and the relay. The program calls [`Node::poll`]
+//! whenever the device has a frame, and at the time that the last call returned; nothing else is
+//! needed. The memory is [`Storage`], a `static` whose size is known at compile time.
 //!
 //! ```
 //! # #[cfg(feature = "defmt")] // a program with logs needs a logger, and this one has none
@@ -31,7 +30,7 @@
 //! # let mut rounds = 0;
 //! loop {
 //!     let wake_up = node.poll(Instant::from_millis(milliseconds()));
-//!     // sleep until a frame comes or until `wake_up`
+//!     // sleep until a frame arrives or until `wake_up`
 //! #     let _ = wake_up;
 //! #     rounds += 1;
 //! #     if rounds > 3 { break; }
@@ -40,30 +39,30 @@
 //! # }
 //! ```
 //!
-//! **Nobody waits for a peer.** A stack that asks for a hardware address before it sends waits for
-//! peers that are gone. A node answers each peer at the hardware address that its last datagram
-//! came from, and from the address that it went to; it asks nobody.
+//! **No peer delays another.** A stack that resolves a hardware address before it sends waits for
+//! peers that are gone. A node sends to each peer at the hardware address from which its last
+//! datagram came, and from the IP address to which that went; it resolves none.
 //!
-//! A [`Station`] is the other side: a client of a relay, for a microcontroller that has something to
-//! say now and then.
+//! A [`Station`] is the other end: a client of a relay, for a microcontroller that posts a message
+//! at times.
 //!
 //! # Features
 //!
-//! Each adds something and costs nothing when it is off. By default all are on but the last.
+//! Each adds something and costs nothing when it is off. By default all are on except the last.
 //!
-//! | feature | |
+//! | feature | adds |
 //! |---|---|
-//! | `ipv4`, `ipv6` | the families; at least one. IPv6 always has a link-local address |
-//! | `dhcp` | an IPv4 address from the network. After 10 s without one a node goes on with its static address, or else a link-local one (169.254.0.0/16), and keeps asking |
+//! | `ipv4`, `ipv6` | the address families; at least one is needed. IPv6 always has a link-local address |
+//! | `dhcp` | an IPv4 address from the network. After 10 s without one a node goes on with its static address, or else a link-local one (169.254.0.0/16), and continues to request a lease |
 //! | `slaac` | IPv6 addresses from routers |
-//! | `mdns` | an answer to the question where `NAME.local` is |
+//! | `mdns` | responses to mDNS queries for `NAME.local` |
 //! | `defmt` | logs: addresses, joins, leaves and refusals at level info, datagrams at trace |
 //!
 //! # Limits
 //!
-//! smoltcp does not answer a machine that asks, before it has an address itself, whether one of
-//! the node's is free; link-local IPv4 addresses and the mDNS name are taken unasked. On a network
-//! with two such nodes that is a matter of care with hardware addresses and names.
+//! smoltcp does not respond to an ARP probe (RFC 5227) for one of the node's addresses, and the node
+//! sends no probes for its link-local IPv4 address and its mDNS name. On a network with several nodes,
+//! choose hardware addresses and names that differ.
 //!
 //! [smoltcp]: https://docs.rs/smoltcp
 

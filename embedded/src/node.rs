@@ -229,7 +229,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
                 Expired::Left(departed) => log_departed(&departed),
                 Expired::Parked(seat) => log!(
                     info,
-                    "{=str} does not answer",
+                    "{=str} does not respond",
                     self.relay.peer(seat).map_or("", |peer| peer.name)
                 ),
             }
@@ -437,12 +437,12 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
                 if let Some(departed) = displaced {
                     log_departed(departed);
                 }
-                log!(info, "{=str} goes on at {}", name, source);
+                log!(info, "{=str} resumed at {}", name, source);
             }
             Event::Challenged => log!(trace, "{} was asked for its cookie", source),
             Event::Acknowledged { .. } => log!(trace, "{=str} acknowledged", name),
             Event::Helped => log!(trace, "{} was helped", source),
-            Event::Keepalive { .. } => log!(trace, "{=str} is there", name),
+            Event::Keepalive { .. } => log!(trace, "{=str} sent a keepalive", name),
         }
     }
 }

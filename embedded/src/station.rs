@@ -19,27 +19,27 @@ use crate::addresses::{is_host, is_one_machine};
 use crate::config::Error;
 use crate::stack::{cidr, is_fit, source, stack_address, stack_time};
 
-/// The most frames that a poll takes from the device before it sends what they made due.
+/// Maximum number of frames that a poll reads from the device before it sends what became due.
 const BATCH: usize = 32;
 
-/// How soon to try again when the stack could not send.
+/// Time until the next attempt when the stack could not send.
 const BLOCKED: Duration = Duration::from_millis(1);
 
-/// The first of the ports that are nobody's (RFC 6335 section 6), and how many there are.
+/// The first dynamic port (RFC 6335 section 6), and the number of them.
 const PORTS: (u16, u16) = (49152, 16384);
 
-/// How a station is reached, and whose client it is.
+/// The addresses of a station and of its relay.
 #[derive(Clone, Copy, Debug)]
 pub struct StationConfig {
-    /// The hardware address: unicast, and nobody else's on this Ethernet.
+    /// The hardware address, which must be unicast and unique on this Ethernet.
     pub hardware: [u8; 6],
-    /// Its own address, with the length of its network's prefix.
+    /// The station's own address, with its prefix length.
     pub address: Network,
-    /// Who forwards to other networks, if the relay is in another.
+    /// The router, if the relay is on another network.
     pub router: Option<IpAddr>,
-    /// The relay.
+    /// The relay's address.
     pub relay: SocketAddr,
-    /// Any number that differs from start to start: the port that it sends from is made of it.
+    /// Any number that differs in each start. The local port is derived from it.
     pub seed: u64,
 }
 
@@ -47,13 +47,13 @@ pub struct StationConfig {
 #[derive(Debug)]
 pub struct StationStorage {
     sockets: Vec<SocketStorage<'static>, 1>,
-    /// Of what was received last, and of what is to be sent.
+    /// Of the datagram received last, and of the datagram to send.
     metadata: [Vec<udp::PacketMetadata, 1>; 2],
     payloads: [[u8; DATAGRAM_MAX]; 2],
 }
 
 impl StationStorage {
-    /// Memory for one station.
+    /// Returns memory for one station.
     pub const fn new() -> Self {
         Self {
             sockets: Vec::new(),
@@ -69,17 +69,17 @@ impl Default for StationStorage {
     }
 }
 
-/// What has happened on the network since the start, counted. [`Client::stats`] counts the rest.
+/// Counters of the network since the start. [`Client::stats`] has those of the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct StationStats {
-    /// Frames taken from the device.
+    /// Frames read from the device.
     pub frames: u64,
-    /// Datagrams that the relay did not send, or that were no frames of the dialect.
+    /// Datagrams that are not from the relay, or are not frames of the dialect.
     pub foreign: u64,
-    /// Datagrams that were not sent before the next one was due: nobody said where the relay is, the
-    /// device took nothing, or the station has no address.
+    /// Datagrams that were not sent before the next one was due: the hardware address of the relay
+    /// is not known, the device took nothing, or the station has no address.
     pub unsent: u64,
 }
 
@@ -132,8 +132,7 @@ pub struct StationStats {
 /// # Ok::<(), kilochat_embedded::Error>(())
 /// ```
 pub struct Station<D: Device, const HELD: usize, const OUT: usize> {
-    /// Who speaks: give it texts and take its events, before and after each
-    /// [`poll`](Self::poll).
+    /// The client: post texts and poll events before and after each [`poll`](Self::poll).
     pub client: Client<HELD, OUT>,
     device: D,
     interface: Interface,
@@ -145,12 +144,12 @@ pub struct Station<D: Device, const HELD: usize, const OUT: usize> {
 }
 
 impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
-    /// A station whose `client`, which has one path, asks for a seat from the first
+    /// Creates a station whose `client`, which has one path, requests a seat from the first
     /// [`poll`](Self::poll) on.
     ///
     /// # Errors
     ///
-    /// When the configuration, or the device, cannot be worked with.
+    /// If the configuration or the device is not valid.
     pub fn new(
         mut device: D,
         storage: &'static mut StationStorage,
@@ -183,7 +182,7 @@ impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
         let (first, count) = PORTS;
         let [.., high, low] = config.seed.to_be_bytes();
         let port = first + u16::from_be_bytes([high, low]) % count;
-        // it is not open yet, and the port is not 0
+        // the socket is not open yet, and the port is not 0
         let _ = socket.bind(port);
         *sockets = [SocketStorage::EMPTY].into();
         let mut sockets = SocketSet::new(sockets.as_mut_slice());
@@ -199,11 +198,10 @@ impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
         })
     }
 
-    /// Takes what the device has received, a batch of frames at most, and sends what the client has
-    /// to say.
+    /// Reads at most a batch of frames from the device, and sends what the client has to send.
     ///
-    /// Returns when to call it again if no frame comes and nothing is posted before; a moment that is
-    /// not in the future means that there is more to do now. The work of a call is bounded.
+    /// Returns when to call it again if no frame arrives and nothing is posted before; a time that
+    /// is not in the future means that there is more to do now. The work of a call is bounded.
     pub fn poll(&mut self, now: Instant) -> Option<Instant> {
         let mut frames = 0;
         while frames < BATCH && self.receive(now) {
@@ -231,15 +229,15 @@ impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
             .min()
     }
 
-    /// Replaces the station's own address, for instance by that of another lease. Nothing is sent from
-    /// the old one any more, and the client asks for its seat again from the new one.
+    /// Replaces the station's own address, for instance after a new lease. Nothing more is sent
+    /// from the old one, and the client requests its seat again from the new one.
     ///
-    /// Without an address, after a lease was lost, nothing is sent; the client keeps what it has to
-    /// say.
+    /// Without an address, after a lease was lost, nothing is sent; the client keeps its queued
+    /// texts.
     ///
     /// # Errors
     ///
-    /// When the address or the router cannot be worked with; then everything stays as it was.
+    /// If the address or the router is not valid; then nothing changes.
     pub fn set_address(
         &mut self,
         now: Instant,
@@ -249,7 +247,7 @@ impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
         let checked = address
             .map(|address| check(&address, router, self.relay.0))
             .transpose()?;
-        // what waits was to go from the old one
+        // the waiting datagram has the old source address
         self.rebind();
         set_address(
             &mut self.interface,
@@ -262,22 +260,22 @@ impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
         Ok(())
     }
 
-    /// What has been counted so far on the network.
+    /// Returns the counters of the network.
     pub fn stats(&self) -> StationStats {
         self.stats
     }
 
-    /// The device.
+    /// Returns the device.
     pub fn device(&self) -> &D {
         &self.device
     }
 
-    /// The device, for instance to count its errors.
+    /// Returns the device, for instance to count its errors.
     pub fn device_mut(&mut self) -> &mut D {
         &mut self.device
     }
 
-    /// Takes one frame, and the datagram in it; returns false if there was none.
+    /// Handles one frame and the datagram in it. Returns `false` if there was none.
     fn receive(&mut self, now: Instant) -> bool {
         let result = self.interface.poll_ingress_single(
             stack_time(now),
@@ -293,8 +291,8 @@ impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
         result != PollIngressSingleResult::None
     }
 
-    /// Hands a datagram to the stack, in place of the last one if that is still there: the client
-    /// repeats what must arrive, and nobody wants what is old.
+    /// Passes a datagram to the stack, in place of the last one if that was not sent yet. The
+    /// client retransmits what must arrive, and the rest is outdated.
     fn send(&mut self, payload: &[u8]) {
         if self.interface.ip_addrs().is_empty() {
             self.stats.unsent += 1;
@@ -313,16 +311,16 @@ impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
         self.sockets.get_mut(self.socket)
     }
 
-    /// Forgets the datagram that the stack has not sent.
+    /// Drops the datagram that the stack has not sent.
     fn rebind(&mut self) {
         let port = self.port;
         let socket = self.socket();
         socket.close();
-        // it is closed, and the port is not 0
+        // the socket is closed, and the port is not 0
         let _ = socket.bind(port);
     }
 
-    /// Lets the stack send: the datagram, or the question where the relay is.
+    /// Lets the stack send: the datagram, or a request for the hardware address of the next hop.
     fn flush(&mut self, now: Instant) {
         let now = stack_time(now);
         self.interface
@@ -330,7 +328,7 @@ impl<D: Device, const HELD: usize, const OUT: usize> Station<D, HELD, OUT> {
     }
 }
 
-/// The addresses as smoltcp has them, if there is nothing in them that it would panic on.
+/// Returns the addresses as smoltcp's types, after checking everything on which it would panic.
 fn check(
     address: &Network,
     router: Option<IpAddr>,
@@ -351,11 +349,11 @@ fn check(
     Ok((address, relay))
 }
 
-/// Gives an interface its one address, or none, and the router of that.
+/// Replaces the address and the default router of an interface.
 fn set_address(interface: &mut Interface, address: Option<IpCidr>, router: Option<IpAddr>) {
     interface.update_ip_addrs(|addresses| {
         addresses.clear();
-        // there is room for it
+        // there is space for it
         addresses.extend(address);
     });
     let routes = interface.routes_mut();
@@ -363,7 +361,7 @@ fn set_address(interface: &mut Interface, address: Option<IpCidr>, router: Optio
     routes.remove_default_ipv4_route();
     #[cfg(feature = "ipv6")]
     routes.remove_default_ipv6_route();
-    // there is room for it
+    // there is space for it
     let _ = match router {
         #[cfg(feature = "ipv4")]
         Some(IpAddr::V4(router)) => routes.add_default_ipv4_route(router),

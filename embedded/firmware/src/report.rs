@@ -41,7 +41,7 @@ impl Report {
             self.losses = losses;
             let (overruns, unfit) = losses;
             defmt::warn!(
-                "board: {=u32} overruns of the receive FIFO, {=u32} frames of impossible length",
+                "board: {=u32} overruns of the receive FIFO, {=u32} frames of invalid length",
                 overruns,
                 unfit
             );

@@ -166,7 +166,7 @@ fn go_elsewhere(lan: &mut Lan, hosts: &mut [FramedHost; 2]) {
     work(lan, hosts, |_, hosts| {
         hosts[0].peer.seats.last() == Some(&Joined::Resumed) && hosts[0].peer.is_joined()
     });
-    lan.wait_for_log("f2 goes on at 10.0.2.99");
+    lan.wait_for_log("f2 resumed at 10.0.2.99");
     let farewells = &lan.hosts[old].received;
     let is_bye = |payload: &Vec<u8>| {
         matches!(

@@ -284,7 +284,7 @@ fn it_goes_on_relaying_under_10_000_bad_frames() {
             }
         }
     }
-    lan.wait_for_log(&format!("{unfit} frames of impossible length"));
+    lan.wait_for_log(&format!("{unfit} frames of invalid length"));
     check_memory(&mut lan);
     let log = lan.machine.log();
     for bad in ["error ", "malformed"] {

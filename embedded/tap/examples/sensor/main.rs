@@ -1,5 +1,5 @@
-//! A sensor (Linux): a client of a relay on a network stack of its own, behind a TAP interface, that
-//! says every few seconds how busy this machine is. See `--help`.
+//! A sensor for Linux: a client of a relay, on a network stack of its own behind a TAP interface,
+//! that posts the load of this machine at intervals. See `--help`.
 
 #[cfg(target_os = "linux")]
 mod program;

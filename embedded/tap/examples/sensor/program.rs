@@ -1,6 +1,6 @@
-//! The sensor's loop, [`serve`], is a microcontroller's. What that has in place of the rest: an
-//! Ethernet driver for [`Tap`], a timer for [`Clock`], sleep until an interrupt for [`sleep`], and
-//! something to measure for [`reading`].
+//! The sensor's loop, [`serve`], is the same as on a microcontroller. That has an Ethernet driver
+//! in place of [`Tap`], a timer in place of [`Clock`], sleep until an interrupt in place of
+//! [`sleep`], and a measurement in place of [`reading`].
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
 #[allow(dead_code, reason = "the relay's program needs more of it")]
@@ -71,7 +71,7 @@ struct Arguments {
     every: u64,
 }
 
-/// Datagrams of lines that may come early, and bytes of readings that may wait: 8 KiB in all.
+/// Space for 4 datagrams of lines that arrive early and 512 bytes of readings: 8 KiB in all.
 type Sensor = Station<Tap, 4, 512>;
 
 static STORAGE: ConstStaticCell<StationStorage> = ConstStaticCell::new(StationStorage::new());
@@ -104,7 +104,7 @@ fn run(arguments: &Arguments) -> Result<(), String> {
     serve(&mut station, arguments, &clock, &stop)
 }
 
-/// Says readings until it is stopped, and then goodbye.
+/// Posts readings until it is stopped, then leaves.
 fn serve(
     station: &mut Sensor,
     arguments: &Arguments,
@@ -151,7 +151,7 @@ fn serve(
     }
 }
 
-/// What there is to say. A microcontroller would ask its thermometer.
+/// Returns the text to post. A microcontroller would read its thermometer.
 fn reading(count: u32) -> heapless::String<64> {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split_whitespace().next().unwrap_or("unknown");
@@ -161,7 +161,7 @@ fn reading(count: u32) -> heapless::String<64> {
     text
 }
 
-/// Prints what happened, but for what others say.
+/// Prints an event, except the lines of other peers.
 fn tell(event: &ClientEvent<'_>) {
     match event {
         ClientEvent::Joined { how, name, .. } => println!("joined as {name} ({how:?})"),
@@ -197,7 +197,8 @@ impl Clock {
     }
 }
 
-/// Sleeps until a frame can be read or the time is over; returns whether a signal said to stop.
+/// Sleeps until a frame can be read or the time has passed. Returns whether a signal requested the
+/// end.
 fn sleep(device: &Tap, stop: &UnixStream, time: Duration) -> nix::Result<bool> {
     let mut waiting = [
         PollFd::new(device.as_fd(), PollFlags::POLLIN),
@@ -211,7 +212,7 @@ fn sleep(device: &Tap, stop: &UnixStream, time: Duration) -> nix::Result<bool> {
     Ok(std::io::Read::read(&mut &*stop, &mut [0]).is_ok())
 }
 
-/// Where a byte comes when somebody says to stop.
+/// Returns a stream that receives a byte when a signal requests the end.
 fn signals() -> std::io::Result<UnixStream> {
     let (stop, signalled) = UnixStream::pair()?;
     stop.set_nonblocking(true)?;
@@ -225,8 +226,8 @@ fn random() -> Result<u64, String> {
     getrandom::u64().map_err(|error| format!("the system has no random numbers: {error}"))
 }
 
-/// A hardware address that is as much the sensor's own as its IP address, and no maker's (bit 1 of
-/// the first byte).
+/// Returns a hardware address that is as unique as the sensor's IP address, marked as locally
+/// administered (bit 1 of the first byte).
 fn hardware(ip: IpAddr) -> [u8; 6] {
     let [.., a, b, c, d] = match ip {
         IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
