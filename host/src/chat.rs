@@ -20,6 +20,7 @@ use self::plain::wire;
 use self::screen::lines;
 use self::screen::output::{self, Format};
 use self::screen::terminal::Terminal;
+use self::screen::wrap::Autowrap;
 pub use self::send::send;
 use crate::args::ChatArguments;
 use crate::{Error, address};
@@ -34,6 +35,7 @@ pub fn run(arguments: &ChatArguments) -> Result<(), Error> {
         colour: output::is_coloured(arguments.color),
         time: arguments.time,
         columns: None,
+        autowrap: Autowrap::On,
     };
     // a terminal without cursor movement is as good as a pipe
     let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");

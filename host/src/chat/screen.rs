@@ -3,4 +3,4 @@
 pub(super) mod lines;
 pub(super) mod output;
 pub(super) mod terminal;
-mod wrap;
+pub(super) mod wrap;

@@ -7,7 +7,7 @@ use clap::ColorChoice;
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit, Zoned};
 use kilochat_core::SEPARATOR;
 
-use super::wrap::wrap;
+use super::wrap::{Autowrap, wrap};
 
 /// Where a line comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub(crate) struct Format {
     pub(crate) time: bool,
     /// The width of the terminal, if there is one.
     pub(crate) columns: Option<usize>,
+    /// Who wraps a word that is longer.
+    pub(crate) autowrap: Autowrap,
 }
 
 /// The colours that names take; those that are hard to read on black or on white are not among them.
@@ -113,7 +115,7 @@ impl Shown {
     pub(crate) fn write_text(&self, format: Format, now: &Zoned, out: &mut String) {
         let (line, head) = self.styled(format, now);
         match format.columns {
-            Some(columns) => out.push_str(&wrap(&line, head, columns)),
+            Some(columns) => out.push_str(&wrap(&line, head, columns, format.autowrap)),
             None => out.push_str(&line),
         }
         out.push('\n');
@@ -206,6 +208,7 @@ mod tests {
             colour,
             time,
             columns: None,
+            autowrap: Autowrap::On,
         };
         shown.write_text(format, &now, &mut out);
         out

@@ -19,6 +19,7 @@ use rustyline::{
 };
 
 use super::output::{Format, Kind, Shown, columns};
+use super::wrap::{AUTOWRAP, Autowrap, NO_AUTOWRAP};
 use crate::Error;
 use crate::chat::conversation::{Conversation, Output};
 use crate::chat::event::Event;
@@ -38,12 +39,6 @@ const LAST_PRINT: Duration = Duration::from_millis(100);
 
 /// The width of a terminal that does not tell.
 const COLUMNS: usize = 80;
-
-/// The terminal is not to wrap: it may count columns otherwise, and starts in the first one.
-const NO_WRAP: &str = "\x1b[?7l";
-
-/// It may again.
-const WRAP: &str = "\x1b[?7h";
 
 /// A line editor on the terminal.
 pub(crate) struct Terminal {
@@ -170,18 +165,19 @@ impl<P: ExternalPrinter> Output for Screen<P> {
         let now = Zoned::now();
         let format = Format {
             columns: Some(columns().unwrap_or(COLUMNS)),
+            autowrap: Autowrap::Off,
             ..self.format
         };
-        let mut text = NO_WRAP.to_owned();
+        let mut text = NO_AUTOWRAP.to_owned();
         // what was typed here is on the screen already
         for line in lines.iter().filter(|line| line.kind != Kind::Own) {
             line.write_text(format, &now, &mut text);
         }
-        if text == NO_WRAP {
+        if text == NO_AUTOWRAP {
             return Ok(());
         }
         // a line end must stay the last: the editor would add another
-        text.insert_str(text.len() - 1, WRAP);
+        text.insert_str(text.len() - 1, AUTOWRAP);
         let is_printed = self.gate.print(|| self.printer.print(text.clone()).is_ok());
         if is_printed {
             return Ok(());

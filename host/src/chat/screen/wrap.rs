@@ -11,18 +11,40 @@ const INDENT: &str = "  ";
 /// No row is narrower: the indent, and a wide character behind it.
 const COLUMNS_MIN: usize = INDENT.len() + 2;
 
+/// Turns the terminal's own wrapping off and on (DECAWM).
+pub(super) const NO_AUTOWRAP: &str = "\x1b[?7l";
+pub(super) const AUTOWRAP: &str = "\x1b[?7h";
+
+/// Who goes on in the next row where a word is longer than a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Autowrap {
+    /// The terminal, as it does with everything.
+    On,
+    /// The terminal, but it has to be told for each of these words.
+    Off,
+}
+
 /// Breaks `line` into rows of at most `columns`, between words where it can.
 ///
 /// The first `head` bytes, who said it, stay with the first word. What is between ESC and `m` has
-/// no width; text that came from others has no ESC.
-pub(crate) fn wrap(line: &str, head: usize, columns: usize) -> String {
-    let columns = columns.max(COLUMNS_MIN);
-    let mut rows = String::with_capacity(line.len());
-    let mut column = 0;
-    // where a word starts: the offset in `rows`, and the column
-    let mut word: Option<(usize, usize)> = None;
+/// no width; text that came from others has no ESC. A longer word of printable ASCII, an address of
+/// the web perhaps, is left whole, and the terminal wraps it: so it can be copied and followed. It
+/// has no space, so a row that it begins looks like nobody's, and what comes after it has a row of
+/// its own.
+pub(crate) fn wrap(line: &str, head: usize, columns: usize, autowrap: Autowrap) -> String {
+    let mut rows = Rows {
+        text: String::with_capacity(line.len()),
+        columns: columns.max(COLUMNS_MIN),
+        column: 0,
+        word: None,
+        is_after_whole: false,
+    };
     let (mut is_escape, mut before) = (false, ' ');
+    let mut skipped = 0;
     for (at, character) in line.char_indices() {
+        if at < skipped {
+            continue;
+        }
         is_escape |= character == '\x1b';
         let rest = &line[at + character.len_utf8()..];
         let width = match character {
@@ -32,32 +54,96 @@ pub(crate) fn wrap(line: &str, head: usize, columns: usize) -> String {
         };
         is_escape &= character != 'm';
         if width == 0 {
-            rows.push(character);
+            rows.text.push(character);
             if character == JOINER {
                 before = character;
             }
             continue;
         }
-        if at > head && starts_word(before, character) {
-            word = Some((rows.len(), column));
+        let is_start = starts_word(before, character);
+        let whole = whole_word(&line[at..]);
+        if at >= head && is_start && whole.len() > rows.room(at > head) {
+            rows.push_whole(whole, autowrap);
+            skipped = at + whole.len();
+            before = 'x';
+            continue;
+        }
+        if at > head && is_start {
+            rows.word = Some((rows.text.len(), rows.column));
         }
         before = character;
-        if column + width > columns {
-            // a word that is moved has to fit behind the indent
-            let moved = word.filter(|(_, start)| *start >= COLUMNS_MIN);
-            let (offset, start) = moved.unwrap_or((rows.len(), column));
-            rows.insert_str(offset, INDENT);
-            rows.insert(offset, '\n');
-            column = INDENT.len() + column - start;
-            word = None;
+        rows.push(character, width);
+    }
+    rows.text
+}
+
+/// The rows of a line, as far as it is broken into them.
+struct Rows {
+    text: String,
+    columns: usize,
+    /// How much of the last row is used.
+    column: usize,
+    /// Where a word starts that can be moved to a new row: the offset in `text`, and the column.
+    word: Option<(usize, usize)>,
+    /// Whether the last row ends with a word that the terminal may have wrapped.
+    is_after_whole: bool,
+}
+
+impl Rows {
+    /// How long a word may be that starts here, or in the next row if it can be moved.
+    fn room(&self, can_move: bool) -> usize {
+        if self.is_after_whole || can_move && self.column >= COLUMNS_MIN {
+            self.columns - INDENT.len()
+        } else {
+            self.columns - self.column
+        }
+    }
+
+    /// Adds a character that is `width` columns wide.
+    fn push(&mut self, character: char, width: usize) {
+        if self.is_after_whole || self.column + width > self.columns {
+            // a space that does not fit ends the word before it, which stays where it is; and a
+            // word that is moved has to fit after the indent
+            let moved = self
+                .word
+                .filter(|(_, start)| character != ' ' && *start >= COLUMNS_MIN);
+            let (offset, start) = moved.unwrap_or((self.text.len(), self.column));
+            self.text.insert_str(offset, INDENT);
+            self.text.insert(offset, '\n');
+            self.column = INDENT.len() + self.column - start;
+            self.word = None;
+            self.is_after_whole = false;
             if character == ' ' {
-                continue;
+                return;
             }
         }
-        rows.push(character);
-        column += width;
+        self.text.push(character);
+        self.column += width;
     }
-    rows
+
+    /// Adds a word that the terminal wraps.
+    fn push_whole(&mut self, word: &str, autowrap: Autowrap) {
+        if self.column + 1 > self.columns {
+            self.text.push('\n');
+            self.text.push_str(INDENT);
+        }
+        match autowrap {
+            Autowrap::On => self.text.push_str(word),
+            Autowrap::Off => {
+                self.text.push_str(AUTOWRAP);
+                self.text.push_str(word);
+                self.text.push_str(NO_AUTOWRAP);
+            }
+        }
+        self.word = None;
+        self.is_after_whole = true;
+    }
+}
+
+/// The printable ASCII that `text` starts with.
+fn whole_word(text: &str) -> &str {
+    let end = text.find(|character: char| !character.is_ascii_graphic());
+    &text[..end.unwrap_or(text.len())]
 }
 
 /// Joins the characters around it to one, where the terminal can.
@@ -92,7 +178,7 @@ mod tests {
 
     fn rows(line: &str, columns: usize) -> Vec<String> {
         let head = line.find(" : ").map_or(0, |at| at + " : ".len());
-        wrap(line, head, columns)
+        wrap(line, head, columns, Autowrap::On)
             .split('\n')
             .map(str::to_owned)
             .collect()
@@ -110,8 +196,8 @@ mod tests {
             ["Bob : one two ", "  threefour five"]
         );
         assert_eq!(
-            rows("Bob : 0123456789abcdefghijklmnopqrstuvwxyz", 20),
-            ["Bob : 0123456789abcd", "  efghijklmnopqrstuv", "  wxyz"]
+            rows("Bob : é123456789abcdefghijklmnopqrstuvwxyz", 20),
+            ["Bob : é123456789abcd", "  efghijklmnopqrstuv", "  wxyz"]
         );
         assert_eq!(
             rows("Bob : x一二三四五六七八", 20),
@@ -139,12 +225,45 @@ mod tests {
     #[test]
     fn colours_have_no_width() {
         assert_eq!(
-            wrap("\x1b[1m\x1b[31mBob\x1b[0m\x1b[2m : 0123\x1b[0m", 22, 10),
+            wrap(
+                "\x1b[1m\x1b[31mBob\x1b[0m\x1b[2m : 0123\x1b[0m",
+                22,
+                10,
+                Autowrap::Off
+            ),
             "\x1b[1m\x1b[31mBob\x1b[0m\x1b[2m : 0123\x1b[0m"
         );
         assert_eq!(
-            wrap("\x1b[2m* 0123456789\x1b[0m", 6, 10),
-            "\x1b[2m* 01234567\n  89\x1b[0m"
+            wrap("\x1b[2m* é123456789\x1b[0m", 6, 10, Autowrap::Off),
+            "\x1b[2m* é1234567\n  89\x1b[0m"
+        );
+    }
+
+    #[test]
+    fn words_stay_apart_where_a_row_is_exactly_full() {
+        assert_eq!(rows("Bob : aaa bbb ccc", 13), ["Bob : aaa bbb", "  ccc"]);
+        assert_eq!(rows("Bob : aaa bbb  ccc", 13), ["Bob : aaa bbb", "   ccc"]);
+    }
+
+    #[test]
+    fn a_long_word_of_ascii_is_left_to_the_terminal() {
+        let address = "https://example.org/a/long/path?that=is&longer#than-a-row";
+        assert_eq!(
+            rows(&format!("Bob : see {address} ok?"), 20),
+            [format!("Bob : see {address}"), "  ok?".into()]
+        );
+        assert_eq!(
+            rows(&format!("小明 : {address}。好"), 20),
+            [format!("小明 : {address}"), "  。好".into()]
+        );
+        // it fits a row, but not after the name
+        assert_eq!(
+            rows("Bob : 0123456789abcdef * joined", 20),
+            ["Bob : 0123456789abcdef", "  * joined"]
+        );
+        assert_eq!(
+            wrap(&format!("* {address} x"), 2, 20, Autowrap::Off),
+            format!("* {AUTOWRAP}{address}{NO_AUTOWRAP}\n  x")
         );
     }
 
@@ -155,6 +274,7 @@ mod tests {
             " ",
             "     ",
             "word",
+            "https://example.org/path?query",
             "小",
             "😀",
             "é",
@@ -172,11 +292,56 @@ mod tests {
             let columns = random.usize(1..40);
             let rows = rows(&line, columns);
             for (index, row) in rows.iter().enumerate() {
-                assert!(row.width() <= columns.max(COLUMNS_MIN), "{row:?}");
+                // what a whole word ends with may have a mark that has no width
+                let end = row.trim_end_matches(|mark| width(mark) == 0);
+                let whole = end.rsplit(|character: char| !character.is_ascii_graphic());
+                let whole = whole.map(str::len).next().unwrap_or(0);
+                let is_left = row.width() > columns.max(COLUMNS_MIN) && whole > 1;
+                let broken = if is_left {
+                    &end[..end.len() - whole]
+                } else {
+                    row
+                };
+                assert!(broken.width() <= columns.max(COLUMNS_MIN), "{row:?}");
                 assert!(index == 0 || row.starts_with(INDENT), "{rows:?}");
             }
-            let without = |text: &str| text.replace([' ', '\n'], "");
-            assert_eq!(without(&rows.concat()), without(&line));
+            check_words(&line, &rows, columns.max(COLUMNS_MIN));
         }
+    }
+
+    /// A row may end in place of one space, beside a wide character, or within a word that is too
+    /// long for a row and not of ASCII; nothing else is added, or left out.
+    fn check_words(line: &str, rows: &[String], columns: usize) {
+        let mut rest = line;
+        for (index, row) in rows.iter().enumerate() {
+            let row = if index == 0 {
+                row
+            } else {
+                &row[INDENT.len()..]
+            };
+            let before = line[..line.len() - rest.len()].chars().next_back();
+            if index > 0 && rest.starts_with(' ') {
+                rest = &rest[1..];
+            } else if let Some(before) = before
+                && before != ' '
+                && index > 0
+            {
+                let next = rest.chars().next().expect("a row is not empty");
+                let start = line.len() - rest.len();
+                let word = line[..start].rfind(' ').map_or(0, |at| at + 1);
+                let end = line[start..].find(' ').map_or(line.len(), |at| start + at);
+                assert!(
+                    next == ' '
+                        || !(before.is_ascii() && next.is_ascii())
+                        || line[word..end].contains(JOINER)
+                        || word == line.find(" : ").map_or(0, |at| at + 3)
+                        || (!line[word..end].is_ascii()
+                            && line[word..end].width() > columns - INDENT.len() - 1),
+                    "a word is broken before {rest:?} in {rows:#?}"
+                );
+            }
+            rest = rest.strip_prefix(row).expect("nothing is added");
+        }
+        assert_eq!(rest, "", "nothing is left out");
     }
 }
