@@ -37,8 +37,7 @@ pub fn run(arguments: &ChatArguments) -> Result<(), Error> {
         columns: None,
         autowrap: Autowrap::On,
     };
-    // a terminal without cursor movement is as good as a pipe
-    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let is_dumb = std::env::var("TERM").is_ok_and(|term| is_dumb(&term));
     if stdin().is_terminal() && stdout().is_terminal() && !arguments.json && !is_dumb {
         return on_terminal(arguments, format);
     }
@@ -61,8 +60,17 @@ pub fn run(arguments: &ChatArguments) -> Result<(), Error> {
     lines::run(&mut conversation, options)
 }
 
+/// Whether a terminal of this kind cannot move its cursor: then it is as good as a pipe.
+fn is_dumb(term: &str) -> bool {
+    const DUMB: [&str; 8] = [
+        "cons25", "dialup", "dumb", "emacs", "network", "switch", "unknown", "vt52",
+    ];
+    let kind = term.split('-').next().unwrap_or_default();
+    DUMB.contains(&kind)
+}
+
 fn on_terminal(arguments: &ChatArguments, format: Format) -> Result<(), Error> {
-    let mut terminal = Terminal::new()?;
+    let mut terminal = Terminal::new(format)?;
     let host = match &arguments.host {
         Some(host) => Some(host.clone()),
         None => terminal.ask("IP address or name of the relay", "127.0.0.1")?,
@@ -74,7 +82,7 @@ fn on_terminal(arguments: &ChatArguments, format: Format) -> Result<(), Error> {
     };
     let Some(name) = name else { return Ok(()) };
     let mut conversation = conversation(arguments, Speaker::Person, &host, &name)?;
-    terminal.run(&mut conversation, format)
+    terminal.run(&mut conversation)
 }
 
 /// Finds the relay and prepares to join it.

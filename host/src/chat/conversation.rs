@@ -241,6 +241,7 @@ impl Conversation {
                     self.blank += 1;
                 }
             }
+            Event::Text(text) => self.dialect.handle_text(now, &text),
             Event::Status(text) => self.dialect.status(text),
             Event::EndOfInput => {
                 self.is_input_over = true;

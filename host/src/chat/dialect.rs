@@ -6,7 +6,7 @@ use std::time::Instant;
 use kilochat_core::{Path, clean, is_blank};
 
 use super::plain::outbox::Line;
-use super::screen::output::Shown;
+use super::screen::output::{Kind, Shown};
 
 /// After the end of the input this much silence ends a session,
 pub(super) const LINGER: Duration = Duration::from_millis(200);
@@ -30,6 +30,9 @@ pub(super) trait Dialect {
 
     /// A line was typed or read; says whether there was anything to say in it.
     fn handle_line(&mut self, now: Instant, text: &str) -> bool;
+
+    /// A line of several that were pasted: text, whatever it begins with.
+    fn handle_text(&mut self, now: Instant, text: &str);
 
     /// There are no more lines to come: leaves when all is said.
     fn handle_end_of_input(&mut self, now: Instant);
@@ -102,13 +105,31 @@ pub(super) enum Typed {
     Line(Line),
 }
 
+/// Whether a line that was typed says that the person wants to leave.
+pub(super) fn is_quit(text: &str) -> bool {
+    let text = text.trim();
+    text.eq_ignore_ascii_case("/quit") || text.eq_ignore_ascii_case("/exit")
+}
+
+/// A line as it was typed, to be shown: a command, or what is said under `name`.
+pub(super) fn typed(name: &str, line: &Line) -> Shown {
+    match line {
+        Line::Typed(text) => match text.strip_prefix('/') {
+            Some(said) if said.starts_with('/') => Shown::new(Kind::Typed, Some(name), said),
+            Some(_) => Shown::new(Kind::Typed, None, text.as_str()),
+            None => Shown::new(Kind::Typed, Some(name), text.as_str()),
+        },
+        Line::Said(text) => Shown::new(Kind::Typed, Some(name), text.as_str()),
+    }
+}
+
 impl Typed {
     /// Reads a line as it was typed or read.
     pub(super) fn read(speaker: Speaker, text: &str) -> Self {
         let text: String = clean(text).collect();
         match speaker {
             _ if is_blank(&text) => Self::Blank,
-            Speaker::Person if text.trim() == "/quit" => Self::Quit,
+            Speaker::Person if is_quit(&text) => Self::Quit,
             Speaker::Person => Self::Line(Line::Typed(text)),
             Speaker::Program => Self::Line(Line::Said(text)),
         }

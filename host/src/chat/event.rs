@@ -11,6 +11,8 @@ pub(super) enum Event {
     Network(usize, io::Error),
     /// A line was typed or read.
     Line(String),
+    /// A line of several that were pasted: text, whatever it begins with.
+    Text(String),
     /// The reader of lines has something to say.
     Status(String),
     /// There are no more lines.

@@ -47,6 +47,8 @@ pub(super) struct Framed {
 /// What is said and heard.
 struct Talk {
     speaker: Speaker,
+    /// The name at this moment.
+    name: String,
     outbox: Outbox,
     /// What was given to the client and has no answer.
     posted: VecDeque<Posted>,
@@ -114,6 +116,7 @@ impl Framed {
             client: Client::new(name, crate::random(), PATHS),
             talk: Talk {
                 speaker,
+                name: name.clone(),
                 outbox: Outbox::new(now, lines),
                 posted: VecDeque::new(),
                 has_told_late: false,
@@ -241,9 +244,15 @@ impl Dialect for Framed {
         match Typed::read(self.talk.speaker, text) {
             Typed::Blank => return false,
             Typed::Quit => self.handle_end_of_input(now),
-            Typed::Line(line) => self.talk.outbox.push(line),
+            Typed::Line(line) => self.talk.push(line),
         }
         true
+    }
+
+    fn handle_text(&mut self, _now: Instant, text: &str) {
+        if let Typed::Line(line) = Typed::read(Speaker::Program, text) {
+            self.talk.push(line);
+        }
     }
 
     fn handle_end_of_input(&mut self, now: Instant) {

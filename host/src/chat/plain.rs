@@ -20,7 +20,7 @@ use kilochat_core::Path;
 
 use self::asked::{Asked, Asker};
 use self::outbox::{Line, Next, Outbox};
-use super::dialect::{Dialect, End, LINGER, LINGER_MAX, MAY_MISS, PATIENCE, Speaker, Typed};
+use super::dialect::{Dialect, End, LINGER, LINGER_MAX, MAY_MISS, PATIENCE, Speaker, Typed, typed};
 use super::screen::output::Shown;
 
 /// A relay that welcomes does so within this time.
@@ -213,9 +213,15 @@ impl Dialect for Session {
         match Typed::read(self.speaker, text) {
             Typed::Blank => return false,
             Typed::Quit => self.handle_end_of_input(now),
-            Typed::Line(line) => self.outbox.push(line),
+            Typed::Line(line) => self.push(line),
         }
         true
+    }
+
+    fn handle_text(&mut self, _now: Instant, text: &str) {
+        if let Typed::Line(line) = Typed::read(Speaker::Program, text) {
+            self.push(line);
+        }
     }
 
     fn handle_end_of_input(&mut self, now: Instant) {
@@ -337,6 +343,14 @@ impl Dialect for Session {
 }
 
 impl Session {
+    /// Queues a line, and shows it to the person who typed it.
+    fn push(&mut self, line: Line) {
+        if self.speaker == Speaker::Person {
+            self.output.push_back(typed(&self.name, &line));
+        }
+        self.outbox.push(line);
+    }
+
     fn say(&mut self, text: impl Into<String>) {
         self.output.push_back(Shown::status(text));
     }

@@ -1,6 +1,11 @@
 //! What a person or a program sees: a line editor on a terminal, or lines on a pipe.
 
+mod editor;
+mod inbox;
+mod keys;
 pub(super) mod lines;
+mod mode;
 pub(super) mod output;
 pub(super) mod terminal;
+mod view;
 pub(super) mod wrap;

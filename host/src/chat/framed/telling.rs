@@ -8,7 +8,7 @@ use kilochat_core::{
     ClientEvent, End as ClientEnd, Joined, LineKind, NOTICE, Notice, PostId, SeatLoss,
 };
 
-use super::super::dialect::{End, MAY_MISS, Speaker};
+use super::super::dialect::{End, MAY_MISS, Speaker, typed};
 use super::super::plain::outbox::Line;
 use super::super::screen::output::{Kind, Shown};
 use super::{Connection, NOTICED, Talk};
@@ -43,7 +43,13 @@ impl Talk {
             ClientEvent::Answered { post, text } => {
                 self.progress_at = now;
                 self.take(post);
-                self.notice(text);
+                for line in text.lines() {
+                    let line = line.strip_prefix(NOTICE).unwrap_or(line);
+                    if let Notice::Named([Some(name), _]) = Notice::of(line) {
+                        self.name = name.into();
+                    }
+                    self.notice(line);
+                }
                 self.check_told();
             }
             ClientEvent::Refused { post, reason } => {
@@ -72,7 +78,16 @@ impl Talk {
         }
     }
 
+    /// Queues a line, and shows it to the person who typed it.
+    pub(super) fn push(&mut self, line: Line) {
+        if self.speaker == Speaker::Person {
+            self.output.push_back(typed(&self.name, &line));
+        }
+        self.outbox.push(line);
+    }
+
     fn handle_joined(&mut self, how: Joined, name: &str, text: &str, history: u64) {
+        self.name = name.into();
         self.has_joined = true;
         self.has_told_no_seat = false;
         let was_back = self.connection == Connection::Back;

@@ -287,6 +287,8 @@ fn nobody_there_gets_six_ports_in_three_seconds_and_no_line() {
     assert_eq!(bench.session.end(), Some(&End::NoFrames));
     let lines = bench.session.take_lines(bench.now);
     assert_eq!(lines, [Line::Typed("one".into())]);
+    let typed = Shown::new(Kind::Typed, Some("Ada"), "one");
+    assert_eq!(bench.session.poll_output(), Some(typed));
     assert_eq!(bench.session.poll_output(), None);
 }
 

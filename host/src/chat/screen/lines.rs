@@ -70,7 +70,7 @@ impl Output for Lines {
             match line.kind {
                 _ if self.options.json => line.write_json(now, &mut shown),
                 Kind::Status => told.push_str(&format!("kilochat: {}\n", line.text)),
-                Kind::Own => {} // whoever wrote it knows it
+                Kind::Typed | Kind::Own => {} // whoever wrote it knows it
                 Kind::Message | Kind::History | Kind::Notice | Kind::Gap(_) => {
                     line.write_text(format, &local, &mut shown);
                 }

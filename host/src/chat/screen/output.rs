@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Notice,
     /// Said by this client.
     Status,
+    /// Typed by the person at this end; it may arrive, or be refused.
+    Typed,
     /// Said by the person or program at this end, and known to have arrived.
     Own,
     /// So many lines never arrived.
@@ -133,11 +135,15 @@ impl Shown {
             (Kind::Notice | Kind::Gap(_), _) => ("* ", None),
             (Kind::Status, _) => ("-- ", None),
             (Kind::History, None) => ("* ", None),
+            // a command
+            (Kind::Typed, None) => ("> ", None),
             (Kind::Message | Kind::Own, None) => ("", None),
-            (Kind::Message | Kind::History | Kind::Own, Some(name)) => ("", Some(name)),
+            (Kind::Message | Kind::History | Kind::Typed | Kind::Own, Some(name)) => {
+                ("", Some(name))
+            }
         };
         let plain = match self.kind {
-            Kind::Message | Kind::Own => Style::new(),
+            Kind::Message | Kind::Typed | Kind::Own => Style::new(),
             Kind::History | Kind::Notice | Kind::Status | Kind::Gap(_) => Style::new().dimmed(),
         };
         let plain = if format.colour { plain } else { Style::new() };
@@ -163,7 +169,7 @@ impl Shown {
             Kind::History => "history",
             Kind::Notice => "notice",
             Kind::Status => "status",
-            Kind::Own => "own",
+            Kind::Typed | Kind::Own => "own",
             Kind::Gap(_) => "gap",
         };
         let (said, unit) = match self.age {

@@ -1,70 +1,89 @@
-//! The line editor: what arrives is printed above what is being typed.
+//! The terminal client's screen: what arrives is printed above what is being typed.
+//!
+//! One thread owns the terminal and draws; nobody waits for it. What was said scrolls away as the
+//! output of any program does, the draft is drawn below it, and the last lines are kept, to be
+//! drawn again when the terminal has another size.
 
+use core::mem::take;
 use core::time::Duration;
-use std::io::{self, Write};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use jiff::Zoned;
-use rustyline::completion::Completer;
-use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
-use rustyline::hint::Hinter;
-use rustyline::history::MemHistory;
-use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{
-    Cmd, ConditionalEventHandler, Config, Context, Editor, EventContext, EventHandler,
-    ExternalPrinter, Helper, KeyEvent, Movement, RepeatCount,
-};
 
-use super::output::{Format, Kind, Shown, columns};
-use super::wrap::{AUTOWRAP, Autowrap, NO_AUTOWRAP};
+use super::editor::{Action, Editor};
+use super::inbox::{Inbox, News};
+use super::keys::{Key, Parser, Waiting};
+use super::mode::Mode;
+use super::output::{Format, Kind, Shown};
+use super::view::{View, view};
+use super::wrap::{AUTOWRAP, Autowrap, NO_AUTOWRAP, height};
 use crate::Error;
 use crate::chat::conversation::{Conversation, Output};
+use crate::chat::dialect::is_quit;
 use crate::chat::event::Event;
-use crate::signals::{self, Place};
+use crate::signals::{self, Leaving, Place};
+use crate::stdio;
 
 /// What stands before the line that is typed.
 const PROMPT: &str = "> ";
 
-/// The lines that the arrow keys bring back.
-const HISTORY: usize = 1000;
+/// The lines that are kept, to be drawn again.
+const SHOWN_MAX: usize = 500;
 
-/// A print that has begun when a line is finished gets so long before the next prompt is drawn.
-const PRINT_WAIT: Duration = Duration::from_millis(20);
+/// The rest of a sequence comes within this time, or there is none: Esc alone is a key, too.
+const SEQUENCE: Duration = Duration::from_millis(50);
 
-/// When the program ends by itself, the editor gets so long to print the last lines.
-const LAST_PRINT: Duration = Duration::from_millis(100);
+/// The rest of a paste comes within this time.
+const PASTE: Duration = Duration::from_secs(5);
 
-/// The width of a terminal that does not tell.
-const COLUMNS: usize = 80;
+/// While a window is pulled, the screen is drawn again at most this often.
+const RESIZING: Duration = Duration::from_millis(60);
 
-/// A line editor on the terminal.
+/// When the program ends, the last lines are printed within this time, or the terminal takes none.
+const LAST_PRINT: Duration = Duration::from_millis(500);
+
+/// The columns and rows of a terminal that does not tell.
+const SIZE: (usize, usize) = (80, 24);
+
+/// Asks the terminal to mark what is pasted, and no longer.
+const MARK_PASTES: &str = "\x1b[?2004h";
+const MARK_NO_PASTES: &str = "\x1b[?2004l";
+
+/// Clears from the cursor to the end of the screen.
+const CLEAR: &str = "\x1b[J";
+
+/// A screen on the terminal, and the mode that it needs; both end when it is dropped.
 pub(crate) struct Terminal {
-    editor: Editor<Hooks, MemHistory>,
-    gate: Arc<Gate>,
+    screen: Option<Screen>,
+    inbox: Arc<Inbox>,
+    mode: Mode,
 }
 
 impl Terminal {
-    /// Prepares the editor; draws nothing yet.
+    /// Takes the terminal; draws nothing yet.
     ///
     /// # Errors
     ///
     /// When there is no terminal that can do it.
-    pub(crate) fn new() -> Result<Self, Error> {
-        let fail = |error: ReadlineError| Error::Failure(format!("the terminal: {error}"));
-        let config = Config::builder()
-            .max_history_size(HISTORY)
-            .map_err(fail)?
-            .build();
-        let history = MemHistory::with_config(&config);
-        let mut editor = Editor::with_history(config, history).map_err(fail)?;
-        let gate = Arc::new(Gate::default());
-        editor.set_helper(Some(Hooks(gate.clone())));
-        let clear = EventHandler::Conditional(Box::new(ClearOrLeave));
-        editor.bind_sequence(KeyEvent::ctrl('C'), clear);
-        Ok(Self { editor, gate })
+    pub(crate) fn new(format: Format) -> Result<Self, Error> {
+        let fail = |error: io::Error| Error::Failure(format!("the terminal: {error}"));
+        let mode = Mode::raw().map_err(fail)?;
+        let mut terminal = Self {
+            screen: None,
+            inbox: Arc::new(Inbox::default()),
+            mode: mode.clone(),
+        };
+        let (inbox, before) = (terminal.inbox.clone(), mode.clone());
+        let leave = move || inbox.leave();
+        let leaving = signals::watch(Place::Terminal, leave, move || before.restore())?;
+        Mode::watch(&terminal.inbox).map_err(fail)?;
+        let screen = Screen::new(terminal.inbox.clone(), mode, format, leaving);
+        terminal.screen = Some(screen);
+        Ok(terminal)
     }
 
     /// Asks for something, offering `default`; `None` if the person would rather leave.
@@ -78,13 +97,17 @@ impl Terminal {
         } else {
             format!("{question} [{default}]: ")
         };
+        let Some(screen) = &mut self.screen else {
+            return Ok(None);
+        };
         loop {
-            match self.editor.readline(&prompt) {
-                Ok(line) if !line.trim().is_empty() => return Ok(Some(line.trim().into())),
-                Ok(_) if default.is_empty() => {}
-                Ok(_) => return Ok(Some(default.into())),
-                Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(None),
-                Err(error) => return Err(Error::Failure(format!("the terminal: {error}"))),
+            let Some(answer) = screen.ask(&prompt)? else {
+                return Ok(None);
+            };
+            match answer.trim() {
+                "" if default.is_empty() => {}
+                "" => return Ok(Some(default.into())),
+                answer => return Ok(Some(answer.into())),
             }
         }
     }
@@ -94,275 +117,462 @@ impl Terminal {
     /// # Errors
     ///
     /// When the session fails, or the terminal cannot be used.
-    pub(crate) fn run(
-        mut self,
-        conversation: &mut Conversation,
-        format: Format,
-    ) -> Result<(), Error> {
-        let printer = self
-            .editor
-            .create_external_printer()
-            .map_err(|error| Error::Failure(format!("the terminal: {error}")))?;
-        let leave = conversation.sender();
-        let leave = move || drop(leave.send(Event::Leave));
-        let mode = Mode::quiet();
-        let before = mode.clone();
-        signals::watch(Place::Terminal, leave, move || before.restore())?;
-        let gate = self.gate.clone();
+    pub(crate) fn run(mut self, conversation: &mut Conversation) -> Result<(), Error> {
         let sender = conversation.sender();
-        thread::spawn(move || self.edit(&sender));
-        let mut screen = Screen {
-            printer,
-            gate: gate.clone(),
-            format,
-        };
-        let result = conversation.run(&mut screen);
-        if !gate.is_over() {
-            thread::sleep(LAST_PRINT);
-            // no bracketed paste, and the shell's prompt on a line of its own
-            let _ = io::stdout().write_all(b"\x1b[?2004l\r\n");
-            let _ = io::stdout().flush();
+        self.inbox.set_leave(sender.clone());
+        let failure = self.screen.take().map(|screen| {
+            let inbox = self.inbox.clone();
+            thread::spawn(move || {
+                let failure = screen.run(&sender);
+                inbox.finish();
+                failure
+            })
+        });
+        let result = conversation.run(&mut Printer(self.inbox.clone()));
+        self.inbox.end();
+        if self.inbox.wait_finished(LAST_PRINT)
+            && let Some(thread) = failure
+            && let Ok(Some(failure)) = thread.join()
+        {
+            return result.and(Err(Error::Failure(format!("the terminal: {failure}"))));
         }
-        mode.restore();
         result
     }
+}
 
-    /// Reads lines until the person leaves.
-    fn edit(mut self, sender: &Sender<Event>) {
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(screen) = &mut self.screen {
+            // nothing is left to tell
+            let _ = screen.finish();
+        }
+        self.mode.restore();
+    }
+}
+
+/// Hands lines to the thread that owns the terminal.
+struct Printer(Arc<Inbox>);
+
+impl Output for Printer {
+    fn show(&mut self, lines: &[Shown]) -> io::Result<()> {
+        // own lines were shown when they were typed
+        let lines = lines.iter().filter(|line| line.kind != Kind::Own);
+        self.0.put_lines(lines.cloned());
+        Ok(())
+    }
+}
+
+/// What is on the terminal.
+struct Screen {
+    inbox: Arc<Inbox>,
+    mode: Mode,
+    leaving: Leaving,
+    format: Format,
+    parser: Parser,
+    /// What was typed and has to wait.
+    keys: VecDeque<Key>,
+    editor: Editor,
+    prompt: String,
+    /// The last lines that were printed, and when they came.
+    shown: VecDeque<(Shown, Zoned)>,
+    /// Columns and rows.
+    size: (usize, usize),
+    /// How many rows are drawn above that of the cursor.
+    rows_above: usize,
+    /// The size before it changed, if the screen is not drawn again yet.
+    old_size: Option<(usize, usize)>,
+    /// The rows of the screen when what others left on it was last scrolled away.
+    rows_owned: usize,
+    /// Whether the person has said everything.
+    is_input_over: bool,
+    /// Whether it was said that this line is not UTF-8.
+    has_told_invalid: bool,
+    failure: Option<String>,
+}
+
+impl Screen {
+    fn new(inbox: Arc<Inbox>, mode: Mode, format: Format, leaving: Leaving) -> Self {
+        let format = Format {
+            autowrap: Autowrap::Off,
+            ..format
+        };
+        Self {
+            inbox,
+            mode,
+            leaving,
+            format,
+            parser: Parser::default(),
+            keys: VecDeque::new(),
+            editor: Editor::default(),
+            prompt: String::new(),
+            shown: VecDeque::new(),
+            size: size(),
+            rows_above: 0,
+            old_size: None,
+            rows_owned: 0,
+            is_input_over: false,
+            has_told_invalid: false,
+            failure: None,
+        }
+    }
+
+    /// Asks one question.
+    fn ask(&mut self, prompt: &str) -> Result<Option<String>, Error> {
+        let fail = |error: io::Error| Error::Failure(format!("the terminal: {error}"));
+        self.prompt = prompt.into();
+        let mut draft = MARK_PASTES.to_owned();
         loop {
-            self.gate.begin_line();
-            let line = self.editor.readline(PROMPT);
-            self.gate.end_line();
-            let Ok(line) = line else { break };
-            // a line that cannot be kept is still said
-            let _ = self.editor.add_history_entry(line.as_str());
-            for part in line.lines() {
-                if sender.send(Event::Line(part.into())).is_err() {
-                    return;
-                }
+            while let Some(key) = self.keys.pop_front() {
+                let answer = match self.editor.handle(key) {
+                    Action::Enter(line) => Some(line),
+                    Action::Leave => None,
+                    Action::Suspend => {
+                        self.suspend().map_err(fail)?;
+                        continue;
+                    }
+                    Action::Edited | Action::Repaint | Action::Invalid | Action::Full(_) => {
+                        continue;
+                    }
+                };
+                // the answer stays, and none of it is a line to bring back
+                self.write(&format!(
+                    "{}{}",
+                    answer.as_deref().unwrap_or_default(),
+                    "\r\n"
+                ))
+                .map_err(fail)?;
+                self.rows_above = 0;
+                self.editor = Editor::default();
+                return Ok(answer);
             }
-            if line.trim() == "/quit" {
+            self.erase(&mut draft);
+            self.draw(&mut draft);
+            self.write(&take(&mut draft)).map_err(fail)?;
+            let news = self.take_news();
+            if news.is_leaving {
+                return Ok(None);
+            }
+            if let Some(why) = news.closed {
+                return why.map_or(Ok(None), |why| {
+                    Err(Error::Failure(format!("the terminal: {why}")))
+                });
+            }
+            if news.is_continued {
+                self.go_on(&mut draft);
+            }
+        }
+    }
+
+    /// Prints lines and hands over what is typed until the conversation ends, and returns what
+    /// failed.
+    fn run(mut self, sender: &Sender<Event>) -> Option<String> {
+        self.prompt = PROMPT.into();
+        let mut text = MARK_PASTES.to_owned();
+        self.draw(&mut text);
+        let mut result = self.write(&text);
+        while result.is_ok() {
+            let news = self.take_news();
+            let is_over = news.is_over;
+            result = self.handle(news, sender);
+            if is_over {
                 break;
             }
         }
-        let gate = self.gate.clone();
-        // frees a print that waits for the editor
-        drop(self);
-        gate.end_editing();
-        let _ = sender.send(Event::EndOfInput);
+        let result = result.and_then(|()| self.finish());
+        if let Err(error) = result {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.failure.get_or_insert(error.to_string());
+            }
+            // the conversation may have ended
+            let _ = sender.send(Event::Leave);
+        }
+        self.failure
     }
-}
 
-/// Prints lines above the prompt.
-struct Screen<P> {
-    printer: P,
-    gate: Arc<Gate>,
-    format: Format,
-}
+    /// Waits for news, and reads the keys in it.
+    fn take_news(&mut self) -> News {
+        let timeout = match self.parser.waiting() {
+            _ if self.old_size.is_some() => Some(RESIZING),
+            Some(Waiting::Sequence) => Some(SEQUENCE),
+            Some(Waiting::Paste) => Some(PASTE),
+            None => None,
+        };
+        let news = self.inbox.take(timeout, self.old_size.is_some());
+        if news.bytes.is_empty() && self.old_size.is_none() && !news.is_some() {
+            self.keys.extend(self.parser.handle_timeout());
+        }
+        self.keys.extend(self.parser.handle_bytes(&news.bytes));
+        news
+    }
 
-impl<P: ExternalPrinter> Output for Screen<P> {
-    fn show(&mut self, lines: &[Shown]) -> io::Result<()> {
-        let now = Zoned::now();
+    fn handle(&mut self, news: News, sender: &Sender<Event>) -> io::Result<()> {
+        if let Some(why) = news.closed {
+            self.failure = why;
+            // the conversation may have ended
+            let _ = sender.send(Event::Leave);
+        }
+        let mut text = String::new();
+        if news.is_continued {
+            self.go_on(&mut text);
+        }
+        let size = size();
+        let is_due = self.old_size.is_some();
+        if size != self.size {
+            self.old_size.get_or_insert(self.size);
+            self.size = size;
+        }
+        let is_changed =
+            is_due || news.is_continued || !news.lines.is_empty() || !self.keys.is_empty();
+        if !is_changed {
+            return Ok(());
+        }
+        self.erase(&mut text);
+        self.print(news.lines, news.left_out, is_due, &mut text);
+        if is_due {
+            self.repaint(&mut text);
+        }
+        while let Some(key) = self.keys.pop_front() {
+            self.handle_key(key, sender, &mut text)?;
+        }
+        self.draw(&mut text);
+        self.write(&text)
+    }
+
+    fn handle_key(
+        &mut self,
+        key: Key,
+        sender: &Sender<Event>,
+        text: &mut String,
+    ) -> io::Result<()> {
+        // whoever talks may have left
+        let send = |event| drop(sender.send(event));
+        if self.is_input_over {
+            if key == Key::Ctrl('c') {
+                send(Event::Leave);
+            }
+            return Ok(());
+        }
+        match self.editor.handle(key) {
+            Action::Edited => {}
+            Action::Enter(line) => {
+                self.has_told_invalid = false;
+                let line = line.trim_end_matches('\n');
+                self.is_input_over = is_quit(line);
+                if line.contains('\n') {
+                    let lines = line.lines().map(str::to_owned);
+                    lines.map(Event::Text).for_each(send);
+                } else {
+                    send(Event::Line(line.into()));
+                }
+                if self.is_input_over {
+                    send(Event::EndOfInput);
+                }
+            }
+            Action::Leave => {
+                self.is_input_over = true;
+                send(Event::EndOfInput);
+            }
+            Action::Suspend => {
+                self.write(&take(text))?;
+                self.suspend()?;
+            }
+            Action::Repaint => self.clear_and_print(0, text),
+            Action::Invalid if take(&mut self.has_told_invalid) => self.has_told_invalid = true,
+            Action::Invalid => {
+                self.has_told_invalid = true;
+                self.tell("what was typed is not UTF-8; it is sent as U+FFFD", text);
+            }
+            Action::Full(bytes) => {
+                let told = format!("the line is too long; {bytes} bytes of it are left out");
+                self.tell(&told, text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says something that only concerns this screen.
+    fn tell(&mut self, told: &str, text: &mut String) {
+        let line = (Shown::status(told), Zoned::now());
+        self.print([line].into(), 0, false, text);
+    }
+
+    /// Adds lines to those that are shown, and prints them unless all are printed again anyway.
+    fn print(
+        &mut self,
+        lines: VecDeque<(Shown, Zoned)>,
+        left_out: usize,
+        is_due: bool,
+        text: &mut String,
+    ) {
+        let gap = (left_out > 0).then(|| {
+            let told = format!("{left_out} lines are left out: the terminal took nothing");
+            (Shown::status(told), Zoned::now())
+        });
+        let before = self.shown.len();
+        self.shown.extend(gap);
+        self.shown.extend(lines);
+        if self.shown.len() > before && !is_due {
+            text.push_str(NO_AUTOWRAP);
+            for (line, at) in self.shown.range(before..) {
+                text.push_str(&self.rows(line, at, self.size.0));
+            }
+            text.push_str(AUTOWRAP);
+        }
+        let surplus = self.shown.len().saturating_sub(SHOWN_MAX);
+        self.shown.drain(..surplus);
+    }
+
+    /// A line as it is printed on a terminal of so many columns.
+    fn rows(&self, line: &Shown, at: &Zoned, columns: usize) -> String {
         let format = Format {
-            columns: Some(columns().unwrap_or(COLUMNS)),
-            autowrap: Autowrap::Off,
+            columns: Some(columns),
             ..self.format
         };
-        let mut text = NO_AUTOWRAP.to_owned();
-        // what was typed here is on the screen already
-        for line in lines.iter().filter(|line| line.kind != Kind::Own) {
-            line.write_text(format, &now, &mut text);
-        }
-        if text == NO_AUTOWRAP {
-            return Ok(());
-        }
-        // a line end must stay the last: the editor would add another
-        text.insert_str(text.len() - 1, AUTOWRAP);
-        let is_printed = self.gate.print(|| self.printer.print(text.clone()).is_ok());
-        if is_printed {
-            return Ok(());
-        }
-        let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
-    }
-}
-
-/// Whether the editor shows a prompt, so that a print goes above it.
-///
-/// The editor's printer writes straight to the terminal while no line is edited. Between two lines
-/// that could hit the moment in which the next prompt is drawn, so a print waits for the prompt.
-#[derive(Debug, Default)]
-struct Gate {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    stage: Stage,
-    is_printing: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    /// No line is edited.
-    #[default]
-    Between,
-    /// The prompt is about to be drawn.
-    Starting,
-    /// A line is edited.
-    Editing,
-    /// No line will be edited any more.
-    Over,
-}
-
-impl Gate {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut rows = String::new();
+        line.write_text(format, at, &mut rows);
+        rows.replace('\n', "\r\n")
     }
 
-    fn enter(&self, from: Stage, to: Stage) {
-        let mut state = self.lock();
-        if state.stage == from {
-            state.stage = to;
-            self.changed.notify_all();
-        }
-    }
-
-    fn begin_line(&self) {
-        self.enter(Stage::Between, Stage::Starting);
-    }
-
-    fn end_line(&self) {
-        let mut state = self.lock();
-        state.stage = Stage::Between;
-        // one that is written straight to the terminal is over in no time; one that waits for the
-        // editor goes on with the next line
-        let (_state, _) = self
-            .changed
-            .wait_timeout_while(state, PRINT_WAIT, |state| state.is_printing)
-            .unwrap_or_else(PoisonError::into_inner);
-    }
-
-    fn end_editing(&self) {
-        self.lock().stage = Stage::Over;
-        self.changed.notify_all();
-    }
-
-    fn is_over(&self) -> bool {
-        self.lock().stage == Stage::Over
-    }
-
-    fn print(&self, print: impl FnOnce() -> bool) -> bool {
-        let state = self.lock();
-        let mut state = self
-            .changed
-            .wait_while(state, |state| {
-                !matches!(state.stage, Stage::Editing | Stage::Over)
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        state.is_printing = true;
-        drop(state);
-        let is_printed = print();
-        self.lock().is_printing = false;
-        self.changed.notify_all();
-        is_printed
-    }
-}
-
-/// The points in the editor's work at which the gate opens and closes.
-struct Hooks(Arc<Gate>);
-
-impl Helper for Hooks {}
-
-impl Completer for Hooks {
-    type Candidate = String;
-}
-
-impl Highlighter for Hooks {}
-
-impl Hinter for Hooks {
-    type Hint = String;
-
-    /// Called when the editor is about to draw.
-    fn hint(&self, _line: &str, _position: usize, _context: &Context<'_>) -> Option<String> {
-        self.0.enter(Stage::Starting, Stage::Editing);
-        None
-    }
-}
-
-impl Validator for Hooks {
-    /// Called when a line is finished.
-    fn validate(
-        &self,
-        _context: &mut ValidationContext<'_>,
-    ) -> rustyline::Result<ValidationResult> {
-        self.0.enter(Stage::Editing, Stage::Between);
-        Ok(ValidationResult::Valid(None))
-    }
-}
-
-/// Ctrl-C: clears the line, or leaves if there is none.
-struct ClearOrLeave;
-
-impl ConditionalEventHandler for ClearOrLeave {
-    fn handle(
-        &self,
-        _event: &rustyline::Event,
-        _repeat: RepeatCount,
-        _is_positive: bool,
-        context: &EventContext<'_>,
-    ) -> Option<Cmd> {
-        Some(if context.line().is_empty() {
-            Cmd::EndOfFile
-        } else {
-            Cmd::Kill(Movement::WholeBuffer)
-        })
-    }
-}
-
-/// How the terminal was before this program changed it.
-///
-/// Between two lines the editor puts the terminal back to what it found. What is typed then must
-/// neither be echoed nor end the program; the editor reads it with the next line.
-#[derive(Clone)]
-struct Mode {
-    #[cfg(unix)]
-    before: Option<nix::sys::termios::Termios>,
-}
-
-impl Mode {
-    #[cfg(unix)]
-    fn quiet() -> Self {
-        use nix::sys::termios::{
-            LocalFlags, SetArg, SpecialCharacterIndices, tcgetattr, tcsetattr,
+    /// The terminal has another size, and has perhaps moved what was on it: draws everything again.
+    fn repaint(&mut self, text: &mut String) {
+        let Some((old_columns, old_rows)) = self.old_size.take() else {
+            return;
         };
-
-        let before = tcgetattr(io::stdin()).ok();
-        if let Some(mut quiet) = before.clone() {
-            quiet
-                .local_flags
-                .remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG);
-            quiet.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
-            quiet.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
-            // echo between two lines is ugly, and no more
-            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &quiet);
+        if self.shown.is_empty() {
+            return;
         }
-        Self { before }
+        // all that was to be seen before is printed, even if a part of it scrolls away at once:
+        // nothing is lost
+        let seen = self.last_lines(old_columns, old_rows);
+        let rows: usize = self
+            .shown
+            .iter()
+            .map(|(line, at)| height(&self.rows(line, at, self.size.0), self.size.0))
+            .sum();
+        if rows < self.size.1 && self.rows_owned < self.size.1 {
+            // what others left on the screen must not be lost, either
+            let (_, screen_rows) = self.size;
+            text.push_str(&format!(
+                "\x1b[{screen_rows};1H{}",
+                "\n".repeat(screen_rows)
+            ));
+            self.rows_owned = screen_rows;
+        }
+        self.clear_and_print(seen, text);
     }
 
-    #[cfg(not(unix))]
-    fn quiet() -> Self {
-        Self {}
+    /// Clears the screen, and prints as many lines as have room on it, but at least so many.
+    fn clear_and_print(&mut self, lines: usize, text: &mut String) {
+        let lines = self.last_lines(self.size.0, self.size.1).max(lines);
+        let first = self.shown.len().saturating_sub(lines);
+        text.push_str(NO_AUTOWRAP);
+        text.push_str("\x1b[H\x1b[2K");
+        for (line, at) in self.shown.range(first..) {
+            // row by row: some terminals keep a screen that is cleared at once as history
+            let rows = self.rows(line, at, self.size.0);
+            text.push_str(&rows.replace("\r\n", "\r\n\x1b[2K"));
+        }
+        text.push_str(CLEAR);
+        text.push_str(AUTOWRAP);
+        self.rows_above = 0;
     }
 
-    fn restore(&self) {
-        #[cfg(unix)]
-        if let Some(before) = &self.before {
-            use nix::sys::termios::{SetArg, tcsetattr};
-            // there may be no terminal any more, or one that takes nothing now
-            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, before);
+    /// How many of the last lines are to be seen on a terminal of this size.
+    fn last_lines(&self, columns: usize, rows: usize) -> usize {
+        let mut room = rows.saturating_sub(self.view(columns, rows).rows.len());
+        self.shown
+            .iter()
+            .rev()
+            .take_while(|(line, at)| {
+                let needed = height(&self.rows(line, at, columns), columns);
+                let fits = needed <= room;
+                room = room.saturating_sub(needed);
+                fits
+            })
+            .count()
+    }
+
+    fn view(&self, columns: usize, rows: usize) -> View {
+        let prompt = self.editor.prompt(&self.prompt);
+        let (draft, cursor) = (self.editor.text(), self.editor.cursor());
+        view(&prompt, draft, cursor, columns, rows / 2)
+    }
+
+    /// Removes the draft from the screen.
+    fn erase(&mut self, text: &mut String) {
+        text.push('\r');
+        if self.rows_above > 0 {
+            text.push_str(&format!("\x1b[{}A", self.rows_above));
         }
+        text.push_str(CLEAR);
+        self.rows_above = 0;
+    }
+
+    /// Draws the draft where the cursor is.
+    fn draw(&mut self, text: &mut String) {
+        if self.is_input_over {
+            return;
+        }
+        let View { rows, cursor } = self.view(self.size.0, self.size.1);
+        text.push_str(NO_AUTOWRAP);
+        text.push_str(&rows.join("\r\n"));
+        let (row, bytes) = cursor;
+        let up = rows.len() - 1 - row;
+        if up > 0 {
+            text.push_str(&format!("\x1b[{up}A"));
+        }
+        if up > 0 || bytes < rows[row].len() {
+            // over what is there: the terminal knows how wide that is
+            text.push('\r');
+            text.push_str(&rows[row][..bytes]);
+        }
+        text.push_str(AUTOWRAP);
+        self.rows_above = row;
+    }
+
+    /// Stops the program until it is continued.
+    fn suspend(&mut self) -> io::Result<()> {
+        let mut text = String::new();
+        self.erase(&mut text);
+        text.push_str(MARK_NO_PASTES);
+        self.write(&text)?;
+        self.mode.stop(&self.inbox);
+        Ok(())
+    }
+
+    /// Takes the terminal back; the cursor is where others left it.
+    fn go_on(&mut self, text: &mut String) {
+        // there may be no terminal any more, which its reader tells
+        let _ = self.mode.set_raw();
+        text.push_str(MARK_PASTES);
+        self.rows_above = 0;
+    }
+
+    /// Leaves the terminal, with what was typed and not said.
+    fn finish(&mut self) -> io::Result<()> {
+        let mut text = String::new();
+        if self.is_input_over || self.editor.text().is_empty() {
+            self.erase(&mut text);
+        } else {
+            self.erase(&mut text);
+            self.draw(&mut text);
+            text.push_str("\r\n");
+        }
+        text.push_str(MARK_NO_PASTES);
+        self.write(&text)
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        stdio::write_out(text.as_bytes(), &self.leaving)
+    }
+}
+
+/// The columns and rows of the terminal at this moment.
+fn size() -> (usize, usize) {
+    let size = terminal_size::terminal_size_of(io::stdout());
+    let (columns, rows) = size.map_or((0, 0), |(width, height)| (width.0, height.0));
+    match (usize::from(columns), usize::from(rows)) {
+        (0, _) | (_, 0) => SIZE,
+        size => size,
     }
 }

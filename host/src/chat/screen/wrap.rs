@@ -162,6 +162,34 @@ fn width(character: char) -> usize {
     }
 }
 
+/// The most columns that a terminal uses for a text of one line.
+pub(super) fn grapheme_width(text: &str) -> usize {
+    let mut characters = text.chars().peekable();
+    let mut columns = 0;
+    while let Some(character) = characters.next() {
+        let is_emoji = characters.peek() == Some(&EMOJI);
+        columns += if is_emoji { 2 } else { width(character) };
+    }
+    columns
+}
+
+/// How many rows of a terminal a text needs that ends with a line end.
+pub(super) fn height(text: &str, columns: usize) -> usize {
+    let rows = text.lines().map(|line| {
+        let mut shown = String::with_capacity(line.len());
+        let mut is_escape = false;
+        for character in line.chars() {
+            is_escape |= character == '\x1b';
+            if !is_escape {
+                shown.push(character);
+            }
+            is_escape &= !character.is_ascii_alphabetic();
+        }
+        grapheme_width(&shown).div_ceil(columns.max(1)).max(1)
+    });
+    rows.sum()
+}
+
 /// Whether a row may end between the two: after a space, and where one of them is as wide as
 /// those of scripts without spaces are.
 fn starts_word(before: char, character: char) -> bool {

@@ -145,5 +145,5 @@ fn late_answers_to_questions_are_not_shown() {
     assert_eq!(bench.kinds(), [Kind::Status]);
     assert_eq!(bench.say("/nick Bea"), ["/nick Bea"]);
     bench.receive("* you are now Bea");
-    assert_eq!(bench.kinds(), [Kind::Status, Kind::Notice]);
+    assert_eq!(bench.kinds(), [Kind::Status, Kind::Typed, Kind::Notice]);
 }

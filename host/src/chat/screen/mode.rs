@@ -1,0 +1,239 @@
+//! The mode of the terminal, and what the system says about it.
+
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use super::inbox::Inbox;
+
+#[cfg(unix)]
+pub(super) use self::unix::Mode;
+#[cfg(not(unix))]
+pub(super) use self::windows::Mode;
+
+#[cfg(unix)]
+mod unix {
+    use std::os::fd::AsFd;
+
+    use nix::errno::Errno;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::termios::{
+        ControlFlags, InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr,
+        tcsetattr,
+    };
+    use nix::unistd::{Pid, read};
+    use signal_hook::consts::{SIGCONT, SIGWINCH};
+    use signal_hook::iterator::Signals;
+
+    use super::{Arc, Duration, Inbox, io, thread};
+
+    /// A stop takes effect within this time, unless nobody could continue the program.
+    const STOP: Duration = Duration::from_millis(500);
+
+    /// How the terminal was before this program changed it.
+    #[derive(Clone, Debug)]
+    pub(in super::super) struct Mode {
+        before: Termios,
+    }
+
+    impl Mode {
+        /// Sets raw mode: keys are read one at a time, and none is echoed or ends the program.
+        ///
+        /// # Errors
+        ///
+        /// When standard input is no terminal.
+        pub(in super::super) fn raw() -> io::Result<Self> {
+            let before = tcgetattr(io::stdin())?;
+            let mode = Self { before };
+            mode.set_raw()?;
+            Ok(mode)
+        }
+
+        /// Sets raw mode again.
+        ///
+        /// # Errors
+        ///
+        /// When there is no terminal any more.
+        pub(in super::super) fn set_raw(&self) -> io::Result<()> {
+            let mut raw = self.before.clone();
+            raw.input_flags.remove(
+                InputFlags::BRKINT
+                    | InputFlags::ICRNL
+                    | InputFlags::INPCK
+                    | InputFlags::ISTRIP
+                    | InputFlags::IXON,
+            );
+            raw.control_flags.insert(ControlFlags::CS8);
+            raw.local_flags.remove(
+                LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::IEXTEN | LocalFlags::ISIG,
+            );
+            raw.control_chars[SpecialCharacterIndices::VMIN as usize] = 1;
+            raw.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
+            Ok(tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?)
+        }
+
+        /// Sets the mode that was there before, also where the terminal takes nothing now.
+        pub(in super::super) fn restore(&self) {
+            // there may be no terminal any more
+            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.before);
+        }
+
+        /// Stops the program, and those that were started with it, as the terminal does in the
+        /// mode of before. Returns when it goes on.
+        pub(in super::super) fn stop(&self, inbox: &Inbox) {
+            inbox.forget_continued();
+            self.restore();
+            // another thread may take the signal: this one must not go on before that
+            if kill(Pid::from_raw(0), Signal::SIGTSTP).is_ok() {
+                inbox.wait_continued(STOP);
+            }
+            inbox.go_on();
+        }
+
+        /// Starts to report keys, and signals that are about the terminal.
+        ///
+        /// # Errors
+        ///
+        /// When signals cannot be watched.
+        pub(in super::super) fn watch(inbox: &Arc<Inbox>) -> io::Result<()> {
+            let mut signals = Signals::new([SIGCONT, SIGWINCH])?;
+            let signalled = inbox.clone();
+            thread::spawn(move || {
+                for signal in signals.forever() {
+                    if signal == SIGCONT {
+                        signalled.go_on();
+                    } else {
+                        signalled.resize();
+                    }
+                }
+            });
+            let typed = inbox.clone();
+            thread::spawn(move || typed.close(read_keys(&typed)));
+            Ok(())
+        }
+    }
+
+    /// Reports what is typed until that ends, and returns why if it is an error.
+    fn read_keys(inbox: &Inbox) -> Option<String> {
+        let terminal = io::stdin();
+        let mut bytes = [0; 4096];
+        loop {
+            match read(terminal.as_fd(), &mut bytes) {
+                Ok(0) | Err(Errno::EIO) => return None,
+                Ok(length) => inbox.put_bytes(&bytes[..length]),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    let mut descriptors = [PollFd::new(terminal.as_fd(), PollFlags::POLLIN)];
+                    // an error is that of the next read, too
+                    let _ = poll(&mut descriptors, PollTimeout::NONE);
+                }
+                Err(error) => return Some(error.to_string()),
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod windows {
+    use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, read};
+    use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+
+    use super::{Arc, Inbox, io, thread};
+
+    /// Raw mode is on.
+    #[derive(Clone, Debug)]
+    pub(in super::super) struct Mode;
+
+    impl Mode {
+        /// Sets raw mode: keys are read one at a time, and none is echoed or ends the program.
+        ///
+        /// # Errors
+        ///
+        /// When standard input is no terminal.
+        pub(in super::super) fn raw() -> io::Result<Self> {
+            // a console of before 2016 would show the sequences
+            if !crossterm::ansi_support::supports_ansi() {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            Self.set_raw()?;
+            Ok(Self)
+        }
+
+        /// Sets raw mode again.
+        ///
+        /// # Errors
+        ///
+        /// When there is no terminal any more.
+        pub(in super::super) fn set_raw(&self) -> io::Result<()> {
+            enable_raw_mode()
+        }
+
+        /// Sets the mode that was there before.
+        pub(in super::super) fn restore(&self) {
+            // there may be no terminal any more
+            let _ = disable_raw_mode();
+        }
+
+        /// There is no stop on this system.
+        pub(in super::super) fn stop(&self, _inbox: &Inbox) {}
+
+        /// Starts to report keys, and a new size.
+        ///
+        /// # Errors
+        ///
+        /// None on this system.
+        pub(in super::super) fn watch(inbox: &Arc<Inbox>) -> io::Result<()> {
+            let inbox = inbox.clone();
+            thread::spawn(move || {
+                loop {
+                    match read() {
+                        Ok(Event::Key(key)) if key.kind != KeyEventKind::Release => {
+                            inbox.put_bytes(&bytes(key));
+                        }
+                        Ok(Event::Paste(text)) => {
+                            inbox.put_bytes(format!("\x1b[200~{text}\x1b[201~").as_bytes());
+                        }
+                        Ok(Event::Resize(..)) => inbox.resize(),
+                        Ok(_) => {}
+                        Err(error) => return inbox.close(Some(error.to_string())),
+                    }
+                }
+            });
+            Ok(())
+        }
+    }
+
+    /// What a terminal of another system reports for a key.
+    fn bytes(key: KeyEvent) -> Vec<u8> {
+        let has = |modifier| key.modifiers.contains(modifier);
+        let by_words = has(KeyModifiers::CONTROL) || has(KeyModifiers::ALT);
+        let sequence = match key.code {
+            // AltGr is both
+            KeyCode::Char(character) if has(KeyModifiers::CONTROL) && !has(KeyModifiers::ALT) => {
+                let control = u8::try_from(character.to_ascii_lowercase()).unwrap_or(0) & 0x1f;
+                return vec![control];
+            }
+            KeyCode::Char(character) if has(KeyModifiers::ALT) && !has(KeyModifiers::CONTROL) => {
+                return format!("\x1b{character}").into_bytes();
+            }
+            KeyCode::Char(character) => return character.to_string().into_bytes(),
+            KeyCode::Enter => "\r",
+            KeyCode::Tab => "\t",
+            KeyCode::Backspace => "\x7f",
+            KeyCode::Esc => "\x1b",
+            KeyCode::Delete => "\x1b[3~",
+            KeyCode::Up => "\x1b[A",
+            KeyCode::Down => "\x1b[B",
+            KeyCode::Right if by_words => "\x1b[1;5C",
+            KeyCode::Left if by_words => "\x1b[1;5D",
+            KeyCode::Right => "\x1b[C",
+            KeyCode::Left => "\x1b[D",
+            KeyCode::Home => "\x1b[H",
+            KeyCode::End => "\x1b[F",
+            _ => "",
+        };
+        sequence.into()
+    }
+}

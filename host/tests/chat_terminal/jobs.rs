@@ -1,0 +1,59 @@
+//! Ctrl-Z, and coming back.
+
+use kilochat_tests::ScriptedRelay;
+
+use super::terminal::{PROGRAM, Terminal};
+
+fn stops_and_comes_back(shell: &[&str]) {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let mut terminal = Terminal::start(80, shell);
+    terminal.press("PS1='shell? '\n");
+    terminal.expect_last("shell?");
+    terminal.press(format!(
+        "{PROGRAM} chat {} --name Ada --plain\n",
+        relay.address()
+    ));
+    relay.welcome("Ada");
+    terminal.wait_for("welcome");
+    for round in 0..3 {
+        terminal.press("a draft");
+        terminal.wait_for("> a draft");
+        terminal.press("\x1a");
+        terminal.wait_for("topped"); // bash: Stopped, dash: [1] + Stopped or Suspended
+        terminal.press(format!(
+            "stty -a | grep -c ' icanon.* echo ' | sed 's/^/round {round} mode /'\n"
+        ));
+        terminal.wait_for(&format!("round {round} mode 1"));
+        terminal.press("fg\n");
+        terminal.wait_for("> a draft");
+        relay.send(format!("Bob : back {round}"));
+        terminal.wait_for(&format!("Bob : back {round}"));
+        // a line is edited, and Ctrl-C clears it
+        terminal.press(" and\x1b[D\x1b[D\x1b[D\x03");
+        terminal.press(format!("line {round}\r"));
+        relay.expect(&format!("line {round}"));
+        terminal.wait_for(&format!("Ada : line {round}"));
+        let rows = terminal.rows();
+        let echoed = rows
+            .iter()
+            .filter(|row| row.contains(&format!("line {round}")));
+        assert_eq!(echoed.count(), 1, "{rows:#?}");
+        terminal.press("\x0c");
+        terminal.expect_last(">");
+    }
+    terminal.press("\x04");
+    relay.expect("/quit");
+    relay.send("* bye");
+    terminal.expect_last("shell?");
+}
+
+#[test]
+fn control_z_gives_the_terminal_back_to_a_shell_that_does_not_repair_it() {
+    stops_and_comes_back(&["sh", "-i"]);
+}
+
+#[test]
+#[ignore = "needs bash"]
+fn control_z_gives_the_terminal_back_to_bash() {
+    stops_and_comes_back(&["bash", "--norc", "-i"]);
+}
