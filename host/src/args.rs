@@ -261,17 +261,18 @@ pub struct PingArguments {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub count: Option<u32>,
 
-    /// Seconds from one request to the next, from 0.01 on
+    /// Seconds from one request to the next, from 0.01 to 1000000
     #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
     pub interval: Duration,
 }
 
 /// Reads seconds, with or without a fraction.
 fn interval(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds| *seconds >= 0.01);
+    let seconds = text.parse().ok();
+    let seconds = seconds.filter(|seconds| (0.01..=1e6).contains(seconds));
     seconds
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "write seconds, like 0.5; at least 0.01".into())
+        .ok_or_else(|| "write seconds, like 0.5, from 0.01 to 1000000".into())
 }
 
 /// Reads `IP`, `IP:PORT` or `[IP]:PORT`; an IPv6 address may have a zone.

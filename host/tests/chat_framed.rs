@@ -531,6 +531,10 @@ fn what_a_script_sends_has_arrived_when_it_ends() {
     assert_eq!(told, (Some(0), "kilochat: 1 blank line not sent\n".into()));
     bob.wait_for(|line| line == "disk : /dev/sda1 93%");
     bob.wait_for(|line| line == "disk : /dev/sdb1 7%");
+    let told = send(&[&host, "--name", "df", "-", "/ 93%\r\n\n/boot 7%\n"], "");
+    assert_eq!(told, (Some(0), String::new()));
+    bob.wait_for(|line| line == "df : - / 93%");
+    bob.wait_for(|line| line == "df : /boot 7%");
 }
 
 #[test]

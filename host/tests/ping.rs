@@ -197,6 +197,29 @@ fn control_c_sums_up() {
 }
 
 #[test]
+fn it_ends_when_nobody_reads_its_output() {
+    let relay = Relay::bind("127.0.0.1");
+    let host = relay.address().to_string();
+    let mut child = start(&[&host, "-i", "0.05"]);
+    relay.answer(relay.receive());
+    let mut output = BufReader::new(child.stdout.take().expect("piped")).lines();
+    while !output
+        .next()
+        .expect("a line")
+        .expect("UTF-8")
+        .contains(" seq=1 ")
+    {}
+    drop(output);
+    relay.answer(relay.receive());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while child.try_wait().expect("it was started").is_none() {
+        assert!(Instant::now() < deadline, "it goes on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(child.wait().expect("it was started").code(), Some(0));
+}
+
+#[test]
 fn every_address_of_a_name_is_asked() {
     for (ip, name) in [("127.0.0.1", "localhost"), ("::1", "[::1]")] {
         let relay = Relay::bind(ip);
@@ -211,12 +234,13 @@ fn every_address_of_a_name_is_asked() {
 
 #[test]
 fn what_cannot_be_asked_is_told() {
-    let cases: [&[&str]; 5] = [
+    let cases: [&[&str]; 6] = [
         &[],
         &["127.0.0.1:0"],
         &["127.0.0.1", "-c", "0"],
         &["127.0.0.1", "-i", "0.001"],
         &["127.0.0.1", "-i", "NaN"],
+        &["127.0.0.1", "-i", "1e19"],
     ];
     for arguments in cases {
         let (said, errors, code) = end(start(arguments));

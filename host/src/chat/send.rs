@@ -44,7 +44,9 @@ pub fn send(arguments: &SendArguments) -> Result<(), Error> {
     } else {
         let sender = conversation.sender();
         // the conversation is there to receive them
-        let _ = sender.send(Event::Line(text));
+        for line in text.lines().filter(|line| !is_blank(line)) {
+            let _ = sender.send(Event::Line(line.into()));
+        }
         let _ = sender.send(Event::EndOfInput);
     }
     let mut complaints = Complaints(leaving);
