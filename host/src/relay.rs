@@ -1,12 +1,13 @@
 //! `kilochat relay`: the relay on the operating system's UDP sockets.
 
 mod addresses;
-mod beside;
 mod config;
 mod greeting;
 mod journal;
 mod network;
+mod paths;
 mod pauses;
+mod per_address;
 mod reports;
 mod server;
 mod signals;
@@ -14,7 +15,6 @@ mod sockets;
 mod stopper;
 mod transport;
 mod turn;
-mod ways;
 mod worker;
 
 use crate::Error;

@@ -12,8 +12,8 @@ use std::thread::JoinHandle;
 use kilochat_core::{Departed, Event, Expired, Instant, Name, PeerInfo, Refusal, Seat, Stats};
 use tracing::{Level, debug, info, warn};
 
-use super::beside::Followed;
 use super::network::Counters;
+use super::per_address::Followed;
 use crate::Error;
 use crate::args::{LogFormat, RelayArguments};
 

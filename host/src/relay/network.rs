@@ -8,11 +8,11 @@ use if_addrs::Interface;
 use kilochat_core::{Delivery, Instant, Seat, Unreachable};
 use mio::{Interest, Poll, Token};
 
-use super::beside::{BESIDE_MAX, OWN_MAX, Place};
+use super::paths::Paths;
+use super::per_address::{OWN_MAX, PER_ADDRESS_MAX, Place};
 use super::reports::{Reports, Sent};
 use super::transport::{self, Destination, Path, Transport, send_some};
 use super::turn::{Arrival, Network, Outcome};
-use super::ways::Ways;
 use super::worker::Worker;
 use crate::args::SEATS_MAX;
 
@@ -25,7 +25,7 @@ const BATCH: usize = 64;
 
 /// Time for which a shared socket is not used after it would have blocked. Meanwhile each peer is
 /// sent to through its outlet.
-const CLOGGED: Duration = Duration::from_millis(20);
+const BLOCKED: Duration = Duration::from_millis(20);
 
 /// Counters of the sockets.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,10 +55,10 @@ pub(super) struct Sockets {
     readable: Vec<bool>,
     batch: Vec<usize>,
     /// For each shared socket, the time until which it is not used because it would have blocked.
-    clogged_until: Vec<Instant>,
+    blocked_until: Vec<Instant>,
     /// The addresses of the additional sockets, which are the last ones.
-    pub(super) beside: Vec<Place>,
-    pub(super) ways: Ways,
+    pub(super) per_address: Vec<Place>,
+    pub(super) paths: Paths,
     /// Sockets for replies to strangers: plain and framed, each for IPv4 and IPv6. They are
     /// separate, so that a flood of names with spoofed sources does not block replies to frames.
     strangers: [Option<(u16, Transport)>; 4],
@@ -75,22 +75,22 @@ pub(super) struct Sockets {
 
 impl Sockets {
     /// Creates the network from the sockets that were requested, and opens the [additional
-    /// ones](super::beside) for these interfaces.
+    /// ones](super::per_address) for these interfaces.
     pub(super) fn new(
         sockets: Vec<mio::net::UdpSocket>,
         interfaces: &[Interface],
         poll: &Poll,
     ) -> io::Result<Self> {
-        let (seats, room) = (usize::from(SEATS_MAX), sockets.len() + BESIDE_MAX);
+        let (seats, room) = (usize::from(SEATS_MAX), sockets.len() + PER_ADDRESS_MAX);
         let mut network = Self {
             transports: Vec::with_capacity(room),
             ports: Vec::with_capacity(room),
             readable: Vec::with_capacity(room),
             batch: Vec::with_capacity(room),
-            clogged_until: Vec::with_capacity(room),
-            beside: Vec::with_capacity(BESIDE_MAX),
+            blocked_until: Vec::with_capacity(room),
+            per_address: Vec::with_capacity(PER_ADDRESS_MAX),
             worker: None,
-            ways: Ways::new(seats),
+            paths: Paths::new(seats),
             strangers: [const { None }; 4],
             reports: Reports::new(),
             counters: Counters::default(),
@@ -117,7 +117,7 @@ impl Sockets {
         self.ports.push(port);
         self.readable.push(true);
         self.batch.push(0);
-        self.clogged_until.push(Instant::default());
+        self.blocked_until.push(Instant::default());
         Ok(())
     }
 
@@ -127,7 +127,7 @@ impl Sockets {
         self.ports.swap_remove(index);
         self.readable.swap_remove(index);
         self.batch.swap_remove(index);
-        self.clogged_until.swap_remove(index);
+        self.blocked_until.swap_remove(index);
         // the worker's handle keeps the socket open for a moment
         let _ = poll.registry().deregister(&mut closed.socket);
         self.counters.kernel_dropped += closed.dropped();
@@ -153,7 +153,7 @@ impl Sockets {
         Counters {
             reports_lost: self.reports.lost,
             kernel_dropped: self.kernel_dropped(),
-            outlets_missing: self.ways.outlets_missing,
+            outlets_missing: self.paths.outlets_missing,
             ..self.counters
         }
     }
@@ -172,8 +172,8 @@ impl Sockets {
         self.own.iter().any(is_same)
     }
 
-    fn is_clogged(&self, now: Instant, socket: usize) -> bool {
-        now < self.clogged_until[socket]
+    fn is_blocked(&self, now: Instant, socket: usize) -> bool {
+        now < self.blocked_until[socket]
     }
 
     /// Sends to the destinations until their shared socket would block. The remaining ones are sent
@@ -182,7 +182,7 @@ impl Sockets {
         let mut done = 0;
         while let Some(first) = destinations.get(done) {
             let socket = first.path.socket;
-            if self.is_clogged(now, socket) {
+            if self.is_blocked(now, socket) {
                 self.apart.push(*first);
                 done += 1;
                 continue;
@@ -190,8 +190,8 @@ impl Sockets {
             done += match send_some(&mut self.transports, payload, &destinations[done..]) {
                 Ok(sent) => sent,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.clogged_until[socket] = now.after(CLOGGED);
-                    self.ways.pauses.note_trouble(now);
+                    self.blocked_until[socket] = now.after(BLOCKED);
+                    self.paths.pauses.note_trouble(now);
                     0
                 }
                 // it may be the error of an earlier datagram
@@ -221,22 +221,22 @@ impl Sockets {
         let key = (self.ports[path.socket], to.is_ipv6());
         let route = self.transports[path.socket].outgoing(path.route);
         let sent = if let Some(route) = route
-            && let Some(outlet) = self.ways.outlet(&self.transports, seat, key)
+            && let Some(outlet) = self.paths.outlet(&self.transports, seat, key)
         {
             let sent = self.reports.send(outlet, payload, to, &route);
             if sent == Sent::WouldBlock {
-                self.ways.pauses.handle_blocked(now, seat, true);
+                self.paths.pauses.handle_blocked(now, seat, true);
             }
             sent
-        } else if self.is_clogged(now, path.socket) {
-            self.ways.pauses.handle_blocked(now, seat, false);
+        } else if self.is_blocked(now, path.socket) {
+            self.paths.pauses.handle_blocked(now, seat, false);
             Sent::WouldBlock
         } else {
             let transport = &mut self.transports[path.socket];
             let sent = self.reports.send(transport, payload, to, &path.route);
             if sent == Sent::WouldBlock {
-                self.clogged_until[path.socket] = now.after(CLOGGED);
-                self.ways.pauses.handle_blocked(now, seat, false);
+                self.blocked_until[path.socket] = now.after(BLOCKED);
+                self.paths.pauses.handle_blocked(now, seat, false);
             }
             sent
         };
@@ -252,14 +252,14 @@ impl Sockets {
         (to, path): (SocketAddr, Path),
         seat: Seat,
     ) -> Sent {
-        if !self.ways.pauses.is_apart(now, seat) && !self.is_clogged(now, path.socket) {
+        if !self.paths.pauses.is_apart(now, seat) && !self.is_blocked(now, path.socket) {
             let transport = &mut self.transports[path.socket];
             let sent = self.reports.send(transport, payload, to, &path.route);
             if sent != Sent::WouldBlock {
                 self.counters.send_errors += u64::from(sent == Sent::Failed);
                 return sent;
             }
-            self.clogged_until[path.socket] = now.after(CLOGGED);
+            self.blocked_until[path.socket] = now.after(BLOCKED);
         }
         self.send_apart(now, payload, (to, path), seat)
     }
@@ -335,11 +335,11 @@ impl Network for Sockets {
     }
 
     fn handle_heard(&mut self, now: Instant, seat: Seat, path: Path, is_new: bool) {
-        self.ways.set_path(seat, path);
+        self.paths.set_path(seat, path);
         if is_new {
-            self.ways.pauses.handle_joined(now, seat);
+            self.paths.pauses.handle_joined(now, seat);
         } else {
-            self.ways.pauses.handle_heard(seat);
+            self.paths.pauses.handle_heard(seat);
         }
     }
 
@@ -353,7 +353,7 @@ impl Network for Sockets {
         let sent = match seat {
             Some(seat) => self.send_to_peer(now, payload, (to, path), seat),
             None => {
-                self.ways.pauses.handle_stranger(now);
+                self.paths.pauses.handle_stranger(now);
                 self.send_to_stranger(payload, to, path)
             }
         };
@@ -361,7 +361,7 @@ impl Network for Sockets {
     }
 
     fn say_farewell(&mut self, _now: Instant, payload: &[u8], to: SocketAddr, seat: Seat) {
-        let path = self.ways.path(seat);
+        let path = self.paths.path(seat);
         let sent = self.send_to_stranger(payload, to, path);
         self.counters.replies_lost += u64::from(sent == Sent::WouldBlock);
     }
@@ -381,13 +381,13 @@ impl Network for Sockets {
         self.shared.clear();
         self.apart.clear();
         for (index, delivery) in deliveries.iter().enumerate() {
-            let path = self.ways.path(delivery.seat);
+            let path = self.paths.path(delivery.seat);
             let destination = Destination {
                 to: delivery.address,
                 path,
                 delivery: index,
             };
-            if self.ways.pauses.is_apart(now, delivery.seat) || self.is_clogged(now, path.socket) {
+            if self.paths.pauses.is_apart(now, delivery.seat) || self.is_blocked(now, path.socket) {
                 self.apart.push(destination);
             } else {
                 self.shared.push(destination);
@@ -419,7 +419,7 @@ impl Network for Sockets {
             match self.send_apart(now, payload, (to, path), seat) {
                 Sent::WouldBlock => outcome.refused.push(delivery),
                 Sent::Taken | Sent::Failed => {
-                    if self.ways.pauses.handle_sent(now, seat) {
+                    if self.paths.pauses.handle_sent(now, seat) {
                         outcome.paced.push(seat);
                     }
                 }
@@ -437,15 +437,15 @@ impl Network for Sockets {
     }
 
     fn demote(&mut self, now: Instant, seat: Seat) {
-        self.ways.pauses.demote(now, seat);
+        self.paths.pauses.demote(now, seat);
     }
 
     fn poll_writable(&mut self, now: Instant) -> Option<Seat> {
-        self.ways.pauses.poll_writable(now)
+        self.paths.pauses.poll_writable(now)
     }
 
     fn next_writable(&self) -> Option<Instant> {
-        self.ways.pauses.next_writable()
+        self.paths.pauses.next_writable()
     }
 }
 

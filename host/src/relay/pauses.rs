@@ -30,7 +30,7 @@ const PAUSE_MAX_MS: u16 = 512;
 
 /// What is known about the route to the peer of one seat.
 #[derive(Clone, Debug, Default)]
-struct Way {
+struct PeerState {
     apart_until: Instant,
     /// Whether the peer joined in a crowd and was not heard since.
     is_untried: bool,
@@ -50,9 +50,9 @@ struct Way {
 /// When each peer may be sent to.
 #[derive(Debug, Default)]
 pub(super) struct Pauses {
-    by_seat: Vec<Way>,
+    by_seat: Vec<PeerState>,
     /// Paused seats, and some that no longer are.
-    aside: Vec<Seat>,
+    paused: Vec<Seat>,
     /// A time before which no pause ends.
     next: Option<Instant>,
     /// Datagrams from strangers in the current and in the last [`PROBE`].
@@ -67,8 +67,8 @@ pub(super) struct Pauses {
 impl Pauses {
     pub(super) fn new(seats: usize) -> Self {
         Self {
-            by_seat: vec![Way::default(); seats],
-            aside: Vec::with_capacity(seats),
+            by_seat: vec![PeerState::default(); seats],
+            paused: Vec::with_capacity(seats),
             ..Self::default()
         }
     }
@@ -81,10 +81,10 @@ impl Pauses {
 
     /// The peer with this seat index has a new route.
     pub(super) fn handle_moved(&mut self, index: usize) {
-        let way = &mut self.by_seat[index];
-        way.doubt = 0;
-        if way.retry_at.is_some() {
-            way.retry_at = Some(Instant::default());
+        let peer = &mut self.by_seat[index];
+        peer.doubt = 0;
+        if peer.retry_at.is_some() {
+            peer.retry_at = Some(Instant::default());
             self.next = Some(Instant::default());
         }
     }
@@ -111,17 +111,17 @@ impl Pauses {
         self.handle_stranger(now);
         self.handle_heard(seat);
         let is_crowd = self.is_crowded(now);
-        let way = &mut self.by_seat[seat.index()];
-        way.pause_ms = 0;
-        way.is_reported = false;
-        way.is_untried = is_crowd;
-        way.apart_until = Instant::default();
+        let peer = &mut self.by_seat[seat.index()];
+        peer.pause_ms = 0;
+        peer.is_reported = false;
+        peer.is_untried = is_crowd;
+        peer.apart_until = Instant::default();
     }
 
     /// Returns whether a peer must be sent to through an outlet, not through a shared socket.
     pub(super) fn is_apart(&self, now: Instant, seat: Seat) -> bool {
-        let way = &self.by_seat[seat.index()];
-        way.doubt > 0 || now < way.apart_until || way.is_untried && now < self.trouble_until
+        let peer = &self.by_seat[seat.index()];
+        peer.doubt > 0 || now < peer.apart_until || peer.is_untried && now < self.trouble_until
     }
 
     /// A datagram was not taken, or was reported as lost.
@@ -132,47 +132,47 @@ impl Pauses {
     /// The peer at `seat` was reported as unreachable.
     pub(super) fn demote(&mut self, now: Instant, seat: Seat) {
         self.note_trouble(now);
-        let way = &mut self.by_seat[seat.index()];
+        let peer = &mut self.by_seat[seat.index()];
         // a burst of reports concerns the same datagrams
-        if !core::mem::replace(&mut way.is_reported, true) {
-            way.doubt = (way.doubt + 1).min(DOUBT_MAX);
+        if !core::mem::replace(&mut peer.is_reported, true) {
+            peer.doubt = (peer.doubt + 1).min(DOUBT_MAX);
         }
-        way.apart_until = now.after(APART);
+        peer.apart_until = now.after(APART);
     }
 
     /// A datagram to `seat` was taken. Returns whether the peer is paused from now on.
     pub(super) fn handle_sent(&mut self, now: Instant, seat: Seat) -> bool {
-        let way = &mut self.by_seat[seat.index()];
-        way.pause_ms = 0;
-        if way.is_untried && now < self.trouble_until {
-            way.doubt = way.doubt.max(1);
+        let peer = &mut self.by_seat[seat.index()];
+        peer.pause_ms = 0;
+        if peer.is_untried && now < self.trouble_until {
+            peer.doubt = peer.doubt.max(1);
         }
-        if way.doubt == 0 {
+        if peer.doubt == 0 {
             return false;
         }
-        way.is_reported = false;
-        let pause = PROBE * (1 << (way.doubt - 1));
-        self.set_aside(seat, now.after(pause));
+        peer.is_reported = false;
+        let pause = PROBE * (1 << (peer.doubt - 1));
+        self.pause(seat, now.after(pause));
         true
     }
 
     /// A datagram to `seat` was not taken; `is_apart` is whether its own outlet blocked.
     pub(super) fn handle_blocked(&mut self, now: Instant, seat: Seat, is_apart: bool) {
         self.note_trouble(now);
-        let way = &mut self.by_seat[seat.index()];
+        let peer = &mut self.by_seat[seat.index()];
         if is_apart {
-            way.apart_until = now.after(APART);
+            peer.apart_until = now.after(APART);
         }
-        way.pause_ms = (2 * way.pause_ms).clamp(PAUSE_MIN_MS, PAUSE_MAX_MS);
-        let pause = Duration::from_millis(way.pause_ms.into());
-        self.set_aside(seat, now.after(pause));
+        peer.pause_ms = (2 * peer.pause_ms).clamp(PAUSE_MIN_MS, PAUSE_MAX_MS);
+        let pause = Duration::from_millis(peer.pause_ms.into());
+        self.pause(seat, now.after(pause));
     }
 
-    fn set_aside(&mut self, seat: Seat, until: Instant) {
-        let way = &mut self.by_seat[seat.index()];
-        way.retry_at = Some(until);
-        if !core::mem::replace(&mut way.is_listed, true) {
-            self.aside.push(seat);
+    fn pause(&mut self, seat: Seat, until: Instant) {
+        let peer = &mut self.by_seat[seat.index()];
+        peer.retry_at = Some(until);
+        if !core::mem::replace(&mut peer.is_listed, true) {
+            self.paused.push(seat);
         }
         self.next = Some(self.next.map_or(until, |next| next.min(until)));
     }
@@ -185,20 +185,20 @@ impl Pauses {
         let is_crowded = self.is_crowded(now);
         let mut next = None;
         let mut index = 0;
-        while let Some(seat) = self.aside.get(index).copied() {
-            let way = &mut self.by_seat[seat.index()];
-            match way.retry_at {
+        while let Some(seat) = self.paused.get(index).copied() {
+            let peer = &mut self.by_seat[seat.index()];
+            match peer.retry_at {
                 Some(at) if now < at => {
                     next = Some(next.map_or(at, |next: Instant| next.min(at)));
                     index += 1;
                 }
                 _ => {
-                    way.retry_at = None;
-                    way.is_listed = false;
-                    if way.pause_ms == 0 && !way.is_reported && !is_crowded {
-                        way.doubt = 0;
+                    peer.retry_at = None;
+                    peer.is_listed = false;
+                    if peer.pause_ms == 0 && !peer.is_reported && !is_crowded {
+                        peer.doubt = 0;
                     }
-                    self.aside.swap_remove(index);
+                    self.paused.swap_remove(index);
                     return Some(seat);
                 }
             }

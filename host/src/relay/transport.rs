@@ -12,9 +12,9 @@ use std::io;
 use kilochat_core::DATAGRAM_MAX;
 
 #[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
-pub(super) use linux::{CONTROL, Route, Transport, is_served_beside, open_beside, outlet};
+pub(super) use linux::{CONTROL, Route, Transport, gets_own_socket, open_for_address, outlet};
 #[cfg(any(not(target_os = "linux"), feature = "std-sockets"))]
-pub(super) use portable::{CONTROL, Route, Transport, is_served_beside, open_beside, outlet};
+pub(super) use portable::{CONTROL, Route, Transport, gets_own_socket, open_for_address, outlet};
 
 /// The path of a datagram, and of its reply: through which socket, and from which address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -346,7 +346,7 @@ impl Route {
 /// servers have one for each address: replies through it need no source address from `IP_PKTINFO`.
 /// `all` still serves IPv6 link-local addresses, and peers on this machine that use the address of
 /// another interface.
-pub(crate) fn is_served_beside(all: &UdpSocket, address: IpAddr) -> bool {
+pub(crate) fn gets_own_socket(all: &UdpSocket, address: IpAddr) -> bool {
     let Ok(bound_to) = all.local_addr() else {
         return false;
     };
@@ -362,7 +362,7 @@ pub(crate) fn is_served_beside(all: &UdpSocket, address: IpAddr) -> bool {
 /// # Errors
 ///
 /// If the system has no socket left, or the address is gone or not ready yet.
-pub(crate) fn open_beside(all: &UdpSocket, interface: &Interface) -> io::Result<Transport> {
+pub(crate) fn open_for_address(all: &UdpSocket, interface: &Interface) -> io::Result<Transport> {
     let address = SocketAddr::from((interface.ip(), all.local_addr()?.port()));
     let all = SockRef::from(all);
     let socket = sockets::unbound(address)?;

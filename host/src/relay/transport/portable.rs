@@ -165,7 +165,7 @@ pub(crate) fn outlet(_all: &[Transport], _port: u16, _is_v6: bool) -> io::Result
 
 /// Returns `false`. It is not known whether a socket for one address would take datagrams away from
 /// `all`.
-pub(crate) fn is_served_beside(_all: &UdpSocket, _address: IpAddr) -> bool {
+pub(crate) fn gets_own_socket(_all: &UdpSocket, _address: IpAddr) -> bool {
     false
 }
 
@@ -174,7 +174,7 @@ pub(crate) fn is_served_beside(_all: &UdpSocket, _address: IpAddr) -> bool {
 /// # Errors
 ///
 /// Always.
-pub(crate) fn open_beside(_all: &UdpSocket, _interface: &Interface) -> io::Result<Transport> {
+pub(crate) fn open_for_address(_all: &UdpSocket, _interface: &Interface) -> io::Result<Transport> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -219,9 +219,9 @@ mod tests {
         let nobody = "127.0.0.1:9".parse().unwrap();
         assert!(transport.send_segments(b"", 1, nobody, &Route).is_err());
         assert_eq!(transport.send_each(b"", [(nobody, &Route)].into_iter()), 0);
-        assert!(!is_served_beside(&transport.socket, nobody.ip()));
+        assert!(!gets_own_socket(&transport.socket, nobody.ip()));
         for interface in interfaces() {
-            assert!(open_beside(&transport.socket, &interface).is_err());
+            assert!(open_for_address(&transport.socket, &interface).is_err());
         }
         assert!(transport.outgoing(Route).is_some());
         assert!(outlet(&[], 1, false).is_err());

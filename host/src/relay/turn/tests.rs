@@ -1,4 +1,5 @@
-//! The loop on simulated networks whose ways block apart, on a virtual clock.
+//! The loop with a virtual clock, on simulated networks on which each destination blocks
+//! separately.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,26 +12,27 @@ use crate::relay::pauses::Pauses;
 const PEERS: usize = 16;
 type SimRelay = Relay<PEERS, 2048, 4>;
 
-/// How the way to an address takes datagrams.
+/// How a destination takes datagrams.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Way {
     #[default]
     Free,
-    /// It takes none until this moment.
+    /// It takes none until this time.
     BlocksUntil(u64),
-    /// It takes as many as there is room for, and one leaves in each of so many milliseconds.
+    /// It takes as many as fit into a queue, from which one is sent each time this number of
+    /// milliseconds passes.
     Slow(u64),
 }
 
-/// A network that keeps what it was given, with the moment.
+/// A network that records what it takes, and when.
 #[derive(Default)]
 struct SimNetwork {
     arrived: VecDeque<(SocketAddr, Vec<u8>)>,
     batch: usize,
-    /// Datagrams that are hidden until the sockets are looked at again.
+    /// Datagrams that are hidden until the sockets are checked again.
     is_hidden: bool,
     ways: BTreeMap<SocketAddr, Way>,
-    /// What waits on a slow way: when the last of it has left.
+    /// For each slow destination, when the last datagram in its queue is sent.
     left_at: BTreeMap<SocketAddr, u64>,
     sent: Vec<(u64, SocketAddr, Vec<u8>)>,
     reports: Vec<(SocketAddr, Unreachable)>,
@@ -39,7 +41,7 @@ struct SimNetwork {
 }
 
 impl SimNetwork {
-    /// Gives a datagram to the way, which may not take it.
+    /// Offers a datagram to the network, which may not take it.
     fn give(&mut self, now: Instant, to: SocketAddr, payload: &[u8]) -> bool {
         const ROOM: u64 = 3;
         let now = now.as_millis();
@@ -59,7 +61,7 @@ impl SimNetwork {
         true
     }
 
-    /// The lines that somebody was sent, with their moments.
+    /// Returns the lines that a destination was sent, with their times.
     fn lines(&self, to: SocketAddr) -> Vec<(u64, String)> {
         let mine = self.sent.iter().filter(|(_, other, _)| *other == to);
         mine.flat_map(|(at, _, payload)| {
@@ -157,7 +159,7 @@ impl Network for SimNetwork {
     }
 }
 
-/// Keeps who left.
+/// Records the peers that leave.
 #[derive(Default)]
 struct SimLog {
     departed: Vec<Departed>,
@@ -217,7 +219,7 @@ impl World {
         self.network.arrived.push_back(arrival);
     }
 
-    /// Takes turns until the loop would sleep, and checks that it may.
+    /// Runs turns until the loop would sleep, and checks that it may.
     fn settle(&mut self) {
         let now = Instant::from_millis(self.now);
         for turns in 0.. {
@@ -247,7 +249,7 @@ impl World {
         }
     }
 
-    /// Lets time pass, and the loop wake when it wants to.
+    /// Lets time pass, and runs a turn each time that the loop requested one.
     fn sleep(&mut self, millis: u64) {
         let end = self.now + millis;
         while let Some(wake) = self.wake.map(Instant::as_millis)
@@ -260,7 +262,7 @@ impl World {
     }
 }
 
-/// Runs `test` for some seeds, or for as many as SEEDS says; one that fails is named.
+/// Runs `test` for some seeds, or for the number in SEEDS; one that fails is named.
 fn for_seeds(test: impl Fn(&mut Rng) + core::panic::RefUnwindSafe) {
     let seeds = std::env::var("SEEDS").map_or(300, |seeds| seeds.parse().expect("a number"));
     for seed in 0..seeds {
@@ -269,8 +271,8 @@ fn for_seeds(test: impl Fn(&mut Rng) + core::panic::RefUnwindSafe) {
     }
 }
 
-/// What others' ways do changes nothing for a peer whose way takes everything: each line reaches it at
-/// the very moment at which it was said, once and in order.
+/// What other destinations do changes nothing for a peer whose destination takes everything: each
+/// line reaches it at the moment at which it was said, once and in order.
 #[test]
 fn a_peer_whose_way_is_free_is_never_late() {
     for_seeds(|random| {
@@ -307,7 +309,7 @@ fn a_peer_whose_way_is_free_is_never_late() {
         let mut heard = world.network.lines(address(2));
         heard.retain(|(_, line)| !line.starts_with("* "));
         assert_eq!(heard, said);
-        // the others had each line or a number, once their ways took everything for a minute
+        // the others had each line or a gap, once their destinations took everything for a minute
         for number in 3..=8 {
             world.network.ways.insert(address(number), Way::Free);
         }
@@ -350,7 +352,7 @@ fn a_way_that_takes_nothing_is_tried_seldom() {
         world.settle();
         world.sleep(100);
     }
-    // about two in a second, and those until the pauses are that long
+    // about two each second, and those until the pauses are that long
     assert!(world.network.refused < 150, "{}", world.network.refused);
     world.sleep(1000);
     assert!(world.network.lines(address(2)).len() > 10);
@@ -377,7 +379,7 @@ fn a_peer_that_is_reported_gets_little_until_it_is_heard() {
         world.sleep(1000);
     }
     assert!((3..15).contains(&datagrams), "{datagrams}");
-    // what it missed fits into the ring: it is there at once when the peer is heard
+    // what it missed fits into the ring, so it is sent at once when the peer is heard
     world.say(2, "I am back");
     world.settle();
     let lines = world.network.lines(address(2));
@@ -405,7 +407,7 @@ fn a_relay_that_was_suspended_reads_before_it_judges_who_was_silent() {
     assert_eq!(world.network.lines(address(1)).len(), 101); // and the welcome
 }
 
-/// A client that speaks in frames, and a network that loses the last line once.
+/// A framed client, and a network that loses the last line once.
 #[test]
 fn a_lost_last_line_comes_again_without_any_other_datagram() {
     let mut world = World::new();
@@ -442,7 +444,7 @@ fn a_lost_last_line_comes_again_without_any_other_datagram() {
             world.settle();
             continue;
         }
-        // the client has nothing to say before its keepalive, after 15 s
+        // the client sends nothing before its keepalive, after 15 s
         world.sleep(10);
     }
     let said_at = said_at.expect("it joined");

@@ -1,4 +1,4 @@
-//! For each seat the route to its peer, and an outlet if it needs one.
+//! For each seat the path to its peer, and an outlet if it needs one.
 //!
 //! All peers share the receiving sockets, as long as these take what is sent. If one would block,
 //! or sending to a peer has failed before, the peer is sent to through an outlet: a socket for this
@@ -10,9 +10,9 @@ use kilochat_core::Seat;
 use super::pauses::Pauses;
 use super::transport::{self, Path, Transport};
 
-/// The route to the peer of one seat.
+/// The path to the peer of one seat.
 #[derive(Debug, Default)]
-struct Way {
+struct PeerPath {
     path: Path,
     outlet: Option<Outlet>,
 }
@@ -25,19 +25,19 @@ struct Outlet {
     transport: Transport,
 }
 
-/// The routes to all peers.
+/// The paths to all peers.
 #[derive(Debug)]
-pub(super) struct Ways {
-    by_seat: Vec<Way>,
+pub(super) struct Paths {
+    by_seat: Vec<PeerPath>,
     pub(super) pauses: Pauses,
     /// Number of sockets that could not be opened.
     pub(super) outlets_missing: u64,
 }
 
-impl Ways {
+impl Paths {
     pub(super) fn new(seats: usize) -> Self {
         Self {
-            by_seat: (0..seats).map(|_| Way::default()).collect(),
+            by_seat: (0..seats).map(|_| PeerPath::default()).collect(),
             pauses: Pauses::new(seats),
             outlets_missing: 0,
         }
@@ -55,9 +55,9 @@ impl Ways {
     /// Replaces the paths for which `change` returns another. Such a peer is no longer paused:
     /// earlier failures say nothing about the new path.
     pub(super) fn change_paths(&mut self, change: impl Fn(Path) -> Option<Path>) {
-        for (index, way) in self.by_seat.iter_mut().enumerate() {
-            if let Some(path) = change(way.path) {
-                way.path = path;
+        for (index, peer) in self.by_seat.iter_mut().enumerate() {
+            if let Some(path) = change(peer.path) {
+                peer.path = path;
                 self.pauses.handle_moved(index);
             }
         }

@@ -9,10 +9,10 @@ use mio::Poll;
 
 use super::addresses::own_addresses;
 use super::network::Sockets;
-use super::transport::{Path, Route, is_served_beside, open_beside};
+use super::transport::{Path, Route, gets_own_socket, open_for_address};
 
 /// Maximum number of additional sockets.
-pub(super) const BESIDE_MAX: usize = 16;
+pub(super) const PER_ADDRESS_MAX: usize = 16;
 
 /// Maximum number of own addresses that are recorded.
 pub(super) const OWN_MAX: usize = 256;
@@ -45,10 +45,10 @@ impl Sockets {
         let mut followed = Followed::default();
         self.note_own(interfaces);
         // from the last one on, because removal moves the last one into the gap
-        for place in (0..self.beside.len()).rev() {
+        for place in (0..self.per_address.len()).rev() {
             let Place {
                 address, interface, ..
-            } = self.beside[place];
+            } = self.per_address[place];
             let is_there = |other: &Interface| {
                 other.ip() == address && other.index.unwrap_or_default() == interface
             };
@@ -64,9 +64,9 @@ impl Sockets {
                     address: interface.ip(),
                     interface: interface.index.unwrap_or_default(),
                 };
-                if self.beside.len() < BESIDE_MAX
-                    && !self.beside.contains(&place)
-                    && is_served_beside(&self.transports[all].socket, place.address)
+                if self.per_address.len() < PER_ADDRESS_MAX
+                    && !self.per_address.contains(&place)
+                    && gets_own_socket(&self.transports[all].socket, place.address)
                 {
                     match self.open(place, interface, poll) {
                         Ok(()) => followed.opened += 1,
@@ -80,7 +80,7 @@ impl Sockets {
 
     /// Returns the number of sockets that were requested; the additional ones come after them.
     fn count(&self) -> usize {
-        self.transports.len() - self.beside.len()
+        self.transports.len() - self.per_address.len()
     }
 
     fn note_own(&mut self, interfaces: &[Interface]) {
@@ -95,13 +95,13 @@ impl Sockets {
     }
 
     fn open(&mut self, place: Place, interface: &Interface, poll: &Poll) -> io::Result<()> {
-        let transport = open_beside(&self.transports[place.all].socket, interface)?;
+        let transport = open_for_address(&self.transports[place.all].socket, interface)?;
         let another = match self.worker {
             Some(_) => Some(transport.another()?),
             None => None,
         };
         self.add(transport, poll)?;
-        self.beside.push(place);
+        self.per_address.push(place);
         if let (Some(worker), Some(another)) = (&mut self.worker, another) {
             worker.open(another);
         }
@@ -110,7 +110,7 @@ impl Sockets {
             ..Path::default()
         };
         let before = place.path_without();
-        self.ways
+        self.paths
             .change_paths(|path| (path == before).then_some(opened));
         Ok(())
     }
@@ -118,12 +118,12 @@ impl Sockets {
     /// Closes a socket. The last socket takes over its index.
     fn close(&mut self, place: usize, poll: &Poll) {
         let (index, last) = (self.count() + place, self.transports.len() - 1);
-        let without = self.beside.swap_remove(place).path_without();
+        let without = self.per_address.swap_remove(place).path_without();
         self.remove(index, poll);
         if let Some(worker) = &mut self.worker {
             worker.close(index);
         }
-        self.ways.change_paths(|path| match path.socket {
+        self.paths.change_paths(|path| match path.socket {
             socket if socket == index => Some(without),
             socket if socket == last => Some(Path {
                 socket: index,
@@ -216,16 +216,19 @@ mod tests {
             let socket = count - 1;
             network.handle_heard(Instant::default(), other, Path { socket, ..path }, true);
             assert_eq!(network.follow(&[], &poll), closed);
-            assert_eq!((network.transports.len(), network.beside.len()), (1, 0));
-            let paths = [seat, other].map(|seat| network.ways.path(seat));
+            assert_eq!(
+                (network.transports.len(), network.per_address.len()),
+                (1, 0)
+            );
+            let paths = [seat, other].map(|seat| network.paths.path(seat));
             assert_eq!(paths.map(|path| path.socket), [0, 0]);
             assert_eq!(heard_on(&mut network, &peer, own).socket, 0);
             network.answer(Instant::default(), b"hi", to, (paths[0], Some(seat)));
             let (_, from) = peer.recv_from(&mut [0; 16]).unwrap();
             assert_eq!(from.ip(), own);
             assert_eq!(network.follow(&order, &poll), opened);
-            assert_eq!(network.ways.path(seat).route, Route::default());
-            assert_ne!(network.ways.path(seat).socket, 0);
+            assert_eq!(network.paths.path(seat).route, Route::default());
+            assert_ne!(network.paths.path(seat).socket, 0);
             assert_eq!(network.follow(&[], &poll), closed);
         }
         assert_eq!(network.counters().send_errors, 0);
