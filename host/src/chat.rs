@@ -22,8 +22,8 @@ use self::screen::output::{self, Format};
 use self::screen::terminal::Terminal;
 use self::screen::wrap::Autowrap;
 pub use self::send::send;
+use crate::Error;
 use crate::args::ChatArguments;
-use crate::{Error, address};
 
 /// Joins a relay and chats until the person, or the end of the input, says to leave.
 ///
@@ -105,7 +105,7 @@ fn conversation(
         lingers: true,
         waits: speaker == Speaker::Person || arguments.stay,
     };
-    let mut conversation = Conversation::new(plan, address::find(host)?)?;
+    let mut conversation = Conversation::new(plan, host)?;
     if raw.trim().len() > NAME_MAX {
         conversation.status(format!("the name is cut to {NAME_MAX} bytes: {name}"));
     }

@@ -8,6 +8,7 @@ mod environment;
 mod error;
 pub mod ping;
 mod port;
+mod race;
 pub mod relay;
 mod signals;
 mod stdio;

@@ -13,13 +13,10 @@ use kilochat_core::{DATAGRAM_MAX, clean};
 use crate::args::PingArguments;
 use crate::port::{self, Port};
 use crate::signals::{self, Leaving, Place};
-use crate::{Error, address, stdio};
+use crate::{Error, address, race, stdio};
 
 /// Time for answers after the last request.
 const WAIT: Duration = Duration::from_secs(2);
-
-/// Time without an answer after which the host's next address is asked, too (RFC 8305 section 5).
-const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Maximum number of requests while nothing was ever answered. Each goes from a port of its own: a
 /// server without frames takes the first datagram from a port as a name, and relays a second one.
@@ -34,7 +31,7 @@ const RECENT_MAX: usize = 1 << 16;
 ///
 /// When nothing was answered, or there was no way to ask.
 pub fn run(arguments: &PingArguments) -> Result<(), Error> {
-    let mut ping = Ping::new(address::find(&arguments.host)?);
+    let mut ping = Ping::new(race::run(address::find(&arguments.host)?));
     let leave = ping.sender.clone();
     let leave = move || drop(leave.send(Event::Leave));
     ping.leaving = signals::watch(Place::Pipe, leave, || {})?;
@@ -62,23 +59,11 @@ enum Event {
     Leave,
 }
 
-/// A port, and the first request that was sent from it.
-struct Asked {
-    port: Port,
-    nonce: u64,
-    at: Instant,
-}
-
 /// Requests, and what came of them.
 struct Ping {
-    /// Those of the host, or only the one that answered. A request goes to the first; while nothing
-    /// was ever answered it goes to the others, too, one after another.
+    /// The one that is asked is the first.
     addresses: Vec<SocketAddr>,
-    /// How many of them have the last request.
-    asked: usize,
-    /// When the next one gets it.
-    next_attempt: Instant,
-    ports: Vec<Asked>,
+    ports: Vec<Port>,
     /// The port from which to ask next: the relay answers there, or nobody got what was sent.
     reusable: Option<usize>,
     /// Whether nobody reads the output any more.
@@ -97,8 +82,6 @@ impl Ping {
         let (sender, events) = channel();
         Self {
             addresses,
-            asked: 0,
-            next_attempt: Instant::now(),
             ports: Vec::new(),
             reusable: None,
             is_unread: false,
@@ -131,17 +114,13 @@ impl Ping {
                 next = (next + arguments.interval).max(now);
                 continue;
             }
-            let ends_at = self.tally.ends_at(now);
-            if !may_ask && (now >= ends_at || self.tally.is_complete()) {
+            let until = if may_ask {
+                next
+            } else {
+                self.tally.ends_at(now)
+            };
+            if !may_ask && (now >= until || self.tally.is_complete()) {
                 return Ok(());
-            }
-            let mut until = if may_ask { next } else { ends_at };
-            if self.has_attempts() {
-                if now >= self.next_attempt {
-                    self.ask_also()?;
-                    continue;
-                }
-                until = until.min(self.next_attempt);
             }
             match self.events.recv_timeout(until - now) {
                 Ok(Event::Arrived(port, at, payload)) => self.handle_datagram(port, at, &payload),
@@ -156,65 +135,31 @@ impl Ping {
         self.reusable.is_some() || self.ports.len() < SILENT_MAX
     }
 
-    /// Whether the last request can go to further addresses.
-    fn has_attempts(&self) -> bool {
-        let Tally { sent, received, .. } = self.tally;
-        let is_silent = sent > 0 && received == 0 && self.ports.len() < SILENT_MAX;
-        is_silent && self.asked < self.addresses.len()
-    }
-
     fn ask(&mut self) -> Result<(), Error> {
-        let now = Instant::now();
-        let nonce = self.tally.handle_sent(now);
-        (self.asked, self.next_attempt) = (1, now + ATTEMPT_DELAY);
-        let Some(index) = self.reusable else {
-            return self.ask_at(self.addresses[0], nonce);
+        let index = match self.reusable {
+            Some(index) => index,
+            None => self.open()?,
         };
         if self.tally.received == 0 {
             self.reusable = None;
         }
-        self.send(index, nonce);
-        Ok(())
-    }
-
-    /// Sends the last request to one more address.
-    fn ask_also(&mut self) -> Result<(), Error> {
-        let (address, nonce) = (self.addresses[self.asked], self.tally.last_nonce());
-        self.asked += 1;
-        self.next_attempt = Instant::now() + ATTEMPT_DELAY;
-        self.ask_at(address, nonce)
-    }
-
-    /// Asks from a port of its own.
-    fn ask_at(&mut self, address: SocketAddr, nonce: u64) -> Result<(), Error> {
-        match self.open(address, nonce) {
-            Ok(index) => self.send(index, nonce),
-            Err(error) if self.addresses.len() > 1 => self.handle_failure(address, None, &error),
-            Err(error) => {
-                let why = format!("cannot reach {address}: {error}");
-                return Err(Error::Failure(why));
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, index: usize, nonce: u64) {
         let hello = Frame::Hello(Hello {
             abilities: 0,
-            nonce,
+            nonce: self.tally.handle_sent(Instant::now()),
             cookie: None,
             resume: None,
             name: "ping",
         });
         let mut buffer = [0; DATAGRAM_MAX];
         let length = hello.encode(&mut buffer).unwrap_or_default();
-        if let Err(error) = self.ports[index].port.send(&buffer[..length]) {
+        if let Err(error) = self.ports[index].send(&buffer[..length]) {
             self.handle_error(index, &error);
         }
+        Ok(())
     }
 
-    fn open(&mut self, address: SocketAddr, nonce: u64) -> io::Result<usize> {
-        let index = self.ports.len();
+    fn open(&mut self) -> Result<usize, Error> {
+        let (index, address) = (self.ports.len(), self.addresses[0]);
         let sender = self.sender.clone();
         let port = Port::open(address, move |arrived| {
             let event = match arrived {
@@ -223,34 +168,27 @@ impl Ping {
             };
             sender.send(event).is_ok()
         });
-        let port = port?;
-        if self.ports.iter().all(|asked| asked.port.address != address) {
+        let port =
+            port.map_err(|error| Error::Failure(format!("cannot reach {address}: {error}")))?;
+        if index == 0 || self.ports[index - 1].address != address {
             self.say(&format!("asking {address}"));
         }
-        let at = Instant::now();
-        self.ports.push(Asked { port, nonce, at });
+        self.ports.push(port);
         Ok(index)
     }
 
     fn handle_datagram(&mut self, index: usize, at: Instant, payload: &[u8]) {
-        let Asked {
-            ref port,
-            nonce: first,
-            at: first_at,
-        } = self.ports[index];
-        let address = port.address;
+        let address = self.ports[index].address;
         let Ok(Frame::Cookie(Cookie { version, nonce, .. })) = Frame::decode(payload) else {
             if self.tally.received == 0 && !payload.is_empty() {
                 self.failure = Some(format!("{address} speaks, but not in frames"));
             }
             return;
         };
-        let sent = (nonce == first).then_some(first_at);
-        let Some(Answer { number, time, .. }) = self.tally.handle_answer(nonce, sent, at) else {
+        let Some(Answer { number, time, .. }) = self.tally.handle_answer(nonce, at) else {
             return;
         };
         self.reusable = Some(index);
-        self.addresses = vec![address];
         let version: String = clean(version).collect();
         let time = milliseconds(time);
         self.say(&format!(
@@ -259,26 +197,20 @@ impl Ping {
     }
 
     fn handle_error(&mut self, index: usize, error: &io::Error) {
-        self.handle_failure(self.ports[index].port.address, Some(index), error);
-    }
-
-    /// Nothing reaches an address, at least not from the port `index`.
-    fn handle_failure(&mut self, address: SocketAddr, index: Option<usize>, error: &io::Error) {
+        let address = self.ports[index].address;
         let Some(complaint) = port::complaint(address, error) else {
             return;
         };
         self.say(&complaint);
         self.failure = Some(complaint);
-        let place = self.addresses.iter().position(|other| *other == address);
-        let Some(place) = place else { return };
-        if self.addresses.len() > 1 {
-            // the others are asked at once, or have been
-            self.addresses.remove(place);
-            self.asked -= usize::from(place < self.asked);
-            self.next_attempt = Instant::now();
-        } else {
-            self.tally.refused += 1;
-            self.reusable = index;
+        self.tally.refused += 1;
+        let is_silent = self.tally.received == 0;
+        if is_silent && self.addresses.len() > 1 && self.addresses[0] == address {
+            // what was asked here was asked of nobody
+            self.addresses.remove(0);
+            self.tally = Tally::new(self.tally.first_nonce);
+        } else if self.addresses[0] == address {
+            self.reusable = Some(index);
         }
     }
 }
@@ -334,15 +266,8 @@ impl Tally {
         nonce
     }
 
-    /// The nonce of the last request.
-    fn last_nonce(&self) -> u64 {
-        let sent = (self.sent as u64).wrapping_sub(1);
-        self.first_nonce.wrapping_add(sent)
-    }
-
-    /// An answer came, possibly late, to a request that was sent at `again` if not only when it was
-    /// sent first. Returns `None` if it answers no request, or is not the first answer.
-    fn handle_answer(&mut self, nonce: u64, again: Option<Instant>, at: Instant) -> Option<Answer> {
+    /// An answer came, perhaps late; none if it is of no request, or not the first.
+    fn handle_answer(&mut self, nonce: u64, at: Instant) -> Option<Answer> {
         let index = usize::try_from(nonce.wrapping_sub(self.first_nonce)).ok()?;
         let forgotten = self.sent - self.recent.len();
         let (sent, is_answered) = self.recent.get_mut(index.checked_sub(forgotten)?)?;
@@ -351,7 +276,7 @@ impl Tally {
             return None;
         }
         *is_answered = true;
-        let time = at.saturating_duration_since(again.unwrap_or(*sent));
+        let time = at.saturating_duration_since(*sent);
         self.received += 1;
         self.shortest = self.shortest.min(time);
         self.longest = self.longest.max(time);
@@ -419,14 +344,11 @@ mod tests {
             let time = Duration::from_millis(millis);
             Some(Answer { number, time })
         };
-        assert_eq!(tally.handle_answer(0, None, at(2010)), answer(3, 10));
-        assert_eq!(
-            tally.handle_answer(u64::MAX, None, at(2500)),
-            answer(2, 1500)
-        );
-        assert_eq!(tally.handle_answer(u64::MAX, None, at(2501)), None);
+        assert_eq!(tally.handle_answer(0, at(2010)), answer(3, 10));
+        assert_eq!(tally.handle_answer(u64::MAX, at(2500)), answer(2, 1500));
+        assert_eq!(tally.handle_answer(u64::MAX, at(2501)), None);
         for stranger in [2, u64::MAX - 2, 1 << 40] {
-            assert_eq!(tally.handle_answer(stranger, None, at(2600)), None);
+            assert_eq!(tally.handle_answer(stranger, at(2600)), None);
         }
         assert!(!tally.is_complete());
         let address = "127.0.0.1:10888".parse().unwrap();
@@ -448,7 +370,7 @@ mod tests {
         for _ in 0..3 {
             tally.handle_sent(Instant::now());
         }
-        let _ = tally.handle_answer(8, None, Instant::now());
+        let _ = tally.handle_answer(8, Instant::now());
         assert!(tally.summary(address).contains(", 66.7% lost\n"));
     }
 
@@ -458,64 +380,10 @@ mod tests {
         let mut tally = Tally::new(0);
         for _ in 0..2 * RECENT_MAX {
             let nonce = tally.handle_sent(now);
-            assert!(tally.handle_answer(nonce, None, now).is_some());
+            assert!(tally.handle_answer(nonce, now).is_some());
         }
-        assert_eq!(tally.handle_answer(1, None, now), None, "forgotten");
+        assert_eq!(tally.handle_answer(1, now), None, "forgotten");
         assert_eq!(tally.received, 2 * RECENT_MAX);
         assert_eq!(tally.recent.len(), RECENT_MAX);
-    }
-
-    /// Answers one request; returns its source.
-    fn answer(relay: &std::net::UdpSocket) -> SocketAddr {
-        let mut buffer = [0; DATAGRAM_MAX];
-        let (length, source) = relay.recv_from(&mut buffer).unwrap();
-        let Ok(Frame::Hello(hello)) = Frame::decode(&buffer[..length]) else {
-            panic!("no HELLO");
-        };
-        let cookie = Frame::Cookie(Cookie {
-            version: "1",
-            nonce: hello.nonce,
-            cookie: [7; 16],
-            words: "",
-        });
-        let length = cookie.encode(&mut buffer).unwrap();
-        relay.send_to(&buffer[..length], source).unwrap();
-        source
-    }
-
-    #[test]
-    fn the_next_address_is_asked_when_one_is_silent_unreachable_or_refuses() {
-        let bind = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let [silent, relay] = [bind(), bind()];
-        let refusing = bind().local_addr().unwrap();
-        let silent = silent.local_addr().unwrap();
-        let unreachable = "[ff00::]:1".parse().unwrap();
-        let there = relay.local_addr().unwrap();
-        relay
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        for addresses in [
-            vec![silent, there],
-            vec![refusing, there],
-            vec![unreachable, there],
-            vec![silent, refusing, unreachable, silent, there],
-            vec![there, silent],
-        ] {
-            let mut ping = Ping::new(addresses.clone());
-            let arguments = PingArguments {
-                host: String::new(),
-                count: Some(2),
-                interval: Duration::from_secs(3),
-            };
-            std::thread::scope(|scope| {
-                let answering = scope.spawn(|| [answer(&relay), answer(&relay)]);
-                ping.ask_often(&arguments).unwrap();
-                let [first, second] = answering.join().unwrap();
-                assert_eq!(first, second, "{addresses:?}");
-            });
-            assert_eq!(ping.addresses, [there], "{addresses:?}");
-            let Tally { sent, received, .. } = ping.tally;
-            assert_eq!((sent, received), (2, 2), "{addresses:?}");
-        }
     }
 }

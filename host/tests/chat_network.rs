@@ -207,3 +207,41 @@ fn where_whole_datagrams_do_not_fit_a_client_catches_up_all_the_same() {
     let counts = relay.statistics();
     assert_eq!(counts["send_errors"], 0, "{counts:?}");
 }
+
+/// Runs the program in a mount namespace whose file of host names is `hosts`.
+fn by_name(hosts: &std::path::Path, arguments: &[&str]) -> ChatProgram {
+    let mut command = Command::new("unshare");
+    let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+    command.args(["-m", "sh", "-c", script]).arg(hosts);
+    command.arg(PROGRAM).args(arguments);
+    ChatProgram::spawn(&mut command)
+}
+
+#[test]
+#[ignore = "needs network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
+fn a_name_is_looked_up_again_and_all_its_addresses_are_asked() {
+    if !is_in_namespace("a_name_is_looked_up_again_and_all_its_addresses_are_asked") {
+        return;
+    }
+    ip("link set lo up");
+    let bind = |address: &str| RelayProgram::start(PROGRAM, &["--bind", address]);
+    let hosts = std::env::temp_dir().join(format!("kilochat-hosts-{}", std::process::id()));
+    let write = |text: &str| std::fs::write(&hosts, text).expect("a temporary file");
+    // a first address where datagrams disappear
+    let _silent = std::net::UdpSocket::bind("127.0.0.9:10888").expect("loopback");
+    write("127.0.0.9 relay.test\n127.0.0.1 relay.test\n");
+    let first = bind("127.0.0.1:10888");
+    let send = ["send", "relay.test", "--name", "cron", "hi"];
+    assert_eq!(by_name(&hosts, &send).finish().code, Some(0));
+    let chat = ["chat", "relay.test", "--name", "Ada", "--json", "--stay"];
+    let mut ada = by_name(&hosts, &chat);
+    ada.wait_for(|line| line.contains("welcome Ada"));
+    write("127.0.0.2 relay.test\n");
+    drop(first);
+    let _second = bind("127.0.0.2:10888");
+    ada.wait_for(|line| line.contains("relay.test is at 127.0.0.2:10888 now"));
+    ada.wait_for(|line| line.contains("welcome Ada"));
+    ada.write("I am here\n");
+    ada.wait_for(|line| line.contains(r#""text":"I am here""#));
+    std::fs::remove_file(&hosts).expect("it is there");
+}

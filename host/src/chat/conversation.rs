@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
 use std::time::{Instant, SystemTime};
 
 use super::dialect::{Dialect, End, Speaker};
@@ -14,7 +15,7 @@ use super::plain::{Server, Session};
 use super::ports::Ports;
 use super::screen::output::Shown;
 use super::wake::Wake;
-use crate::{Error, port};
+use crate::{Error, address, port, race};
 
 /// The most events that are handled before their lines are shown.
 const BATCH: usize = 64;
@@ -97,6 +98,10 @@ pub(super) struct Conversation {
     plan: Plan,
     dialect: Box<dyn Dialect>,
     chances: u8,
+    /// HOST[:PORT] of the relay.
+    host: String,
+    /// Whether its addresses are being looked up.
+    is_looking_up: bool,
     /// Where to go if nobody listens at the first address.
     addresses: VecDeque<SocketAddr>,
     ports: Ports,
@@ -114,12 +119,16 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// One that goes to the first of `addresses`, or to the next if nobody listens there.
+    /// One with the relay at HOST[:PORT], at that of its addresses which answers first.
     ///
     /// # Errors
     ///
-    /// When there is none.
-    pub(super) fn new(plan: Plan, addresses: Vec<SocketAddr>) -> Result<Self, Error> {
+    /// When it is not written as it must be, or has no address.
+    pub(super) fn new(plan: Plan, host: &str) -> Result<Self, Error> {
+        let mut addresses = address::find(host)?;
+        if matches!(plan.choice, Choice::Any | Choice::Framed) {
+            addresses = race::run(addresses);
+        }
         let mut addresses = VecDeque::from(addresses);
         let first = addresses.pop_front();
         let first = first.ok_or_else(|| Error::Failure("there is no address".into()))?;
@@ -128,6 +137,8 @@ impl Conversation {
             dialect: plan.begin(plan.first(), Vec::new()),
             plan,
             chances: CHANCES,
+            host: host.into(),
+            is_looking_up: false,
             addresses,
             ports: Ports::new(first, sender.clone()),
             events,
@@ -242,6 +253,7 @@ impl Conversation {
                 }
             }
             Event::Text(text) => self.dialect.handle_text(now, &text),
+            Event::Found(addresses) => self.handle_found(addresses),
             Event::Status(text) => self.dialect.status(text),
             Event::EndOfInput => {
                 self.is_input_over = true;
@@ -285,6 +297,34 @@ impl Conversation {
         if has_slept || has_moved {
             self.dialect
                 .handle_network_change(Instant::now(), has_moved);
+        }
+        if self.dialect.is_lost() && !self.is_looking_up {
+            self.look_up();
+        }
+    }
+
+    /// Looks the relay up again, on a thread because that may take long.
+    fn look_up(&mut self) {
+        let (host, sender) = (self.host.clone(), self.sender.clone());
+        let look_up = move || {
+            let found = address::find(&host).unwrap_or_default();
+            // the conversation may be over
+            let _ = sender.send(Event::Found(found));
+        };
+        self.is_looking_up = thread::Builder::new().spawn(look_up).is_ok();
+    }
+
+    /// Goes to where the relay is now, if it has another address and still does not answer.
+    fn handle_found(&mut self, addresses: Vec<SocketAddr>) {
+        self.is_looking_up = false;
+        let Some(first) = addresses.first().copied() else {
+            return;
+        };
+        if self.dialect.is_lost() && !addresses.contains(&self.ports.address) {
+            self.dialect
+                .status(format!("{} is at {first} now", self.host));
+            self.ports.renew(first);
+            self.dialect.handle_network_change(Instant::now(), true);
         }
     }
 

@@ -47,6 +47,9 @@ pub(super) trait Dialect {
     /// Time passed; extra calls do nothing.
     fn handle_timeout(&mut self, now: Instant);
 
+    /// Whether the relay was heard once, and does not answer any more.
+    fn is_lost(&self) -> bool;
+
     /// When to call [`handle_timeout`](Self::handle_timeout) and
     /// [`poll_transmit`](Self::poll_transmit) next.
     fn poll_timeout(&self) -> Option<Instant>;

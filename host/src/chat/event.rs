@@ -1,5 +1,6 @@
 //! What happens around a conversation, as its threads report it.
 
+use core::net::SocketAddr;
 use std::io;
 
 /// Something happened.
@@ -13,6 +14,8 @@ pub(super) enum Event {
     Line(String),
     /// A line of several that were pasted: text, whatever it begins with.
     Text(String),
+    /// The addresses that the relay's name stands for now; none if that is not known.
+    Found(Vec<SocketAddr>),
     /// The reader of lines has something to say.
     Status(String),
     /// There are no more lines.

@@ -271,6 +271,10 @@ impl Dialect for Framed {
         self.client.reconnect(self.moment(now));
     }
 
+    fn is_lost(&self) -> bool {
+        self.talk.connection == Connection::Lost
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
         self.client.handle_timeout(self.moment(now));
         self.tell(now);

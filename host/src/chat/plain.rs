@@ -266,6 +266,13 @@ impl Dialect for Session {
         }
     }
 
+    fn is_lost(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Rejoining(Rejoining { is_full: false, .. })
+        )
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
         self.outbox.handle_timeout(now);
         match self.phase {

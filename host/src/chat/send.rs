@@ -11,7 +11,7 @@ use super::screen::lines;
 use super::screen::output::{Kind, Shown};
 use crate::args::SendArguments;
 use crate::signals::{self, Leaving, Place};
-use crate::{Error, address, stdio};
+use crate::{Error, stdio};
 
 /// Says the words of the command line, or the lines of standard input.
 ///
@@ -35,7 +35,7 @@ pub fn send(arguments: &SendArguments) -> Result<(), Error> {
         lingers: false,
         waits: false,
     };
-    let mut conversation = Conversation::new(plan, address::find(&arguments.host)?)?;
+    let mut conversation = Conversation::new(plan, &arguments.host)?;
     let leave = conversation.sender();
     let leave = move || drop(leave.send(Event::Leave));
     let leaving = signals::watch(Place::Pipe, leave, || {})?;
