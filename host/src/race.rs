@@ -94,7 +94,7 @@ mod tests {
         let [silent, relay] = [bind(), bind()];
         let refusing = bind().local_addr().unwrap();
         let silent = silent.local_addr().unwrap();
-        let unreachable = "[ff00::]:1".parse().unwrap();
+        let unreachable = "255.255.255.255:1".parse().unwrap();
         let there = relay.local_addr().unwrap();
         let _answering = std::thread::spawn(move || {
             loop {
