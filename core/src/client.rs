@@ -182,9 +182,9 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         client
     }
 
-    /// Queues a text, cleaned as by [`clean`](crate::clean): a message, `//TEXT` for the message `/TEXT`, or a
-    /// command. The client itself answers `/quiet`. With `/quit` it leaves as soon as all texts
-    /// queued before are answered, or at once if it has no seat.
+    /// Queues a text, cleaned as by [`clean`](crate::clean): a message, `//TEXT` for the message
+    /// `/TEXT`, or a command. The client itself answers `/quiet`. With `/quit` it leaves as soon as
+    /// all texts queued before are answered, or at once if it has no seat.
     ///
     /// # Errors
     ///

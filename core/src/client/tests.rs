@@ -1,4 +1,4 @@
-//! A client against a relay that is played by hand, word for word.
+//! A client against a relay whose frames the test writes.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "it looks at some")]
 
@@ -32,12 +32,12 @@ type Small = Client<4, 512>;
 /// The client of most tests.
 type Hand = Driven<4>;
 
-/// A client, and the time that it is told.
+/// A client, and the time that is passed to it.
 struct Driven<const HELD: usize> {
     client: Box<Client<HELD, 512>>,
     now: u64,
     path: Path,
-    /// The number of the last DATA, which is its time.
+    /// The number of the last DATA, which is its time stamp.
     sent_at: u16,
 }
 
@@ -67,7 +67,7 @@ impl<const HELD: usize> Driven<HELD> {
         Instant::from_millis(self.now)
     }
 
-    /// A datagram arrives.
+    /// Passes in a datagram.
     fn gets(&mut self, payload: &[u8]) -> Received {
         self.client.handle_datagram(self.now(), self.path, payload)
     }
@@ -122,13 +122,13 @@ impl<const HELD: usize> Driven<HELD> {
         }))
     }
 
-    /// The lines `first..end` arrive in one datagram, each a message of somebody else.
+    /// The lines `first..end` arrive in one datagram, each a message of another peer.
     fn data(&mut self, first: u64, end: u64) -> Received {
         self.sent_at += 1;
         self.data_again(first, end)
     }
 
-    /// ... a copy of the last datagram that the network made.
+    /// The last datagram arrives again, duplicated by the network.
     fn data_again(&mut self, first: u64, end: u64) -> Received {
         let lines = (first..end).map(|line| entry(9, 0, 3, &format!("Bob : {line}")));
         let payload = data(EPOCH, self.sent_at, first, lines);
@@ -145,7 +145,7 @@ impl<const HELD: usize> Driven<HELD> {
         }))
     }
 
-    /// An answer to the POST that was sent `age_ms` ago.
+    /// A reply to the POST that was sent `age_ms` ago.
     fn posted(&mut self, number: u16, age_ms: u64, outcome: Outcome<'_>) -> Received {
         let sent_at = u16::try_from((self.now - age_ms) % 65536).unwrap();
         self.frame(&Frame::Posted(Posted {
@@ -160,7 +160,7 @@ impl<const HELD: usize> Driven<HELD> {
         self.frame(&Frame::Bye(SESSION, why))
     }
 
-    /// All that the client has to say now.
+    /// Returns all datagrams that the client sends now.
     fn said(&mut self) -> Vec<String> {
         let mut buffer = [0; DATAGRAM_MAX];
         let mut said = Vec::new();
@@ -172,7 +172,8 @@ impl<const HELD: usize> Driven<HELD> {
         said
     }
 
-    /// Lets time pass; returns what the client says meanwhile, each with the time since.
+    /// Lets time pass. Returns the datagrams that the client sends meanwhile, each with the time
+    /// since the start of the wait.
     fn wait(&mut self, duration_ms: u64) -> Vec<String> {
         let (start, end) = (self.now, self.now + duration_ms);
         let mut said = Vec::new();
@@ -195,7 +196,7 @@ impl<const HELD: usize> Driven<HELD> {
         }
     }
 
-    /// All that happened.
+    /// Returns all events.
     fn told(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         while let Some(event) = self.client.poll_event() {
@@ -210,7 +211,7 @@ impl<const HELD: usize> Driven<HELD> {
     }
 }
 
-/// An entry as it is on the wire.
+/// Encodes an entry.
 fn entry(author: u32, flags: u8, name: u8, line: &str) -> Vec<u8> {
     let length = u16::try_from(10 + line.len()).unwrap();
     let mut entry = length.to_be_bytes().to_vec();

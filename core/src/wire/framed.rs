@@ -27,7 +27,7 @@ pub const HELLO_MIN: usize = 128;
 pub const COOKIE_MAX: usize = HELLO_MIN;
 
 /// Length of a BYE, in bytes.
-pub(crate) const BYE_LENGTH: usize = 11;
+pub const BYE_LENGTH: usize = 11;
 
 /// Length of a DATA without its entries, in bytes.
 pub const DATA_HEADER: usize = 16;

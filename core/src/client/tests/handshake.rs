@@ -60,10 +60,10 @@ fn a_cookie_that_comes_late_is_good_for_its_own_path() {
     assert_eq!(hand.cookie(0, 1), Received::Dropped(Dropped::Session)); // another path's nonce
     assert_eq!(hand.cookie(1, 1), Received::Frame);
     assert_eq!(hand.said(), ["hello 1 +1 01"]);
-    // the others come too late: two seats would be too many
+    // the others arrive too late: two seats would be too many
     hand.path = Path(0);
     assert_eq!(hand.cookie(0, 1), Received::Dropped(Dropped::Session));
-    // it never gives up from now on
+    // from now on it never gives up
     assert_eq!(
         hand.wait(20_000),
         [
@@ -94,7 +94,7 @@ fn a_cookie_that_comes_late_is_good_for_its_own_path() {
         hand.told(),
         ["10 Bob: 10 (history)", "11 Bob: 11 (history)", "12 Bob: 12"]
     );
-    // the nonces of the paths behind this one are used up, too
+    // the nonces of the later paths are used up, too
     hand.client.reconnect(hand.now());
     assert_eq!(hand.said(), ["hello 1 +3 01 a 7 13"]);
 }

@@ -182,10 +182,10 @@ fn a_gap_is_lost_where_nothing_is_held() {
     ];
     assert_eq!(hand.told(), told);
     assert_eq!(hand.client.stats().lost, 5);
-    // again, because the acknowledgement was lost
+    // a duplicate, because the acknowledgement was lost
     assert_eq!(hand.gap(10, 17), Received::Dropped(Dropped::Duplicate));
     assert_eq!(hand.said(), ["ack 18 echo 4"]);
-    // of lines that it was not told of
+    // of lines that it was not sent
     assert_eq!(hand.gap(19, 20), Received::Dropped(Dropped::Unexpected));
     assert_eq!((hand.said(), hand.told()), (Vec::new(), Vec::new()));
 }
@@ -218,7 +218,7 @@ fn a_gap_far_beyond_all_lines_that_were_named_is_dropped() {
     assert_eq!((hand.said(), hand.told()), (Vec::new(), Vec::new()));
     assert_eq!(hand.data(10, 11), Received::Frame);
     assert_eq!(hand.told(), ["10 Bob: 10"]);
-    // the answer to a question names the head, and lines that there is no room for do
+    // a reply names the head, and so does DATA that there is no space for
     let named = most + 1000;
     assert_eq!(hand.gets(&data(EPOCH, 9, named, [])), Received::Frame);
     let until = named + (1 << 20);

@@ -81,7 +81,7 @@ fn a_command_goes_alone() {
     hand.posted(3, 0, Outcome::Answer("* you are now Eve"));
     assert_eq!(hand.told(), ["answered 3 you are now Eve"]);
     assert_eq!(hand.said(), ["post 4 c"]);
-    // the new name is the one to ask for
+    // the new name is the one to request
     hand.bye(Goodbye::Unknown);
     assert_eq!(hand.said(), [""; 0]);
     assert_eq!(hand.wait(500), ["500 hello 0 +1 01 a 7 10 as Eve"]);
@@ -187,7 +187,7 @@ fn what_is_no_text_is_not_taken() {
         post(&mut hand, &"x".repeat(most + 1)),
         Err(PostError::TooLong)
     );
-    // it grows when it is cleaned
+    // it becomes longer when it is cleaned
     let grows = "\u{9b}".repeat(most / 3 + 1);
     assert_eq!(post(&mut hand, &grows), Err(PostError::TooLong));
     assert_eq!(post(&mut hand, &"x".repeat(507)), Err(PostError::Full));

@@ -1,4 +1,4 @@
-//! Frames that fit, that nearly fit and that are noise, in any order.
+//! Valid frames, nearly valid ones and noise, in any order.
 
 use std::collections::BTreeSet;
 use std::vec;
@@ -10,7 +10,7 @@ use super::*;
 
 const FIRST: u64 = 10;
 
-/// What happens to a client.
+/// An input of a client.
 #[derive(Clone, Debug)]
 enum Step {
     Data {
@@ -39,7 +39,7 @@ enum Step {
         lines: u64,
     },
     Refused(Reason, u16),
-    /// The last frame again, with a byte changed, or cut.
+    /// The last frame again, with a byte changed, or truncated.
     Mutated {
         at: usize,
         byte: u8,
@@ -99,24 +99,24 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     (list(step, 0..120), last).prop_map(|(steps, last)| steps.into_iter().chain(last).collect())
 }
 
-/// A client, and what is known of it.
+/// A client, and what the test knows about it.
 struct Watched {
     client: Box<Small>,
     now: u64,
-    /// What the client said last: its nonce and cookie path, session, epoch and number.
+    /// What the client sent last: its nonce and cookie path, session, epoch and number.
     nonce: u64,
     path: Path,
     number: u16,
     session: Session,
     epoch: u32,
-    /// The first line that the client did not acknowledge, and those that were given to it.
+    /// The first line that the client did not acknowledge, and the lines that it was sent.
     acked: u64,
     given: BTreeSet<u64>,
-    /// Lines before this one were given to it or said to be lost.
+    /// Lines before this one were sent to it or declared lost.
     gone: u64,
-    /// The next line that is to be told, if that is known.
+    /// The next line of which an event is expected, if that is known.
     expected: Option<u64>,
-    /// Texts that are not answered.
+    /// Texts without a result.
     open: Vec<PostId>,
     is_over: bool,
     last: Vec<u8>,
@@ -298,12 +298,12 @@ impl Watched {
             text: "* welcome",
         }));
         if was != Received::Frame {
-            // the last run is over: what is missing of it is lost
+            // the last run is over, so its missing lines are lost
             let last = self.given.last().map_or(0, |last| last + 1);
             self.gone = self.gone.max(last);
             return;
         }
-        // a session of another run that has the same number is no other run
+        // a session of another run that has the same number looks like the same run
         if !same_run && Session(session) != self.session {
             (self.acked, self.gone) = (0, 0);
             self.given.clear();
@@ -440,7 +440,7 @@ proptest! {
         }
         watched.events(10_000 - 1);
         prop_assert_eq!(watched.client.unanswered(), watched.open.len());
-        // it ends when it is told to, whatever came before
+        // it ends when it is told to, whatever happened before
         watched.client.leave(Instant::from_millis(watched.now));
         watched.wait(5000);
         watched.events(10_000 - 1);

@@ -1,8 +1,8 @@
-//! A client that lost its seat asks for another one, and goes on there from where it is.
+//! A client that lost its seat requests another one, and continues there.
 
 use super::*;
 
-/// All ways to lose a seat by a farewell, and what is told of each.
+/// All farewells that end a seat, and the events of each.
 const FAREWELLS: [(Goodbye, &[&str]); 5] = [
     (Goodbye::GivenAway, &["seat lost GivenAway"]),
     (Goodbye::TakenOver, &["seat lost TakenOver"]),
@@ -42,7 +42,7 @@ fn whatever_ends_the_session_it_goes_on_in_another_one() {
             hand.said(),
             [format!("hello 0 +1 01 {resumed} 7 13 as Zoe")]
         );
-        // meanwhile there is more to say
+        // meanwhile another text is posted
         hand.client.post("e").unwrap();
         hand.welcome(1, Session(0xB), EPOCH, 13, 20);
         let mut expected: Vec<_> = ["doubtful 2", "doubtful 3", "doubtful 4"].into();
@@ -50,7 +50,7 @@ fn whatever_ends_the_session_it_goes_on_in_another_one() {
         expected.push("joined Continued Ada 7");
         assert_eq!(hand.told(), expected, "{why:?}");
         assert_eq!(hand.said(), ["post 1 e", "ack 13 1+1"]);
-        // lines that were said meanwhile are live, announcements hidden, and each comes once
+        // lines appended meanwhile are live, announcements are hidden, and each line comes once
         hand.data(13, 18);
         let lines = [entry(0, 1, 0, "* Eve left"), entry(9, 0, 3, "Bob : 19")];
         hand.gets(&data(EPOCH, 9, 18, lines));
@@ -121,7 +121,7 @@ fn a_seat_that_cannot_be_had_is_asked_for_when_the_relay_said() {
         let next = nonce + 1;
         assert_eq!(hand.wait(1), [format!("1 hello 0 +{next} 01 a 7 10")]);
     }
-    // the cookie is too old by now
+    // the cookie has expired
     hand.cookie(4, 2);
     assert_eq!(hand.said(), ["hello 0 +4 02 a 7 10"]);
     hand.welcome(4, Session(0xB), EPOCH, 10, 10);
@@ -147,7 +147,7 @@ fn a_first_seat_is_waited_for_too() {
     assert_eq!(hand.wait(10_000), ["10000 hello 0 +1 01"]);
     hand.welcome(1, SESSION, EPOCH, 10, 12);
     assert_eq!(hand.told(), ["joined New Ada 2"]);
-    // in a new network it is another question
+    // in a new network it is another request
     hand.bye(Goodbye::Unknown);
     hand.wait(1000);
     hand.refused_for(2, Reason::Full, 60);
@@ -165,7 +165,7 @@ fn a_refusal_that_comes_when_the_session_answers_changes_nothing() {
     assert_eq!(hand.client.state(), State::Joined);
 }
 
-/// When HELLO is said, if each session ends as soon as it has begun.
+/// Returns when HELLO is sent, if each session ends as soon as it has started.
 fn loops(mut ends: impl FnMut(&mut Hand, u64)) -> Vec<u64> {
     let mut hand = Hand::joined();
     let begun = hand.now;
@@ -266,7 +266,7 @@ fn only_the_relay_itself_can_say_that_it_is_stopping() {
         hand.gets(&data(EPOCH, 1, 10, [entry(9, flags, name, line)]));
         assert_eq!(hand.wait(2000), ["100 ack 11 echo 1"]);
     }
-    // nor does what was said before it joined
+    // lines appended before it joined do not count either
     let mut hand = Hand::new(1);
     hand.said();
     hand.cookie(0, 1);
@@ -308,7 +308,7 @@ fn a_welcome_that_comes_twice_or_late_changes_nothing() {
     hand.said();
     hand.cookie(0, 1);
     hand.said();
-    // the first answer is lost, Bob says a line, and the same answer comes to the same HELLO
+    // the first reply is lost, Bob posts a line, and the same reply comes to the same HELLO
     assert_eq!(hand.wait(500), ["500 hello 0 +0 01"]);
     hand.welcome(0, SESSION, EPOCH, 9, 10);
     hand.data(9, 11);
@@ -322,7 +322,7 @@ fn a_welcome_that_comes_twice_or_late_changes_nothing() {
     }
     hand.data(11, 12);
     assert_eq!(hand.told(), ["11 Bob: 11"]);
-    // nor does one in which the session goes on
+    // nor does a resumed one
     hand.client.reconnect(hand.now());
     assert_eq!(hand.said(), ["hello 0 +1 01 a 7 12", "ack 12 echo 1"][..1]);
     hand.wait(500);

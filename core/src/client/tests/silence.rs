@@ -19,7 +19,7 @@ fn a_silent_client_asks_whether_the_relay_is_there() {
     assert_eq!(said[8..], hellos);
     assert_eq!(hand.told(), ["silent"]);
     assert_eq!(hand.client.state(), State::Lost);
-    // the cookie is too old by now
+    // the cookie has expired
     assert_eq!(hand.cookie(1, 2), Received::Frame);
     assert_eq!(hand.said(), ["hello 0 +1 02 a 7 10"]);
     hand.welcome(1, SESSION, EPOCH, 10, 12);
@@ -52,7 +52,7 @@ fn any_frame_of_the_session_ends_the_silence() {
     assert_eq!(hand.told(), ["back", "10 Bob: 10"]);
     assert_eq!(hand.client.state(), State::Joined);
     assert_eq!(hand.wait(1000), ["100 ack 11 echo 1"]);
-    // the HELLO was heard nevertheless
+    // the HELLO arrived nevertheless
     assert_eq!(hand.welcome(1, SESSION, EPOCH, 10, 11), Received::Frame);
     assert_eq!(hand.told(), ["joined Resumed Ada 0"]);
 }
@@ -94,7 +94,7 @@ fn an_unknown_session_is_asked_for_again() {
         Received::Dropped(Dropped::Duplicate)
     );
     assert_eq!(hand.client.state(), State::Lost);
-    // late lines are no sign of life
+    // late lines do not show that the relay responds
     assert_eq!(hand.data(10, 11), Received::Dropped(Dropped::Unexpected));
     hand.welcome(1, SESSION, EPOCH, 10, 11);
     assert_eq!(hand.told(), ["joined Resumed Ada 1"]);
@@ -188,7 +188,7 @@ fn own_lines_of_the_seat_before_are_still_own() {
         "11 Ada~2: b (own)",
     ];
     assert_eq!(hand.told(), told);
-    // ... and also after the session of the new seat went on
+    // also after the session of the new seat was resumed
     hand.client.reconnect(hand.now());
     hand.said();
     let length = again.encode(&mut buffer).unwrap();

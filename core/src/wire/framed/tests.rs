@@ -33,7 +33,7 @@ fn joined(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
 }
 
-/// A DATA of entries as they are on the wire.
+/// Returns a DATA of encoded entries.
 fn data(entries: &[&[u8]]) -> Vec<u8> {
     let header = data_header(0xE90C_0001, 0x1234, 0x0102_0304_0506_0708);
     joined(&[&header, &entries.concat()])

@@ -10,21 +10,21 @@ use crate::wire::framed::{Range, Session};
 
 const WINDOW: usize = 4;
 
-/// What happens to a window.
+/// An input of a window.
 #[derive(Clone, Debug)]
 enum Step {
-    /// As many datagrams as there is room for, at most so many, with so many lines each.
+    /// Sends as many datagrams as `room` allows, with these numbers of lines.
     Send(Vec<u8>),
     Resend,
     SendGap,
-    /// What was sent last is refused: so many datagrams from the end on.
+    /// This number of the datagrams sent last would block.
     Refuse(usize),
-    /// The peer has all but so many of the lines that were sent, and some of the others.
+    /// The peer has all except this number of the lines that were sent, and some of the others.
     Ack(u64, Vec<(u16, u16)>, Option<u16>),
     Wait(u16),
-    /// The ring goes on to so many lines behind the oldest that the window has.
+    /// The ring is overwritten up to this number of lines after the window's oldest one.
     Overwrite(u64),
-    /// The session goes on from so many lines behind what was acknowledged.
+    /// The session is resumed this number of lines after the acknowledged ones.
     Restart(u64),
 }
 
@@ -42,18 +42,18 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The line `sequence` has 12 to 18 bytes; all lines are known beforehand.
+/// The line `sequence` has 12 to 18 bytes; the positions of all lines are known in advance.
 fn cursor(sequence: u64) -> Cursor {
     let offset = (0..sequence).map(|line| 12 + line * 5 % 7).sum();
     Cursor { sequence, offset }
 }
 
-/// A window, and what is true of its lines.
+/// A window, and the true state of its lines.
 struct Checked {
     window: Window<WINDOW>,
     now: u16,
     tail: u64,
-    /// The last datagrams that were sent for the first time, while nothing else happened.
+    /// The datagrams sent last for the first time, if nothing has happened since.
     fresh: Vec<(u64, u64)>,
 }
 
@@ -147,7 +147,7 @@ impl Checked {
         let missed = self.window.handle_overwritten(cursor(tail));
         assert!(missed <= tail.saturating_sub(base.sequence));
         assert_eq!(self.window.end(), cursor(tail.max(end.sequence)));
-        // what must be sent can be
+        // what must be retransmitted can be
         let lost = self.window.oldest_lost();
         assert!(lost.is_none_or(|lost| lost >= cursor(tail).offset));
     }
@@ -185,7 +185,7 @@ proptest! {
         for step in steps {
             checked.play(step);
         }
-        // a peer that answers gets everything
+        // a peer that acknowledges is sent everything
         for _ in 0..3 * WINDOW {
             checked.play(Step::Wait(RTO_MAX_MS));
             checked.play(Step::SendGap);
@@ -266,7 +266,7 @@ fn the_time_out_follows_the_round_trip() {
     }
 }
 
-/// Sends as many datagrams as there is room for, a line each; returns how many.
+/// Sends as many datagrams of one line as `room` allows. Returns their number.
 fn fill<const WINDOW: usize>(window: &mut Window<WINDOW>) -> usize {
     let room = window.room();
     let segment = Segment {
@@ -289,7 +289,7 @@ fn acknowledge_all<const WINDOW: usize>(window: &mut Window<WINDOW>) {
     window.handle_ack(0, &ack);
 }
 
-/// Retransmits as many as may be in flight; returns how many.
+/// Retransmits as many datagrams as may be in flight. Returns their number.
 fn resend<const WINDOW: usize>(window: &mut Window<WINDOW>) -> usize {
     let mut resent = 0;
     while let Some((from, _)) = window.lost() {

@@ -1,4 +1,4 @@
-//! What is true of all frames, and of all bytes.
+//! Properties of all frames, and of all bytes.
 
 use super::std::string::{String, ToString};
 use super::std::vec::Vec;
@@ -10,7 +10,7 @@ use proptest::sample::Index;
 use super::{DATAGRAM_MAX, encoded, entry, joined};
 use crate::wire::framed::*;
 
-/// What frames are made of.
+/// Parts from which frames are built.
 #[derive(Clone, Debug)]
 struct Parts {
     kind: usize,
@@ -28,7 +28,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Calls `with` with the frame that is made of the parts.
+    /// Calls `with` with the frame that is built from the parts.
     #[expect(clippy::too_many_lines, reason = "an arm for each frame")]
     fn frame<T>(&self, with: impl FnOnce(&Frame<'_>) -> T) -> T {
         let [nonce, session, low, more] = self.longs;
@@ -161,13 +161,13 @@ prop_compose! {
     }
 }
 
-/// Whether there are several ways to write such a frame.
+/// Returns whether there are several encodings of such a frame.
 fn is_free(kind: u8) -> bool {
-    // digits' case, spaces, padding, unknown flags, a byte that is not used
+    // the case of digits, spaces, padding, unknown flags, a byte that is not used
     matches!(kind, b'H' | b'C' | b'D' | b'K' | b'L')
 }
 
-/// What must be true of all bytes.
+/// Checks what must be true of all bytes.
 fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
     let frame = Frame::decode(bytes);
     let is_clients = matches!(bytes, [_, b'H' | b'P' | b'K' | b'L', ..]);
