@@ -32,10 +32,10 @@ fn peers_of_both_families_share_a_room() {
     assert_eq!(world.lines(bob), ["h2 : 你好"]);
     world.say(bob, "hi");
     assert_eq!(world.lines(ada), ["h3 : hi"]);
-    // the longest line there is
+    // the longest possible line
     world.say(bob, "x".repeat(955));
     assert_eq!(world.lines(ada), [format!("h3 : {}", "x".repeat(955))]);
-    // too long, and still seen
+    // too long, and still received
     world.say(bob, "x".repeat(1025));
     world.say(bob, "x".repeat(1400));
     assert_eq!(world.lines(bob), ["* not sent: longer than 1024 bytes"; 2]);
@@ -71,20 +71,20 @@ fn a_full_room_is_told_and_a_silent_seat_is_given_away() {
     assert!(world.lines(late)[0].starts_with("* welcome late: 4 here"));
 }
 
-/// The hosts that live receive each line in the poll that took it in, whoever is dead.
+/// Live hosts receive each line in the poll that read it, whichever others are dead.
 #[test]
 fn dead_peers_hold_nobody_up() {
     let mut world = World::new(config());
     let live: Vec<usize> = (2..18).map(|number| world.join(number)).collect();
     let vanished = world.join(30);
-    // behind a router, with a route that is then gone
+    // behind a router, whose route is then lost
     let far = world.join_from(31, "10.9.8.7:4000", relay(V4));
     for dead in [vanished, far] {
-        // it hears nothing any more, and answers no question
+        // it no longer receives anything, or responds to ARP
         world.hosts[dead].at.0 = [2, 0, 0, 0, 9, 9];
     }
     for round in 0..20 {
-        // longer than any cache of neighbours
+        // longer than any neighbour cache entry lives
         world.pass(Duration::from_secs(61));
         world.clear();
         let speaker = live[round % live.len()];
@@ -98,7 +98,7 @@ fn dead_peers_hold_nobody_up() {
             );
         }
         assert!(world.lines(speaker).is_empty());
-        // the frames for the dead went out like all others
+        // the frames for the dead peers were sent like all others
         assert_eq!(world.others.len(), 2);
         assert!(!world.others.iter().any(|frame| asks(frame)));
     }
@@ -123,7 +123,7 @@ fn reports_of_a_dead_port_end_a_peer() {
             for _ in 0..3 {
                 world.cable.push(port_unreachable(&sent, quoted));
             }
-            // about somebody else, or from where the relay never sent
+            // about another's datagram, or from an address that the relay never sent from
             let mut other = world.hosts[dead].at;
             other.1.set_port(4001);
             let wrong = datagram(relay(if number == 2 { V4 } else { V6 }), other, b"");
@@ -173,7 +173,7 @@ fn no_peer_is_where_nobody_can_be_answered() {
         assert!(world.others.is_empty(), "{hardware:x?} {source}");
         assert_eq!(world.node.relay().peer_count(), 1, "{hardware:x?} {source}");
     }
-    // and nobody is answered from where the relay is not
+    // and there is no reply from an address that the relay does not have
     let destinations = [
         (BROADCAST, "255.255.255.255:10888"),
         (BROADCAST, "192.0.2.255:10888"),
@@ -287,7 +287,7 @@ fn it_relays_what_a_faulty_cable_lets_through() {
         config.relay.announce_up_to = 0;
         config.relay.history = 0;
         let mut world = World::on(faulty, cable, config);
-        // hosts that do not mind damage: they drop what is not for them
+        // hosts that tolerate damage: they drop what is not for them
         for number in 2..10_u8 {
             let (address, to) = match number % 2 {
                 0 => (format!("192.0.2.{number}:4000"), V4),
@@ -314,11 +314,11 @@ fn it_relays_what_a_faulty_cable_lets_through() {
     }
 }
 
-/// How many datagrams there are on the cable, each of which must be true text of the relay.
+/// Returns the number of datagrams on the cable, each of which must be valid text of the relay.
 fn take_undamaged(cable: &Cable, hosts: &[Host]) -> usize {
     let mut lines = 0;
     for frame in cable.take() {
-        // damage to the hardware address is not noticed by any checksum
+        // no checksum covers the hardware address
         let Some(datagram) = parse(&frame) else {
             continue;
         };

@@ -100,7 +100,7 @@ struct Server {
 }
 
 impl Server {
-    /// Answers what the node asks, until it asks no more.
+    /// Answers the node's requests until there are no more.
     fn serve(&mut self, world: &mut World<Cable>) {
         loop {
             world.poll();
@@ -175,7 +175,7 @@ fn a_lease_is_taken_used_and_lost() {
     world.clear();
     world.say(bob, "by IPv4 too");
     assert_eq!(world.lines(ada), ["h3 : by IPv4 too"]);
-    // the lease is renewed ...
+    // the lease is renewed
     world.pass(Duration::from_secs(290));
     world
         .cable
@@ -185,7 +185,7 @@ fn a_lease_is_taken_used_and_lost() {
     assert_eq!(server.seen.len(), 3);
     world.pass(Duration::from_secs(400));
     assert!(world.has_address("192.0.2.1"));
-    // ... until nobody answers, and then there is a link-local address
+    // until there is no reply, and then there is a link-local address
     world.pass(Duration::from_secs(700));
     assert!(!world.has_address("192.0.2.1"));
     let own = link_local_v4(HARDWARE).to_string();
@@ -193,7 +193,7 @@ fn a_lease_is_taken_used_and_lost() {
     assert!(world.has_address(&own), "{:?}", world.node);
 }
 
-/// RFC 2131 section 4.4.5: it may be another machine's by then.
+/// RFC 2131 section 4.4.5: another host may have it by then.
 #[test]
 fn nothing_is_sent_from_an_address_whose_lease_is_over() {
     let mut world = World::new(dhcp_config());
@@ -215,7 +215,7 @@ fn nothing_is_sent_from_an_address_whose_lease_is_over() {
     assert!(world.lines(ada).is_empty());
     assert!(!world.others.iter().any(|frame| is_from(frame, "192.0.2.1")));
     assert_eq!(world.node.stats().stale, 5);
-    // the same address again: a peer that was there is sent to again
+    // the same address again: a peer that used it is sent to again
     world.clear();
     world.pass(Duration::from_secs(60));
     server.serve(&mut world);
@@ -224,7 +224,7 @@ fn nothing_is_sent_from_an_address_whose_lease_is_over() {
     assert_eq!(world.lines(ada), ["h3 : back again"]);
 }
 
-/// Whether a datagram, or an answer to who has it, comes from the node's address.
+/// Returns whether a datagram or an ARP reply comes from the node's address.
 fn is_from(frame: &[u8], address: &str) -> bool {
     let is_sent = parse(frame).is_some_and(|datagram| datagram.from.1.ip() == ip(address));
     is_sent || has(frame, ip(address)).is_some()
@@ -249,8 +249,8 @@ fn without_a_lease_it_goes_on_after_ten_seconds_and_keeps_asking() {
         world.pass(Duration::from_secs(30));
         let asked = world.others.iter().filter_map(|frame| parse(frame));
         assert!(asked.filter(|datagram| datagram.to.1.port() == 67).count() >= 2);
-        // a peer that comes by the address of now is answered from it, but not when a lease has
-        // taken its place
+        // a peer that uses the present address is replied to from it, but not when a lease has
+        // replaced it
         let address = format!("{expected}:10888");
         let guest = if fixed.is_some() {
             "192.0.2.40:4000"
@@ -273,7 +273,7 @@ fn without_a_lease_it_goes_on_after_ten_seconds_and_keeps_asking() {
         assert!(world.lines(ada).is_empty());
         assert!(!world.others.iter().any(|frame| is_from(frame, &expected)));
         assert_eq!(world.node.stats().stale, 1);
-        // at the new address it goes on where it was
+        // at the new address it continues where it was
         world.hosts[ada].relay = relay("192.0.2.9:10888");
         world.say(ada, "found you");
         assert_eq!(world.lines(bob), ["h40 : found you"]);
@@ -282,7 +282,7 @@ fn without_a_lease_it_goes_on_after_ten_seconds_and_keeps_asking() {
     }
 }
 
-/// Nobody can be answered there; smoltcp would drop most of them without a word.
+/// No reply to such sources is possible; smoltcp would drop most of them without a counter.
 #[test]
 fn frames_of_nobody_are_counted_and_dropped() {
     let mut world = World::new(config());
@@ -314,7 +314,7 @@ fn frames_of_nobody_are_counted_and_dropped() {
         let stats = world.node.stats();
         assert_eq!((stats.dropped, stats.misdirected), (number, 0));
     }
-    // those are good
+    // these are valid
     for frame in [
         v4(HOST, "192.0.2.254"),
         who_has((HOST, ip("192.0.2.77")), ip("192.0.2.1")),
@@ -370,7 +370,7 @@ fn routers_give_addresses_and_nonsense_gives_none() {
     world.pass(Duration::from_secs(1));
     let own = "2001:db8:0:5:0:ff:fe00:1";
     assert!(world.has_address(own), "{:?}", world.node);
-    // its network is local: the relay gives seats to it
+    // its network is local, so the relay gives it a seat
     world.join_from(
         5,
         "[2001:db8:0:5::9]:4000",
@@ -400,7 +400,7 @@ fn ask(world: &mut World<Cable>, from: &str, query: &[u8]) -> Vec<Datagram> {
     world.poll();
     let datagrams = world.others.iter().filter_map(|frame| {
         let datagram = parse(frame)?;
-        // RFC 6762 section 11, of answers to one asker too
+        // RFC 6762 section 11, for unicast responses too
         let hop_limit = frame[if from.is_ipv4() { 22 } else { 21 }];
         assert_eq!(hop_limit, 255, "{datagram:?}");
         Some(datagram)
@@ -427,7 +427,7 @@ fn the_name_is_answered_for() {
             [0x33, 0x33, 0, 0, 0, 0xfb],
         ),
     ] {
-        // to everybody, once a second
+        // to the group, once a second
         world.pass(Duration::from_secs(2));
         let answers = ask(&mut world, from, &query(1, [0, 1]));
         let [answer] = &answers[..] else {
@@ -442,15 +442,15 @@ fn the_name_is_answered_for() {
         );
         assert!(answer.payload.ends_with(&v4));
         assert!(ask(&mut world, from, &query(1, [0, 1])).is_empty());
-        // a resolver asks for the other kind at the same moment
+        // a resolver asks for the other type at the same moment
         let answers = ask(&mut world, from, &query(28, [0, 1]));
         assert_eq!(answers[0].to, (hardware, group.parse().unwrap()));
-        // to the one that wants it
+        // unicast to the one that requests it
         let answers = ask(&mut world, from, &query(255, [0x80, 1]));
         assert_eq!(answers[0].to, (HOST, from.parse().unwrap()));
         assert_eq!(answers[0].payload[7], 2, "both families");
     }
-    // who knows no mDNS asks from another port
+    // a legacy resolver asks from another port
     let answers = ask(&mut world, "192.0.2.50:33333", &query(28, [0, 1]));
     assert_eq!(answers[0].to, (HOST, "192.0.2.50:33333".parse().unwrap()));
     assert!(
@@ -458,17 +458,17 @@ fn the_name_is_answered_for() {
             .payload
             .starts_with(b"\xab\xcd\x84\0\0\x01\0\x01")
     );
-    // what it asks comes back, any kind of record too
+    // its question is repeated, whatever type it has
     let answers = ask(&mut world, "192.0.2.50:33333", &query(255, [0, 1]));
     let question = &query(255, [0, 1])[12..];
     assert_eq!(&answers[0].payload[12..12 + question.len()], question);
-    // what somebody knows is not said
+    // known answers are not sent again
     world.pass(Duration::from_secs(2));
     let mut knowing = query(1, [0, 1]);
     knowing[7] = 1;
     knowing.extend_from_slice(b"\xc0\x0c\0\x01\0\x01\0\0\0\x78\0\x04\xc0\0\x02\x01");
     assert!(ask(&mut world, "192.0.2.50:5353", &knowing).is_empty());
-    // nobody else's name, kind or network
+    // no response for another name, type or class
     assert!(ask(&mut world, "192.0.2.50:33333", &query(16, [0, 1])).is_empty());
     assert!(ask(&mut world, "198.51.100.5:33333", &query(1, [0, 1])).is_empty());
     let mut other = query(1, [0, 1]);

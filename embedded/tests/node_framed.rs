@@ -1,4 +1,4 @@
-//! The embedded node and peers that speak in frames, on a cable in memory.
+//! The embedded node and framed peers, on a cable in memory.
 #![cfg(not(feature = "defmt"))] // with it, a program needs a logger
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -19,7 +19,7 @@ use kilochat_tests::ethernet::{Hardware, Host, parse};
 use room::{Room, frame};
 use world::{Cable, V4, V6, World, config, relay};
 
-/// Where somebody is who pretends to be another.
+/// The hardware address of a host that pretends to be another.
 const FORGER: Hardware = [2, 0, 0, 0, 9, 9];
 
 #[test]
@@ -28,7 +28,7 @@ fn a_client_is_asked_for_a_cookie_and_welcomed() {
         let mut room = Room::new(config());
         let peer = room.add(number);
         let mut kinds = Vec::new();
-        // one datagram for each: the host checks that it comes to where it sent from
+        // one datagram for each: the host checks that it comes from the address to which it sent
         for _ in 0..2 {
             room.work(peer);
             room.world.poll();
@@ -112,14 +112,14 @@ fn what_the_cable_loses_comes_again() {
         assert_eq!(all, 300);
         for (peer, said) in said.into_iter().enumerate() {
             room.check_order(peer);
-            // perhaps all its questions whether the relay is there got lost
+            // perhaps all its requests for a reply were lost
             let (first, more) = room.peers[peer].seats.split_first().unwrap();
             assert_eq!(*first, Joined::New);
             assert!(more.iter().all(|how| *how == Joined::Resumed), "{more:?}");
             assert!(room.peers[peer].doubtful.is_empty());
             assert_eq!(room.peers[peer].said.len(), said);
             assert_eq!(room.messages(peer), room.messages(0));
-            // those that were answered are the ones that all have
+            // the messages that were acknowledged are the ones that all have
             for &(_, first) in &room.peers[peer].said {
                 let shown = |(sequence, _): &&(u64, String)| *sequence == first;
                 let line = &room.peers[0].lines.iter().find(shown).unwrap().1;
@@ -147,7 +147,7 @@ fn a_backlog_is_several_datagrams_at_once() {
         room.work(bob);
         room.world.poll();
     }
-    // WELCOME, and as much as may be on its way before anything is acknowledged
+    // WELCOME, and as many datagrams as may be in flight before an acknowledgement
     let received = room.host(bob).received.clone();
     let Frame::Welcome(welcome) = frame(&received[0]) else {
         panic!("{received:?}");
@@ -198,7 +198,7 @@ fn a_device_that_takes_nothing_loses_nothing() {
     }
 }
 
-/// Its timers alone make the node send again, and give up.
+/// Its timers alone make the node retransmit, and give up.
 #[test]
 fn a_silent_peer_is_asked_again_then_parked_and_has_everything_when_it_is_back() {
     for number in [2, 3] {
@@ -207,7 +207,7 @@ fn a_silent_peer_is_asked_again_then_parked_and_has_everything_when_it_is_back()
         let bob = room.world.join(10);
         room.settle();
         room.world.clear();
-        // it knows how long the way is
+        // it has measured the round-trip time
         room.world.say(bob, "hello");
         room.pass(Duration::from_secs(2));
         room.asleep[ada] = true;
@@ -239,7 +239,7 @@ fn a_silent_peer_is_asked_again_then_parked_and_has_everything_when_it_is_back()
     }
 }
 
-/// As a program that was stopped for more than a minute, with more frames before it than a poll takes.
+/// As after a suspension of more than a minute, with more frames waiting than a poll reads.
 #[test]
 fn a_node_that_did_not_run_reads_before_it_judges_a_silence() {
     let mut room = Room::new(config());
@@ -260,7 +260,7 @@ fn a_node_that_did_not_run_reads_before_it_judges_a_silence() {
     assert_eq!(room.messages(ada).len(), 100);
 }
 
-/// A flood is no reason to send nothing again: there are always more frames than a poll takes.
+/// Under a flood there are always more frames than a poll reads, and retransmission continues.
 #[test]
 fn timers_are_handled_in_a_flood() {
     let mut room = Room::new(config());
@@ -280,7 +280,7 @@ fn timers_are_handled_in_a_flood() {
     assert!(!room.host(ada).received.is_empty());
 }
 
-/// Whenever a poll says that there is time, everything that was due is on the cable.
+/// When a poll requests a later time, everything that was due is on the cable.
 #[test]
 fn it_never_sleeps_on_what_is_due() {
     let mut random = Rng::with_seed(8);
@@ -295,7 +295,7 @@ fn it_never_sleeps_on_what_is_due() {
             let frame = room.world.hosts[bob].say(format!("{number}"));
             room.world.cable.push(frame);
         }
-        // some hear and say nothing for a while
+        // some neither receive nor send for a while
         if random.u8(..8) == 0 {
             room.asleep[random.usize(..6)] ^= true;
         }
@@ -344,14 +344,14 @@ fn a_session_goes_on_at_another_address() {
         let number = 100 + u8::try_from(step).unwrap();
         room.at[ada] = room.world.hosts.len();
         room.world.hosts.push(Host::new(number, address, relay(to)));
-        // what is said before it asks from there goes to where it was
+        // what is said before it requests its seat from there goes to its old address
         room.world.say(bob, format!("first {step}"));
         room.world.hosts[old].received.clear();
         let now = room.world.now;
         room.peers[ada].client().reconnect(now);
         room.settle();
         assert_eq!(*room.peers[ada].seats.last().unwrap(), Joined::Resumed);
-        // farewell, at the hardware address that was
+        // the farewell, at the former hardware address
         let farewells = &room.world.hosts[old].received;
         assert_eq!(farewells.len(), 1, "{farewells:?}");
         assert!(matches!(
@@ -387,7 +387,7 @@ fn frames_of_its_session_move_a_peer_to_another_hardware_address() {
         let ada = room.join(number);
         let bob = room.world.join(9);
         room.settle();
-        // another router, or another card: nobody says HELLO
+        // another router, or another network card: no HELLO is sent
         room.host(ada).at.0 = [2, 0, 0, 0, 1, 99];
         room.peers[ada].post("on the other cable");
         room.settle();
@@ -411,7 +411,7 @@ fn a_restarted_node_is_noticed_at_once() {
     room.world.node = Node::new(cable, storage, config, room.world.now).unwrap();
     for peer in [ada, bob] {
         room.peers[peer].post("after");
-        // HELLO is said at most twice a second
+        // HELLO is sent at most twice a second
         room.pass(Duration::from_millis(600));
         assert_eq!(room.peers[peer].seats, [Joined::New, Joined::Restarted]);
         assert_eq!(room.peers[peer].doubtful.len(), 1);
@@ -428,7 +428,7 @@ fn a_restarted_node_is_noticed_at_once() {
     assert!(!room.has_strayed());
 }
 
-/// What somebody sends who knows a peer's address and nothing else.
+/// Returns what an attacker could send who knows a peer's address and nothing else.
 fn forgeries(cookie: [u8; 16]) -> Vec<Vec<u8>> {
     let mut buffer = [0; 1024];
     let mut encode = |frame: Frame<'_>| {
@@ -478,7 +478,7 @@ fn nobody_can_turn_away_a_peer_whose_session_it_does_not_know() {
         let mut room = Room::new(config());
         let (victim, bob) = (room.join(number), room.join(9));
         let listener = room.world.join(20);
-        // a cookie for the forger's own address is good for no other
+        // a cookie for the attacker's own address is not valid for another
         let forger = room.add(30);
         room.asleep[forger] = true;
         room.work(forger);
@@ -492,7 +492,7 @@ fn nobody_can_turn_away_a_peer_whose_session_it_does_not_know() {
             room.world.clear();
             room.forge(victim, FORGER, payload);
             room.world.poll();
-            // at most the one answer, to where it came from
+            // at most the one reply, to where the datagram came from
             let answers: Vec<_> = room.world.others.drain(..).collect();
             assert!(answers.len() <= 1, "{index}");
             for answer in answers.iter().filter_map(|answer| parse(answer)) {
@@ -501,7 +501,7 @@ fn nobody_can_turn_away_a_peer_whose_session_it_does_not_know() {
                 assert!(b"CB".contains(&answer.payload[1]), "{answer:?}");
             }
             assert!(room.host(victim).received.is_empty(), "{index}");
-            // and what is said comes to where the peer is
+            // and lines are sent to the peer's own address
             room.peers[bob].post(&format!("after {index}"));
             room.settle();
             let last = format!("f9 : after {index}");

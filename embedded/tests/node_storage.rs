@@ -1,4 +1,4 @@
-//! The memory of a node takes no room in a program's image.
+//! The memory of a node takes no space in a program's image.
 #![cfg(all(target_os = "linux", not(feature = "defmt")))]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 

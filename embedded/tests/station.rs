@@ -28,7 +28,7 @@ struct Lab {
     cable: Cable,
     station: Station<FaultInjector<Cable>, 4, 512>,
     station_at: Option<Instant>,
-    /// What the client has told.
+    /// The client's events.
     told: Vec<String>,
     /// Whether the node has power.
     is_on: bool,
@@ -72,7 +72,7 @@ impl Lab {
         }
     }
 
-    /// Lets all that is due now happen.
+    /// Runs everything that is due now.
     fn settle(&mut self) {
         for round in 0.. {
             assert!(round < 1000, "there is no end of it");
@@ -95,7 +95,8 @@ impl Lab {
         }
     }
 
-    /// Lets time pass; the station works when it has asked to. Returns how often.
+    /// Lets time pass. The station is polled when it has requested to be. Returns the number of
+    /// polls.
     fn pass(&mut self, duration: Duration) -> usize {
         let end = self.world.now.after(duration);
         for count in 0.. {
@@ -142,14 +143,14 @@ impl Lab {
         self.told.iter().filter(|line| *line == told).count()
     }
 
-    /// A plain peer that is there to listen.
+    /// Returns a plain peer that only receives.
     fn listener(&mut self) -> usize {
         let host = self.world.join(2);
         self.world.clear();
         host
     }
 
-    /// The readings that a listener has read, each once and in order.
+    /// Returns the readings that a listener has received, each once and in order.
     fn readings(&mut self, host: usize) -> Vec<usize> {
         let lines = self.world.lines(host);
         let readings = lines
@@ -169,7 +170,7 @@ fn a_station_joins_and_what_it_says_arrives() {
         assert_eq!(lab.world.lines(host), ["* sensor joined"]);
         for number in 0..100 {
             lab.station.client.post(&number.to_string()).unwrap();
-            // neighbours are forgotten, and asked for again
+            // the neighbour cache expires, and the address is resolved again
             lab.pass(Duration::from_secs(7));
         }
         assert!(lab.readings(host).into_iter().eq(0..100));
@@ -295,7 +296,7 @@ fn only_the_relay_is_heard() {
     else {
         panic!("one client");
     };
-    // whatever others send to its port, and text of the relay
+    // datagrams of others to its port, and text of the relay
     for (from, payload) in [
         ("192.0.2.9:10888", &b"\x01B\0\0\0\0\0\0\0\x01\x03"[..]),
         ("192.0.2.1:10889", b"\x01?"),
@@ -351,7 +352,7 @@ fn a_station_whose_address_is_replaced_keeps_its_seat() {
     }
 }
 
-/// Whether a frame says anything in the name of an address.
+/// Returns whether a frame contains this IP address after its Ethernet header.
 fn is_from(frame: &[u8], ip: IpAddr) -> bool {
     let bytes = match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
@@ -385,7 +386,7 @@ fn a_relay_elsewhere_is_reached_by_the_router() {
     assert_eq!(&hello.payload[..2], b"\x01H");
 }
 
-/// Any node answers for its addresses.
+/// Any node can serve as a router, because it responds to ARP for its addresses.
 fn config_of_router() -> kilochat_embedded::Config {
     let mut config = kilochat_embedded::Config::new([2, 0, 0, 0, 1, 9], [0; 16]);
     config.addresses.push(network("192.0.2.9", 24)).unwrap();
@@ -398,7 +399,7 @@ fn no_frame_is_too_strange() {
     for family in 0..2 {
         let mut lab = Lab::new(family, 1, 0);
         let host = lab.listener();
-        // all that ever came to it
+        // everything that it has received
         let mut seeds = Vec::new();
         lab.settle();
         let address = lab.world.node.relay().peers().find(|peer| peer.framed);
@@ -440,7 +441,7 @@ fn no_frame_is_too_strange() {
                 lab.station.client.post(&number.to_string()).unwrap();
             }
         }
-        // its neighbours may be wrong until they are forgotten
+        // its neighbour cache may be wrong until the entries expire
         lab.pass(Duration::from_secs(120));
         assert!(lab.readings(host).into_iter().eq((0..20_000).step_by(500)));
     }

@@ -53,7 +53,7 @@ fn hosts_of_both_families_share_a_room() {
         .collect();
     for (speaker, text) in &said {
         peers[*speaker].say(text);
-        // each line goes to all before the next is said: then the order is known
+        // each line reaches all peers before the next is said, so that the order is known
         let other = (speaker + 1) % 8;
         peers[other].wait_for(|line| line.ends_with(text));
     }
@@ -102,7 +102,7 @@ fn a_link_that_goes_down_and_up_is_survived() {
     let cpu = relay.cpu();
     ip("link set tap0 down");
     std::thread::sleep(Duration::from_secs(3));
-    // frames that the interface does not take: the goodbye to a suspect, questions for routers
+    // frames that the interface does not take: the farewell to a suspect, router solicitations
     relay.signal(Signal::SIGUSR1);
     let line = relay.wait_for_log(|line| line.contains("send_errors"));
     println!("{line}");
@@ -133,7 +133,7 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
     let (ada_host, bob_host) = (Host::new(11), Host::new(12));
     let mut ada = ada_host.join(V4, "Ada");
     let bob = bob_host.join(V4, "Bob");
-    // a line of the log for each: more than a pipe and the queue hold
+    // a log line for each: more than a pipe and the queue hold
     for number in 0..4000 {
         bob.say(format!("/nick Bob{number}"));
         ada.wait_for(|line| line.ends_with(&format!("is now Bob{number}")));
@@ -163,7 +163,7 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
     );
 }
 
-/// The program has created its interface when others see it.
+/// Waits until the program has created its interface.
 fn wait_for_interface() {
     let deadline = Instant::now() + kilochat_tests::PATIENCE;
     while nix::net::if_::if_nametoindex("tap0").is_err() {
@@ -222,7 +222,7 @@ fn netcat_chats_by_link_local_ipv6() {
     let _relay = TapProgram::start(&["--mac", "02:00:00:00:00:01"]);
     let (ada_host, bob_host) = (Host::new(11), Host::new(12));
     let mut ada = ada_host.join(V4, "Ada");
-    // its own link-local address is checked for duplicates first
+    // duplicate address detection for its link-local address comes first
     std::thread::sleep(Duration::from_secs(2));
     let mut netcat = bob_host.run(|| {
         let mut command = Command::new("nc");
@@ -268,8 +268,8 @@ fn an_idle_program_sleeps() {
     assert!(woken <= 300, "{woken}");
 }
 
-/// Sixteen peers that live, and what each line takes to reach all of them, with and without two
-/// that are dead: in turns, because a busy machine is slower now and then.
+/// Measures how long a line takes to reach all of sixteen live peers, with and without two dead
+/// ones; alternating, because a busy machine is slower at times.
 #[test]
 #[ignore = "needs network namespaces and /dev/net/tun: apt-get install util-linux iproute2"]
 fn dead_peers_make_nobody_wait() {
@@ -291,7 +291,7 @@ fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-/// How long 99 of 100 lines take at most to reach 15 others.
+/// Returns the time within which 99 of 100 lines reach 15 others.
 fn measure(with_dead: bool) -> Duration {
     let _relay = TapProgram::start(&["--history", "0"]);
     let host = Host::new(11);
@@ -301,7 +301,7 @@ fn measure(with_dead: bool) -> Duration {
     let dead_host = Host::new(12);
     if with_dead {
         drop(dead_host.join(V4, "dead"));
-        // from behind a router: the relay has no route to there
+        // from behind a router, to which the relay has no route
         dead_host.run(|| ip("address add 10.9.8.7/32 dev lo"));
         dead_host.run(|| {
             let socket = std::net::UdpSocket::bind("10.9.8.7:4000").expect("it is an address");
@@ -348,7 +348,7 @@ fn what_is_missing_is_named() {
 #[test]
 #[ignore = "needs user namespaces: apt-get install util-linux"]
 fn a_missing_capability_is_named() {
-    // root there, and nobody in the network that is still the old one
+    // root in a new user namespace, which has no rights in the old network namespace
     let output = Command::new("unshare")
         .args(["-Ur", PROGRAM, "--create", "--tap", "kilochat9"])
         .output()

@@ -1,4 +1,4 @@
-//! Hosts on the node's cable whose peers speak in frames.
+//! Hosts on the node's cable with framed peers.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -12,15 +12,15 @@ use kilochat_tests::ethernet::{Hardware, Host, asks, datagram, parse};
 
 use crate::world::{Cable, V4, V6, World, relay};
 
-/// A world in which some hosts have a peer that speaks in frames.
+/// A world in which some hosts have a framed peer.
 pub(crate) struct Room<D: Device> {
     pub(crate) world: World<D>,
-    /// On which host each peer is.
+    /// The host of each peer.
     pub(crate) at: Vec<usize>,
     pub(crate) peers: Vec<FramedPeer>,
-    /// Peers that neither hear nor say anything.
+    /// Peers that neither receive nor send anything.
     pub(crate) asleep: Vec<bool>,
-    /// When the node wants to work next.
+    /// When the node must run next.
     node_at: Option<Instant>,
 }
 
@@ -41,7 +41,7 @@ impl<D: Device> Room<D> {
         }
     }
 
-    /// Adds a host with a peer that will join as `f` and this number; half of them by IPv6.
+    /// Adds a host with a peer that will join as `f` and this number; every other one by IPv6.
     pub(crate) fn add(&mut self, number: u8) -> usize {
         let (address, to) = if number.is_multiple_of(2) {
             (format!("192.0.2.{number}:4000"), V4)
@@ -72,7 +72,7 @@ impl<D: Device> Room<D> {
         &mut self.world.hosts[self.at[peer]]
     }
 
-    /// Lets a peer receive what came for it, and send what it has to.
+    /// Passes a peer what arrived for it, and sends what it has to send.
     pub(crate) fn work(&mut self, peer: usize) -> bool {
         let host = &mut self.world.hosts[self.at[peer]];
         let now = self.world.now;
@@ -86,7 +86,7 @@ impl<D: Device> Room<D> {
         !datagrams.is_empty()
     }
 
-    /// Lets all that is due now happen.
+    /// Runs everything that is due now.
     pub(crate) fn settle(&mut self) {
         for round in 0.. {
             assert!(round < 10_000, "there is no end of it");
@@ -104,7 +104,7 @@ impl<D: Device> Room<D> {
         }
     }
 
-    /// Lets time pass; everybody works when it has asked to, and no sooner.
+    /// Lets time pass. Everyone runs when it has requested to, and no sooner.
     pub(crate) fn pass(&mut self, duration: Duration) {
         let end = self.world.now.after(duration);
         loop {
@@ -115,14 +115,14 @@ impl<D: Device> Room<D> {
             let Some(then) = then.filter(|then| *then <= end) else {
                 break;
             };
-            // nobody asks for what is over already
+            // nothing requests a time in the past
             assert!(then > self.world.now, "somebody never sleeps");
             self.world.now = then;
         }
         self.world.now = end;
     }
 
-    /// A frame with which somebody at another hardware address pretends to be a peer.
+    /// A frame from another hardware address that pretends to be a peer's.
     pub(crate) fn forge(&mut self, peer: usize, hardware: Hardware, payload: &[u8]) {
         let host = self.host(peer);
         let (address, to): (SocketAddr, _) = (host.at.1, host.relay);
@@ -131,13 +131,13 @@ impl<D: Device> Room<D> {
             .push(datagram((hardware, address), to, payload));
     }
 
-    /// Whether the node sent a datagram to where nobody is, or asked where somebody is.
+    /// Returns whether the node sent a datagram to no host, or an ARP request.
     pub(crate) fn has_strayed(&self) -> bool {
         let mut strays = self.world.others.iter();
         strays.any(|frame| asks(frame) || parse(frame).is_some())
     }
 
-    /// Checks that a peer has shown every line from its first one on, once and in order.
+    /// Checks that a peer has received every line from its first one on, once and in order.
     pub(crate) fn check_order(&self, peer: usize) {
         let lines = &self.peers[peer].lines;
         for pair in lines.windows(2) {
@@ -146,7 +146,7 @@ impl<D: Device> Room<D> {
         assert_eq!(self.peers[peer].lost, 0);
     }
 
-    /// The messages that a peer has shown.
+    /// Returns the messages that a peer has received.
     pub(crate) fn messages(&self, peer: usize) -> Vec<&str> {
         let lines = self.peers[peer].lines.iter();
         lines
@@ -156,7 +156,7 @@ impl<D: Device> Room<D> {
     }
 }
 
-/// The frame in a payload.
+/// Returns the frame in a payload.
 pub(crate) fn frame(payload: &[u8]) -> Frame<'_> {
     Frame::decode(payload).unwrap()
 }

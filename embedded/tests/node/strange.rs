@@ -27,7 +27,7 @@ fn no_frame_is_too_strange() {
         world.cable.take();
         if number % 1000 == 0 {
             world.clear();
-            // a mutated frame may have spoken for one of them
+            // a mutated frame may have been a message of one of them
             for (host, name) in [(ada, "h2"), (bob, "h3")] {
                 world.say(host, name);
                 world.say(host, format!("/nick {name}"));
@@ -45,7 +45,7 @@ fn no_frame_is_too_strange() {
     }
 }
 
-/// A good frame of each kind that the node reads.
+/// Returns a valid frame of each kind that the node reads.
 fn seeds(world: &World<Cable>) -> Vec<Vec<u8>> {
     let (ada, bob) = (&world.hosts[0], &world.hosts[1]);
     let own = |host: &Host| (host.at.0, host.at.1.ip());
@@ -73,7 +73,7 @@ fn seeds(world: &World<Cable>) -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Router advertisement, MLD and IGMP queries, and a DHCP reply, byte by byte.
+/// Returns a router advertisement, MLD and IGMP queries, and a DHCP reply, byte by byte.
 fn multicast_seeds(router: &Host) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     let mut ipv6 = |next: u8, hop_limit: u8, to_last: u8, message: &[u8]| {
@@ -108,7 +108,7 @@ fn multicast_seeds(router: &Host) -> Vec<Vec<u8>> {
     frames
 }
 
-/// Random bytes, or a good frame with some changed; often with checksums that are right again.
+/// Returns random bytes, or a valid frame with changed bytes; often with correct checksums.
 fn strange(random: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
     if random.u8(..10) == 0 {
         let mut frame: Vec<u8> = (0..random.usize(..1514)).map(|_| random.u8(..)).collect();
@@ -139,7 +139,7 @@ fn strange(random: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
     frame
 }
 
-/// Makes the checksums of a frame right, so that what is behind them is looked at.
+/// Corrects the checksums of a frame, so that it is parsed beyond them.
 fn mend(frame: &mut [u8]) {
     fn sum(parts: &[&[u8]]) -> [u8; 2] {
         let words = parts.iter().flat_map(|part| part.chunks(2));

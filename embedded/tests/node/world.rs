@@ -28,7 +28,7 @@ pub(crate) struct Cable {
 struct Queues {
     to_node: VecDeque<Vec<u8>>,
     from_node: Vec<Vec<u8>>,
-    /// How many more frames the node may send; none is any number.
+    /// Number of frames that the node may still send; `None` means any number.
     room: Option<usize>,
 }
 
@@ -39,7 +39,7 @@ impl Default for Cable {
 }
 
 impl Cable {
-    /// For frames of at most `mtu` bytes.
+    /// Returns a cable for frames of at most `mtu` bytes.
     pub(crate) fn with_mtu(mtu: usize) -> Self {
         Self {
             queues: Rc::default(),
@@ -108,7 +108,7 @@ impl Device for Cable {
     }
 }
 
-/// A node with its hosts under a virtual clock.
+/// A node with its hosts and a virtual clock.
 pub(crate) struct World<D: Device> {
     pub(crate) cable: Cable,
     pub(crate) node: Node<D, SEATS, 8192, 8>,
@@ -118,7 +118,7 @@ pub(crate) struct World<D: Device> {
     pub(crate) others: Vec<Vec<u8>>,
 }
 
-/// A node with an IPv4 address, and its link-local IPv6 one.
+/// Returns the configuration of a node with an IPv4 address, and its link-local IPv6 one.
 pub(crate) fn config() -> Config {
     let mut config = Config::new(HARDWARE, [0; 16]);
     config.addresses.push(network("192.0.2.1", 24)).unwrap();
@@ -144,7 +144,7 @@ impl World<Cable> {
 }
 
 impl<D: Device> World<D> {
-    /// On a device whose other end is `cable`.
+    /// Creates a world on a device whose other end is `cable`.
     pub(crate) fn on(device: D, cable: Cable, config: Config) -> Self {
         let now = Instant::from_millis(1000);
         let storage = Box::leak(Box::new(Storage::new()));
@@ -157,7 +157,7 @@ impl<D: Device> World<D> {
         }
     }
 
-    /// Lets the node work once, and hands out what it sends.
+    /// Polls the node once, and delivers what it sends.
     pub(crate) fn poll(&mut self) -> Option<Instant> {
         let then = self.node.poll(self.now);
         self.hand_out();
@@ -179,7 +179,7 @@ impl<D: Device> World<D> {
         }
     }
 
-    /// Adds a host that joins as `name`; half of them by IPv6.
+    /// Adds a host that joins as `h` and this number; every other one by IPv6.
     pub(crate) fn join(&mut self, number: u8) -> usize {
         let (address, relay_address) = if number.is_multiple_of(2) {
             (format!("192.0.2.{number}:4000"), V4)
@@ -204,7 +204,7 @@ impl<D: Device> World<D> {
         index
     }
 
-    /// A host says something, and the node works once.
+    /// A host sends a datagram, and the node is polled once.
     pub(crate) fn say(&mut self, host: usize, text: impl AsRef<[u8]>) {
         self.cable.push(self.hosts[host].say(text));
         self.poll();
@@ -214,7 +214,7 @@ impl<D: Device> World<D> {
         self.hosts[host].take_lines()
     }
 
-    /// Forgets what was received so far.
+    /// Clears what was received so far.
     pub(crate) fn clear(&mut self) {
         self.others.clear();
         for host in &mut self.hosts {
@@ -222,14 +222,14 @@ impl<D: Device> World<D> {
         }
     }
 
-    /// Lets time pass; the node works when it has asked to.
+    /// Lets time pass. The node is polled when it has requested to be.
     pub(crate) fn pass(&mut self, duration: Duration) -> usize {
         let end = self.now.after(duration);
         let mut polls = 0;
         while let Some(then) = self.poll()
             && then <= end
         {
-            // a node that always asks for more would stop the clock
+            // a node that always requests more would stop the clock
             polls += 1;
             assert!(polls < 100_000, "the node never sleeps");
             self.now = self.now.max(then);

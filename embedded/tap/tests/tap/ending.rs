@@ -1,4 +1,4 @@
-//! How `kilochat-tap` ends, and how it goes on after it was stopped for a while.
+//! How `kilochat-tap` ends, and how it continues after a suspension.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use nix::sys::signal::Signal;
 
 use crate::lab::{Host, TapProgram, V4};
 
-/// Longer than the silence after which a peer that speaks in frames is away.
+/// Longer than the silence after which a framed peer is parked.
 const SUSPENSION: Duration = Duration::from_secs(66);
 
-/// A peer on `host` that does nothing by itself.
+/// Returns a peer on `host` that does nothing by itself.
 fn join_in_frames(host: &Host, name: &str) -> BareFramed {
     let socket = host.run(|| {
         let socket = UdpSocket::bind("0.0.0.0:0").expect("a free port");
@@ -24,7 +24,7 @@ fn join_in_frames(host: &Host, name: &str) -> BareFramed {
     BareFramed::join(socket, name)
 }
 
-/// It has acknowledged nothing, and so it may be sent nothing more, when the relay is told to stop.
+/// It has acknowledged nothing, so its window is full when the relay is told to stop.
 #[test]
 #[ignore = "needs network namespaces and /dev/net/tun: apt-get install util-linux iproute2"]
 fn a_peer_with_a_full_window_has_everything_before_the_relay_ends() {
@@ -39,12 +39,12 @@ fn a_peer_with_a_full_window_has_everything_before_the_relay_ends() {
     let mut carol = bob_host.join(V4, "Carol");
     for number in 0..LINES {
         bob.say(format!("{number}"));
-        // a datagram for each
+        // one datagram for each
         carol.wait_for(|line| line == format!("Bob : {number}"));
     }
     relay.signal(Signal::SIGTERM);
     bob.wait_for(|line| line == "* relay is stopping");
-    // a relay that ended without more would be gone by now
+    // a relay that did not wait would have ended by now
     std::thread::sleep(Duration::from_millis(100));
     let mut lines = BTreeMap::new();
     let is_stopping = |line: &String| line.ends_with("relay is stopping");
@@ -58,8 +58,8 @@ fn a_peer_with_a_full_window_has_everything_before_the_relay_ends() {
     assert_eq!(relay.wait().code(), Some(0));
 }
 
-/// The first signal lets it say goodbye, and wait for a peer that never answers; the second does not
-/// wait for that.
+/// After the first signal it says goodbye, and waits for a peer that never acknowledges; the second
+/// ends it at once.
 #[test]
 #[ignore = "needs network namespaces and /dev/net/tun: apt-get install util-linux iproute2"]
 fn a_second_signal_ends_it_while_it_says_goodbye() {
@@ -76,7 +76,7 @@ fn a_second_signal_ends_it_while_it_says_goodbye() {
     assert_eq!(relay.wait().code(), Some(128 + Signal::SIGINT as i32));
 }
 
-/// Nobody is called away whose frames waited for longer than the silence that is allowed.
+/// Peers whose frames waited for longer than the permitted silence are not parked.
 #[test]
 #[ignore = "needs 70 s, network namespaces and /dev/net/tun: apt-get install util-linux iproute2"]
 fn a_program_that_was_suspended_calls_nobody_away() {

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat-tap");
 
-/// The relay's addresses in a lab, and what the program is told of them.
+/// The relay's addresses in a lab, and the program's options for them.
 pub(crate) const V4: &str = "192.168.77.1:10888";
 pub(crate) const V6: &str = "[fd00:77::1]:10888";
 pub(crate) const ADDRESSES: [&str; 4] = ["--ip", "192.168.77.1/24", "--ip6", "fd00:77::1/64"];
@@ -52,7 +52,7 @@ impl TapProgram {
         }
     }
 
-    /// Begins to read the log.
+    /// Starts to read the log.
     pub(crate) fn read_log(&mut self) {
         let (sender, receiver) = channel();
         let stdout = BufReader::new(self.child.stdout.take().expect("piped"));
@@ -95,7 +95,7 @@ impl TapProgram {
         kill(Pid::from_raw(id), signal).expect("it runs");
     }
 
-    /// Waits for the end of the program, but not for ever.
+    /// Waits for the end of the program, for a limited time.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -107,7 +107,7 @@ impl TapProgram {
         panic!("it does not end");
     }
 
-    /// The time that all its threads have had on a processor.
+    /// Returns the processor time of all its threads.
     pub(crate) fn cpu(&self) -> Duration {
         processor_time(self.child.id())
     }
@@ -128,7 +128,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// A host with the hardware address 02:77:00:00:00:`number`, and the addresses
+    /// Creates a host with the hardware address 02:77:00:00:00:`number`, and the addresses
     /// 192.168.77.`number` and fd00:77::`number`.
     pub(crate) fn new(number: u8) -> Self {
         let namespace = Namespace::new();
@@ -154,18 +154,18 @@ impl Host {
         host
     }
 
-    /// Does something in the host's network namespace; sockets stay in it.
+    /// Runs `action` in the host's network namespace. Sockets that it opens stay in it.
     pub(crate) fn run<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
         self.namespace.run(action)
     }
 
-    /// A peer on this host.
+    /// Returns a peer on this host.
     pub(crate) fn join(&self, relay: &str, name: &str) -> PlainPeer {
         let relay = relay.parse().expect("an address");
         self.run(|| PlainPeer::join(relay, name))
     }
 
-    /// The host is gone, as when its cable is cut: nobody answers for it any more.
+    /// The host is gone, as when its cable is cut: it no longer responds to ARP.
     pub(crate) fn vanish(&self) {
         self.run(|| ip(&format!("link delete {}", self.name)));
     }

@@ -1,5 +1,5 @@
-//! The example `sensor` as a person starts and stops it, on a TAP interface of its own, bridged with
-//! that of `kilochat-tap`.
+//! The example `sensor` as a person starts and stops it, on a TAP interface of its own, bridged
+//! with that of `kilochat-tap`.
 
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 
 use crate::lab::{TapProgram, V4, V6};
 
-/// Builds the example, so that no stale one is tested.
+/// Builds the example, so that a stale one is never tested.
 fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -86,7 +86,7 @@ impl Sensor {
         }
     }
 
-    /// The numbers of the readings that may have been said or not.
+    /// Returns the numbers of the readings that the relay may have accepted or not.
     fn doubtful(&self) -> BTreeSet<u32> {
         let number = |line: &String| {
             let line = line.strip_prefix("text ")?;
@@ -97,7 +97,7 @@ impl Sensor {
         self.said.iter().filter_map(number).collect()
     }
 
-    /// As Ctrl-C does; waits for the end, but not for ever.
+    /// Stops it as Ctrl-C does, and waits for the end, for a limited time.
     fn stop(&mut self) -> ExitStatus {
         let id = i32::try_from(self.child.id()).expect("a process id");
         kill(Pid::from_raw(id), Signal::SIGINT).expect("it runs");
@@ -121,7 +121,7 @@ impl Drop for Sensor {
     }
 }
 
-/// The numbers of the readings in a line.
+/// Returns the number of the reading in a line.
 fn reading(line: &str) -> Option<u32> {
     let (number, load) = line
         .strip_prefix("sensor : reading ")?
@@ -130,7 +130,7 @@ fn reading(line: &str) -> Option<u32> {
     Some(number.parse().expect("a number"))
 }
 
-/// The readings that a peer has read, in order.
+/// Returns the readings that a peer has received, in order.
 fn readings(peer: &PlainPeer) -> Vec<u32> {
     let lines = peer.lines();
     let numbers: Vec<u32> = lines.iter().filter_map(|line| reading(line)).collect();
