@@ -63,7 +63,7 @@ pub struct Relay<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     peers: Peers<PEERS>,
     queue: Queue<PEERS>,
     sessions: Sessions<PEERS, WINDOW>,
-    ring: Ring<RING>,
+    ring: Ring<RING, PEERS>,
     config: Config,
     stats: Stats,
     /// No peer in the due list has a smaller offset; it may be smaller than it needs to be.

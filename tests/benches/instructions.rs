@@ -13,7 +13,7 @@ use core::net::{Ipv4Addr, SocketAddr};
 use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
-use kilochat_core::framed::{Ack, Frame, Hello, Post, Session, Texts};
+use kilochat_core::framed::{Ack, Frame, Hello, Post, Resume, Session, Texts};
 use kilochat_core::{Config, DATAGRAM_MAX, Event, Instant, Relay, Reply};
 
 const NOW: Instant = Instant::from_millis(1000);
@@ -112,7 +112,7 @@ fn room(seats: u16, free: u16) -> Box<Room> {
 /// A full room of peers that speak in frames; the first is about to post.
 fn framed(seats: u16) -> Box<Room> {
     let mut room = empty(seats);
-    let sessions: Vec<(Session, u64)> = (0..seats).map(|peer| room.join_framed(peer)).collect();
+    let sessions: Vec<_> = (0..seats).map(|peer| room.join_framed(peer)).collect();
     let text = core::str::from_utf8(&TEXT).expect("it is ASCII");
     let mut texts = [0; DATAGRAM_MAX];
     let (texts, count) = Texts::collect(core::iter::repeat_n(text, TEXTS.into()), &mut texts);
@@ -123,7 +123,7 @@ fn framed(seats: u16) -> Box<Room> {
         sent_at: 0,
         texts,
     }))];
-    for (session, first) in sessions {
+    for (session, first, _) in sessions {
         room.frames.push(encoded(&Frame::Ack(Ack {
             session,
             echo: Some(1000),
@@ -147,6 +147,27 @@ fn unacknowledged(seats: u16) -> Box<Room> {
     let mut room = framed(seats);
     room.post();
     room.relay.send_all(&mut room.buffer);
+    room
+}
+
+/// A room with a ring full of short lines, and clients that want to go on in a session that nobody
+/// has, almost at its end.
+fn returning(seats: u16) -> Box<Room> {
+    let mut room = empty(seats);
+    let (_, _, epoch) = room.join_framed(0);
+    room.join(1..2);
+    for _ in 0..16 * u32::from(seats) {
+        let event = room.relay.handle(1, b"x", &mut room.reply);
+        assert!(matches!(event, Event::Said { .. }), "{event:?}");
+    }
+    let resume = Resume {
+        session: Session(7),
+        epoch,
+        next: 16 * u64::from(seats) - 2,
+    };
+    room.frames = (2..2 + JOINS)
+        .map(|peer| room.hello(peer, Some(resume)))
+        .collect();
     room
 }
 
@@ -175,26 +196,33 @@ impl Room {
         assert!(matches!(event, Event::Said { .. }), "{event:?}");
     }
 
-    fn join_framed(&mut self, peer: u16) -> (Session, u64) {
+    /// HELLO with a cookie.
+    fn hello(&mut self, peer: u16, resume: Option<Resume>) -> Vec<u8> {
         let name = format!("p{peer:04}");
         let mut hello = Hello {
             abilities: 0,
             nonce: 1,
             cookie: None,
-            resume: None,
+            resume,
             name: &name,
         };
-        for _ in 0..2 {
-            let frame = encoded(&Frame::Hello(hello.clone()));
-            self.relay.handle(peer, &frame, &mut self.reply);
-            match Frame::decode(&self.reply) {
-                Ok(Frame::Cookie(cookie)) => hello.cookie = Some(cookie.cookie),
-                Ok(Frame::Welcome(welcome)) => return (welcome.session, welcome.first),
-                other => panic!("{other:?}"),
-            }
-            hello.nonce += 1;
+        let frame = encoded(&Frame::Hello(hello.clone()));
+        self.relay.handle(peer, &frame, &mut self.reply);
+        let Ok(Frame::Cookie(cookie)) = Frame::decode(&self.reply) else {
+            panic!("{:?}", self.reply)
+        };
+        (hello.cookie, hello.nonce) = (Some(cookie.cookie), 2);
+        encoded(&Frame::Hello(hello))
+    }
+
+    /// Returns the session, the first line and the epoch.
+    fn join_framed(&mut self, peer: u16) -> (Session, u64, u32) {
+        let frame = self.hello(peer, None);
+        self.relay.handle(peer, &frame, &mut self.reply);
+        match Frame::decode(&self.reply) {
+            Ok(Frame::Welcome(welcome)) => (welcome.session, welcome.first, welcome.epoch),
+            other => panic!("{other:?}"),
         }
-        panic!("no welcome");
     }
 
     fn post(&mut self) {
@@ -322,6 +350,19 @@ fn framed_coalesced(mut room: Box<Room>) -> Box<Room> {
     room
 }
 
+// A client whose session is gone goes on at a line in a full ring.
+#[library_benchmark]
+#[bench::seats_32(args = (32), setup = returning, config = limit(9000, JOINS))]
+#[bench::seats_4096(args = (4096), setup = returning, config = limit(9000, JOINS))]
+fn go_on(mut room: Box<Room>) -> Box<Room> {
+    for peer in 2..2 + JOINS {
+        let frame = &room.frames[usize::from(peer - 2)];
+        let event = room.relay.handle(peer, frame, &mut room.reply);
+        assert!(matches!(event, Event::Joined { .. }), "{event:?}");
+    }
+    room
+}
+
 // All that was sent is there.
 #[library_benchmark]
 #[bench::seats_32(args = (32), setup = unacknowledged, config = limit(990, ACKS))]
@@ -346,6 +387,7 @@ library_benchmark_group!(
         turned_away,
         idle_poll,
         framed_coalesced,
+        go_on,
         acknowledgement
     ]
 );

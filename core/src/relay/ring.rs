@@ -3,7 +3,11 @@
 //! A line is stored behind the header of an entry, as DATA sends it. Positions count all bytes ever
 //! appended, so that a position is compared without knowing where the ring wraps.
 
+mod marks;
+
 use core::fmt;
+
+use marks::Marks;
 
 use crate::wire::framed::{self, ENTRY_HEADER, LineKind};
 use crate::wire::text::{LINE_MAX, whole_characters};
@@ -33,15 +37,26 @@ pub(super) struct Entry {
     offset: u64,
 }
 
-/// The last lines, in `BYTES` bytes, a power of two.
+/// The last lines, in `BYTES` bytes, a power of two; `MARKS` of them are found without looking at the
+/// others.
 #[derive(Clone)]
-pub(super) struct Ring<const BYTES: usize> {
+pub(super) struct Ring<const BYTES: usize, const MARKS: usize> {
     tail: Cursor,
     head: Cursor,
+    marks: Marks<MARKS>,
     bytes: [u8; BYTES],
 }
 
-impl<const BYTES: usize> Ring<BYTES> {
+/// What is left of a sequence number where memory is short: see [`Ring::sequence`].
+pub(super) const fn low_half(sequence: u64) -> u32 {
+    let [_, _, _, _, a, b, c, d] = sequence.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
+    /// Bytes of the ring for each mark: at least as many as make all of it, and a power of two.
+    const BLOCK: u64 = BYTES.div_ceil(MARKS).next_power_of_two() as u64;
+
     /// An empty ring, all zero bits.
     pub(super) const fn new() -> Self {
         const {
@@ -56,6 +71,7 @@ impl<const BYTES: usize> Ring<BYTES> {
                 sequence: 0,
                 offset: 0,
             },
+            marks: Marks::new(),
             bytes: [0; BYTES],
         }
     }
@@ -97,6 +113,17 @@ impl<const BYTES: usize> Ring<BYTES> {
             sequence: self.head.sequence + 1,
             offset: start + (ENTRY_HEADER + line.len()) as u64,
         };
+        for block in start / Self::BLOCK..self.head.offset / Self::BLOCK {
+            let skipped = self.head.offset - (block + 1) * Self::BLOCK;
+            let low = low_half(self.head.sequence);
+            self.marks.set(block + 1, low, skipped);
+        }
+    }
+
+    /// The sequence number with this lower half that is the head's, or less by less than 2^32.
+    pub(super) const fn sequence(&self, low: u32) -> u64 {
+        let behind = low_half(self.head.sequence).wrapping_sub(low);
+        self.head.sequence.wrapping_sub(behind as u64)
     }
 
     /// The line at `cursor`, unless that is the head. It must not be older than the tail.
@@ -138,15 +165,43 @@ impl<const BYTES: usize> Ring<BYTES> {
 
     /// The place of the line with this sequence number, or of the nearest one at `from` or behind it.
     /// Where lines from `from` on were overwritten it is `from`.
+    ///
+    /// It looks at a mark for each bit of their number, and then at the lines of one block.
     pub(super) fn seek(&self, from: Cursor, sequence: u64) -> Cursor {
+        if from.offset < self.tail.offset || sequence <= from.sequence {
+            return from;
+        }
+        if sequence >= self.head.sequence {
+            return self.head;
+        }
         let mut cursor = from;
-        while from.offset >= self.tail.offset
-            && cursor.sequence < sequence
+        // the block of the cursor, and the last one in which the line may start
+        let mut low = from.offset / Self::BLOCK;
+        let mut high = self.head.offset / Self::BLOCK;
+        while low < high {
+            let middle = high - (high - low) / 2;
+            let mark = self.mark(middle);
+            if mark.sequence <= sequence {
+                (low, cursor) = (middle, mark);
+            } else {
+                high = middle - 1;
+            }
+        }
+        while cursor.sequence < sequence
             && let Some(entry) = self.entry(cursor)
         {
             cursor = entry.next;
         }
         cursor
+    }
+
+    /// The first line that starts in a block, or behind it, of those that start in the ring.
+    fn mark(&self, block: u64) -> Cursor {
+        let (low, skipped) = self.marks.at(block);
+        Cursor {
+            sequence: self.sequence(low),
+            offset: block * Self::BLOCK + u64::from(skipped),
+        }
     }
 
     /// Copies the text of `entry` to the start of `line`, as far as it fits.
@@ -200,7 +255,7 @@ impl<const BYTES: usize> Ring<BYTES> {
     }
 }
 
-impl<const BYTES: usize> fmt::Debug for Ring<BYTES> {
+impl<const BYTES: usize, const MARKS: usize> fmt::Debug for Ring<BYTES, MARKS> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // nobody wants to read a megabyte of numbers
         formatter
@@ -227,6 +282,8 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn entry(author: u32, kind: LineKind, line: &str) -> framed::Entry<'_> {
@@ -239,7 +296,7 @@ mod tests {
         }
     }
 
-    fn lines<const BYTES: usize>(ring: &Ring<BYTES>) -> Vec<Vec<u8>> {
+    fn lines<const BYTES: usize, const MARKS: usize>(ring: &Ring<BYTES, MARKS>) -> Vec<Vec<u8>> {
         let mut lines = Vec::new();
         let mut cursor = ring.tail();
         while let Some(entry) = ring.entry(cursor) {
@@ -252,9 +309,67 @@ mod tests {
         lines
     }
 
+    /// Looks at every line.
+    fn walk<const BYTES: usize, const MARKS: usize>(
+        ring: &Ring<BYTES, MARKS>,
+        from: Cursor,
+        sequence: u64,
+    ) -> Cursor {
+        let mut cursor = from;
+        while from.offset >= ring.tail().offset
+            && cursor.sequence < sequence
+            && let Some(entry) = ring.entry(cursor)
+        {
+            cursor = entry.next;
+        }
+        cursor
+    }
+
+    fn seeks_as_it_walks<const MARKS: usize>(lengths: &[usize], start: u64) {
+        let mut ring = Ring::<2048, MARKS>::new();
+        // far from where numbers of 32 bits end, or just before that
+        (ring.tail.sequence, ring.head.sequence) = (start, start);
+        // overwritten soon
+        let mut places = vec![ring.head()];
+        for length in lengths {
+            ring.append(entry(1, LineKind::Message, &"x".repeat(*length)));
+            places.push(ring.head());
+            let (first, last) = (ring.tail().sequence, ring.head().sequence);
+            for from in places.iter().copied() {
+                for sequence in (first.saturating_sub(2)..last + 2).chain([0, u64::MAX]) {
+                    let expected = walk(&ring, from, sequence);
+                    assert_eq!(ring.seek(from, sequence), expected, "{from:?} {sequence}");
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_found_as_if_all_were_looked_at(
+            lengths in proptest::collection::vec(prop_oneof![0..40_usize, 0..=LINE_MAX], 0..60),
+            start in prop_oneof![Just(0), Just(u64::from(u32::MAX) - 20)],
+        ) {
+            seeks_as_it_walks::<1>(&lengths, start);
+            seeks_as_it_walks::<3>(&lengths, start);
+            seeks_as_it_walks::<4>(&lengths, start);
+            seeks_as_it_walks::<32>(&lengths, start);
+            seeks_as_it_walks::<5000>(&lengths, start);
+        }
+    }
+
+    #[test]
+    fn a_sequence_number_is_found_by_its_lower_half() {
+        let mut ring = Ring::<2048, 4>::new();
+        ring.head.sequence = (5 << 32) + 7;
+        for sequence in [(5 << 32) + 7, 5 << 32, (5 << 32) - 1, (4 << 32) + 8] {
+            assert_eq!(ring.sequence(low_half(sequence)), sequence);
+        }
+    }
+
     #[test]
     fn holds_what_fits_exactly_and_not_a_byte_more() {
-        let mut ring = Ring::<2048>::new();
+        let mut ring = Ring::<2048, 4>::new();
         // 4 entries of 512 bytes fill it
         for digit in ["0", "1", "2", "3"] {
             ring.append(entry(1, LineKind::Message, &digit.repeat(500)));
@@ -270,7 +385,7 @@ mod tests {
 
     #[test]
     fn every_position_of_the_wrap_gives_the_same_line() {
-        let mut ring = Ring::<2048>::new();
+        let mut ring = Ring::<2048, 4>::new();
         let line: String = ('\0'..='\x7F').cycle().take(LINE_MAX).collect();
         for length in (0..5000).map(|turn| turn % (LINE_MAX + 1)) {
             ring.append(entry(7, LineKind::Announcement, &line[..length]));
@@ -287,7 +402,7 @@ mod tests {
 
     #[test]
     fn an_entry_tells_its_author_and_kind() {
-        let mut ring = Ring::<2048>::new();
+        let mut ring = Ring::<2048, 4>::new();
         for (author, kind) in [
             (1, LineKind::Message),
             (u32::MAX, LineKind::Announcement),
