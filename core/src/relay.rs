@@ -193,6 +193,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     /// [`Config::idle`], leaves; what is on its way to a peer that acknowledges may have been for too
     /// long, or the peer may have been silent for too long. Call it again until it returns none; extra
     /// calls do nothing.
+    ///
+    /// It judges by what was handed over. A driver hands over all that has arrived before it calls this
+    /// after a pause: the machine or the process may have been suspended while peers went on. A client
+    /// is given a second more where this is called over a second late.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Expired> {
         if let Some(seat) = self.handle_deadlines(now) {
             return Some(Expired::Parked(seat));

@@ -35,6 +35,10 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 /// ... in so many tries.
 const TRIES: u8 = 4;
 
+/// A driver that is later than this was suspended: what clients have sent meanwhile is perhaps not
+/// read yet, and they are given as much time again.
+const SUSPENDED: Duration = Duration::from_secs(1);
+
 /// A client's half of a session, by seat.
 #[derive(Clone, Debug)]
 pub(super) struct Framed<const WINDOW: usize> {
@@ -319,7 +323,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 continue;
             };
             framed.window.handle_timeout(now.as_wrapped());
-            if now.since(heard) >= framed.patience() {
+            if now.since(heard) >= framed.patience() && now.since(at) < SUSPENDED {
                 self.park(now, seat, list);
                 return Some(seat);
             }
@@ -335,6 +339,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             return;
         };
         let silence = peer.heard.after(framed.patience());
+        let silence = if silence > now {
+            silence
+        } else {
+            now.after(SUSPENDED)
+        };
         let late = framed.window.timeout_ms(now.as_wrapped());
         let late = late.map(|wait| now.after(Duration::from_millis(wait.max(1).into())));
         let deadline = late.map_or(silence, |late| late.min(silence));

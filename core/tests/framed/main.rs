@@ -702,3 +702,25 @@ fn a_relay_in_classic_mode_knows_no_frames() {
         )
     );
 }
+
+#[test]
+fn a_relay_that_was_suspended_reads_before_it_judges_silence() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.join(2, "bob");
+    room.now = room.now.after(Duration::from_secs(10));
+    let eve = room.join(3, "eve");
+    room.sleep(10_000);
+    // for a minute nothing runs
+    assert_eq!(room.sleep(65_000), [""; 0]);
+    room.ack(1, ada.session, 0, &[]);
+    assert_eq!(room.sleep(999), [""; 0]);
+    // then who is silent is
+    room.ack(3, eve.session, 0, &[]);
+    assert_eq!(room.sleep(1), ["bob"]);
+    assert_eq!(room.relay.stats().parked, 1);
+    // somebody who is late by less has read
+    room.now = room.now.after(Duration::from_secs(58));
+    room.ack(1, ada.session, 0, &[]);
+    assert_eq!(room.sleep(2998), ["eve"]);
+}
