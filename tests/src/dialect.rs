@@ -58,6 +58,19 @@ impl<'a> Meaning<'a> {
     }
 }
 
+/// A datagram without a byte order mark at its start and NULs at its end.
+pub(crate) fn unpadded(payload: &[u8]) -> &[u8] {
+    let start = if payload.starts_with(&[0xEF, 0xBB, 0xBF]) {
+        3
+    } else {
+        0
+    };
+    let last = payload.iter().rposition(|byte| *byte != 0);
+    payload
+        .get(start..last.map_or(0, |last| last + 1))
+        .unwrap_or_default()
+}
+
 /// The text of a datagram without its line end, or why it has none.
 pub(crate) fn text_of(payload: &[u8]) -> Result<&str, Refusal> {
     if payload.len() > DATAGRAM_MAX {
@@ -66,7 +79,7 @@ pub(crate) fn text_of(payload: &[u8]) -> Result<&str, Refusal> {
     if payload.first() == Some(&1) {
         return Err(Refusal::Frame);
     }
-    let text = core::str::from_utf8(payload).map_err(|_| Refusal::NotUtf8)?;
+    let text = core::str::from_utf8(unpadded(payload)).map_err(|_| Refusal::NotUtf8)?;
     let bare = text.strip_suffix("\r\n").or(text.strip_suffix('\n'));
     Ok(bare.unwrap_or(text))
 }

@@ -41,7 +41,7 @@ const STRANGE_SOURCES: [&str; 12] = [
     "[2001:db8:1::7]:9",
 ];
 
-const NAMES: [&str; 35] = [
+const NAMES: [&str; 38] = [
     "Ada",
     "Bob",
     "BOB",
@@ -77,9 +77,12 @@ const NAMES: [&str; 35] = [
     "*:*:",
     "\u{34F}\u{AD}",
     "x\u{FEFF}\u{E0041}",
+    "\u{FEFF}Ada",
+    "Bob\0\0\0",
+    "\u{200B}Bob",
 ];
 
-const TEXTS: [&str; 22] = [
+const TEXTS: [&str; 26] = [
     "hello",
     "hello?",
     "how are you",
@@ -102,9 +105,13 @@ const TEXTS: [&str; 22] = [
     " /who",
     "x\u{2028}y\u{2029}z",
     "\0",
+    "\u{FEFF}hello",
+    "\u{FEFF}",
+    "hello\0\0\0",
+    "hel\0lo",
 ];
 
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 40] = [
     "/who",
     "/who",
     "/who n",
@@ -141,9 +148,15 @@ const COMMANDS: [&str; 36] = [
     "/aVeryLongCommandWordThatIsCutSomewhere after",
     "/nickAda",
     "//who",
+    "\u{FEFF}/who",
+    "\u{200B}/who",
+    " \u{2060}\u{FEFF}/help",
+    "\u{FEFF}/nick Bob\0",
 ];
 
-const LINE_ENDS: [&[u8]; 8] = [b"", b"", b"", b"", b"", b"\n", b"\r\n", b"\n\n"];
+const LINE_ENDS: [&[u8]; 10] = [
+    b"", b"", b"", b"", b"", b"\n", b"\r\n", b"\n\n", b"\n\0", b"\0\n",
+];
 
 /// The address of the client with this number.
 pub(crate) fn address(random: &mut Rng, number: usize) -> SocketAddr {

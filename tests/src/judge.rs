@@ -9,7 +9,7 @@ use kilochat_core::{Departure, Event, Instant, NAME_MAX, Name, Refusal};
 use crate::dialect::{self, HELP_START, Meaning, is_blank, text_of};
 use crate::log::Kind;
 use crate::oracle::{Member, Oracle};
-use crate::text::{cut, folded, repaired};
+use crate::text::{cut, folded, repaired, visible};
 use crate::transcript::check_wire;
 use crate::{Seen, Verdict, Violation, check};
 
@@ -129,7 +129,7 @@ impl Oracle {
         payload: &[u8],
         outcome: &Outcome<'_>,
     ) -> Verdict<Due> {
-        let newline = payload.ends_with(b"\n");
+        let newline = dialect::unpadded(payload).ends_with(b"\n");
         let refused = |why, text: &str| {
             let text = if text.is_empty() {
                 String::new()
@@ -160,10 +160,10 @@ impl Oracle {
         if is_blank(text) {
             return refused(Refusal::Blank, "");
         }
-        if self.config.classic || !text.trim_start().starts_with('/') {
+        if self.config.classic || !visible(text).starts_with('/') {
             return self.joins(now, source, text, newline, outcome);
         }
-        match Meaning::of(text.trim_start()) {
+        match Meaning::of(visible(text)) {
             Meaning::Help => Ok(Due::Help(Event::Helped, newline)),
             Meaning::Nick(name) if !is_blank(name) => {
                 self.joins(now, source, name, newline, outcome)

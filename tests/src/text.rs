@@ -72,6 +72,28 @@ const NOT_IN_NAMES: &[Range] = &[
     (0xE0080, 0xE0FFF),
 ];
 
+/// Those that look like a colon: all others of the table show nothing.
+const COLONS: &[Range] = &[
+    (0x3A, 0x3A),
+    (0x2D0, 0x2D0),
+    (0x2F8, 0x2F8),
+    (0x589, 0x589),
+    (0x5C3, 0x5C3),
+    (0x2236, 0x2236),
+    (0xA789, 0xA789),
+    (0xFE13, 0xFE13),
+    (0xFE55, 0xFE55),
+    (0xFF1A, 0xFF1A),
+];
+
+/// Those that show nothing and become U+FFFD.
+const UNSEEN: &[Range] = &[
+    (0x202A, 0x202E),
+    (0xFEFF, 0xFEFF),
+    (0xFFF9, 0xFFFB),
+    (0xE0000, 0xE007F),
+];
+
 /// How many marks in a row are kept.
 const MARKS_MAX: usize = 4;
 
@@ -90,6 +112,15 @@ pub(crate) fn cleaned(text: &str) -> String {
         }
     }
     shown
+}
+
+/// A text from its first visible character on.
+pub(crate) fn visible(text: &str) -> &str {
+    let is_unseen = |character: char| {
+        let is_blank = is_in(NOT_IN_NAMES, character) && !is_in(COLONS, character);
+        is_blank || is_in(UNSEEN, character) || character.is_whitespace()
+    };
+    text.trim_start_matches(is_unseen)
 }
 
 /// Whether a text is as [`cleaned`] leaves it.

@@ -16,8 +16,8 @@ use crate::wire::framed::FRAME;
 use crate::wire::framed::LineKind;
 use crate::wire::notices::{Announcement, NOTICE, Sentence};
 use crate::wire::text::{
-    DATAGRAM_MAX, NAME_MAX, SEPARATOR, clean, folded, is_blank, is_plain_ascii, repaired_name,
-    whole_characters,
+    DATAGRAM_MAX, NAME_MAX, SEPARATOR, clean, folded, is_blank, is_invisible, is_plain_ascii,
+    repaired_name, whole_characters, without_padding,
 };
 
 /// A peer is told at most once in this time that its datagrams are not text.
@@ -59,7 +59,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if is_blank(text) {
             return refused(Refusal::Blank);
         }
-        let Some(command) = Command::of(text.trim()).filter(|_| !self.config.classic) else {
+        let is_unseen = |character: char| character.is_whitespace() || is_invisible(character);
+        let visible = text.trim_start_matches(is_unseen);
+        let Some(command) = Command::of(visible).filter(|_| !self.config.classic) else {
             return self.join(now, source, text, reply);
         };
         match command {
@@ -345,7 +347,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
 /// The text of a payload without one trailing `\n` or `\r\n`, and whether there was one.
 fn without_line_end(payload: &[u8]) -> (&[u8], bool) {
-    match payload {
+    match without_padding(payload) {
         [text @ .., b'\r', b'\n'] | [text @ .., b'\n'] => (text, true),
         text => (text, false),
     }
@@ -412,6 +414,15 @@ mod tests {
             ("a\r\r\n", "a\r", true),
             ("a\n\r", "a\n\r", false),
             ("你\n", "你", true),
+            ("a\0", "a", false),
+            ("a\n\0\0", "a", true),
+            ("a\0\n", "a\0", true),
+            ("\0\0", "", false),
+            ("\0a", "\0a", false),
+            ("\u{FEFF}a", "a", false),
+            ("\u{FEFF}\u{FEFF}a", "\u{FEFF}a", false),
+            ("\u{FEFF}\r\n\0", "", true),
+            ("a\u{FEFF}", "a\u{FEFF}", false),
         ] {
             let expected = (text.as_bytes(), newline);
             assert_eq!(

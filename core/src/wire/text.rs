@@ -66,6 +66,16 @@ pub fn is_blank(text: &str) -> bool {
     text.chars().all(char::is_whitespace)
 }
 
+/// Returns `bytes` without a byte order mark at the start and NULs at the end, which some programs
+/// send and nobody means.
+pub(crate) fn without_padding(bytes: &[u8]) -> &[u8] {
+    let mut text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    while let [start @ .., 0] = text {
+        text = start;
+    }
+    text
+}
+
 /// Returns the longest prefix of `text` that ends between characters and has at most `limit` bytes.
 pub(crate) fn whole_characters(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit))
@@ -162,7 +172,7 @@ fn is_colon(character: char) -> bool {
 /// Returns whether a character is invisible: a format character (General_Category Cf), one that
 /// Unicode allows a terminal to ignore (Default_Ignorable_Code_Point), or one that looks like a
 /// space.
-fn is_invisible(character: char) -> bool {
+pub(crate) fn is_invisible(character: char) -> bool {
     matches!(
         character,
         // Cf and Default_Ignorable_Code_Point, Unicode 16

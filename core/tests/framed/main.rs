@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod numbers;
+mod padding;
 mod room;
 mod stopping;
 

@@ -9,6 +9,7 @@ use crate::relay::event::{Departure, Event, Farewell, Refusal};
 use crate::relay::seat::Seat;
 use crate::relay::{Relay, Reply};
 use crate::time::Instant;
+use crate::wire::text::without_padding;
 use crate::wire::framed::{
     Cookie, Frame, Goodbye, Hello, Reason, Refused, Resume, Session, Welcome,
 };
@@ -164,7 +165,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         resume: Option<Resume>,
         reply: &mut Reply,
     ) -> Event {
-        let newcomer = match self.take_seat(now, source, hello.name, false, true) {
+        let name = without_padding(hello.name.as_bytes());
+        let name = core::str::from_utf8(name).unwrap_or_default().trim_matches(' ');
+        let newcomer = match self.take_seat(now, source, name, false, true) {
             Ok(newcomer) => newcomer,
             Err(why) => {
                 let (reason, retry_s) = if why == Refusal::Full {

@@ -12,7 +12,7 @@ use crate::time::Instant;
 use crate::wire::command::Command;
 use crate::wire::framed::{ENTRY_HEADER, Frame, Goodbye, Outcome, Post, Posted, Reason};
 use crate::wire::notices::Sentence;
-use crate::wire::text::{LINE_MAX, SEPARATOR, clean, is_blank, is_plain_ascii};
+use crate::wire::text::{LINE_MAX, SEPARATOR, clean, is_blank, is_plain_ascii, without_padding};
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     pub(super) fn handle_post(
@@ -37,10 +37,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             report(post, last, reply);
             return Event::Acknowledged { seat };
         }
-        let mut texts = post.texts.iter().map(core::str::from_utf8);
+        let mut texts = post.texts.iter().map(text_of);
         let command = texts
             .next()
-            .and_then(|first| Command::of(first.ok()?))
+            .and_then(|first| Command::of(first?))
             .filter(|command| !matches!(command, Command::Say(_)))
             .filter(|command| !self.is_stopping || *command == Command::Quit);
         let (last, event) = match command {
@@ -115,7 +115,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let mut room = MESSAGE_MAX;
         let (mut lines, mut texts) = (0_u8, 0_u8);
         for text in post.texts.iter().take(u8::MAX.into()) {
-            let Ok(text) = core::str::from_utf8(text) else {
+            let Some(text) = text_of(text) else {
                 if texts == 0 {
                     return Last::Refused(Reason::NotUtf8);
                 }
@@ -200,6 +200,11 @@ fn said(seat: Seat, last: Last) -> Event {
             why: Refusal::NotUtf8,
         },
     }
+}
+
+/// A text as it is on the wire.
+fn text_of(bytes: &[u8]) -> Option<&str> {
+    core::str::from_utf8(without_padding(bytes)).ok()
 }
 
 /// At least as much as [`size`], and sooner known.
