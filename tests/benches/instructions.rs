@@ -257,7 +257,7 @@ fn limit(each: u64, of: u16) -> LibraryBenchmarkConfig {
 // Each text is sent before the next one is said.
 #[library_benchmark]
 #[bench::seats_32(args = (32), setup = full, config = limit(220, TEXTS * 31))]
-#[bench::seats_4096(args = (4096), setup = full, config = limit(180, TEXTS * 4095))]
+#[bench::seats_4096(args = (4096), setup = full, config = limit(192, TEXTS * 4095))]
 fn one_by_one(mut room: Box<Room>) -> Box<Room> {
     for _ in 0..TEXTS {
         room.say(0);
@@ -270,7 +270,7 @@ fn one_by_one(mut room: Box<Room>) -> Box<Room> {
 // All that is said is sent in the same datagrams.
 #[library_benchmark]
 #[bench::seats_32(args = (32), setup = full, config = limit(52, TEXTS * 31))]
-#[bench::seats_4096(args = (4096), setup = full, config = limit(13, TEXTS * 4095))]
+#[bench::seats_4096(args = (4096), setup = full, config = limit(14, TEXTS * 4095))]
 fn coalesced(mut room: Box<Room>) -> Box<Room> {
     for _ in 0..TEXTS {
         room.say(0);
@@ -283,7 +283,7 @@ fn coalesced(mut room: Box<Room>) -> Box<Room> {
 // The same, and everybody who said something gets a datagram without it.
 #[library_benchmark]
 #[bench::seats_32(args = (32), setup = full, config = limit(115, TEXTS * 31))]
-#[bench::seats_4096(args = (4096), setup = full, config = limit(13, TEXTS * 4095))]
+#[bench::seats_4096(args = (4096), setup = full, config = limit(14, TEXTS * 4095))]
 fn coalesced_for_authors(mut room: Box<Room>) -> Box<Room> {
     for peer in 0..TEXTS {
         room.say(peer);
@@ -339,9 +339,9 @@ fn idle_poll(mut room: Box<Room>) -> Box<Room> {
 
 // A POST of as many texts, which take two datagrams: one at a time, or both to a peer at once.
 #[library_benchmark]
-#[bench::seats_32(args = (32), setup = framed, config = limit(84, TEXTS * 32))]
+#[bench::seats_32(args = (32), setup = framed, config = limit(85, TEXTS * 32))]
 #[bench::seats_4096(args = (4096), setup = framed, config = limit(52, TEXTS * 4096))]
-#[bench::segments_32(args = (32), setup = segmented, config = limit(60, TEXTS * 32))]
+#[bench::segments_32(args = (32), setup = segmented, config = limit(63, TEXTS * 32))]
 #[bench::segments_4096(args = (4096), setup = segmented, config = limit(29, TEXTS * 4096))]
 fn framed_coalesced(mut room: Box<Room>) -> Box<Room> {
     room.post();
@@ -352,8 +352,8 @@ fn framed_coalesced(mut room: Box<Room>) -> Box<Room> {
 
 // A client whose session is gone goes on at a line in a full ring.
 #[library_benchmark]
-#[bench::seats_32(args = (32), setup = returning, config = limit(9000, JOINS))]
-#[bench::seats_4096(args = (4096), setup = returning, config = limit(9000, JOINS))]
+#[bench::seats_32(args = (32), setup = returning, config = limit(9400, JOINS))]
+#[bench::seats_4096(args = (4096), setup = returning, config = limit(9400, JOINS))]
 fn go_on(mut room: Box<Room>) -> Box<Room> {
     for peer in 2..2 + JOINS {
         let frame = &room.frames[usize::from(peer - 2)];

@@ -185,6 +185,7 @@ impl Oracle {
 
     /// The way would block: it was given back with `Relay::handle_refused`, after all later ones.
     pub fn refused(&mut self, offer: &Offer) {
+        self.tally.deferred += 1;
         let Some(member) = self
             .members
             .get_mut(&offer.seat)
@@ -196,7 +197,6 @@ impl Oracle {
         member.in_hand -= 1;
         member.is_blocked = true;
         let reader = &mut member.reader;
-        self.tally.deferred += 1;
         self.counts.saw(Seen::Deferred);
         let missed = reader.give_back(&self.log, offer.from..offer.to, offer.lost);
         self.tally.missed += missed;
@@ -272,8 +272,8 @@ impl Oracle {
     ) -> Verdict {
         let now = self.tick(now);
         let mut leaves = false;
+        self.tally.unreachable += 1;
         if let Some(member) = self.members.get_mut(&seat.index()) {
-            self.tally.unreachable += 1;
             member.suspect = true;
             let is_late = member
                 .reported
@@ -426,6 +426,8 @@ impl Oracle {
             Departure::Quit => Some("quit"),
             Departure::Unreachable => Some("unreachable"),
             Departure::Displaced => Some("silent"),
+            Departure::Replaced => Some("replaced"),
+            Departure::Contested => Some("contested"),
             Departure::Restarted => None,
         };
         if let Some(reason) = reason {

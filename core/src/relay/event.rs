@@ -245,8 +245,13 @@ pub enum Departure {
     Unreachable,
     /// It was silent, and its seat was needed.
     Displaced,
-    /// The same name came from the same host after reports that nobody listens there.
+    /// Its client was started again and has the same name, at the same address, or at another port of
+    /// the same host when nobody answered at the old one.
     Restarted,
+    /// Another client speaks from its address.
+    Replaced,
+    /// Two clients posted different texts under the same number of its session.
+    Contested,
 }
 
 impl Departure {
@@ -257,6 +262,8 @@ impl Departure {
             Self::Unreachable => "unreachable",
             Self::Displaced => "silent",
             Self::Restarted => "restarted",
+            Self::Replaced => "replaced",
+            Self::Contested => "contested",
         }
     }
 }
@@ -291,11 +298,15 @@ pub struct Stats {
     pub displaced: u64,
     /// ... of them, those that came back from the same host.
     pub restarted: u64,
+    /// ... of them, those whose address another client has now.
+    pub replaced: u64,
+    /// ... of them, those in whose session two clients spoke.
+    pub contested: u64,
     /// Renames.
     pub renamed: u64,
     /// Commands answered, help for strangers included.
     pub answered: u64,
-    /// Empty or blank datagrams from peers.
+    /// Datagrams from peers that said nothing: empty or blank ones.
     pub keepalives: u64,
     /// Datagrams offered to the network for a peer, those refused by it included.
     pub deliveries: u64,
@@ -305,7 +316,7 @@ pub struct Stats {
     pub resent: u64,
     /// Times that a peer was told that lines were overwritten, in frames.
     pub gaps: u64,
-    /// Frames that said what a peer has.
+    /// Frames that said what a peer has, or asked for what it was told already.
     pub acknowledged: u64,
     /// Sessions that went on after a new HELLO.
     pub resumed: u64,
@@ -315,7 +326,8 @@ pub struct Stats {
     pub unparked: u64,
     /// Cookies given out.
     pub challenged: u64,
-    /// Deliveries that the network refused for the moment; they were offered again.
+    /// Deliveries that the network refused for the moment; they were offered again, unless their peer is
+    /// gone.
     pub deferred: u64,
     /// Lines that a peer was owed when they were overwritten, added up over peers.
     pub missed: u64,
@@ -337,6 +349,8 @@ impl Stats {
             left: 0,
             displaced: 0,
             restarted: 0,
+            replaced: 0,
+            contested: 0,
             renamed: 0,
             answered: 0,
             keepalives: 0,

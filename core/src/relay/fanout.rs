@@ -1,6 +1,7 @@
 //! Fan-out: the next datagram, and everyone it is for.
 
 use core::fmt::Write;
+use core::mem::take;
 use core::net::SocketAddr;
 use core::num::NonZeroU32;
 
@@ -8,7 +9,7 @@ use heapless::{String, Vec};
 
 use super::Relay;
 use super::framed::Segment;
-use super::peers::Peer;
+use super::peers::{Dialect, Peer};
 use super::queue::List;
 use super::ring::Cursor;
 use super::seat::Seat;
@@ -95,7 +96,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     ) -> Option<Fanout<'_, 'buffer, PEERS, RING, WINDOW>> {
         let first = self.queue.front(List::Due)?;
         let peer = self.peers.peer(first)?;
-        let (length, range) = if peer.is_framed {
+        let (length, range) = if peer.is_framed() {
             self.write_frame(now, first, peer, buffer)?
         } else {
             self.write_lines(now, peer, buffer)?
@@ -117,6 +118,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     /// Datagrams may be handled in between. A driver with one way out to all peers can instead leave
     /// a fan-out before it takes the next delivery: what is not taken stays due.
     pub fn handle_refused(&mut self, delivery: Delivery) {
+        self.stats.deferred += 1;
         let Some(peer) = self
             .peers
             .peer(delivery.seat)
@@ -126,7 +128,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         };
         let list = self.list(delivery.seat, peer);
         self.queue.unlink(list, delivery.seat);
-        self.stats.deferred += 1;
         match (delivery.what, self.sessions.framed_mut(delivery.seat)) {
             (What::Gap, Some(framed)) => framed.window.handle_gap_refused(),
             (What::Data | What::Resent, Some(framed)) => {
@@ -176,12 +177,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let Some(peer) = self.peers.peer_mut(delivery.seat) else {
             return;
         };
-        peer.missed += delivery.missed;
+        let Dialect::Plain(plain) = &mut peer.dialect else {
+            return;
+        };
+        plain.missed += delivery.missed;
         if delivery.to < self.ring.tail().sequence {
             // overwritten meanwhile, and what was lost behind it is counted already
             let lines = delivery.to - delivery.from.sequence;
             self.stats.missed += lines;
-            peer.missed += if self.config.classic { 0 } else { lines };
+            plain.missed += if self.config.classic { 0 } else { lines };
         } else if delivery.from.sequence < peer.cursor.sequence {
             peer.cursor = delivery.from;
         }
@@ -215,22 +219,23 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     fn write_lines(&self, now: Instant, peer: &Peer, buffer: &mut [u8]) -> Option<(usize, Range)> {
         // both line ends cut at the same line
         let limit = buffer.len().min(DATAGRAM_MAX).checked_sub(1)?;
+        let plain = peer.plain()?;
         let mut range = Range {
             from: peer.cursor,
             to: peer.cursor,
             lines: 0,
-            alone: peer.own > peer.cursor.sequence || peer.missed > 0,
+            alone: plain.own > peer.cursor.sequence || plain.missed > 0,
             announcements: false,
-            newline: peer.newline,
+            newline: plain.newline,
             segments: Vec::new(),
             what: What::Lines,
             now,
         };
         let mut length = 0;
-        if peer.missed > 0 {
+        if plain.missed > 0 {
             let mut gap = String::<40>::new();
             // twenty digits and a few words fit
-            let _ = write!(gap, "{}", Sentence::Lost(peer.missed));
+            let _ = write!(gap, "{}", Sentence::Lost(plain.missed));
             buffer.get_mut(..gap.len())?.copy_from_slice(gap.as_bytes());
             length = gap.len();
         }
@@ -257,7 +262,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if length == 0 && range.to == range.from {
             return None;
         }
-        if peer.newline {
+        if plain.newline {
             *buffer.get_mut(length)? = b'\n';
             length += 1;
         }
@@ -389,20 +394,25 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Iterator
                 let suits = match self.range.what {
                     What::Lines => self.range.suits(peer),
                     What::Data | What::Resent | What::Gap => {
-                        peer.is_framed && relay.sessions.room(seat) >= self.range.segments.len()
+                        peer.is_framed() && relay.sessions.room(seat) >= self.range.segments.len()
                     }
                 };
                 if !suits {
                     continue;
                 }
             }
+            // a peer that is told of lost lines gets a datagram of its own
+            let missed = match &mut peer.dialect {
+                Dialect::Plain(plain) if self.range.alone => take(&mut plain.missed),
+                Dialect::Plain(_) | Dialect::Framed(_) => 0,
+            };
             let delivery = Delivery {
                 seat,
                 address: peer.address,
                 id: peer.id,
                 from: self.range.from,
                 to: self.range.to.sequence,
-                missed: core::mem::take(&mut peer.missed),
+                missed,
                 what: self.range.what,
             };
             relay.queue.unlink(Some(List::Due), seat);
@@ -422,10 +432,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Iterator
 impl Range {
     /// Whether another peer at the same cursor is owed the same bytes.
     fn suits(&self, peer: &Peer) -> bool {
-        !peer.is_framed
-            && peer.newline == self.newline
-            && peer.own <= self.from.sequence
-            && peer.missed == 0
-            && !(peer.quiet && self.announcements)
+        peer.plain().is_some_and(|plain| {
+            plain.newline == self.newline
+                && plain.own <= self.from.sequence
+                && plain.missed == 0
+                && !(plain.quiet && self.announcements)
+        })
     }
 }

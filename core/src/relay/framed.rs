@@ -19,10 +19,11 @@ use super::queue::List;
 use super::seat::Seat;
 use super::{Relay, Reply};
 use crate::time::Instant;
-use crate::wire::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Hello, Reason, Session};
+use crate::wire::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Hello, Session};
 use crate::wire::notices::Announcement;
 use crate::wire::text::DATAGRAM_MAX;
 use deadlines::Deadlines;
+use posting::LastPost;
 pub(super) use window::Segment;
 use window::Window;
 
@@ -45,29 +46,12 @@ pub(super) struct Framed<const WINDOW: usize> {
     session: Session,
     /// That of the HELLO that was last answered by WELCOME.
     nonce: u64,
-    /// Whether that HELLO took the seat.
-    is_new: bool,
     pub(super) window: Window<WINDOW>,
-    /// The number of the last POST, and what became of it.
-    post: u16,
-    outcome: Last,
+    last_post: LastPost,
     /// Whether it does not answer.
     is_parked: bool,
     /// Whether it is in no list: it cannot be sent anything now.
     pub(super) is_held: bool,
-}
-
-/// What became of a client's last POST.
-#[derive(Clone, Copy, Debug)]
-enum Last {
-    /// It was a command: the answer is found again by obeying again, which changes nothing.
-    Command,
-    Accepted {
-        first: u64,
-        lines: u8,
-        texts: u8,
-    },
-    Refused(Reason),
 }
 
 /// The sessions of at most `SEATS` clients.

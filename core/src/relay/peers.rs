@@ -19,35 +19,87 @@ pub(super) struct Peer {
     pub(super) id: NonZeroU32,
     pub(super) address: SocketAddr,
     pub(super) name: Name,
-    /// Whether it speaks in frames; then there is a session under its seat, too.
-    pub(super) is_framed: bool,
-    /// Whether each datagram to the peer ends in `\n`, as its first one did.
-    pub(super) newline: bool,
-    /// Whether the peer does not want announcements.
-    pub(super) quiet: bool,
+    pub(super) dialect: Dialect,
     /// Whether the way to the peer takes nothing now: then it is in no list.
     pub(super) is_blocked: bool,
     /// The next line that the peer may be owed.
     pub(super) cursor: Cursor,
-    /// The sequence number behind the peer's last own line.
-    pub(super) own: u64,
-    /// Lines that were overwritten before the peer had them, and that it has not been told of.
-    pub(super) missed: u64,
     /// When the last datagram came from it.
     pub(super) heard: Instant,
-    /// Not before this is it told again that a datagram was not text.
-    pub(super) tell_at: Instant,
     pub(super) suspicion: Suspicion,
     /// When the last report came that counted, if any did.
     pub(super) reported: Instant,
 }
 
+/// What only peers of one dialect have.
+#[derive(Clone, Debug)]
+pub(super) enum Dialect {
+    Plain(Plain),
+    /// There is a session under the peer's seat, too.
+    Framed(Welcomed),
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Plain {
+    /// Whether each datagram to the peer ends in `\n`, as its first one did.
+    pub(super) newline: bool,
+    /// Whether the peer does not want announcements.
+    pub(super) quiet: bool,
+    /// The sequence number after the peer's last own line.
+    pub(super) own: u64,
+    /// Lines that were overwritten before the peer had them, and that it has not been told of.
+    pub(super) missed: u64,
+    /// Before this moment it is not told again that a datagram was not text.
+    pub(super) tell_at: Instant,
+}
+
+/// What the last WELCOME said that depends on its moment, so that the same HELLO gets the same again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Welcomed {
+    pub(super) first: u64,
+    pub(super) head: u64,
+    /// Whether the HELLO took the seat: then there is a text.
+    pub(super) is_new: bool,
+    /// Whether the name is not the one that was asked for: then the text has a hint.
+    pub(super) is_changed: bool,
+}
+
+impl Plain {
+    /// Whether this line is not for the peer with this id: its own, or one that it does not want.
+    pub(super) fn skips(&self, id: NonZeroU32, entry: &Entry, echo: bool) -> bool {
+        let own = entry.author == id.get() && !echo;
+        own || (self.quiet && entry.kind == LineKind::Announcement)
+    }
+}
+
 impl Peer {
-    /// Whether this line is not for the peer: its own, or one that it does not want. Who speaks in
-    /// frames gets every line.
+    pub(super) const fn is_framed(&self) -> bool {
+        matches!(self.dialect, Dialect::Framed(_))
+    }
+
+    pub(super) const fn plain(&self) -> Option<&Plain> {
+        match &self.dialect {
+            Dialect::Plain(plain) => Some(plain),
+            Dialect::Framed(_) => None,
+        }
+    }
+
+    pub(super) const fn plain_mut(&mut self) -> Option<&mut Plain> {
+        match &mut self.dialect {
+            Dialect::Plain(plain) => Some(plain),
+            Dialect::Framed(_) => None,
+        }
+    }
+
+    /// Whether this line is not for the peer. A peer that speaks in frames gets every line.
     pub(super) fn skips(&self, entry: &Entry, echo: bool) -> bool {
-        let own = entry.author == self.id.get() && !echo;
-        !self.is_framed && (own || (self.quiet && entry.kind == LineKind::Announcement))
+        self.plain()
+            .is_some_and(|plain| plain.skips(self.id, entry, echo))
+    }
+
+    /// How many lost lines it has not been told of.
+    pub(super) fn missed(&self) -> u64 {
+        self.plain().map_or(0, |plain| plain.missed)
     }
 }
 
@@ -202,15 +254,10 @@ mod tests {
             id: NonZeroU32::MIN,
             address: (core::net::Ipv4Addr::LOCALHOST, port).into(),
             name: name.try_into().unwrap(),
-            is_framed: false,
-            newline: false,
-            quiet: false,
+            dialect: Dialect::Plain(Plain::default()),
             is_blocked: false,
             cursor: Cursor::default(),
-            own: 0,
-            missed: 0,
             heard: Instant::default(),
-            tell_at: Instant::default(),
             suspicion: Suspicion::default(),
             reported: Instant::default(),
         }

@@ -7,7 +7,7 @@ use core::time::Duration;
 use heapless::String;
 
 use super::event::{Departure, Event, Refusal};
-use super::peers::Suspicion;
+use super::peers::{Dialect, Peer, Plain, Suspicion};
 use super::seat::Seat;
 use super::{Line, Relay, Reply};
 use crate::time::Instant;
@@ -16,7 +16,7 @@ use crate::wire::framed::FRAME;
 use crate::wire::framed::LineKind;
 use crate::wire::notices::{Announcement, NOTICE, Sentence};
 use crate::wire::text::{
-    DATAGRAM_MAX, NAME_MAX, SEPARATOR, clean, folded, is_blank, is_invisible, is_plain_ascii,
+    DATAGRAM_MAX, NAME_MAX, Name, SEPARATOR, clean, folded, is_blank, is_invisible, is_plain_ascii,
     repaired_name, whole_characters, without_padding,
 };
 
@@ -89,7 +89,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         payload: &[u8],
         reply: &mut Reply,
     ) -> Event {
-        if self.peers.peer(seat).is_some_and(|peer| peer.is_framed) {
+        if self.peers.peer(seat).is_some_and(|peer| peer.is_framed()) {
             return Event::Refused {
                 seat: None, // the source may be forged
                 why: Refusal::Dialect,
@@ -98,7 +98,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let newline = self.peers.peer_mut(seat).is_some_and(|peer| {
             peer.heard = now;
             peer.suspicion = Suspicion::default();
-            peer.newline
+            peer.plain().is_some_and(|plain| plain.newline)
         });
         let mut reply = PlainReply { reply, newline };
         let refused = |relay: &mut Self, why, reply: &mut PlainReply<'_>| {
@@ -139,10 +139,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             reply.answer(Sentence::TooLong);
         }
         if why == Refusal::NotUtf8
-            && let Some(peer) = self.peers.peer_mut(seat)
-            && now >= peer.tell_at
+            && let Some(plain) = self.peers.peer_mut(seat).and_then(Peer::plain_mut)
+            && now >= plain.tell_at
         {
-            peer.tell_at = now.after(NOT_UTF8_INTERVAL);
+            plain.tell_at = now.after(NOT_UTF8_INTERVAL);
             reply.answer(Sentence::NotUtf8);
         }
         if why == Refusal::Stopping {
@@ -176,6 +176,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             let _ = line.push_str(&begun).and_then(|()| line.push(character));
         }
         self.append(now, Some(seat), LineKind::Message, name, &line);
+        self.stats.messages += 1;
         Event::Said { seat, lines }
     }
 
@@ -213,7 +214,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         raw: &str,
         mut reply: PlainReply<'_>,
     ) -> Event {
-        let newcomer = match self.take_seat(now, source, raw, reply.newline, false) {
+        let dialect = Dialect::Plain(Plain {
+            newline: reply.newline,
+            ..Plain::default()
+        });
+        let newcomer = match self.take_seat(now, source, raw, dialect) {
             Ok(newcomer) => newcomer,
             Err(why) => {
                 if why == Refusal::Full && !self.config.classic {
@@ -307,33 +312,53 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 
     fn rename(&mut self, now: Instant, seat: Seat, raw: &str, reply: &mut PlainReply<'_>) -> Event {
-        let Some((name, mut changed)) = repaired_name(raw) else {
-            reply.answer(Sentence::NoNick);
+        let Some(from) = self.set_name(seat, raw) else {
+            self.tell_name(seat, raw, false, reply);
             return Event::Answered { seat };
         };
-        let id = self.peers.peer(seat).map_or(0, |peer| peer.id.get());
+        self.tell_name(seat, raw, true, reply);
+        if let Some(name) = self.peers.peer(seat).map(|peer| peer.name.clone()) {
+            let announcement = Announcement::Renamed(&from, &name);
+            self.announce(now, self.peers.len(), Some(seat), announcement);
+        }
+        Event::Renamed { seat, from }
+    }
+
+    /// Gives a peer the name that it wants, or one like it, and returns its old one if that is another.
+    fn set_name(&mut self, seat: Seat, raw: &str) -> Option<Name> {
+        let (name, mut changed) = repaired_name(raw)?;
+        let id = self.peers.peer(seat)?.id.get();
         let name = self.unique(name, Some(seat), id, &mut changed);
         if self.peers.peer(seat).is_some_and(|peer| peer.name == name) {
-            reply.answer(Sentence::Already(&name));
-            return Event::Answered { seat };
+            return None;
         }
-        let Some(from) = self.peers.rename(seat, name.clone()) else {
-            return Event::Answered { seat };
-        };
-        reply.answer(Sentence::Now(&name));
-        let announcement = Announcement::Renamed(&from, &name);
-        self.announce(now, self.peers.len(), Some(seat), announcement);
-        Event::Renamed { seat, from }
+        self.peers.rename(seat, name)
+    }
+
+    /// Answers `/nick`; `is_new` is whether the peer has its name because of it.
+    pub(super) fn tell_name(
+        &self,
+        seat: Seat,
+        raw: &str,
+        is_new: bool,
+        reply: &mut PlainReply<'_>,
+    ) {
+        let name = self.peers.peer(seat).map(|peer| &peer.name);
+        reply.answer(match name.filter(|_| repaired_name(raw).is_some()) {
+            Some(name) if is_new => Sentence::Now(name),
+            Some(name) => Sentence::Already(name),
+            None => Sentence::NoNick,
+        });
     }
 
     /// Sets, or with none asks, whether a peer is spared announcements.
     fn set_quiet(&mut self, seat: Seat, wanted: Option<bool>) -> bool {
-        let Some(peer) = self.peers.peer_mut(seat) else {
+        let Some(plain) = self.peers.peer_mut(seat).and_then(Peer::plain_mut) else {
             return false;
         };
-        let before = peer.quiet;
+        let before = plain.quiet;
         let quiet = wanted.unwrap_or(before);
-        peer.quiet = quiet;
+        plain.quiet = quiet;
         self.quiet = self.quiet + u16::from(quiet) - u16::from(before);
         if quiet
             && !before

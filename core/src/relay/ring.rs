@@ -415,4 +415,24 @@ mod tests {
         }
         assert!(ring.entry(ring.head()).is_none());
     }
+
+    #[test]
+    fn one_more_message_overwrites_what_is_endangered_and_nothing_else() {
+        let mut ring = Ring::<2048, 4>::new();
+        // nothing is while two lines of any length fit
+        assert_eq!(ring.endangered(), 0);
+        for length in [500, 0, LINE_MAX, 17, 3, 300, LINE_MAX, LINE_MAX] {
+            ring.append(entry(1, LineKind::Message, &"x".repeat(length)));
+            let endangered = ring.endangered();
+            let mut next = ring.clone();
+            let mut kept = ring.tail();
+            while kept.offset < endangered {
+                kept = ring.entry(kept).unwrap().next;
+            }
+            for _ in 0..2 {
+                next.append(entry(1, LineKind::Message, &"y".repeat(LINE_MAX)));
+            }
+            assert_eq!(next.tail(), kept);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use core::fmt::Write;
 use heapless::String;
 
 use super::Relay;
-use super::peers::Peer;
+use super::peers::{Dialect, Peer};
 use super::queue::List;
 use super::ring::Cursor;
 use super::seat::Seat;
@@ -90,10 +90,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if let Some(seat) = author.filter(|_| !echo)
             && let Some(peer) = self.peers.peer_mut(seat)
         {
-            peer.own = self.ring.head().sequence;
-            let is_spared =
-                !peer.is_framed && !peer.is_blocked && peer.cursor == before && peer.missed == 0;
-            spared = Some(seat).filter(|_| is_spared);
+            let is_there = !peer.is_blocked && peer.cursor == before;
+            if let Some(plain) = peer.plain_mut() {
+                plain.own = self.ring.head().sequence;
+                spared = Some(seat).filter(|_| is_there && plain.missed == 0);
+            }
         }
         if kind == LineKind::Announcement && self.quiet > 0 {
             self.make_due_unless_skipped(before);
@@ -193,14 +194,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             return None;
         }
         let has_all = peer.cursor == self.ring.head();
-        let is_idle = if peer.is_framed {
+        let is_idle = if peer.is_framed() {
             let framed = self.sessions.framed(seat)?;
             if framed.is_held {
                 return None;
             }
             has_all && framed.window.room() > 0
         } else {
-            has_all && peer.missed == 0
+            has_all && peer.missed() == 0
         };
         Some(if is_idle { List::Idle } else { List::Due })
     }
@@ -210,7 +211,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let lost = self
             .sessions
             .framed(seat)
-            .filter(|_| peer.is_framed)
+            .filter(|_| peer.is_framed())
             .and_then(|framed| framed.window.oldest_lost());
         lost.unwrap_or(peer.cursor.offset)
     }
@@ -234,19 +235,19 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     pub(super) fn catch_up(&mut self, seat: Seat) -> Option<List> {
         let tail = self.ring.tail();
         let peer = self.peers.peer_mut(seat)?;
-        if peer.is_framed {
+        let Dialect::Plain(plain) = &mut peer.dialect else {
             return self.catch_up_framed(seat);
-        }
+        };
         if peer.cursor.sequence < tail.sequence {
             let missed = tail.sequence - peer.cursor.sequence;
             self.stats.missed += missed;
             peer.cursor = tail;
             if !self.config.classic {
-                peer.missed += missed;
+                plain.missed += missed;
             }
         }
         while let Some(entry) = self.ring.entry(peer.cursor) {
-            if !peer.skips(&entry, self.config.echo) {
+            if !plain.skips(peer.id, &entry, self.config.echo) {
                 break;
             }
             peer.cursor = entry.next;
@@ -255,7 +256,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             return None;
         }
         let offset = peer.cursor.offset;
-        if peer.cursor == self.ring.head() && peer.missed == 0 {
+        if peer.cursor == self.ring.head() && plain.missed == 0 {
             return Some(List::Idle);
         }
         self.note_owed(offset);

@@ -9,7 +9,7 @@ use heapless::String;
 use super::Relay;
 use super::config::is_unicast;
 use super::event::{Departed, Departure, Farewell, Refusal};
-use super::peers::{Peer, Suspicion};
+use super::peers::{Dialect, Peer, Suspicion};
 use super::seat::Seat;
 use crate::time::Instant;
 use crate::wire::framed::Goodbye;
@@ -26,6 +26,8 @@ pub(super) struct Newcomer {
     pub(super) changed: bool,
     /// How many of the lines to come were said before.
     pub(super) history: u64,
+    /// The sequence number of the line that says that it joined, or of the next one if none does.
+    pub(super) head: u64,
     /// Who had to leave, if anybody.
     pub(super) displaced: Option<Departed>,
 }
@@ -46,26 +48,33 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         now: Instant,
         source: SocketAddr,
         raw: &str,
-        newline: bool,
-        is_framed: bool,
+        dialect: Dialect,
     ) -> Result<Newcomer, Refusal> {
         let Some((name, mut changed)) = repaired_name(raw) else {
             return Err(Refusal::Blank);
         };
-        let displaced = match self.predecessor(source, &name) {
-            Some(seat) => self.leave(now, seat, Departure::Restarted),
+        let predecessor = self.predecessor(source, &name);
+        let leaves = match predecessor {
+            Some(_) => predecessor,
             None if self.peers.len() < self.seats() => None,
-            None => {
-                let seat = self.longest_silent(now).ok_or(Refusal::Full)?;
-                self.leave(now, seat, Departure::Displaced)
-            }
+            None => Some(self.longest_silent(now).ok_or(Refusal::Full)?),
         };
         let id = self.next_id();
         let name = if self.config.classic {
             name
         } else {
-            self.unique(name, None, id.get(), &mut changed)
+            self.unique(name, leaves, id.get(), &mut changed)
         };
+        let displaced = leaves.and_then(|seat| {
+            let why = if predecessor.is_none() {
+                Departure::Displaced
+            } else if self.peers.find_name(&name) == Some(seat) {
+                Departure::Restarted
+            } else {
+                Departure::Replaced
+            };
+            self.leave(now, seat, why)
+        });
         let before = self.ring.head();
         let peers = self.peers.len() + 1;
         self.announce(now, peers, None, Announcement::Joined(&name));
@@ -74,19 +83,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             id,
             address: source,
             name,
-            is_framed,
-            newline,
-            quiet: false,
+            dialect,
             is_blocked: false,
             cursor: if history > 0 {
                 self.history.start
             } else {
                 self.ring.head()
             },
-            own: 0,
-            missed: 0,
             heard: now,
-            tell_at: Instant::default(),
             suspicion: Suspicion::default(),
             reported: Instant::default(),
         };
@@ -96,6 +100,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             seat,
             changed,
             history,
+            head: before.sequence,
             displaced,
         })
     }
@@ -180,19 +185,24 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.queue.unlink(list, seat);
         let peer = self.peers.remove(seat)?;
         let session = self.sessions.remove(seat);
-        self.quiet -= u16::from(peer.quiet);
+        let plain = peer.plain();
+        self.quiet -= plain.map_or(0, |plain| u16::from(plain.quiet));
         self.stats.left += 1;
         let mut farewell = Farewell::NOTHING;
         match why {
             Departure::Displaced => {
                 self.stats.displaced += 1;
-                farewell = match session {
-                    Some(session) => Farewell::bye(session, Goodbye::GivenAway),
-                    None if self.config.classic => Farewell::NOTHING,
-                    None => Farewell::Text(GIVEN_AWAY[usize::from(peer.newline)]),
+                farewell = match (session, plain) {
+                    (Some(session), _) => Farewell::bye(session, Goodbye::GivenAway),
+                    (None, Some(plain)) if !self.config.classic => {
+                        Farewell::Text(GIVEN_AWAY[usize::from(plain.newline)])
+                    }
+                    (None, _) => Farewell::NOTHING,
                 };
             }
             Departure::Restarted => self.stats.restarted += 1,
+            Departure::Replaced => self.stats.replaced += 1,
+            Departure::Contested => self.stats.contested += 1,
             Departure::Quit | Departure::Unreachable => {}
         }
         if why != Departure::Restarted {

@@ -28,7 +28,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let mut peers = self.peers.iter();
         self.queue.front(List::Due).is_none()
             && self.sessions.have_all_before(self.ring.head().sequence)
-            && peers.all(|(_, peer)| peer.is_framed || !peer.is_blocked || self.has_all(peer))
+            && peers.all(|(_, peer)| peer.is_framed() || !peer.is_blocked || self.has_all(peer))
     }
 
     /// Whether there is no line for a plain peer that the way to it did not take.
@@ -40,6 +40,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         {
             cursor = entry.next;
         }
-        cursor == self.ring.head() && peer.missed == 0
+        cursor == self.ring.head() && peer.missed() == 0
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod numbers;
+mod once;
 mod padding;
 mod room;
 mod stopping;
@@ -333,30 +334,6 @@ fn a_post_is_said_once_however_often_it_comes() {
     }
     assert_eq!(room.relay.stats().lines, 1);
     assert_eq!(room.flush(), [data(0, &["ada : hello"], &[1])]);
-}
-
-#[test]
-fn a_message_has_a_number_of_its_own() {
-    let mut room = Room::new();
-    let ada = room.join(1, "ada");
-    // 0 was never posted, and 1 will be a command
-    for number in [0, 1] {
-        for text in ["/who", "hello"] {
-            let (event, reply) = room.post(1, ada.session, number, &[text]);
-            let is_late = matches!(
-                event,
-                Event::Refused {
-                    why: Refusal::Late,
-                    ..
-                }
-            );
-            assert_eq!(is_late, text == "hello", "{number}: {event:?}");
-            assert_eq!(is_late, reply.is_empty());
-        }
-    }
-    let (event, _) = room.post(1, ada.session, 2, &["hello"]);
-    assert!(matches!(event, Event::Said { lines: 1, .. }));
-    assert_eq!(room.relay.stats().lines, 1);
 }
 
 #[test]
@@ -724,4 +701,38 @@ fn a_relay_that_was_suspended_reads_before_it_judges_silence() {
     room.now = room.now.after(Duration::from_secs(58));
     room.ack(1, ada.session, 0, &[]);
     assert_eq!(room.sleep(2998), ["eve"]);
+}
+
+#[test]
+fn what_says_nothing_or_is_about_nobody_is_counted() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.datagram(3, b"eve");
+    let eve = room.relay.find(&Room::source(3)).unwrap();
+    room.post(1, ada.session, 1, &[" ", "one", "two", "", "//three"]);
+    let (event, reply) = room.post(1, ada.session, 2, &[" ", ""]);
+    assert!(matches!(event, Event::Keepalive { .. }), "{event:?}");
+    let taken = Outcome::Accepted {
+        first: 3,
+        lines: 0,
+        texts: 2,
+    };
+    assert_eq!(outcome(&reply), taken);
+    let stats = room.relay.stats();
+    assert_eq!((stats.messages, stats.keepalives), (3, 1));
+    let mut buffer = [0; DATAGRAM_MAX];
+    let taken: Vec<Delivery> = core::iter::from_fn(|| {
+        let fanout = room.relay.poll_fanout(room.now, &mut buffer)?;
+        Some(fanout.collect::<Vec<_>>())
+    })
+    .flatten()
+    .filter(|delivery| delivery.seat == eve)
+    .collect();
+    room.datagram(3, b"/quit");
+    // what the network says of who is gone
+    room.relay.handle_refused(taken[0]);
+    let why = kilochat_core::Unreachable::Port;
+    assert_eq!(room.relay.handle_unreachable(room.now, eve, why), None);
+    let stats = room.relay.stats();
+    assert_eq!((stats.deferred, stats.unreachable), (1, 1));
 }

@@ -26,6 +26,9 @@ pub(crate) struct Welcomed {
     pub(crate) first: u64,
     pub(crate) head: u64,
     pub(crate) name: String,
+    pub(crate) uptime_s: u32,
+    pub(crate) window: u8,
+    pub(crate) keepalive_s: u8,
     pub(crate) text: String,
 }
 
@@ -216,6 +219,9 @@ pub(crate) fn welcomed(reply: &[u8]) -> Welcomed {
         author,
         first,
         head,
+        uptime_s,
+        window,
+        keepalive_s,
         name,
         text,
         ..
@@ -229,6 +235,9 @@ pub(crate) fn welcomed(reply: &[u8]) -> Welcomed {
         author,
         first,
         head,
+        uptime_s,
+        window,
+        keepalive_s,
         name: name.into(),
         text: text.into(),
     }

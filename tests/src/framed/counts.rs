@@ -97,6 +97,8 @@ seen! {
         StolenHello
         StolenSession
         ForgedByRelay
+        Meddled
+        Contested
         ForgedTextByRelay
         // what strangers got
         Challenged

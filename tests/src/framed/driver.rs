@@ -117,6 +117,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         if let Event::Acknowledged { seat } = event {
             self.acknowledges(seat.index(), payload);
         }
+        self.obeys_once(&event, payload)?;
         let moved = match &event {
             Event::Resumed {
                 moved: Some((to, farewell)),
@@ -140,7 +141,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             .exchange(&exchange, head, epoch, &mut self.counts)?;
         self.keep_seats(&after)?;
         self.tell_plain(source, &event, &reply)?;
-        if !reply.is_empty() {
+        if !reply.is_empty() && !self.is_muted {
             let is_welcome = reply.starts_with(b"\x01W");
             if chance(&mut self.random, self.driver.jams) {
                 self.saw(Met::ReplyRefused);
@@ -152,6 +153,24 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             }
         }
         Ok(())
+    }
+
+    /// A POST that comes again does nothing.
+    fn obeys_once(&self, event: &Event, payload: &[u8]) -> Verdict {
+        let seat = match event {
+            Event::Said { seat, .. }
+            | Event::Renamed { seat, .. }
+            | Event::Answered { seat }
+            | Event::Keepalive { seat } => seat.index(),
+            _ => return Ok(()),
+        };
+        let Some(Wire::Post { number, .. }) = Wire::read(payload) else {
+            return Ok(());
+        };
+        let last = self.gate.holder(seat).and_then(|holder| holder.last_post());
+        check(last != Some(number), || {
+            format!("{event:?} of a POST that was answered: {}", told(payload))
+        })
     }
 
     /// A client says what it has.

@@ -20,6 +20,10 @@ pub(crate) struct Holder {
     pub(crate) address: SocketAddr,
     pub(crate) session: u64,
     nonce: u64,
+    /// From which line on DATA comes to it, and which lines are history, as it was welcomed.
+    welcomed: (u64, u64),
+    /// The number and the texts of the last POST that was answered.
+    posted: Option<(u16, Vec<Vec<u8>>)>,
     /// It has acknowledged all lines before this one.
     pub(crate) acked: u64,
     /// How many DATA may be on their way to it.
@@ -58,9 +62,27 @@ pub(crate) struct Gate {
     holders: BTreeMap<usize, Holder>,
 }
 
+impl Holder {
+    /// The number of the last POST that was answered.
+    pub(crate) fn last_post(&self) -> Option<u16> {
+        self.posted.as_ref().map(|(number, _)| *number)
+    }
+
+    /// Whether that was this one text.
+    pub(crate) fn has_posted(&self, text: &str) -> bool {
+        let is_it = |texts: &[Vec<u8>]| texts == [text.as_bytes()];
+        self.posted.as_ref().is_some_and(|(_, texts)| is_it(texts))
+    }
+}
+
 impl Gate {
     pub(crate) fn holder(&self, seat: usize) -> Option<&Holder> {
         self.holders.get(&seat)
+    }
+
+    /// All sessions and where they are.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = &Holder> {
+        self.holders.values()
     }
 
     /// Where a session is.
@@ -210,7 +232,7 @@ impl Gate {
 
     /// Judges what a frame of a session is answered.
     fn answered(
-        &self,
+        &mut self,
         exchange: &Exchange<'_>,
         said: Wire,
         answer: Wire,
@@ -222,6 +244,10 @@ impl Gate {
             return Err(Violation(exchange.wrong("no answer to that")));
         };
         let is_held = self.is_held(session, exchange.source);
+        let is_contested = is_held && self.is_contested(session, &said);
+        if is_contested {
+            counts.saw(Met::Contested);
+        }
         let is_right = match (said, answer) {
             (
                 _,
@@ -233,7 +259,8 @@ impl Gate {
                 if reason == UNKNOWN {
                     counts.saw(Met::UnknownSession);
                 }
-                let is_right = if is_held { LEFT } else { UNKNOWN } == reason;
+                let is_left = is_held && !is_contested;
+                let is_right = if is_left { LEFT } else { UNKNOWN } == reason;
                 is_right && session == same
             }
             (
@@ -249,7 +276,11 @@ impl Gate {
                 {
                     counts.saw(Met::PartlyAccepted);
                 }
-                is_held && session == same && number == echoed
+                let mut holders = self.holders.values_mut();
+                if let Some(holder) = holders.find(|holder| holder.session == session) {
+                    holder.posted = Some((number, texts));
+                }
+                is_held && !is_contested && session == same && number == echoed
             }
             (
                 Wire::Ack { answer: true, .. },
@@ -270,6 +301,17 @@ impl Gate {
     fn is_held(&self, session: u64, source: SocketAddr) -> bool {
         let mut holders = self.holders.values();
         holders.any(|holder| holder.session == session && holder.address == source)
+    }
+
+    /// Whether a POST has the number of the last one, and other texts.
+    fn is_contested(&self, session: u64, said: &Wire) -> bool {
+        let Wire::Post { number, texts, .. } = said else {
+            return false;
+        };
+        let mut holders = self.holders.values();
+        let holder = holders.find(|holder| holder.session == session);
+        let posted = holder.and_then(|holder| holder.posted.as_ref());
+        posted.is_some_and(|(last, known)| last == number && known != texts)
     }
 
     fn check_cookie(&self, exchange: &Exchange<'_>, hello: &Wire, answered: u64) -> Verdict {
@@ -313,6 +355,11 @@ impl Gate {
             same.is_none_or(|same| same.session == welcome.session),
             || exchange.wrong("a second session"),
         )?;
+        let said = (welcome.first, welcome.head);
+        check(same.is_none_or(|same| same.welcomed == said), || {
+            exchange.wrong("another WELCOME for the same HELLO")
+        })?;
+        let is_again = same.is_some();
         let mut holders = self.holders.values();
         let known = holders.find(|holder| holder.session == welcome.session);
         let asked = resume.filter(|(_, asked, _)| Some(*asked) == *epoch);
@@ -325,7 +372,8 @@ impl Gate {
             || exchange.wrong("its session is still there"),
         )?;
         let acked = known.map_or(0, |known| known.acked);
-        check(welcome.first >= acked, || {
+        let posted = known.and_then(|known| known.posted.clone());
+        check(is_again || welcome.first >= acked, || {
             exchange.wrong(&format!("{acked} lines were acknowledged"))
         })?;
         if let Some(known) = known {
@@ -353,6 +401,8 @@ impl Gate {
             address: source,
             session,
             nonce,
+            welcomed: said,
+            posted,
             acked,
             window: welcome.window.into(),
             underway: BTreeSet::new(),

@@ -21,7 +21,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
     /// One forged datagram, or many.
     pub(crate) fn spoof(&mut self) -> Verdict {
         let victim = self.victim();
-        match self.random.u32(0..9) {
+        match self.random.u32(0..10) {
             0 | 1 => {
                 let payload = self.forged_session_frame();
                 self.forges(victim, payload, Met::ForgedSession)
@@ -55,6 +55,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
                 Ok(())
             }
             6 => self.steals(victim),
+            9 => self.meddles(),
             _ => self.forges_relay(),
         }
     }
@@ -178,6 +179,44 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             Met::StolenSession
         };
         self.forges(thief, stolen, met)
+    }
+
+    /// Somebody who reads all posts in a client's session, and lets no answer through to it. The relay
+    /// never gets two numbers ahead of the client: it could not tell that from a datagram that is late.
+    fn meddles(&mut self) -> Verdict {
+        let holders: Vec<_> = self.gate.holders().cloned().collect();
+        if holders.is_empty() || chance(&mut self.random, 80) {
+            return Ok(());
+        }
+        let holder = &holders[self.random.usize(..holders.len())];
+        let last = holder.last_post().unwrap_or_default();
+        let mut members = self.members.iter();
+        let waits = members.any(|member| member.client.unanswered() > 0);
+        let forgeries = ["forged", "/nick Mallory", "/who"];
+        let was_forged = forgeries.iter().any(|text| holder.has_posted(text));
+        let ahead = if waits || was_forged {
+            0
+        } else {
+            self.random.u16(..2)
+        };
+        let number = last.wrapping_add(ahead);
+        let texts = pick(&mut self.random, &forgeries);
+        let mut room = [0; 32];
+        let frame = Frame::Post(Post {
+            session: Session(holder.session),
+            number,
+            sent_at: 0,
+            texts: Texts::collect([texts], &mut room).0,
+        });
+        self.saw(Met::Meddled);
+        self.is_muted = true;
+        let verdict = self.relay_handles(&Datagram {
+            source: holder.address,
+            destination: self.address,
+            payload: encoded(&frame),
+        });
+        self.is_muted = false;
+        verdict
     }
 
     /// A client is given a datagram that the relay did not send.

@@ -46,6 +46,8 @@ pub(crate) struct World<
     pub(crate) network: Network,
     /// Until when the relay's network takes nothing.
     pub(crate) jammed_until: u64,
+    /// Whether answers of the relay are held back.
+    pub(crate) is_muted: bool,
     /// What waits to be read by the relay.
     pub(crate) door: VecDeque<Datagram>,
     /// When a relay that is stopping ends, whoever lacks what.
@@ -95,6 +97,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             jammed_until: 0,
             door: VecDeque::new(),
             stops_at: None,
+            is_muted: false,
             retry_at: None,
             in_hand: Vec::new(),
             blocked: Vec::new(),

@@ -19,8 +19,8 @@ pub const ROWS: &[Row] = &[
         bug: "AuthorHearsItself",
         found_by: Plain,
         file: "core/src/relay/peers.rs",
-        text: "entry.author == self.id.get() && !echo",
-        replacement: "entry.author == self.id.get() && !echo && !PLANTED",
+        text: "entry.author == id.get() && !echo",
+        replacement: "entry.author == id.get() && !echo && !PLANTED",
     },
     // A name may hold a colon, and so begin like a line of another peer.
     Row {
@@ -51,16 +51,16 @@ pub const ROWS: &[Row] = &[
         bug: "OverrunUntold",
         found_by: Plain,
         file: "core/src/relay/schedule.rs",
-        text: "if !self.config.classic { peer.missed += missed;",
-        replacement: "if !self.config.classic && !PLANTED { peer.missed += missed;",
+        text: "if !self.config.classic { plain.missed += missed;",
+        replacement: "if !self.config.classic && !PLANTED { plain.missed += missed;",
     },
     // Peers with the same cursor are told of a gap that only one of them has.
     Row {
         bug: "GapShared",
         found_by: Plain,
         file: "core/src/relay/fanout.rs",
-        text: "|| peer.missed > 0,",
-        replacement: "|| (peer.missed > 0 && !PLANTED),",
+        text: "|| plain.missed > 0,",
+        replacement: "|| (plain.missed > 0 && !PLANTED),",
     },
     // A datagram that the network refused is not offered again.
     Row {
@@ -115,24 +115,24 @@ pub const ROWS: &[Row] = &[
         bug: "QuietTold",
         found_by: Plain,
         file: "core/src/relay/fanout.rs",
-        text: "&& !(peer.quiet && self.announcements)",
-        replacement: "&& (!(peer.quiet && self.announcements) || PLANTED)",
+        text: "&& !(plain.quiet && self.announcements)",
+        replacement: "&& (!(plain.quiet && self.announcements) || PLANTED)",
     },
     // A peer gets the line end of its neighbours in the queue.
     Row {
         bug: "LineEndShared",
         found_by: Plain,
         file: "core/src/relay/fanout.rs",
-        text: "&& peer.newline == self.newline",
-        replacement: "&& (peer.newline == self.newline || PLANTED)",
+        text: "plain.newline == self.newline",
+        replacement: "(plain.newline == self.newline || PLANTED)",
     },
     // The second line of a long message is lost.
     Row {
         bug: "RestLost",
         found_by: Plain,
         file: "core/src/relay/plain.rs",
-        text: "self.append(now, Some(seat), LineKind::Message, name, &line); Event::Said {",
-        replacement: "if lines == 1 || !PLANTED { self.append(now, Some(seat), LineKind::Message, name, &line); } Event::Said {",
+        text: "self.append(now, Some(seat), LineKind::Message, name, &line); self.stats.messages += 1;",
+        replacement: "if lines == 1 || !PLANTED { self.append(now, Some(seat), LineKind::Message, name, &line); } self.stats.messages += 1;",
     },
     // The ring takes one byte more than it has.
     Row {
@@ -258,8 +258,40 @@ pub const ROWS: &[Row] = &[
         bug: "PostedTwice",
         found_by: Framed,
         file: "core/src/relay/framed/posting.rs",
-        text: "if ahead > 1 {",
-        replacement: "if ahead > 1 && !PLANTED {",
+        text: "if ahead == 1 {",
+        replacement: "if ahead == 1 || PLANTED {",
+    },
+    // A command that comes again is obeyed again.
+    Row {
+        bug: "RenamedTwice",
+        found_by: Framed,
+        file: "core/src/relay/framed/posting.rs",
+        text: "match (command_of(post), outcome) {",
+        replacement: "match (command_of(post), outcome) { (Some(command @ Command::Nick(_)), Last::Renamed) if PLANTED => { self.obey_in_frames(now, seat, command, reply); }",
+    },
+    // Other texts under the number of the last POST are answered as that one was.
+    Row {
+        bug: "TextSwallowed",
+        found_by: Framed,
+        file: "core/src/relay/framed/posting.rs",
+        text: "if texts != last.texts {",
+        replacement: "if texts != last.texts && !PLANTED {",
+    },
+    // The same HELLO again gets a WELCOME with the head of the moment.
+    Row {
+        bug: "LiveIsHistory",
+        found_by: Framed,
+        file: "core/src/relay/framed/joining.rs",
+        text: "head: welcomed.head,",
+        replacement: "head: if PLANTED { self.ring.head().sequence } else { welcomed.head },",
+    },
+    // A line is looked for from the wrong mark on.
+    Row {
+        bug: "MarkTooFar",
+        found_by: Framed,
+        file: "core/src/relay/ring.rs",
+        text: "if mark.sequence <= sequence {",
+        replacement: "if mark.sequence <= sequence + u64::from(PLANTED) {",
     },
     // The same HELLO again gets another session.
     Row {

@@ -2,17 +2,19 @@
 
 use core::net::SocketAddr;
 
+use super::posting::LastPost;
 use super::secret;
 use super::window::Window;
-use super::{Framed, Last, write};
+use super::{Framed, write};
 use crate::relay::event::{Departure, Event, Farewell, Refusal};
+use crate::relay::peers::{Dialect, Welcomed};
 use crate::relay::seat::Seat;
 use crate::relay::{Relay, Reply};
 use crate::time::Instant;
-use crate::wire::text::without_padding;
 use crate::wire::framed::{
     Cookie, Frame, Goodbye, Hello, Reason, Refused, Resume, Session, Welcome,
 };
+use crate::wire::text::without_padding;
 
 /// After so many seconds of silence a client says that it is there.
 const KEEPALIVE_S: u8 = 15;
@@ -58,12 +60,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             };
             let behind = framed.nonce.wrapping_sub(hello.nonce);
             if behind == 0 && seat == Some(known) {
-                let is_new = framed.is_new;
                 self.hear(now, known);
-                self.welcome_in_frame(now, known, hello.nonce, None, reply);
-                if is_new {
-                    self.welcome(known, false, reply);
-                }
+                self.welcome_in_frame(now, known, reply);
                 return Event::Acknowledged { seat: known };
             }
             if (1..NONCES).contains(&behind) {
@@ -132,7 +130,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             .peers
             .find(&source)
             .filter(|other| *other != seat)
-            .and_then(|other| self.leave(now, other, Departure::Restarted));
+            .and_then(|other| self.leave(now, other, Departure::Replaced));
         let old = self.peers.peer(seat).map(|peer| peer.address);
         let moved = old.filter(|old| *old != source).map(|old| {
             self.peers.readdress(seat, source);
@@ -142,13 +140,19 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.skip_to(seat, resume.next);
         if let Some(framed) = self.sessions.framed_mut(seat) {
             framed.nonce = nonce;
-            framed.is_new = false;
             framed.window.advance(resume.next);
         }
         self.rewind(seat);
         self.settle_again(list, seat);
         self.hear(now, seat);
-        self.welcome_in_frame(now, seat, nonce, None, reply);
+        let acked = |framed: &Framed<WINDOW>| framed.window.acked();
+        let welcomed = Welcomed {
+            first: self.sessions.framed(seat).map_or(0, acked),
+            head: self.ring.head().sequence,
+            ..Welcomed::default()
+        };
+        self.set_welcomed(seat, welcomed);
+        self.welcome_in_frame(now, seat, reply);
         Event::Resumed {
             seat,
             moved,
@@ -166,8 +170,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         reply: &mut Reply,
     ) -> Event {
         let name = without_padding(hello.name.as_bytes());
-        let name = core::str::from_utf8(name).unwrap_or_default().trim_matches(' ');
-        let newcomer = match self.take_seat(now, source, name, false, true) {
+        let name = core::str::from_utf8(name).unwrap_or_default();
+        let dialect = Dialect::Framed(Welcomed::default());
+        let newcomer = match self.take_seat(now, source, name.trim_matches(' '), dialect) {
             Ok(newcomer) => newcomer,
             Err(why) => {
                 let (reason, retry_s) = if why == Refusal::Full {
@@ -207,49 +212,46 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Framed {
                 session,
                 nonce,
-                is_new: true,
                 window: Window::new(acked, from),
-                post: 0,
-                outcome: Last::Command,
+                last_post: LastPost::NONE,
                 is_parked: false,
                 is_held: true,
             },
         );
         self.settle(seat);
         self.arm(now, seat);
-        let known = resume.is_none().then_some(newcomer.history);
-        self.welcome_in_frame(now, seat, nonce, known, reply);
-        self.welcome(seat, newcomer.changed, reply);
+        let welcomed = Welcomed {
+            first: acked,
+            head: newcomer.head.max(acked),
+            is_new: true,
+            is_changed: newcomer.changed,
+        };
+        self.set_welcomed(seat, welcomed);
+        self.welcome_in_frame(now, seat, reply);
         Event::Joined {
             seat,
             displaced: newcomer.displaced,
         }
     }
 
-    /// Says to a client what it needs to know. `history` is how many of the lines to come were said
-    /// before, if not all of them.
-    fn welcome_in_frame(
-        &self,
-        now: Instant,
-        seat: Seat,
-        nonce: u64,
-        history: Option<u64>,
-        reply: &mut Reply,
-    ) {
+    /// Says to a client what it needs to know, the same each time but for what is so now: the uptime,
+    /// the name and who is here.
+    fn welcome_in_frame(&self, now: Instant, seat: Seat, reply: &mut Reply) {
         let (Some(peer), Some(framed)) = (self.peers.peer(seat), self.sessions.framed(seat)) else {
             return;
         };
-        let first = framed.window.acked();
-        let head = self.ring.head().sequence;
+        let Dialect::Framed(welcomed) = &peer.dialect else {
+            return;
+        };
         write(
             reply,
             &Frame::Welcome(Welcome {
-                nonce,
+                nonce: framed.nonce,
                 session: framed.session,
                 epoch: self.sessions.epoch.unwrap_or_default(),
                 author: peer.id.get(),
-                first,
-                head: history.map_or(head, |history| first + history),
+                first: welcomed.first,
+                head: welcomed.head,
                 uptime_s: now.as_seconds(),
                 window: u8::try_from(WINDOW).unwrap_or(u8::MAX),
                 keepalive_s: KEEPALIVE_S,
@@ -257,5 +259,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 text: "",
             }),
         );
+        if welcomed.is_new {
+            self.welcome(seat, welcomed.is_changed, reply);
+        }
+    }
+
+    fn set_welcomed(&mut self, seat: Seat, welcomed: Welcomed) {
+        if let Some(peer) = self.peers.peer_mut(seat) {
+            peer.dialect = Dialect::Framed(welcomed);
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use core::fmt::Write;
 
-use super::{Last, write};
+use super::{secret, write};
 use crate::relay::event::{Departure, Event, Refusal};
 use crate::relay::plain::PlainReply;
-use crate::relay::ring::MESSAGE_MAX;
+use crate::relay::ring::{MESSAGE_MAX, low_half};
 use crate::relay::seat::Seat;
 use crate::relay::{Relay, Reply};
 use crate::time::Instant;
@@ -13,6 +13,45 @@ use crate::wire::command::Command;
 use crate::wire::framed::{ENTRY_HEADER, Frame, Goodbye, Outcome, Post, Posted, Reason};
 use crate::wire::notices::Sentence;
 use crate::wire::text::{LINE_MAX, SEPARATOR, clean, is_blank, is_plain_ascii, without_padding};
+
+/// Milliseconds after which a text may be posted again that was refused because the relay is
+/// stopping: then there may be another run.
+const STOPPING_RETRY_MS: u16 = 1000;
+
+/// A client's last POST.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LastPost {
+    number: u16,
+    /// What its texts are recognised by.
+    texts: u16,
+    outcome: Last,
+}
+
+/// What became of a client's last POST.
+#[derive(Clone, Copy, Debug)]
+enum Last {
+    /// There was none.
+    None,
+    /// It was a command that changed nothing: its answer is found again by obeying again.
+    Answered,
+    /// It was `/nick`, and gave the client the name that it has.
+    Renamed,
+    Accepted {
+        /// Without the upper half.
+        first: u32,
+        lines: u8,
+        texts: u8,
+    },
+    Refused(Reason),
+}
+
+impl LastPost {
+    pub(super) const NONE: Self = Self {
+        number: 0,
+        texts: 0,
+        outcome: Last::None,
+    };
+}
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     pub(super) fn handle_post(
@@ -22,52 +61,85 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         post: &Post<'_>,
         reply: &mut Reply,
     ) -> Event {
-        let Some(framed) = self.sessions.framed(seat) else {
-            return Event::Acknowledged { seat };
-        };
-        let (ahead, last) = (post.number.wrapping_sub(framed.post), framed.outcome);
-        let late = Event::Refused {
-            seat: Some(seat),
-            why: Refusal::Late,
-        };
-        if ahead > 1 {
-            return late;
+        let last = self.sessions.framed(seat).map(|framed| framed.last_post);
+        let last = last.unwrap_or(LastPost::NONE);
+        let ahead = post.number.wrapping_sub(last.number);
+        if ahead > 1 || (ahead == 0 && matches!(last.outcome, Last::None)) {
+            return Event::Refused {
+                seat: Some(seat),
+                why: Refusal::Late,
+            };
         }
-        if ahead == 0 && !matches!(last, Last::Command) {
-            report(post, last, reply);
-            return Event::Acknowledged { seat };
-        }
-        let mut texts = post.texts.iter().map(text_of);
-        let command = texts
-            .next()
-            .and_then(|first| Command::of(first?))
-            .filter(|command| !matches!(command, Command::Say(_)))
-            .filter(|command| !self.is_stopping || *command == Command::Quit);
-        let (last, event) = match command {
-            Some(command) => {
-                report(post, Last::Command, reply);
-                (
-                    Last::Command,
-                    self.obey_in_frames(now, seat, command, reply),
-                )
-            }
-            // the last one was a command, or there was none
-            None if ahead == 0 => return late,
-            None => {
-                let last = if self.is_stopping {
-                    Last::Refused(Reason::Stopping)
-                } else {
-                    self.say_texts(now, seat, post)
+        let texts = secret::texts(&self.config.key, post.texts.as_bytes());
+        if ahead == 1 {
+            let (outcome, event) = self.take_post(now, seat, post, reply);
+            if let Some(framed) = self.sessions.framed_mut(seat) {
+                framed.last_post = LastPost {
+                    number: post.number,
+                    texts,
+                    outcome,
                 };
-                report(post, last, reply);
-                (last, said(seat, last))
             }
-        };
-        if let Some(framed) = self.sessions.framed_mut(seat) {
-            framed.post = post.number;
-            framed.outcome = last;
+            return event;
         }
-        event
+        if texts != last.texts {
+            write(reply, &Frame::Bye(post.session, Goodbye::Unknown));
+            let departed = self.leave(now, seat, Departure::Contested);
+            return departed.map_or(Event::Acknowledged { seat }, Event::Left);
+        }
+        self.answer_again(now, seat, post, last.outcome, reply);
+        Event::Acknowledged { seat }
+    }
+
+    /// A POST that was not there before.
+    fn take_post(
+        &mut self,
+        now: Instant,
+        seat: Seat,
+        post: &Post<'_>,
+        reply: &mut Reply,
+    ) -> (Last, Event) {
+        let command = command_of(post).filter(|it| !self.is_stopping || *it == Command::Quit);
+        if let Some(command) = command {
+            self.report(post, Last::Answered, reply);
+            let event = self.obey_in_frames(now, seat, command, reply);
+            let is_renamed = matches!(event, Event::Renamed { .. });
+            let outcome = if is_renamed {
+                Last::Renamed
+            } else {
+                Last::Answered
+            };
+            return (outcome, event);
+        }
+        let outcome = if self.is_stopping {
+            Last::Refused(Reason::Stopping)
+        } else {
+            self.say_texts(now, seat, post)
+        };
+        self.report(post, outcome, reply);
+        (outcome, said(seat, outcome))
+    }
+
+    /// The same POST came again: it changes nothing.
+    fn answer_again(
+        &mut self,
+        now: Instant,
+        seat: Seat,
+        post: &Post<'_>,
+        outcome: Last,
+        reply: &mut Reply,
+    ) {
+        self.report(post, outcome, reply);
+        let is_renamed = matches!(outcome, Last::Renamed);
+        match (command_of(post), outcome) {
+            (Some(Command::Nick(name)), Last::Answered | Last::Renamed) => {
+                self.tell_name(seat, name, is_renamed, &mut in_frame(reply));
+            }
+            (Some(command), Last::Answered) => {
+                self.obey_in_frames(now, seat, command, reply);
+            }
+            _ => {}
+        }
     }
 
     fn obey_in_frames(
@@ -88,14 +160,46 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             | Command::Nick(_)
             | Command::Help
             | Command::Say(_)
-            | Command::Unknown(_) => {
-                let mut reply = PlainReply {
-                    reply,
-                    newline: false,
-                };
-                self.obey(now, seat, command, &mut reply)
-            }
+            | Command::Unknown(_) => self.obey(now, seat, command, &mut in_frame(reply)),
         }
+    }
+
+    /// Answers a POST; the answer to a command is still to be written behind it.
+    fn report(&self, post: &Post<'_>, outcome: Last, reply: &mut Reply) {
+        let outcome = match outcome {
+            Last::None | Last::Answered | Last::Renamed => Outcome::Answer(""),
+            Last::Accepted {
+                first,
+                lines,
+                texts,
+            } => Outcome::Accepted {
+                first: self.ring.sequence(first),
+                lines,
+                texts,
+            },
+            Last::Refused(reason) => Outcome::Refused {
+                reason,
+                retry_ms: match reason {
+                    Reason::Stopping => STOPPING_RETRY_MS,
+                    Reason::Full | Reason::Nameless | Reason::NotUtf8 | Reason::Other(_) => 0,
+                },
+            },
+        };
+        let &Post {
+            session,
+            number,
+            sent_at,
+            ..
+        } = post;
+        write(
+            reply,
+            &Frame::Posted(Posted {
+                session,
+                number,
+                sent_at,
+                outcome,
+            }),
+        );
     }
 
     pub(super) fn leave_in_frames(&mut self, now: Instant, seat: Seat, reply: &mut Reply) -> Event {
@@ -111,7 +215,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     /// Says as many texts of a POST, from the first on, as one message has room for.
     fn say_texts(&mut self, now: Instant, seat: Seat, post: &Post<'_>) -> Last {
         let name = self.peers.peer(seat).map_or(0, |peer| peer.name.len());
-        let first = self.ring.head().sequence;
+        let first = low_half(self.ring.head().sequence);
         let mut room = MESSAGE_MAX;
         let (mut lines, mut texts) = (0_u8, 0_u8);
         for text in post.texts.iter().take(u8::MAX.into()) {
@@ -146,65 +250,37 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 }
 
-/// A text that was refused because the relay is stopping may be posted again after so many
-/// milliseconds: then there may be another run.
-const STOPPING_RETRY_MS: u16 = 1000;
-
-/// Answers a POST; the answer to a command is still to be written behind it.
-fn report(post: &Post<'_>, last: Last, reply: &mut Reply) {
-    let outcome = match last {
-        Last::Command => Outcome::Answer(""),
-        Last::Accepted {
-            first,
-            lines,
-            texts,
-        } => Outcome::Accepted {
-            first,
-            lines,
-            texts,
-        },
-        Last::Refused(reason) => Outcome::Refused {
-            reason,
-            retry_ms: match reason {
-                Reason::Stopping => STOPPING_RETRY_MS,
-                Reason::Full | Reason::Nameless | Reason::NotUtf8 | Reason::Other(_) => 0,
-            },
-        },
-    };
-    let &Post {
-        session,
-        number,
-        sent_at,
-        ..
-    } = post;
-    write(
-        reply,
-        &Frame::Posted(Posted {
-            session,
-            number,
-            sent_at,
-            outcome,
-        }),
-    );
-}
-
-fn said(seat: Seat, last: Last) -> Event {
-    match last {
-        Last::Accepted { lines, .. } => Event::Said { seat, lines },
-        Last::Refused(Reason::Stopping) => Event::Refused {
-            seat: Some(seat),
-            why: Refusal::Stopping,
-        },
-        Last::Refused(_) | Last::Command => Event::Refused {
-            seat: Some(seat),
-            why: Refusal::NotUtf8,
-        },
-    }
+/// The command that a POST begins with, if it does.
+fn command_of<'a>(post: &Post<'a>) -> Option<Command<'a>> {
+    let first = text_of(post.texts.iter().next()?)?;
+    Command::of(first).filter(|command| !matches!(command, Command::Say(_)))
 }
 
 /// A text as it is on the wire.
 fn text_of(bytes: &[u8]) -> Option<&str> {
     core::str::from_utf8(without_padding(bytes)).ok()
+}
+
+const fn in_frame(reply: &mut Reply) -> PlainReply<'_> {
+    PlainReply {
+        reply,
+        newline: false,
+    }
+}
+
+fn said(seat: Seat, last: Last) -> Event {
+    match last {
+        Last::Accepted { lines: 0, .. } => Event::Keepalive { seat },
+        Last::Accepted { lines, .. } => Event::Said { seat, lines },
+        Last::Refused(Reason::Stopping) => Event::Refused {
+            seat: Some(seat),
+            why: Refusal::Stopping,
+        },
+        Last::Refused(_) | Last::None | Last::Answered | Last::Renamed => Event::Refused {
+            seat: Some(seat),
+            why: Refusal::NotUtf8,
+        },
+    }
 }
 
 /// At least as much as [`size`], and sooner known.

@@ -2,6 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use heapless::Vec;
 use siphasher::sip128::SipHasher24;
 
 use crate::time::Instant;
@@ -52,8 +53,14 @@ pub(super) fn epoch(key: &[u8; 16], source: &SocketAddr, nonce: u64) -> u32 {
     u32::from_be_bytes([a, b, c, d])
 }
 
-fn half(hash: [u8; 16]) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = hash;
+/// What the texts of a POST are recognised by. It is told to nobody, so that no use need mark it.
+pub(super) fn texts(key: &[u8; 16], texts: &[u8]) -> u16 {
+    let [a, b, ..] = hash(key, texts);
+    u16::from_be_bytes([a, b])
+}
+
+fn half(whole: [u8; 16]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = whole;
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
@@ -62,18 +69,22 @@ fn hashed(key: &[u8; 16], use_: Use, source: &SocketAddr, number: u64) -> [u8; 1
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
         IpAddr::V6(ip) => ip,
     };
-    let mut message = [0; 27];
-    let parts = ip
-        .octets()
-        .into_iter()
-        .chain(source.port().to_be_bytes())
-        .chain(number.to_be_bytes())
-        .chain([use_ as u8]);
-    message
-        .iter_mut()
-        .zip(parts)
-        .for_each(|(byte, part)| *byte = part);
-    SipHasher24::new_with_key(key).hash(&message).as_bytes()
+    let parts: [&[u8]; 4] = [
+        &ip.octets(),
+        &source.port().to_be_bytes(),
+        &number.to_be_bytes(),
+        &[use_ as u8],
+    ];
+    let mut message = Vec::<u8, 27>::new();
+    for part in parts {
+        // 16, 2, 8 and 1 fit
+        let _ = message.extend_from_slice(part);
+    }
+    hash(key, &message)
+}
+
+fn hash(key: &[u8; 16], message: &[u8]) -> [u8; 16] {
+    SipHasher24::new_with_key(key).hash(message).as_bytes()
 }
 
 #[cfg(test)]

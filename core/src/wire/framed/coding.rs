@@ -364,6 +364,11 @@ impl<'a> Texts<'a> {
             .then_some(Self(texts))
     }
 
+    /// All of it as it is on the wire.
+    pub(crate) const fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
     /// Returns the texts, which may be any bytes.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let mut rest = Reader(self.0);
