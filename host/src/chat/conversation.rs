@@ -100,6 +100,8 @@ pub(super) struct Conversation {
     chances: u8,
     /// HOST[:PORT] of the relay.
     host: String,
+    /// Whether it was said that nobody answers.
+    has_told_silence: bool,
     /// Whether its addresses are being looked up.
     is_looking_up: bool,
     /// Where to go if nobody listens at the first address.
@@ -138,6 +140,7 @@ impl Conversation {
             plan,
             chances: CHANCES,
             host: host.into(),
+            has_told_silence: false,
             is_looking_up: false,
             addresses,
             ports: Ports::new(first, sender.clone()),
@@ -202,7 +205,7 @@ impl Conversation {
                     End::Refused(why) | End::Failed(why) => {
                         Err(failure.unwrap_or(Error::Failure(why)))
                     }
-                    End::NoFrames => Err(Error::Failure(self.no_frames())),
+                    End::NoFrames | End::Silent => Err(Error::Failure(self.no_frames())),
                 };
             }
             self.grant();
@@ -344,6 +347,12 @@ impl Conversation {
                 Tongue::Plain(Server::Frameless)
             }
             End::NoFrames if self.plan.choice == Choice::Any => Tongue::Plain(Server::Unknown),
+            // nothing is sent blindly: what was for nobody would be a name for who comes later
+            End::Silent => {
+                self.addresses.push_back(address);
+                address = self.addresses.pop_front().unwrap_or(address);
+                self.plan.first()
+            }
             End::Welcomed => {
                 self.chances = self.chances.saturating_sub(1);
                 Tongue::Framed
@@ -353,10 +362,25 @@ impl Conversation {
         self.ports.renew(address);
         let lines = self.dialect.take_lines(Instant::now());
         self.dialect = self.plan.begin(tongue, lines);
+        if matches!(end, End::Silent) {
+            self.tell_silence();
+        }
         if self.is_input_over {
             self.dialect.handle_end_of_input(Instant::now());
         }
         true
+    }
+
+    /// Says once that nobody answers.
+    fn tell_silence(&mut self) {
+        if !self.has_told_silence {
+            self.has_told_silence = true;
+            self.dialect.status(format!(
+                "no answer yet from {}; still asking, and what you type waits (--classic sends it to an \
+                 old server)",
+                self.ports.address
+            ));
+        }
     }
 
     fn no_frames(&self) -> String {

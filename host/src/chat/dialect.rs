@@ -89,6 +89,8 @@ pub(super) enum End {
     Left,
     /// Nobody listens there, and nobody ever answered.
     Refused(String),
+    /// Nothing came from there at all, and a person may want to wait.
+    Silent,
     /// It cannot go on, for this reason.
     Failed(String),
     /// Nobody there speaks in frames.

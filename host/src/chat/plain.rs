@@ -342,7 +342,7 @@ impl Dialect for Session {
     }
 
     fn take_lines(&mut self, now: Instant) -> Vec<Line> {
-        if matches!(self.end, Some(End::Refused(_))) {
+        if matches!(self.end, Some(End::Refused(_) | End::Silent)) {
             self.outbox.queue_all(now);
         }
         self.outbox.take_all()
@@ -508,10 +508,7 @@ impl Session {
             ));
             return;
         }
-        self.say(
-            "no answer for 5 s: an old server, a firewall, or nobody; sending what you type anyway",
-        );
-        self.phase = Phase::Unwelcomed;
+        self.finish(End::Silent);
     }
 
     fn check_rejoining(&mut self, now: Instant, rejoining: Rejoining) {
@@ -577,7 +574,7 @@ impl Session {
             return;
         }
         match self.outbox.len() {
-            _ if matches!(end, End::Refused(_) | End::Welcomed) => {}
+            _ if matches!(end, End::Refused(_) | End::Silent | End::Welcomed) => {}
             0 => {}
             1 => self.say("1 line was not sent"),
             lines => self.say(format!("{lines} lines were not sent")),

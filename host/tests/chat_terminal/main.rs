@@ -281,17 +281,30 @@ fn commands_are_sent_as_typed() {
 }
 
 #[test]
-fn silence_is_told_and_typing_goes_on() {
-    let mut relay = ScriptedRelay::bind("127.0.0.1");
-    let mut terminal = Terminal::chat(80, &relay);
-    relay.expect("Ada");
-    terminal.press("/hello\r");
-    relay.expect_silence(Duration::from_secs(4));
-    relay.expect("/hello");
-    terminal.wait_for("-- no answer for 5 s");
-    terminal.press("\x04");
-    assert_eq!(terminal.finish(), 0);
-    relay.expect_silence(Duration::from_millis(10));
+fn silence_is_told_and_what_is_typed_waits_for_an_answer() {
+    let relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"]);
+    let mut bob = PlainPeer::join(relay.address, "Bob");
+    for dialect in [&[][..], &["--plain"]] {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let proxy = Proxy::start(any, relay.address, Faults::NONE, 7).expect("a free port");
+        proxy.set_blackout(true);
+        let host = proxy.address().to_string();
+        let chat = [&[PROGRAM, "chat", &host, "--name", "Ada"], dialect].concat();
+        let mut ada = Terminal::start(80, &chat);
+        ada.press("first\rsecond\r");
+        ada.wait_for("-- no answer yet from");
+        proxy.set_blackout(false);
+        bob.wait_for(|heard| heard.ends_with("Ada : second"));
+        ada.press("\x04");
+        assert_eq!(ada.finish(), 0);
+        bob.wait_for(|heard| heard == "* Ada left (quit)");
+        let heard = bob.lines().join("\n");
+        assert!(
+            heard.contains("* Ada joined\nAda : first\nAda : second\n"),
+            "{heard}"
+        );
+        assert!(!heard.contains("* first joined"), "{heard}");
+    }
 }
 
 #[test]

@@ -111,17 +111,16 @@ fn a_program_gives_up_after_five_seconds() {
 }
 
 #[test]
-fn a_person_goes_on_after_five_seconds_and_is_alone_with_the_typed_text() {
+fn to_nobody_nothing_is_sent_blindly() {
     let mut bench = Bench::new(Speaker::Person);
     assert_eq!(bench.sent(), ["Ada"]);
     assert!(bench.say("/one").is_empty());
-    assert_eq!(bench.pass(Duration::from_secs(5)), ["/one"]);
-    assert_eq!(bench.kinds(), [Kind::Typed, Kind::Status]);
-    assert_eq!(bench.say("//two"), ["//two"]);
-    assert!(
-        bench.pass(Duration::from_secs(600)).is_empty(),
-        "no keepalive"
-    );
+    assert!(bench.say("two").is_empty());
+    assert_eq!(bench.pass(Duration::from_secs(5)), [""; 0]);
+    assert_eq!(bench.session.end(), Some(&End::Silent));
+    let lines = bench.session.take_lines(bench.now);
+    let texts: Vec<String> = lines.iter().map(|line| line.payload(false)).collect();
+    assert_eq!(texts, ["/one", "two"]);
 }
 
 #[test]
@@ -264,7 +263,8 @@ fn a_goodbye_that_nobody_answers_leads_back_to_frames_all_the_same() {
 #[test]
 fn a_line_that_became_a_name_is_said_with_frames() {
     let mut bench = Bench::with(Speaker::Person, Server::Frameless);
-    bench.pass(Duration::from_secs(5));
+    bench.sent();
+    bench.receive("Bob : heard on an old server");
     assert_eq!(bench.say("hello there"), ["hello there"]);
     bench.receive("* welcome hello there: 1 here (hello there); /help lists commands");
     assert_eq!(bench.sent(), ["/quit"]);

@@ -7,7 +7,8 @@ fn in_every_phase() -> Vec<(&'static str, Bench)> {
     let mut joining = Bench::new(Speaker::Program);
     assert_eq!(joining.sent(), ["Ada"]);
     let mut unwelcomed = Bench::new(Speaker::Person);
-    unwelcomed.pass(Duration::from_secs(5));
+    unwelcomed.sent();
+    unwelcomed.receive("Bob : heard on an old server");
     let mut asked = Bench::welcomed(Speaker::Person);
     assert_eq!(asked.pass(Duration::from_secs(20)), ["", "/nick Ada"]);
     let mut typed = Bench::welcomed(Speaker::Person);
