@@ -29,7 +29,7 @@ impl Instant {
 
     /// Returns the moment `duration` later, or the last one that can be represented.
     #[must_use]
-    #[inline(never)] // many call it, and nobody often
+    #[inline(never)] // called in many places, and rarely in each
     pub fn after(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self::from_millis(self.millis.saturating_add(millis))

@@ -85,7 +85,9 @@ fn main() {
 /// Returns the value of an environment variable that is set.
 fn value(variable: &str) -> Option<String> {
     println!("cargo::rerun-if-env-changed={variable}");
-    std::env::var(variable).ok().filter(|value| !value.is_empty())
+    std::env::var(variable)
+        .ok()
+        .filter(|value| !value.is_empty())
 }
 
 fn fail(variable: &str, value: &str, example: &str) -> ! {

@@ -159,7 +159,7 @@ impl<const OUT: usize> Posting<OUT> {
         Some((length, tries > 0))
     }
 
-    /// Returns the time-out of an attempt, which are counted from 0.
+    /// Returns the time-out of an attempt; the number of the first one is 0.
     pub(super) fn rto(&self, tries: u8) -> Duration {
         let backoff = 1 << tries.min(6);
         let once_ms = self.round_trip.rto_ms().max(RTO_MIN_MS);

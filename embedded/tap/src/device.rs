@@ -140,10 +140,10 @@ impl Sending {
 }
 
 impl Device for Tap {
-    type RxToken<'a> = Received<'a>;
-    type TxToken<'a> = Slot<'a>;
+    type RxToken<'a> = RxFrame<'a>;
+    type TxToken<'a> = TxFrame<'a>;
 
-    fn receive(&mut self, _now: time::Instant) -> Option<(Received<'_>, Slot<'_>)> {
+    fn receive(&mut self, _now: time::Instant) -> Option<(RxFrame<'_>, TxFrame<'_>)> {
         if self.allowed == 0 || !self.sending.flush(&self.file) {
             return None;
         }
@@ -161,15 +161,15 @@ impl Device for Tap {
                 }
             }
         };
-        let slot = Slot {
+        let token = TxFrame {
             sending: &mut self.sending,
             file: &self.file,
         };
-        Some((Received(&self.received[..length]), slot))
+        Some((RxFrame(&self.received[..length]), token))
     }
 
-    fn transmit(&mut self, _now: time::Instant) -> Option<Slot<'_>> {
-        self.sending.flush(&self.file).then_some(Slot {
+    fn transmit(&mut self, _now: time::Instant) -> Option<TxFrame<'_>> {
+        self.sending.flush(&self.file).then_some(TxFrame {
             sending: &mut self.sending,
             file: &self.file,
         })
@@ -184,21 +184,21 @@ impl Device for Tap {
 }
 
 /// A frame that was received.
-pub(crate) struct Received<'a>(&'a [u8]);
+pub(crate) struct RxFrame<'a>(&'a [u8]);
 
-impl RxToken for Received<'_> {
+impl RxToken for RxFrame<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, handle: F) -> R {
         handle(self.0)
     }
 }
 
 /// Space for a frame to send.
-pub(crate) struct Slot<'a> {
+pub(crate) struct TxFrame<'a> {
     sending: &'a mut Sending,
     file: &'a SyncDevice,
 }
 
-impl TxToken for Slot<'_> {
+impl TxToken for TxFrame<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
         // no caller passes a longer frame than the device's maximum
         let result = fill(&mut self.sending.frame[..length]);

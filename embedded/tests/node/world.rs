@@ -64,17 +64,17 @@ impl Cable {
     }
 }
 
-pub(crate) struct Received(Vec<u8>);
+pub(crate) struct RxFrame(Vec<u8>);
 
-impl phy::RxToken for Received {
+impl phy::RxToken for RxFrame {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, handle: F) -> R {
         handle(&self.0)
     }
 }
 
-pub(crate) struct Sending(Cable);
+pub(crate) struct TxFrame(Cable);
 
-impl phy::TxToken for Sending {
+impl phy::TxToken for TxFrame {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
         let mut frame = vec![0; length];
         let result = fill(&mut frame);
@@ -86,18 +86,18 @@ impl phy::TxToken for Sending {
 }
 
 impl Device for Cable {
-    type RxToken<'a> = Received;
-    type TxToken<'a> = Sending;
+    type RxToken<'a> = RxFrame;
+    type TxToken<'a> = TxFrame;
 
-    fn receive(&mut self, now: time::Instant) -> Option<(Received, Sending)> {
+    fn receive(&mut self, now: time::Instant) -> Option<(RxFrame, TxFrame)> {
         let reply = self.transmit(now)?;
         let frame = self.queues.borrow_mut().to_node.pop_front()?;
-        Some((Received(frame), reply))
+        Some((RxFrame(frame), reply))
     }
 
-    fn transmit(&mut self, _now: time::Instant) -> Option<Sending> {
+    fn transmit(&mut self, _now: time::Instant) -> Option<TxFrame> {
         let is_full = self.queues.borrow().room == Some(0);
-        (!is_full).then(|| Sending(self.clone()))
+        (!is_full).then(|| TxFrame(self.clone()))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

@@ -35,7 +35,7 @@ pub(super) struct Destination {
 
 /// A datagram that was received.
 #[derive(Debug)]
-pub(super) struct Received<Route> {
+pub(super) struct Incoming<Route> {
     /// Length of the payload in the buffer; one that was cut is as long as the buffer.
     pub(super) length: usize,
     pub(super) source: SocketAddr,

@@ -118,10 +118,10 @@ impl Ethernet {
 }
 
 impl Device for Ethernet {
-    type RxToken<'a> = Received<'a>;
-    type TxToken<'a> = Sending<'a>;
+    type RxToken<'a> = RxFrame<'a>;
+    type TxToken<'a> = TxFrame<'a>;
 
-    fn receive(&mut self, _: Instant) -> Option<(Received<'_>, Sending<'_>)> {
+    fn receive(&mut self, _: Instant) -> Option<(RxFrame<'_>, TxFrame<'_>)> {
         if MACRIS.read() & FOV != 0 {
             MACRIS.write(FOV);
             count(&OVERRUNS);
@@ -133,15 +133,15 @@ impl Device for Ethernet {
             }
             if let Some(length) = self.take_frame() {
                 let EthernetBuffers { received, sent } = &mut *self.buffers;
-                return Some((Received(&received[2..2 + length]), Sending(sent)));
+                return Some((RxFrame(&received[2..2 + length]), TxFrame(sent)));
             }
             count(&UNFIT);
         }
         None
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
-        self.can_send().then_some(Sending(&mut self.buffers.sent))
+    fn transmit(&mut self, _: Instant) -> Option<TxFrame<'_>> {
+        self.can_send().then_some(TxFrame(&mut self.buffers.sent))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -155,9 +155,9 @@ impl Device for Ethernet {
 
 /// A frame that was received.
 #[derive(Debug)]
-pub(crate) struct Received<'a>(&'a [u8]);
+pub(crate) struct RxFrame<'a>(&'a [u8]);
 
-impl RxToken for Received<'_> {
+impl RxToken for RxFrame<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, handle: F) -> R {
         handle(self.0)
     }
@@ -165,9 +165,9 @@ impl RxToken for Received<'_> {
 
 /// Space for a frame to send.
 #[derive(Debug)]
-pub(crate) struct Sending<'a>(&'a mut FifoBuffer);
+pub(crate) struct TxFrame<'a>(&'a mut FifoBuffer);
 
-impl TxToken for Sending<'_> {
+impl TxToken for TxFrame<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
         let result = fill(&mut self.0[2..2 + length]);
         // the length does not include the header

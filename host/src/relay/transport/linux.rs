@@ -23,7 +23,7 @@ use rustix::net::addr::SocketAddrArg;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::Received;
+use super::Incoming;
 use crate::relay::addresses::{folded, mapped};
 use crate::relay::sockets;
 use crate::relay::turn::SEGMENTS_MAX;
@@ -112,7 +112,7 @@ impl Transport {
         &mut self,
         buffer: &mut [u8],
         control: &mut [u8],
-    ) -> io::Result<Received<Route>> {
+    ) -> io::Result<Incoming<Route>> {
         let mut parts = [IoSliceMut::new(buffer)];
         let message = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
@@ -142,7 +142,7 @@ impl Transport {
             .as_ref()
             .and_then(address)
             .ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Received {
+        Ok(Incoming {
             length: message.bytes,
             source: folded(source),
             route,

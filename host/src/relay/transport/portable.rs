@@ -12,7 +12,7 @@ use kilochat_core::Unreachable;
 use mio::net::UdpSocket;
 use socket2::SockRef;
 
-use super::Received;
+use super::Incoming;
 use crate::relay::addresses::{folded, mapped};
 
 /// Error numbers for a full queue, which the standard library does not name: `ENOBUFS` on BSD and
@@ -73,7 +73,7 @@ impl Transport {
         &mut self,
         buffer: &mut [u8],
         _control: &mut [u8],
-    ) -> io::Result<Received<Route>> {
+    ) -> io::Result<Incoming<Route>> {
         let (length, source) = self.socket.recv_from(buffer).map_err(|error| {
             // Windows reports an unreachable port of an earlier datagram as this error
             let is_report = error.kind() == io::ErrorKind::ConnectionReset;
@@ -83,7 +83,7 @@ impl Transport {
                 error
             }
         })?;
-        Ok(Received {
+        Ok(Incoming {
             length,
             source: folded(source),
             route: Route,
