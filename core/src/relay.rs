@@ -1,4 +1,4 @@
-//! The relay: datagrams and time in, fan-outs out.
+//! The relay as a state machine: datagrams and time in, replies and fan-outs out.
 
 mod config;
 mod event;
@@ -34,24 +34,24 @@ use queue::Queue;
 use ring::Ring;
 use schedule::History;
 
-/// The one datagram that answers a datagram; empty if nothing does.
+/// The reply to a datagram, or empty if there is none.
 pub type Reply = Vec<u8, DATAGRAM_MAX>;
 
 /// A rendered line.
 type Line = String<LINE_MAX>;
 
-/// Reports of unreachability closer together than this are one.
+/// Minimum time between two reports of an unreachable port that both count.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// So many reports that nobody listens at its port make a peer leave.
+/// Number of such reports after which a peer leaves.
 const REPORTS_MAX: u8 = 3;
 
 /// A chat relay for at most `PEERS` peers that keeps the last `RING` bytes of lines.
 ///
-/// It is one value of a known size that never allocates, blocks or panics. `PEERS` is 1 to 65534;
-/// `RING` is a power of two of at least 2048 bytes; `WINDOW`, 1 to 255, is how many datagrams may be
-/// on their way to a peer that acknowledges them. A new relay is all zero bits, so that a
-/// `static` one takes no room in the program's image.
+/// It is one value of a known size that never allocates, blocks or panics. `PEERS` is 1 to 65534.
+/// `RING` is a power of two of at least 2048 bytes. `WINDOW`, 1 to 255, is the maximum number of
+/// datagrams in flight to a peer of the framed dialect. A new relay is all zero bits, so that a
+/// `static` one takes no space in the program's image.
 ///
 /// | `Relay<PEERS, RING, WINDOW>` | bytes on a 64-bit machine | bytes on Cortex-M3 |
 /// |---|---|---|
@@ -66,26 +66,26 @@ pub struct Relay<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     ring: Ring<RING, PEERS>,
     config: Config,
     stats: Stats,
-    /// No peer in the due list has a smaller offset; it may be smaller than it needs to be.
+    /// A lower bound of the offsets of the lines that due peers are owed.
     owed: Cell<u64>,
     history: History,
-    /// How many peers are quiet.
+    /// Number of quiet peers.
     quiet: u16,
-    /// Whether the last line was appended: nothing more is accepted.
+    /// Whether the last line was appended, so that nothing more is accepted.
     is_stopping: bool,
     last_id: u32,
-    /// No seat can be given away before this.
+    /// Time before which no seat can be given away.
     full_until: Instant,
-    /// No suspect's time is over before this.
+    /// Time before which no suspect leaves.
     expiry: Option<Instant>,
 }
 
-// 32 peers of 274 bytes, 124 of them for a session that acknowledges; 8416 of ring, 192 of them
-// marks; 368 of configuration, 272 of counters and some 510 of the rest
+// 32 peers of 274 bytes, 124 of them for a framed session; 8416 of ring, 192 of them marks; 368 of
+// configuration, 272 of counters and some 510 of the rest
 const _: () = assert!(size_of::<Relay<32, 8192, 8>>() <= 18 * 1024);
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
-    /// A relay that has no seats until it is told so by [`configure`](Self::configure).
+    /// Returns a relay that has no seats until it is [configured](Self::configure).
     pub const fn new() -> Self {
         Self {
             peers: Peers::new(),
@@ -104,27 +104,28 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Sets limits and policies; call it before the first datagram.
+    /// Sets limits and policies. Call it before the first datagram.
     pub fn configure(&mut self, config: Config) {
         self.config = config;
     }
 
-    /// Replaces [`Config::networks`], at any time, by the first [`NETWORKS_MAX`] of `networks`: the
-    /// machine was attached to other networks. Peers keep their seats.
+    /// Replaces [`Config::networks`] by the first [`NETWORKS_MAX`] of `networks`. Call it at any
+    /// time when the machine is attached to other networks. Peers keep their seats.
     pub fn set_networks(&mut self, networks: impl IntoIterator<Item = Network>) {
         let known = &mut self.config.networks;
         known.clear();
         for network in networks.into_iter().take(NETWORKS_MAX) {
-            // they fit
+            // `NETWORKS_MAX` is the capacity
             let _ = known.push(network);
         }
     }
 
-    /// A datagram arrived: `payload` from `source`.
+    /// The datagram `payload` arrived from `source`.
     ///
-    /// `reply` is cleared; what is in it afterwards goes back to the source at once. A payload
-    /// that may have been cut by a receive buffer must be given with more than [`DATAGRAM_MAX`]
-    /// bytes, so that it is refused as too long. A driver folds IPv4-mapped IPv6 addresses before.
+    /// `reply` is cleared first. If it is not empty afterwards, send it to the source at once. A
+    /// payload that a receive buffer may have truncated must be passed with more than
+    /// [`DATAGRAM_MAX`] bytes, so that it is refused as too long. Unmap IPv4-mapped IPv6 addresses
+    /// before.
     pub fn handle_datagram(
         &mut self,
         now: Instant,
@@ -157,10 +158,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         event
     }
 
-    /// The network reported that the peer at `seat` cannot be reached.
+    /// The network reported that the peer at `seat` is unreachable.
     ///
-    /// Such a report may be forged, or late: a peer leaves only after three of [`Unreachable::Port`],
-    /// each at least 10 s after the one before, without a datagram from it in between.
+    /// Such a report may be forged or late. So a peer leaves only after three reports of
+    /// [`Unreachable::Port`], each at least 10 s after the one before, without a datagram from it
+    /// in between.
     pub fn handle_unreachable(
         &mut self,
         now: Instant,
@@ -188,14 +190,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         None
     }
 
-    /// Time passed: a peer whose port was unreachable, and that has been silent since for
-    /// [`Config::idle`], leaves; what is on its way to a peer that acknowledges may have been for too
-    /// long, or the peer may have been silent for too long. Call it again until it returns none; extra
-    /// calls do nothing.
+    /// Time passed. A peer whose port was reported as unreachable, and that has been silent for
+    /// [`Config::idle`] since, leaves; in framed sessions datagrams are retransmitted and silent
+    /// clients are parked. Call it again until it returns `None`; extra calls have no effect.
     ///
-    /// It judges by what was handed over. A driver hands over all that has arrived before it calls this
-    /// after a pause: the machine or the process may have been suspended while peers went on. A client
-    /// is given a second more where this is called over a second late.
+    /// Silence is judged by the datagrams that were passed in. After a pause, as when the machine
+    /// or the process was suspended, pass in everything that has arrived before you call this. A
+    /// call that is more than a second late gives each client a second more.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Expired> {
         if let Some(seat) = self.handle_deadlines(now) {
             return Some(Expired::Parked(seat));
@@ -227,7 +228,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) next; it may be early.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) next. It may be too early.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let deadline = self.sessions.deadlines.first().map(|(_, at)| at);
         match (self.expiry, deadline) {
@@ -236,27 +237,27 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// The seat of the peer at `address`.
+    /// Returns the seat of the peer at `address`.
     pub fn find(&self, address: &SocketAddr) -> Option<Seat> {
         self.peers.find(address)
     }
 
-    /// What there is to know of the peer at `seat`.
+    /// Returns what is known about the peer at `seat`.
     pub fn peer(&self, seat: Seat) -> Option<PeerInfo<'_>> {
         self.peers.peer(seat).map(|peer| self.info(seat, peer))
     }
 
-    /// All peers, in the order of their seats.
+    /// Returns all peers, in the order of their seats.
     pub fn peers(&self) -> impl Iterator<Item = PeerInfo<'_>> {
         self.peers.iter().map(|(seat, peer)| self.info(seat, peer))
     }
 
-    /// How many peers there are.
+    /// Returns the number of peers.
     pub fn peer_count(&self) -> usize {
         self.peers.len()
     }
 
-    /// What has been counted so far.
+    /// Returns the counters.
     pub const fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -284,26 +285,26 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Default
     }
 }
 
-/// What there is to know of a peer, for logs and statistics.
+/// What is known about a peer, for logs and statistics.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerInfo<'a> {
     /// Its seat.
     pub seat: Seat,
-    /// Where it is.
+    /// Its address.
     pub address: SocketAddr,
     /// Its name.
     pub name: &'a str,
-    /// When its last datagram came.
+    /// When its last datagram arrived.
     pub heard: Instant,
-    /// Whether the network has reported it unreachable since.
+    /// Whether the network has reported it as unreachable since.
     pub suspect: bool,
-    /// Whether it speaks in frames.
+    /// Whether it uses the framed dialect.
     pub framed: bool,
-    /// Whether it speaks in frames and does not answer.
+    /// Whether it is parked: it uses the framed dialect and does not respond.
     pub parked: bool,
-    /// Whether the way to it takes nothing now.
+    /// Whether sending to it would block.
     pub blocked: bool,
-    /// How many lines it has not been offered yet, those that it will skip included.
+    /// Number of lines that it was not sent yet, including those that it skips.
     pub owed: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What a call did, as values that a driver can log, act on and count.
+//! The results of calls, as values that a driver can log, act on and count.
 
 use core::net::SocketAddr;
 
@@ -6,73 +6,74 @@ use super::seat::Seat;
 use crate::wire::framed::{BYE_LENGTH, Frame, Goodbye, Session};
 use crate::wire::text::Name;
 
-/// What a datagram was.
+/// The result of handling a datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Event {
-    /// A stranger got a seat. The driver notes from where it can be reached.
+    /// A stranger got a seat. The driver records the route to it.
     Joined {
-        /// The seat that it got.
+        /// The new peer's seat.
         seat: Seat,
-        /// Who had to leave for it, if anybody; it may have had the same seat.
+        /// The peer that lost its seat for it, if any. It may have had the same seat.
         displaced: Option<Departed>,
     },
-    /// A peer said something, which now goes to the others.
+    /// A peer sent a message, which is now due to the others.
     Said {
-        /// Who said it.
+        /// The author's seat.
         seat: Seat,
-        /// In how many lines: 1 or 2, or several of each in a frame.
+        /// Number of its lines: 1 or 2, or more for a frame with several messages.
         lines: u8,
     },
-    /// A peer has another name now.
+    /// A peer was renamed.
     Renamed {
-        /// Who.
+        /// The peer's seat.
         seat: Seat,
         /// Its old name.
         from: Name,
     },
-    /// A peer left on its own account.
+    /// A peer left by itself.
     Left(Departed),
-    /// A peer gave a command that concerns nobody else; the reply answers it.
+    /// A peer gave a command that concerns only itself; the reply answers it.
     Answered {
-        /// Who asked.
+        /// The peer's seat.
         seat: Seat,
     },
-    /// A stranger asked for help; the reply gives it.
+    /// A stranger asked for help, which the reply contains.
     Helped,
-    /// Somebody wants to speak in frames; the reply asks it to show that it receives at its address.
+    /// A client requested a framed session; the reply asks it to prove that it receives at its
+    /// source address.
     Challenged,
-    /// A peer that speaks in frames goes on with its session, perhaps at another address. The driver
-    /// notes from where it can be reached.
+    /// A client resumed its framed session, perhaps at another address. The driver records the
+    /// route to it.
     Resumed {
-        /// Whose session it is.
+        /// The client's seat.
         seat: Seat,
-        /// The address that it had, if it is another one, and what to send there.
+        /// The client's former address and what to send there, if the address changed.
         moved: Option<(SocketAddr, Farewell)>,
-        /// Whose address that was, if it was another peer's, who is gone.
+        /// The peer that had this address before, if any. It has lost its seat.
         displaced: Option<Departed>,
     },
-    /// A peer said what it has, or asked for what it was told already; the reply may answer.
+    /// A peer acknowledged lines or repeated a request; the reply may answer.
     Acknowledged {
-        /// Who.
+        /// The peer's seat.
         seat: Seat,
     },
-    /// A peer has shown that it is there, no more.
+    /// A peer has shown that it is still there, and nothing else.
     Keepalive {
-        /// Who.
+        /// The peer's seat.
         seat: Seat,
     },
     /// The datagram was not accepted.
     Refused {
-        /// Who sent it, if it has a seat and the datagram is not perhaps another's.
+        /// The sender's seat. `None` if it has no seat, or if the source address may be forged.
         seat: Option<Seat>,
-        /// Why not.
+        /// The reason.
         why: Refusal,
     },
 }
 
 impl Event {
-    /// What is to be sent to an address where nobody is served any more, and which seat it had.
+    /// Returns the farewell to an address that is no longer a peer's, with the seat that it had.
     pub fn farewell(&self) -> Option<(Seat, SocketAddr, &[u8])> {
         let (seat, address, farewell) = if let Self::Joined {
             displaced: Some(departed),
@@ -94,8 +95,8 @@ impl Event {
         (!payload.is_empty()).then_some((seat, address, payload))
     }
 
-    /// The seat of the peer that sent the datagram, if it has one now. From where that came, the peer
-    /// can be reached.
+    /// Returns the seat of the datagram's sender, if it has one now. The route by which the
+    /// datagram came leads to it.
     pub const fn seat(&self) -> Option<Seat> {
         match *self {
             Self::Joined { seat, .. }
@@ -111,39 +112,39 @@ impl Event {
     }
 }
 
-/// Why a datagram was not accepted. Each is counted: see [`Stats::refused`].
+/// Why a datagram was not accepted. Each reason has a counter: see [`Stats::refused`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Refusal {
-    /// It starts with the byte 0x01 and is no frame that a client sends, or the relay is in classic
-    /// mode.
+    /// It starts with the byte 0x01 and is not a frame that a client may send, or the relay is in
+    /// classic mode.
     Frame,
-    /// A frame of a session that does not exist, or not at this address.
+    /// It is a frame of a session that does not exist, or that is not at this address.
     Session,
-    /// Text from the address of a peer that speaks in frames, or a frame from that of one that does not.
+    /// It is text from the address of a framed peer, or a frame from that of a plain one.
     Dialect,
-    /// A frame that was overtaken by a later one.
+    /// It is a frame that a later one has overtaken.
     Late,
     /// It is longer than [`DATAGRAM_MAX`](crate::DATAGRAM_MAX) bytes.
     TooLong,
     /// It is not UTF-8.
     NotUtf8,
-    /// A stranger's datagram holds nothing that could be a name.
+    /// It is from a stranger and contains no name.
     Blank,
-    /// A stranger gave a command before its name.
+    /// It is a command from a stranger, which has no name yet.
     Nameless,
-    /// Its source is not a unicast address with a port: nobody can be answered there.
+    /// Its source is not a unicast address with a port, so no reply is possible.
     Source,
     /// Its source is outside the local networks: see [`Config::open`](crate::Config::open).
     Foreign,
-    /// All seats are taken by peers that were heard of lately.
+    /// All seats are taken by peers that were heard from recently.
     Full,
     /// The relay is stopping: see [`Relay::stop`](crate::Relay::stop).
     Stopping,
 }
 
 impl Refusal {
-    /// Every reason, in the order of their counters.
+    /// All reasons, in the order of their counters.
     pub const ALL: [Self; 12] = [
         Self::Frame,
         Self::Session,
@@ -159,7 +160,7 @@ impl Refusal {
         Self::Stopping,
     ];
 
-    /// The reason in a few words, for logs.
+    /// Returns the reason in a few words, for logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Frame => "no frame of a client",
@@ -178,44 +179,44 @@ impl Refusal {
     }
 }
 
-/// A peer that is gone.
+/// A peer that has left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Departed {
-    /// The seat that it had, free now or given to another.
+    /// The seat that it had. It is free, or another peer has it.
     pub seat: Seat,
-    /// Where it was.
+    /// Its address.
     pub address: SocketAddr,
     /// Its last name.
     pub name: Name,
-    /// Why it is gone.
+    /// Why it left.
     pub why: Departure,
-    /// What to send to its address, as far as that is still possible.
+    /// What to send to its address, if that is still possible.
     pub farewell: Farewell,
 }
 
-/// The last datagram for somebody who is not at an address any more.
+/// The last datagram to an address at which a peer is no longer served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Farewell {
-    /// Text; empty for nothing.
+    /// Text; empty if nothing is to be sent.
     Text(&'static str),
     /// A frame.
     Bye([u8; BYE_LENGTH]),
 }
 
 impl Farewell {
-    /// Nothing is said.
+    /// Nothing is to be sent.
     pub(super) const NOTHING: Self = Self::Text("");
 
     pub(super) fn bye(session: Session, why: Goodbye) -> Self {
         let mut frame = [0; BYE_LENGTH];
-        // it fits exactly
+        // the buffer has exactly this length
         let _ = Frame::Bye(session, why).encode_relays(&mut frame);
         Self::Bye(frame)
     }
 
-    /// The payload; empty if nothing is to be sent.
+    /// Returns the payload; empty if nothing is to be sent.
     pub const fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
@@ -224,38 +225,38 @@ impl Farewell {
     }
 }
 
-/// What the passing of time did.
+/// The result of [`Relay::handle_timeout`](crate::Relay::handle_timeout).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Expired {
     /// A peer left.
     Left(Departed),
-    /// A peer that speaks in frames does not answer. It keeps its seat, but nothing is sent to it until
-    /// it is heard of again.
+    /// A framed peer does not respond. It keeps its seat, but nothing is sent to it until it is
+    /// heard from again.
     Parked(Seat),
 }
 
-/// Why a peer is gone.
+/// Why a peer left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Departure {
-    /// It said so.
+    /// It left by command or frame.
     Quit,
-    /// The network reported that nobody listens there.
+    /// The network reported its port as unreachable.
     Unreachable,
-    /// It was silent, and its seat was needed.
+    /// It was silent, and its seat was given to another.
     Displaced,
-    /// Its client was started again and has the same name, at the same address, or at another port of
-    /// the same host when nobody answered at the old one.
+    /// Its client was restarted: the same name came from the same address, or from another port of
+    /// the same host after reports that the old port is unreachable.
     Restarted,
-    /// Another client speaks from its address.
+    /// Another client uses its address.
     Replaced,
-    /// Two clients posted different texts under the same number of its session.
+    /// Two clients posted different texts under the same number in its session.
     Contested,
 }
 
 impl Departure {
-    /// The reason in a word, as the others read it.
+    /// Returns the reason as it is in the announcement.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Quit => "quit",
@@ -268,18 +269,18 @@ impl Departure {
     }
 }
 
-/// What a network says of a destination that it cannot reach.
+/// How the network reported a destination as unreachable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Unreachable {
-    /// Nobody listens at the port (ICMP type 3 code 3, RFC 792; ICMPv6 type 1 code 4, RFC 4443
+    /// No program listens at the port (ICMP type 3 code 3, RFC 792; ICMPv6 type 1 code 4, RFC 4443
     /// section 3.1).
     Port,
-    /// Anything else: no route, no such host, not allowed. Such things pass.
+    /// Anything else: no route, no such host, administratively prohibited. These may be temporary.
     Path,
 }
 
-/// What has happened since the start, counted.
+/// Counters since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -288,53 +289,52 @@ pub struct Stats {
     pub datagrams: u64,
     /// Messages accepted from peers.
     pub messages: u64,
-    /// Lines that became of messages and notices.
+    /// Lines appended: messages and notices.
     pub lines: u64,
     /// Peers that got a seat.
     pub joined: u64,
     /// Peers that left, for any reason.
     pub left: u64,
-    /// ... of them, those whose seat was needed.
+    /// Peers that left because their seat was given to another.
     pub displaced: u64,
-    /// ... of them, those that came back from the same host.
+    /// Peers that left because their client was restarted.
     pub restarted: u64,
-    /// ... of them, those whose address another client has now.
+    /// Peers that left because another client uses their address.
     pub replaced: u64,
-    /// ... of them, those in whose session two clients spoke.
+    /// Peers that left because two clients used their session.
     pub contested: u64,
-    /// Renames.
+    /// Changes of a name.
     pub renamed: u64,
     /// Commands answered, help for strangers included.
     pub answered: u64,
-    /// Datagrams from peers that said nothing: empty or blank ones.
+    /// Datagrams from peers without content: empty or blank ones.
     pub keepalives: u64,
-    /// Datagrams offered to the network for a peer, those refused by it included.
+    /// Datagrams offered to the network, including those that would have blocked.
     pub deliveries: u64,
-    /// ... of them, those of more than one line.
+    /// Datagrams offered with more than one line.
     pub coalesced: u64,
-    /// Datagrams that were sent again to a peer that did not acknowledge them.
+    /// Datagrams retransmitted to framed peers.
     pub resent: u64,
-    /// Times that a peer was told that lines were overwritten, in frames.
+    /// Times that a framed peer was told that lines were overwritten.
     pub gaps: u64,
-    /// Frames that said what a peer has, or asked for what it was told already.
+    /// Frames that acknowledged lines or repeated a request.
     pub acknowledged: u64,
-    /// Sessions that went on after a new HELLO.
+    /// Sessions that were resumed by a HELLO.
     pub resumed: u64,
     /// Times that a peer was parked.
     pub parked: u64,
-    /// ... of them, those that were heard of again.
+    /// Times that a parked peer was heard from again.
     pub unparked: u64,
-    /// Cookies given out.
+    /// Cookies sent.
     pub challenged: u64,
-    /// Deliveries that the network refused for the moment; they were offered again, unless their peer is
-    /// gone.
+    /// Deliveries that would have blocked. They were offered again, unless the peer had left.
     pub deferred: u64,
-    /// Lines that a peer was owed when they were overwritten, added up over peers.
+    /// Lines that were overwritten before a peer was sent them, summed over all peers.
     pub missed: u64,
-    /// Reports that a peer cannot be reached.
+    /// Reports that a peer is unreachable.
     pub unreachable: u64,
-    /// Refusals that their sender was not told of, because it was told lately, because it might
-    /// be a machine, or because nothing is said to such a source.
+    /// Refusals without a reply: because one was sent recently, the sender might be a machine, or
+    /// such a source gets none.
     pub untold: u64,
     refused: [u64; Refusal::ALL.len()],
 }
@@ -371,7 +371,7 @@ impl Stats {
         }
     }
 
-    /// How many datagrams were refused for this reason.
+    /// Returns the number of datagrams refused for this reason.
     pub fn refused(&self, why: Refusal) -> u64 {
         self.refused.get(why as usize).copied().unwrap_or_default()
     }

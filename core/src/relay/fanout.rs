@@ -1,4 +1,4 @@
-//! Fan-out: the next datagram, and everyone it is for.
+//! Fan-out: the next datagram, and the peers that it is sent to.
 
 use core::fmt::Write;
 use core::mem::take;
@@ -19,13 +19,14 @@ use crate::wire::framed::LineKind;
 use crate::wire::notices::Sentence;
 use crate::wire::text::DATAGRAM_MAX;
 
-/// The most datagrams of a fan-out: more save hardly anything (measured with UDP_SEGMENT on Linux).
+/// Maximum number of datagrams in a fan-out. More gain hardly anything (measured with UDP_SEGMENT
+/// on Linux).
 const SEGMENTS_MAX: usize = 16;
 
-/// One datagram, and an iterator over everyone it is for.
+/// A datagram, and an iterator over the peers that it is sent to.
 ///
-/// Each [`Delivery`] that is taken counts as sent and moves the peer's cursor; one that is not
-/// taken stays due. If the way to that peer would block, give it back with
+/// Each [`Delivery`] that the iterator returns counts as sent and moves the peer's cursor. Peers
+/// that it has not returned stay due. If sending to a peer would block, return the delivery with
 /// [`Relay::handle_refused`].
 #[derive(Debug)]
 pub struct Fanout<'relay, 'buffer, const PEERS: usize, const RING: usize, const WINDOW: usize> {
@@ -38,41 +39,42 @@ pub struct Fanout<'relay, 'buffer, const PEERS: usize, const RING: usize, const 
 /// One destination of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Whose it is.
+    /// The peer's seat.
     pub seat: Seat,
-    /// Where it goes.
+    /// Its address.
     pub address: SocketAddr,
     id: NonZeroU32,
     from: Cursor,
-    /// The sequence number behind its last line.
+    /// The sequence number after its last line.
     to: u64,
     missed: u64,
     what: What,
 }
 
-/// What is in a datagram.
+/// The kind of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     /// Lines of text.
     Lines,
-    /// A frame of lines that were not sent before.
+    /// A frame with new lines.
     Data,
-    /// A frame of lines that were lost.
+    /// A frame with lines that were lost.
     Resent,
-    /// A frame that says that lines were overwritten.
+    /// A frame that tells of overwritten lines.
     Gap,
 }
 
-/// The lines of one datagram, and who may get the same bytes.
+/// The lines of one datagram, and the peers to which the same bytes can be sent.
 #[derive(Clone, Debug)]
 struct Range {
     from: Cursor,
     to: Cursor,
-    /// How many lines there are.
+    /// Number of lines.
     lines: usize,
-    /// Of several datagrams with frames, what each holds.
+    /// The contents of each datagram, if these are several frames.
     segments: Vec<Segment, SEGMENTS_MAX, u8>,
-    /// Whether only the first peer may get it: something in it, or left out, is for it alone.
+    /// Whether only the first peer may be sent it, because something in it, or left out of it, is
+    /// for that peer only.
     alone: bool,
     announcements: bool,
     newline: bool,
@@ -81,14 +83,15 @@ struct Range {
 }
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
-    /// The next datagram that is due, written into `buffer`, and everyone it is for.
+    /// Writes the next datagram that is due into `buffer`, and returns it with the peers that it is
+    /// sent to. Returns `None` if nothing is due.
     ///
-    /// `buffer` must have at least [`DATAGRAM_MAX`] bytes; in a shorter one a line may not fit,
-    /// and then there is no fan-out. None is also what a relay returns that owes nothing.
+    /// `buffer` must have at least [`DATAGRAM_MAX`] bytes. If it is shorter, a line may not fit,
+    /// and the result is `None`.
     ///
-    /// In a buffer of `n` times [`DATAGRAM_MAX`] bytes there may be up to `n` datagrams, at most 16, one
-    /// after the other: each but the last has [`DATAGRAM_MAX`] bytes, which is what generic
-    /// segmentation offload wants to know (`UDP_SEGMENT` in udp(7)).
+    /// In a buffer of `n` times [`DATAGRAM_MAX`] bytes there may be up to `n` datagrams, at most
+    /// 16, one after the other. Each except the last has [`DATAGRAM_MAX`] bytes, as generic
+    /// segmentation offload requires (`UDP_SEGMENT` in udp(7)).
     pub fn poll_fanout<'buffer>(
         &mut self,
         now: Instant,
@@ -110,13 +113,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         })
     }
 
-    /// The way to a peer would block: the peer gets the same lines, possibly with more, after
-    /// [`handle_writable`](Self::handle_writable), and until then it holds nobody up. Lines that are
+    /// Sending to a peer would block. After [`handle_writable`](Self::handle_writable) it is sent
+    /// the same lines, perhaps with later ones; until then it delays no other peer. Lines that are
     /// overwritten meanwhile are counted as lost.
     ///
-    /// Several deliveries to one peer are given back in the reverse order in which they were taken.
-    /// Datagrams may be handled in between. A driver with one way out to all peers can instead leave
-    /// a fan-out before it takes the next delivery: what is not taken stays due.
+    /// Return several deliveries to one peer in the reverse order. Datagrams may be handled in
+    /// between. A driver that sends to all peers through one queue can instead drop a fan-out
+    /// before it takes the next delivery: peers that were not returned stay due.
     pub fn handle_refused(&mut self, delivery: Delivery) {
         self.stats.deferred += 1;
         let Some(peer) = self
@@ -142,13 +145,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.settle(delivery.seat);
     }
 
-    /// Nothing shall be sent to a peer for now, because the way to it takes nothing, or should not be
-    /// given more yet. It has no deliveries until [`handle_writable`](Self::handle_writable).
+    /// Nothing may be sent to a peer for now, because it would block or because the driver paces
+    /// it. It gets no deliveries until [`handle_writable`](Self::handle_writable).
     pub fn handle_blocked(&mut self, seat: Seat) {
         self.change_blocked(seat, true);
     }
 
-    /// The way to a peer may take datagrams again. Calling it for any other peer does nothing.
+    /// Sending to a peer may succeed again. For any other peer the call has no effect.
     pub fn handle_writable(&mut self, seat: Seat) {
         self.change_blocked(seat, false);
     }
@@ -182,7 +185,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         };
         plain.missed += delivery.missed;
         if delivery.to < self.ring.tail().sequence {
-            // overwritten meanwhile, and what was lost behind it is counted already
+            // the lines were overwritten meanwhile; losses after them are counted already
             let lines = delivery.to - delivery.from.sequence;
             self.stats.missed += lines;
             plain.missed += if self.config.classic { 0 } else { lines };
@@ -191,11 +194,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Whether the driver may hand over another datagram.
+    /// Returns whether the driver may pass in another datagram.
     ///
-    /// It may not while one more message would overwrite a line that a peer is still owed; then
-    /// [`poll_fanout`](Self::poll_fanout) has something to send. Peers that the network reported
-    /// unreachable, and those to whom the way is blocked, hold nothing up.
+    /// It may not while one more message would overwrite a line that a peer is still owed:
+    /// back-pressure. Then [`poll_fanout`](Self::poll_fanout) has something to send. Peers that
+    /// were reported as unreachable, or that would block, do not count.
     pub fn can_receive(&self) -> bool {
         let endangered = self.ring.endangered();
         if self.queue.front(List::Due).is_none() || self.owed.get() >= endangered {
@@ -215,9 +218,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         !held_up
     }
 
-    /// Writes what `peer` is owed, as much as one datagram holds.
+    /// Writes the lines that `peer` is owed, as many as fit in a datagram.
     fn write_lines(&self, now: Instant, peer: &Peer, buffer: &mut [u8]) -> Option<(usize, Range)> {
-        // both line ends cut at the same line
+        // with space for `\n`, so that both line ends give the same lines
         let limit = buffer.len().min(DATAGRAM_MAX).checked_sub(1)?;
         let plain = peer.plain()?;
         let mut range = Range {
@@ -269,7 +272,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Some((length, range))
     }
 
-    /// Writes a frame with what `peer` is owed next: what it has lost comes first.
+    /// Writes a frame with what `peer` is owed next, lost lines first.
     fn write_frame(
         &self,
         now: Instant,
@@ -310,7 +313,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             let Some(behind) = self.write_data(&mut range, until, segment) else {
                 break;
             };
-            // all but the last one are padded
+            // all except the last one are padded
             rest.fill(0);
             rest = behind;
         }
@@ -320,8 +323,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Some((length, range))
     }
 
-    /// Writes a frame with the lines from the end of `range` on, but none from `until` on, and lets
-    /// the range reach over them. Returns the rest of the segment.
+    /// Writes a frame with the lines from the end of `range` up to `until`, as many as fit, and
+    /// extends the range to include them. Returns the rest of the segment.
     fn write_data<'segment>(
         &self,
         range: &mut Range,
@@ -349,7 +352,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 }
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
-    /// A frame goes to a peer.
+    /// Records that a frame is sent to a peer.
     fn note_sent(&mut self, seat: Seat, range: &Range) {
         let now = range.now.as_wrapped();
         if let Some(framed) = self.sessions.framed_mut(seat) {
@@ -368,7 +371,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 impl<'buffer, const PEERS: usize, const RING: usize, const WINDOW: usize>
     Fanout<'_, 'buffer, PEERS, RING, WINDOW>
 {
-    /// The datagram, at most [`DATAGRAM_MAX`] bytes; or several. It outlives the fan-out.
+    /// Returns the datagram of at most [`DATAGRAM_MAX`] bytes, or several of them. It outlives the
+    /// fan-out.
     pub const fn payload(&self) -> &'buffer [u8] {
         self.payload
     }
@@ -387,7 +391,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Iterator
             self.next = None;
             if !self.range.alone {
                 if peer.cursor != self.range.from {
-                    // peers that are owed the same lines stand together
+                    // peers that are owed the same lines are adjacent in the list
                     return None;
                 }
                 self.next = relay.queue.next(seat);
@@ -401,7 +405,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Iterator
                     continue;
                 }
             }
-            // a peer that is told of lost lines gets a datagram of its own
+            // a peer that is told of lost lines is sent a datagram of its own
             let missed = match &mut peer.dialect {
                 Dialect::Plain(plain) if self.range.alone => take(&mut plain.missed),
                 Dialect::Plain(_) | Dialect::Framed(_) => 0,
@@ -430,7 +434,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Iterator
 }
 
 impl Range {
-    /// Whether another peer at the same cursor is owed the same bytes.
+    /// Returns whether another peer with the same cursor is owed the same bytes.
     fn suits(&self, peer: &Peer) -> bool {
         peer.plain().is_some_and(|plain| {
             plain.newline == self.newline

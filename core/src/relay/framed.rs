@@ -1,5 +1,5 @@
-//! The relay's half of the framed dialect: sessions, what is on its way in them, and when it is late.
-//! See `PROTOCOL.md`, section "The framed dialect".
+//! The framed dialect at the relay: sessions, retransmission, and clients that do not respond. See
+//! `PROTOCOL.md`, section "The framed dialect".
 
 mod deadlines;
 mod joining;
@@ -27,41 +27,42 @@ use posting::LastPost;
 pub(super) use window::Segment;
 use window::Window;
 
-/// A client that is silent for so long is parked,
+/// Silence after which a client is parked.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// ... and for so long, if it was sent lines and has not acknowledged them
+/// Silence after which a client is parked when data is unacknowledged and retransmission has timed
+/// out [`TRIES`] times.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
-/// ... in so many tries.
+/// Number of consecutive time-outs after which the shorter limit applies.
 const TRIES: u8 = 4;
 
-/// A driver that is later than this was suspended: what clients have sent meanwhile is perhaps not
-/// read yet, and they are given as much time again.
+/// Delay of a driver from which a suspension is assumed. Clients are then given the same time
+/// again, because what they have sent meanwhile may not be read yet.
 const SUSPENDED: Duration = Duration::from_secs(1);
 
-/// A client's half of a session, by seat.
+/// The state of one session, by seat.
 #[derive(Clone, Debug)]
 pub(super) struct Framed<const WINDOW: usize> {
     session: Session,
-    /// That of the HELLO that was last answered by WELCOME.
+    /// The nonce of the HELLO that was last answered by WELCOME.
     nonce: u64,
     pub(super) window: Window<WINDOW>,
     last_post: LastPost,
-    /// Whether it does not answer.
+    /// Whether the client is parked.
     is_parked: bool,
-    /// Whether it is in no list: it cannot be sent anything now.
+    /// Whether the client is in no list because it cannot be sent anything now.
     pub(super) is_held: bool,
 }
 
 /// The sessions of at most `SEATS` clients.
 #[derive(Clone, Debug)]
 pub(super) struct Sessions<const SEATS: usize, const WINDOW: usize> {
-    /// As far as there was a session; a seat behind it has none.
+    /// By seat; seats beyond the end have no session.
     by_seat: Vec<Option<Framed<WINDOW>>, SEATS>,
     by_session: Index<SEATS>,
     pub(super) deadlines: Deadlines<SEATS>,
-    /// Tells the runs of the relay apart, once there was a client.
+    /// The epoch, a number that differs in each run of a relay, once there was a client.
     epoch: Option<u32>,
 }
 
@@ -87,23 +88,23 @@ impl<const SEATS: usize, const WINDOW: usize> Sessions<SEATS, WINDOW> {
         self.framed(seat).is_some_and(|framed| framed.is_parked)
     }
 
-    /// Whether all clients that are not parked have acknowledged the lines before `head`.
+    /// Returns whether all clients that are not parked have acknowledged the lines before `head`.
     pub(super) fn have_all_before(&self, head: u64) -> bool {
         let mut served = self.by_seat.iter().flatten();
         served.all(|framed| framed.is_parked || framed.window.acked() >= head)
     }
 
-    /// How many datagrams with new lines a seat may be sent next.
+    /// Returns the number of datagrams with new lines that may be sent to a seat next.
     pub(super) fn room(&self, seat: Seat) -> usize {
         self.framed(seat).map_or(0, |framed| framed.window.room())
     }
 
-    /// A DATA, but for its entries.
+    /// Encodes a DATA without its entries.
     pub(super) fn data_header(&self, now: Instant, first: u64) -> [u8; DATA_HEADER] {
         framed::data_header(self.epoch.unwrap_or_default(), now.as_wrapped(), first)
     }
 
-    /// The seat that goes on with a session.
+    /// Returns the seat of a session.
     fn find(&self, session: Session) -> Option<Seat> {
         self.by_session
             .candidates(session_hash(session))
@@ -115,7 +116,7 @@ impl<const SEATS: usize, const WINDOW: usize> Sessions<SEATS, WINDOW> {
 
     fn insert(&mut self, seat: Seat, framed: Framed<WINDOW>) {
         self.by_session.insert(session_hash(framed.session), seat);
-        // there is room for every seat
+        // there is space for every seat
         while self.by_seat.len() <= seat.index() && self.by_seat.push(None).is_ok() {}
         if let Some(slot) = self.by_seat.get_mut(seat.index()) {
             *slot = Some(framed);
@@ -136,7 +137,7 @@ fn session_hash(session: Session) -> u32 {
 }
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
-    /// A frame arrived; `seat` is that of its source.
+    /// A frame arrived; `seat` is the seat of its source.
     pub(super) fn handle_frame(
         &mut self,
         now: Instant,
@@ -218,7 +219,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Event::Acknowledged { seat }
     }
 
-    /// A frame of its session came from a client.
+    /// A frame of its session arrived from a client.
     fn hear(&mut self, now: Instant, seat: Seat) {
         let Some(peer) = self.peers.peer_mut(seat) else {
             return;
@@ -237,7 +238,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// A client does not answer: nothing is sent to it until it is heard of again.
+    /// A client does not respond: nothing is sent to it until it is heard from again.
     fn park(&mut self, now: Instant, seat: Seat, list: Option<List>) {
         self.queue.unlink(list, seat);
         if let Some(framed) = self.sessions.framed_mut(seat) {
@@ -251,8 +252,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.announce_parked(now, seat, true);
     }
 
-    /// A client has all lines before `next`. If these are more than are on their way, they were before
-    /// it was thought to be away, and need not be sent again.
+    /// A client has all lines before `next`. If that is more than its window covers, it received
+    /// them before it was parked, and they need not be sent again.
     fn skip_to(&mut self, seat: Seat, next: u64) {
         let (Some(framed), Some(peer)) =
             (self.sessions.framed_mut(seat), self.peers.peer_mut(seat))
@@ -272,7 +273,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Lets a client be sent everything again that it has not acknowledged.
+    /// Makes everything due again that a client has not acknowledged.
     fn rewind(&mut self, seat: Seat) {
         if let (Some(framed), Some(peer)) =
             (self.sessions.framed_mut(seat), self.peers.peer_mut(seat))
@@ -295,7 +296,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.announce(now, self.peers.len(), None, announcement);
     }
 
-    /// Handles the deadlines that have come, until a client is parked: that one is returned.
+    /// Handles the deadlines that have passed, until a client is parked. Returns its seat.
     pub(super) fn handle_deadlines(&mut self, now: Instant) -> Option<Seat> {
         while let Some((seat, at)) = self.sessions.deadlines.first()
             && at <= now
@@ -331,12 +332,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let late = framed.window.timeout_ms(now.as_wrapped());
         let late = late.map(|wait| now.after(Duration::from_millis(wait.max(1).into())));
         let deadline = late.map_or(silence, |late| late.min(silence));
-        // at the end of time nothing is to come
+        // there is no deadline at the end of time
         let deadline = Some(deadline).filter(|deadline| *deadline > now);
         self.sessions.deadlines.set(seat, deadline);
     }
 
-    /// Something is on its way to a client since now.
+    /// A datagram to a client is in flight since now.
     pub(super) fn arm_for_sent(&mut self, now: Instant, seat: Seat) {
         if let Some(framed) = self.sessions.framed(seat) {
             let rto = Duration::from_millis(framed.window.rto_ms().into());
@@ -344,8 +345,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Moves a client's cursor to a line that is still there, and tells where it belongs, if it can
-    /// be sent anything.
+    /// Moves a client's cursor to a line that is still in the ring. Returns the list that it
+    /// belongs in, if it can be sent anything.
     pub(super) fn catch_up_framed(&mut self, seat: Seat) -> Option<List> {
         let (tail, head) = (self.ring.tail(), self.ring.head());
         let peer = self.peers.peer_mut(seat)?;
@@ -374,7 +375,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 }
 
 impl<const WINDOW: usize> Framed<WINDOW> {
-    /// Says that lines were overwritten.
+    /// Encodes a GAP.
     pub(super) fn gap(&self, now: Instant, from: u64, until: u64) -> Frame<'static> {
         Frame::Gap(Gap {
             session: self.session,
@@ -384,7 +385,7 @@ impl<const WINDOW: usize> Framed<WINDOW> {
         })
     }
 
-    /// After how much silence the client is parked.
+    /// Returns the silence after which the client is parked.
     const fn patience(&self) -> Duration {
         if self.window.timeouts() >= TRIES {
             UNACKNOWLEDGED_MAX

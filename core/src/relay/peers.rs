@@ -12,30 +12,30 @@ use crate::time::Instant;
 use crate::wire::framed::LineKind;
 use crate::wire::text::{Name, folded};
 
-/// What the relay knows of one peer.
+/// What the relay knows about one peer.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    /// Marks the peer's lines in the ring; never 0, which is the relay.
+    /// The author id of the peer's lines; never 0, which is the relay.
     pub(super) id: NonZeroU32,
     pub(super) address: SocketAddr,
     pub(super) name: Name,
     pub(super) dialect: Dialect,
-    /// Whether the way to the peer takes nothing now: then it is in no list.
+    /// Whether sending to the peer would block. Then it is in no list.
     pub(super) is_blocked: bool,
-    /// The next line that the peer may be owed.
+    /// The first line that the peer may still be owed.
     pub(super) cursor: Cursor,
-    /// When the last datagram came from it.
+    /// When the last datagram arrived from it.
     pub(super) heard: Instant,
     pub(super) suspicion: Suspicion,
-    /// When the last report came that counted, if any did.
+    /// When the last report that counted arrived, if any.
     pub(super) reported: Instant,
 }
 
-/// What only peers of one dialect have.
+/// The state that only peers of one dialect have.
 #[derive(Clone, Debug)]
 pub(super) enum Dialect {
     Plain(Plain),
-    /// There is a session under the peer's seat, too.
+    /// A peer of the framed dialect, whose session is stored by its seat.
     Framed(Welcomed),
 }
 
@@ -47,25 +47,27 @@ pub(super) struct Plain {
     pub(super) quiet: bool,
     /// The sequence number after the peer's last own line.
     pub(super) own: u64,
-    /// Lines that were overwritten before the peer had them, and that it has not been told of.
+    /// Number of lines that were overwritten before the peer was sent them, and that it was not
+    /// told of yet.
     pub(super) missed: u64,
-    /// Before this moment it is not told again that a datagram was not text.
+    /// Earliest time of the next "not UTF-8" notice to this peer.
     pub(super) tell_at: Instant,
 }
 
-/// What the last WELCOME said that depends on its moment, so that the same HELLO gets the same again.
+/// What depended on the moment in the last WELCOME, so that a repeated HELLO gets the same reply.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Welcomed {
     pub(super) first: u64,
     pub(super) head: u64,
-    /// Whether the HELLO took the seat: then there is a text.
+    /// Whether the HELLO took a seat. Then the WELCOME has a text.
     pub(super) is_new: bool,
-    /// Whether the name is not the one that was asked for: then the text has a hint.
+    /// Whether the name differs from the requested one. Then the text has a hint.
     pub(super) is_changed: bool,
 }
 
 impl Plain {
-    /// Whether this line is not for the peer with this id: its own, or one that it does not want.
+    /// Returns whether the line is skipped for the peer with this id: its own line, or one that it
+    /// does not want.
     pub(super) fn skips(&self, id: NonZeroU32, entry: &Entry, echo: bool) -> bool {
         let own = entry.author == id.get() && !echo;
         own || (self.quiet && entry.kind == LineKind::Announcement)
@@ -91,24 +93,24 @@ impl Peer {
         }
     }
 
-    /// Whether this line is not for the peer. A peer that speaks in frames gets every line.
+    /// Returns whether the line is skipped for the peer. A framed peer is sent every line.
     pub(super) fn skips(&self, entry: &Entry, echo: bool) -> bool {
         self.plain()
             .is_some_and(|plain| plain.skips(self.id, entry, echo))
     }
 
-    /// How many lost lines it has not been told of.
+    /// Returns the number of lost lines that it was not told of.
     pub(super) fn missed(&self) -> u64 {
         self.plain().map_or(0, |plain| plain.missed)
     }
 }
 
-/// Whether a peer is thought to be gone; any datagram from it ends the suspicion.
+/// The suspicion that a peer is gone. A datagram from it ends the suspicion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Suspicion {
-    /// Whether it was reported unreachable at all.
+    /// Whether there was any report that it is unreachable.
     pub(super) is_suspect: bool,
-    /// How many reports that counted said that nobody listens at its port.
+    /// Number of reports that counted: those that its port is unreachable.
     pub(super) reports: u8,
 }
 
@@ -134,7 +136,7 @@ impl<const SEATS: usize> Peers<SEATS> {
         }
     }
 
-    /// How many seats are taken.
+    /// Returns the number of peers.
     pub(super) fn len(&self) -> usize {
         self.slots.len() - self.free.len().min(self.slots.len())
     }
@@ -163,7 +165,7 @@ impl<const SEATS: usize> Peers<SEATS> {
             })
     }
 
-    /// Who has this name, or one that looks the same.
+    /// Returns the peer that has this name, or one that looks the same.
     pub(super) fn find_name(&self, name: &str) -> Option<Seat> {
         self.by_name.candidates(name_hash(name)).find(|seat| {
             self.peer(*seat)
@@ -171,7 +173,7 @@ impl<const SEATS: usize> Peers<SEATS> {
         })
     }
 
-    /// Gives `peer` a seat; none if all are taken.
+    /// Gives `peer` a seat. Returns `None` if all are taken.
     pub(super) fn insert(&mut self, peer: Peer) -> Option<Seat> {
         let address = address_hash(&peer.address);
         let name = name_hash(&peer.name);
@@ -195,12 +197,12 @@ impl<const SEATS: usize> Peers<SEATS> {
         let peer = self.slots.get_mut(seat.index())?.take()?;
         self.by_address.remove(address_hash(&peer.address), seat);
         self.by_name.remove(name_hash(&peer.name), seat);
-        // there is room for every seat
+        // there is space for every seat
         let _ = self.free.push(seat);
         Some(peer)
     }
 
-    /// Moves a peer to another address, which nobody else has, and returns its old one.
+    /// Moves a peer to another address, which no other peer has. Returns its old one.
     pub(super) fn readdress(&mut self, seat: Seat, address: SocketAddr) -> Option<SocketAddr> {
         let peer = self.slots.get_mut(seat.index())?.as_mut()?;
         let old = core::mem::replace(&mut peer.address, address);
@@ -209,7 +211,7 @@ impl<const SEATS: usize> Peers<SEATS> {
         Some(old)
     }
 
-    /// Renames a peer and returns its old name.
+    /// Renames a peer. Returns its old name.
     pub(super) fn rename(&mut self, seat: Seat, name: Name) -> Option<Name> {
         let new = name_hash(&name);
         let peer = self.slots.get_mut(seat.index())?.as_mut()?;

@@ -1,4 +1,4 @@
-//! The plain dialect: what a datagram typed by a person means. See `PROTOCOL.md`.
+//! The plain dialect: the meaning of a datagram that a person typed. See `PROTOCOL.md`.
 
 use core::fmt::{self, Display, Write};
 use core::net::SocketAddr;
@@ -20,14 +20,14 @@ use crate::wire::text::{
     repaired_name, whole_characters, without_padding,
 };
 
-/// A peer is told at most once in this time that its datagrams are not text.
+/// Minimum time between two "not UTF-8" notices to a peer.
 const NOT_UTF8_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The most names in a welcome.
+/// Maximum number of names in a welcome.
 const WELCOME_NAMES: usize = 16;
 
-/// Room for what follows the names in a list of them: `, ... and 65534 more; /who PREFIX lists
-/// those that begin so` and a line end.
+/// Space for what follows a list of names: `, ... and 65534 more; /who PREFIX lists those that
+/// begin so` and a line end.
 const LIST_END: usize = 64;
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
@@ -128,12 +128,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Whether a refusal may be told: the sender is not another relay that repeats its notices.
+    /// Returns whether the sender may be told of a refusal. It may not if the payload looks like a
+    /// notice: the sender may be a relay, and both would reply for ever.
     fn may_answer(&self, payload: &[u8]) -> bool {
         !self.config.classic && !payload.starts_with(NOTICE.as_bytes())
     }
 
-    /// Tells a peer that its datagram was not accepted, where that helps and not too often.
+    /// Refuses a peer's datagram, and tells the peer where that helps, at a limited rate.
     fn refuse(&mut self, now: Instant, seat: Seat, why: Refusal, reply: &mut PlainReply<'_>) {
         if why == Refusal::TooLong {
             reply.answer(Sentence::TooLong);
@@ -150,7 +151,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Appends what a peer says: one line, or two with the same name if it is too long for one.
+    /// Appends a peer's message: one line, or two with the same name if it is too long for one.
     pub(super) fn say(&mut self, now: Instant, seat: Seat, text: &str) -> Event {
         let mut line = Line::new();
         if let Some(peer) = self.peers.peer(seat) {
@@ -161,7 +162,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let start = line.len();
         let name = start.saturating_sub(SEPARATOR.len());
         let mut lines = 1;
-        // the common case in one piece
+        // the common case without a loop over characters
         let is_whole = is_plain_ascii(text) && line.push_str(text).is_ok();
         for character in clean(if is_whole { "" } else { text }) {
             if line.push(character).is_ok() {
@@ -172,7 +173,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             let mut begun = String::<{ NAME_MAX + SEPARATOR.len() }>::new();
             let _ = begun.push_str(line.get(..start).unwrap_or_default());
             line.clear();
-            // what did not fit behind a text fits behind the name
+            // what does not fit after a text fits after the name
             let _ = line.push_str(&begun).and_then(|()| line.push(character));
         }
         self.append(now, Some(seat), LineKind::Message, name, &line);
@@ -241,7 +242,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Says to a newcomer who is here.
+    /// Writes the welcome for a newcomer, with the names of the peers.
     pub(super) fn welcome(&self, seat: Seat, changed: bool, reply: &mut Reply) {
         let Some(peer) = self.peers.peer(seat) else {
             return;
@@ -292,7 +293,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         reply.end();
     }
 
-    /// Writes the names that begin with `prefix`, at most `most` and as many as fit; returns how many.
+    /// Writes the names that start with `prefix`, at most `most` and as many as fit. Returns their
+    /// number.
     fn list_names(&self, prefix: &str, most: usize, reply: &mut Reply) -> usize {
         let mut listed = 0;
         for (_, peer) in self
@@ -324,7 +326,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Event::Renamed { seat, from }
     }
 
-    /// Gives a peer the name that it wants, or one like it, and returns its old one if that is another.
+    /// Gives a peer the requested name, or one like it. Returns its old name if that differs.
     fn set_name(&mut self, seat: Seat, raw: &str) -> Option<Name> {
         let (name, mut changed) = repaired_name(raw)?;
         let id = self.peers.peer(seat)?.id.get();
@@ -335,7 +337,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.peers.rename(seat, name)
     }
 
-    /// Answers `/nick`; `is_new` is whether the peer has its name because of it.
+    /// Answers `/nick`; `is_new` is whether this command gave the peer its name.
     pub(super) fn tell_name(
         &self,
         seat: Seat,
@@ -351,7 +353,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         });
     }
 
-    /// Sets, or with none asks, whether a peer is spared announcements.
+    /// Sets whether a peer does not want announcements, if `wanted` is given. Returns the setting.
     fn set_quiet(&mut self, seat: Seat, wanted: Option<bool>) -> bool {
         let Some(plain) = self.peers.peer_mut(seat).and_then(Peer::plain_mut) else {
             return false;
@@ -370,7 +372,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 }
 
-/// The text of a payload without one trailing `\n` or `\r\n`, and whether there was one.
+/// Returns the payload without one trailing `\n` or `\r\n`, and whether there was one.
 fn without_line_end(payload: &[u8]) -> (&[u8], bool) {
     match without_padding(payload) {
         [text @ .., b'\r', b'\n'] | [text @ .., b'\n'] => (text, true),
@@ -378,7 +380,7 @@ fn without_line_end(payload: &[u8]) -> (&[u8], bool) {
     }
 }
 
-/// The text of a datagram, or why it has none. `bytes` is `payload` without its line end.
+/// Returns the text of a datagram, or why it has none. `bytes` is `payload` without its line end.
 fn checked<'a>(payload: &[u8], bytes: &'a [u8]) -> Result<&'a str, Refusal> {
     if payload.len() > DATAGRAM_MAX {
         return Err(Refusal::TooLong);
@@ -389,14 +391,14 @@ fn checked<'a>(payload: &[u8], bytes: &'a [u8]) -> Result<&'a str, Refusal> {
     core::str::from_utf8(bytes).map_err(|_| Refusal::NotUtf8)
 }
 
-/// A reply of text, which ends as the lines of its reader end.
+/// A reply of text, whose line end is that of its reader.
 pub(super) struct PlainReply<'a> {
     pub(super) reply: &'a mut Reply,
     pub(super) newline: bool,
 }
 
 impl PlainReply<'_> {
-    /// Writes what is left of the reply, which must fit.
+    /// Writes the rest of the reply, which must fit.
     fn answer(&mut self, sentence: Sentence<'_>) {
         let _ = write!(self.reply, "{sentence}");
         self.end();
@@ -409,13 +411,13 @@ impl PlainReply<'_> {
     }
 }
 
-/// Whether a name begins with `prefix`, as names are compared.
+/// Returns whether a name starts with `prefix`, as names are compared.
 fn begins_with(name: &str, prefix: &str) -> bool {
     let mut name = folded(name);
     folded(prefix).all(|character| name.next() == Some(character))
 }
 
-/// Shows a text as [`clean`] leaves it.
+/// Displays a text after [`clean`].
 struct Clean<'a>(&'a str);
 
 impl Display for Clean<'_> {

@@ -1,7 +1,7 @@
-//! The message ring: the last lines, in a fixed number of bytes.
+//! The ring: the last lines in a fixed number of bytes.
 //!
-//! A line is stored behind the header of an entry, as DATA sends it. Positions count all bytes ever
-//! appended, so that a position is compared without knowing where the ring wraps.
+//! A line is stored after the header of an entry, in the encoding of DATA. An offset counts all
+//! bytes ever appended, so that offsets can be compared without knowing where the ring wraps.
 
 mod marks;
 
@@ -12,33 +12,32 @@ use marks::Marks;
 use crate::wire::framed::{self, ENTRY_HEADER, LineKind};
 use crate::wire::text::{LINE_MAX, whole_characters};
 
-/// The most bytes that one message takes: two lines of [`LINE_MAX`].
+/// Maximum number of bytes that one message takes: two lines of [`LINE_MAX`].
 pub(super) const MESSAGE_MAX: u64 = 2 * (ENTRY_HEADER + LINE_MAX) as u64;
 
-/// The place of a line in the ring, or of the next line to come.
+/// The position of a line in the ring, or of the next line to be appended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cursor {
-    /// How many lines came before.
+    /// Number of lines before it since the start.
     pub(super) sequence: u64,
-    /// How many bytes came before.
+    /// Number of bytes before it since the start.
     pub(super) offset: u64,
 }
 
-/// A line's header, and where its text lies.
+/// The header of a line, and the position of its text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    /// Who said it: an id that no other peer has while the line is in the ring; 0 is the relay.
+    /// The author's id, which no other peer gets while the line is in the ring; 0 is the relay.
     pub(super) author: u32,
     pub(super) kind: LineKind,
-    /// Bytes of the line.
+    /// Length of the line in bytes.
     pub(super) length: usize,
-    /// The line behind this one.
+    /// The position of the next line.
     pub(super) next: Cursor,
     offset: u64,
 }
 
-/// The last lines, in `BYTES` bytes, a power of two; `MARKS` of them are found without looking at the
-/// others.
+/// The last lines, in `BYTES` bytes, a power of two. `MARKS` of them are found without a search.
 #[derive(Clone)]
 pub(super) struct Ring<const BYTES: usize, const MARKS: usize> {
     tail: Cursor,
@@ -47,17 +46,18 @@ pub(super) struct Ring<const BYTES: usize, const MARKS: usize> {
     bytes: [u8; BYTES],
 }
 
-/// What is left of a sequence number where memory is short: see [`Ring::sequence`].
+/// Returns the lower half of a sequence number, which is stored where memory is scarce: see
+/// [`Ring::sequence`].
 pub(super) const fn low_half(sequence: u64) -> u32 {
     let [_, _, _, _, a, b, c, d] = sequence.to_be_bytes();
     u32::from_be_bytes([a, b, c, d])
 }
 
 impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
-    /// Bytes of the ring for each mark: at least as many as make all of it, and a power of two.
+    /// Bytes of the ring for each mark, rounded up to a power of two.
     const BLOCK: u64 = BYTES.div_ceil(MARKS).next_power_of_two() as u64;
 
-    /// An empty ring, all zero bits.
+    /// Returns an empty ring, all zero bits.
     pub(super) const fn new() -> Self {
         const {
             assert!(BYTES.is_power_of_two() && BYTES as u64 >= MESSAGE_MAX);
@@ -76,22 +76,22 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
         }
     }
 
-    /// The oldest line that is still there, or the head if there is none.
+    /// Returns the position of the oldest line in the ring, or the head if there is none.
     pub(super) const fn tail(&self) -> Cursor {
         self.tail
     }
 
-    /// Where the next line will be.
+    /// Returns the position of the next line to be appended.
     pub(super) const fn head(&self) -> Cursor {
         self.head
     }
 
-    /// The offset below which lines may be overwritten by one more message.
+    /// Returns the offset below which one more message may overwrite lines.
     pub(super) const fn endangered(&self) -> u64 {
         (self.head.offset + MESSAGE_MAX).saturating_sub(BYTES as u64)
     }
 
-    /// Takes the oldest line away and returns it, if a line of `length` bytes needs its room.
+    /// Removes the oldest line and returns it, if a line of `length` bytes needs its space.
     pub(super) fn evict_for(&mut self, length: usize) -> Option<Entry> {
         let end = self.head.offset + (ENTRY_HEADER + length.min(LINE_MAX)) as u64;
         if end.saturating_sub(self.tail.offset) <= BYTES as u64 {
@@ -102,7 +102,7 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
         Some(oldest)
     }
 
-    /// Appends a line, overwriting the oldest ones. What is behind [`LINE_MAX`] bytes is not kept.
+    /// Appends a line, overwriting the oldest ones. The line is cut after [`LINE_MAX`] bytes.
     pub(super) fn append(&mut self, entry: framed::Entry<'_>) {
         let line = whole_characters(entry.line, LINE_MAX);
         while self.evict_for(line.len()).is_some() {}
@@ -120,13 +120,14 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
         }
     }
 
-    /// The sequence number with this lower half that is the head's, or less by less than 2^32.
+    /// Returns the sequence number with this lower half that is the head's, or less than it by less
+    /// than 2^32.
     pub(super) const fn sequence(&self, low: u32) -> u64 {
         let behind = low_half(self.head.sequence).wrapping_sub(low);
         self.head.sequence.wrapping_sub(behind as u64)
     }
 
-    /// The line at `cursor`, unless that is the head. It must not be older than the tail.
+    /// Returns the line at `cursor`, or `None` if that is the head. It must not be before the tail.
     pub(super) fn entry(&self, cursor: Cursor) -> Option<Entry> {
         if cursor.offset >= self.head.offset {
             return None;
@@ -145,7 +146,8 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
         })
     }
 
-    /// Where as many lines from `from` on end as take at most `room` bytes, headers included.
+    /// Returns the end of the longest run of entries from `from` that fits in `room` bytes, headers
+    /// included.
     pub(super) fn run(&self, from: Cursor, room: usize) -> Cursor {
         let limit = from.offset + room as u64;
         let mut to = from;
@@ -155,18 +157,18 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
         to
     }
 
-    /// Copies the entries `from..to`, headers included, to the start of `bytes`; returns how many
-    /// bytes they have, or none if they do not fit.
+    /// Copies the entries `from..to`, headers included, to the start of `bytes`. Returns their
+    /// length, or `None` if they do not fit.
     pub(super) fn read_run(&self, from: Cursor, to: Cursor, bytes: &mut [u8]) -> Option<usize> {
         let length = usize::try_from(to.offset - from.offset).ok()?;
         self.read(from.offset, bytes.get_mut(..length)?);
         Some(length)
     }
 
-    /// The place of the line with this sequence number, or of the nearest one at `from` or behind it.
-    /// Where lines from `from` on were overwritten it is `from`.
+    /// Returns the position of the line with this sequence number, or else of the nearest line at
+    /// or after `from`. If lines from `from` on were overwritten, that is `from`.
     ///
-    /// It looks at a mark for each bit of their number, and then at the lines of one block.
+    /// It is a binary search of the marks, and then a search of the lines of one block.
     pub(super) fn seek(&self, from: Cursor, sequence: u64) -> Cursor {
         if from.offset < self.tail.offset || sequence <= from.sequence {
             return from;
@@ -195,7 +197,7 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
         cursor
     }
 
-    /// The first line that starts in a block, or behind it, of those that start in the ring.
+    /// Returns the first line that starts in a block or after it, of those that start in the ring.
     fn mark(&self, block: u64) -> Cursor {
         let (low, skipped) = self.marks.at(block);
         Cursor {
@@ -257,7 +259,7 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
 
 impl<const BYTES: usize, const MARKS: usize> fmt::Debug for Ring<BYTES, MARKS> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // nobody wants to read a megabyte of numbers
+        // the contents are too long to be useful
         formatter
             .debug_struct("Ring")
             .field("tail", &self.tail)
@@ -266,7 +268,7 @@ impl<const BYTES: usize, const MARKS: usize> fmt::Debug for Ring<BYTES, MARKS> {
     }
 }
 
-/// Copies as many bytes as both have.
+/// Copies as many bytes as both slices have.
 fn copy(to: &mut [u8], from: &[u8]) {
     let length = to.len().min(from.len());
     if let (Some(to), Some(from)) = (to.get_mut(..length), from.get(..length)) {
@@ -309,7 +311,7 @@ mod tests {
         lines
     }
 
-    /// Looks at every line.
+    /// Searches all lines.
     fn walk<const BYTES: usize, const MARKS: usize>(
         ring: &Ring<BYTES, MARKS>,
         from: Cursor,
@@ -327,9 +329,9 @@ mod tests {
 
     fn seeks_as_it_walks<const MARKS: usize>(lengths: &[usize], start: u64) {
         let mut ring = Ring::<2048, MARKS>::new();
-        // far from where numbers of 32 bits end, or just before that
+        // far from where numbers of 32 bits wrap, or just before that
         (ring.tail.sequence, ring.head.sequence) = (start, start);
-        // overwritten soon
+        // will be overwritten soon
         let mut places = vec![ring.head()];
         for length in lengths {
             ring.append(entry(1, LineKind::Message, &"x".repeat(*length)));

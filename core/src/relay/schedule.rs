@@ -1,5 +1,5 @@
-//! Which lines there are, and who is due for them: appending to the ring, and moving peers between
-//! the lists of the queue.
+//! Scheduling: appending lines to the ring, and moving peers between the lists of idle and due
+//! peers.
 
 use core::fmt::Write;
 
@@ -15,18 +15,18 @@ use crate::wire::framed::{Entry, LineKind};
 use crate::wire::notices::Announcement;
 use crate::wire::text::NAME_MAX;
 
-/// The most bytes of an announcement: two names and a few words.
+/// Maximum length of an announcement in bytes: two names and a few words.
 const ANNOUNCEMENT_MAX: usize = 2 * NAME_MAX + 32;
 
-/// A newcomer is shown at most so many lines for each message of [`Config::history`]: the rest
-/// are announcements.
+/// Maximum number of lines of history for each message of [`Config::history`]. The others are
+/// announcements.
 const HISTORY_LINES_PER_MESSAGE: u64 = 4;
 
-/// The lines at the end of the ring that a newcomer is shown.
+/// The lines at the end of the ring that a newcomer is sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct History {
     pub(super) start: Cursor,
-    /// How many of the lines are messages.
+    /// Number of these lines that are messages.
     messages: u32,
 }
 
@@ -58,9 +58,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Appends a line, which makes everybody due who does not skip it.
+    /// Appends a line, and makes all peers due that do not skip it.
     ///
-    /// `name` is the number of its bytes that are the author's name.
+    /// `name` is the length of the author's name at the start of the line, in bytes.
     pub(super) fn append(
         &mut self,
         now: Instant,
@@ -113,7 +113,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.extend_history(kind);
     }
 
-    /// Makes each idle peer due, or moves its cursor, as it wants to see the line at `cursor`.
+    /// Makes each idle peer due, or moves its cursor past the line at `cursor` if it skips it.
     fn make_due_unless_skipped(&mut self, cursor: Cursor) {
         let Some(entry) = self.ring.entry(cursor) else {
             return;
@@ -132,7 +132,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Overwrites as many lines as a line of `length` bytes needs, and counts who is owed them.
+    /// Evicts lines until there is space for one of `length` bytes, and counts the lines that peers
+    /// were still owed.
     fn make_room(&mut self, length: usize) {
         let before = self.ring.tail();
         while let Some(oldest) = self.ring.evict_for(length) {
@@ -165,7 +166,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.owed.set(oldest.unwrap_or(u64::MAX));
     }
 
-    /// Lets the history end with the line that was just appended.
+    /// Extends the history by the line that was just appended.
     fn extend_history(&mut self, kind: LineKind) {
         let most = if self.config.classic {
             0
@@ -188,7 +189,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// In which list a peer is, if it is in one.
+    /// Returns the list that a peer is in, if any.
     pub(super) fn list(&self, seat: Seat, peer: &Peer) -> Option<List> {
         if peer.is_blocked {
             return None;
@@ -206,7 +207,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Some(if is_idle { List::Idle } else { List::Due })
     }
 
-    /// Where the oldest line is that a peer which is due is owed.
+    /// Returns the offset of the oldest line that a due peer is owed.
     pub(super) fn owed_from(&self, seat: Seat, peer: &Peer) -> u64 {
         let lost = self
             .sessions
@@ -216,22 +217,23 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         lost.unwrap_or(peer.cursor.offset)
     }
 
-    /// Puts a peer that is in no list into the one where it belongs, behind all others.
+    /// Puts a peer that is in no list at the end of the one that it belongs in.
     pub(super) fn settle(&mut self, seat: Seat) {
         if let Some(list) = self.catch_up(seat) {
             self.queue.push_back(list, seat);
         }
     }
 
-    /// Puts a peer that was in `list`, and whose wishes have changed, where it belongs now.
+    /// Moves a peer that was in `list`, and whose settings have changed, to the list that it
+    /// belongs in.
     pub(super) fn settle_again(&mut self, list: Option<List>, seat: Seat) {
         self.queue.unlink(list, seat);
         self.settle(seat);
     }
 
-    /// Moves a peer's cursor to a line that is still there and that it does not skip.
+    /// Moves a peer's cursor to a line that is still in the ring and that it does not skip.
     ///
-    /// Returns where it belongs, if it can be sent anything.
+    /// Returns the list that it belongs in, if it can be sent anything.
     pub(super) fn catch_up(&mut self, seat: Seat) -> Option<List> {
         let tail = self.ring.tail();
         let peer = self.peers.peer_mut(seat)?;
@@ -263,7 +265,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Some(List::Due)
     }
 
-    /// A peer whose cursor is at `offset` is about to become due.
+    /// Records that a peer whose cursor is at `offset` is about to become due.
     pub(super) fn note_owed(&mut self, offset: u64) {
         let others = self
             .queue

@@ -1,4 +1,4 @@
-//! Who gets a seat, under which name, and who loses one, in both dialects.
+//! Seats and names, for both dialects: joining, leaving, and giving seats away.
 
 use core::fmt::Write;
 use core::net::SocketAddr;
@@ -16,24 +16,24 @@ use crate::wire::framed::Goodbye;
 use crate::wire::notices::{Announcement, GIVEN_AWAY};
 use crate::wire::text::{NAME_MAX, Name, repaired_name, whole_characters};
 
-/// So many numbers are tried one after the other to tell equal names apart; then it is any.
+/// Suffixes `~2` to `~9` are tried in order; after that the search starts at an arbitrary number.
 const SMALL_NUMBERS: u32 = 9;
 
-/// Somebody who just got a seat.
+/// A peer that just got its seat.
 pub(super) struct Newcomer {
     pub(super) seat: Seat,
-    /// Whether the name is not the one that was asked for.
+    /// Whether the name differs from the requested one.
     pub(super) changed: bool,
-    /// How many of the lines to come were said before.
+    /// Number of lines of history that follow.
     pub(super) history: u64,
-    /// The sequence number of the line that says that it joined, or of the next one if none does.
+    /// Sequence number of the announcement that it joined, or of the next line if there is none.
     pub(super) head: u64,
-    /// Who had to leave, if anybody.
+    /// The peer that lost its seat for it, if any.
     pub(super) displaced: Option<Departed>,
 }
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
-    /// Why nobody at this address is served, if that is so.
+    /// Returns why the source is not served, or `None` if it is.
     pub(super) fn unserved(&self, source: SocketAddr) -> Option<Refusal> {
         if !is_unicast(source.ip()) || source.port() == 0 {
             return Some(Refusal::Source);
@@ -42,7 +42,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         (!is_served).then_some(Refusal::Foreign)
     }
 
-    /// Gives somebody a seat, and announces it; the seat is in no list yet.
+    /// Gives a newcomer a seat and announces it. The seat is in no list yet.
     pub(super) fn take_seat(
         &mut self,
         now: Instant,
@@ -105,8 +105,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         })
     }
 
-    /// The seat that a newcomer has had before: the one at its address, or that of a peer with its
-    /// name at the same host that seems to be gone, because the client was restarted.
+    /// Returns the seat that a newcomer had before its client was restarted: the one at its
+    /// address, or that of a peer with its name at the same host that seems to be gone.
     fn predecessor(&self, source: SocketAddr, name: &str) -> Option<Seat> {
         if let Some(seat) = self.peers.find(&source) {
             return Some(seat);
@@ -121,8 +121,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         (is_gone && is_same).then_some(seat)
     }
 
-    /// The peer that has been silent for longest, if that is long enough to take its seat. One that
-    /// does not answer is the first to go.
+    /// Returns the peer that has been silent for the longest time, if that is long enough to give
+    /// its seat away. Peers that do not respond come first.
     fn longest_silent(&mut self, now: Instant) -> Option<Seat> {
         if now <= self.full_until {
             return None;
@@ -137,10 +137,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         None
     }
 
-    /// `name`, or with `~2`, `~3` and so on the first that nobody but `own` has.
+    /// Returns `name`, or with `~2`, `~3` and so on the first name that no peer except `own` has.
     ///
-    /// Where the small numbers are taken the search goes on at `number`, which is different for
-    /// each join: a room full of equal names costs no more than a room of different ones.
+    /// If the small suffixes are taken the search continues at `number`, which differs for each
+    /// join, so that a room full of equal names costs no more than one of different names.
     pub(super) fn unique(
         &self,
         name: Name,
@@ -179,7 +179,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         candidate
     }
 
-    /// Takes a peer out of the room and tells the others.
+    /// Removes a peer and announces that it left.
     pub(super) fn leave(&mut self, now: Instant, seat: Seat, why: Departure) -> Option<Departed> {
         let list = self.list(seat, self.peers.peer(seat)?);
         self.queue.unlink(list, seat);
@@ -206,7 +206,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Departure::Quit | Departure::Unreachable => {}
         }
         if why != Departure::Restarted {
-            // those who read that it joined read that it left
+            // the count is that at its join, so that both are announced, or neither
             let peers = self.peers.len() + 1;
             let announcement = Announcement::Left(&peer.name, why.as_str());
             self.announce(now, peers, None, announcement);
@@ -220,12 +220,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         })
     }
 
-    /// How many peers may be there.
+    /// Returns the maximum number of peers.
     pub(super) fn seats(&self) -> usize {
         PEERS.min(usize::from(self.config.seats))
     }
 
-    /// An id that no line in the ring has, short of four billion joins.
+    /// Returns an author id that no line in the ring has, for the first four billion joins.
     pub(super) fn next_id(&mut self) -> NonZeroU32 {
         let id = NonZeroU32::new(self.last_id.wrapping_add(1)).unwrap_or(NonZeroU32::MIN);
         self.last_id = id.get();

@@ -1,4 +1,4 @@
-//! The end of a relay's run: its last line, and who has it.
+//! Stopping of the relay: its last line, and which peers still need it.
 
 use super::Relay;
 use super::peers::Peer;
@@ -8,11 +8,12 @@ use crate::wire::framed::LineKind;
 use crate::wire::notices::STOPPING;
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
-    /// Tells all peers that the relay is stopping (in classic mode nobody), and accepts nothing more:
-    /// see `PROTOCOL.md`, section "Stopping". Calling it again does nothing.
+    /// Announces to all peers that the relay is stopping (except in classic mode), and accepts
+    /// nothing more: see `PROTOCOL.md`, section "Stopping". Another call has no effect.
     ///
-    /// A driver then goes on as before, so that what was accepted arrives: it reads, lets time pass and
-    /// sends until the relay [is settled](Self::is_settled), or for as long as it has patience.
+    /// The driver then continues as before, so that what was accepted is delivered: it receives,
+    /// lets time pass and sends until the relay [is settled](Self::is_settled), or for a limited
+    /// time.
     pub fn stop(&mut self, now: Instant) {
         if !self.is_stopping && !self.config.classic {
             self.append(now, None, LineKind::Notice, 0, STOPPING);
@@ -20,10 +21,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.is_stopping = true;
     }
 
-    /// Whether every line was sent to every peer, and those that speak in frames and are not parked
-    /// have acknowledged all of them.
+    /// Returns whether every line was sent to every peer, and all framed peers that are not parked
+    /// have acknowledged all lines.
     ///
-    /// Its cost is bounded by the number of seats; it ends at the first peer that lacks a line.
+    /// Its cost is bounded by the number of seats; it stops at the first peer that lacks a line.
     pub fn is_settled(&self) -> bool {
         let mut peers = self.peers.iter();
         self.queue.front(List::Due).is_none()
@@ -31,7 +32,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             && peers.all(|(_, peer)| peer.is_framed() || !peer.is_blocked || self.has_all(peer))
     }
 
-    /// Whether there is no line for a plain peer that the way to it did not take.
+    /// Returns whether no line is left that a plain peer could not be sent.
     fn has_all(&self, peer: &Peer) -> bool {
         let mut cursor = peer.cursor;
         while cursor.offset >= self.ring.tail().offset

@@ -67,7 +67,7 @@ pub fn is_blank(text: &str) -> bool {
 }
 
 /// Returns `bytes` without a byte order mark at the start and NULs at the end, which some programs
-/// send and nobody means.
+/// send without a meaning.
 pub(crate) fn without_padding(bytes: &[u8]) -> &[u8] {
     let mut text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     while let [start @ .., 0] = text {

@@ -1,4 +1,4 @@
-//! HELLO, and what answers it.
+//! HELLO, and the replies to it.
 
 use core::net::SocketAddr;
 
@@ -16,20 +16,21 @@ use crate::wire::framed::{
 };
 use crate::wire::text::without_padding;
 
-/// After so many seconds of silence a client says that it is there.
+/// Silence after which a client must send a keepalive, in seconds.
 const KEEPALIVE_S: u8 = 15;
 
-/// Where all seats are taken it is worth another try after so many seconds.
+/// Time after which a client may request a seat again when all are taken, in seconds.
 const RETRY_S: u16 = 60;
 
-/// A nonce that is smaller than the seat's by less than this is one that was overtaken.
+/// A HELLO whose nonce is smaller than that of the session by less than this was overtaken by a
+/// later one.
 const NONCES: u64 = 1 << 16;
 
-/// The version that COOKIE tells: as much of it as leaves room for further words.
+/// The version in COOKIE, shortened so that further words fit.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const VERSION_MAX: usize = 20;
 
-/// What the relay can do beyond this dialect: nothing yet.
+/// Optional abilities of the relay; none are defined yet.
 const ABILITIES: &str = "00000000";
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
@@ -79,7 +80,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Answers a HELLO that does not show that its sender receives at its address.
+    /// Answers a HELLO that does not prove that its sender receives at its source address.
     pub(super) fn challenge(
         &self,
         now: Instant,
@@ -97,7 +98,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Event::Challenged
     }
 
-    /// The next run answers; what the client says that it has is acknowledged.
+    /// Answers a HELLO while the relay is stopping: the next run will answer it, and the lines that
+    /// it resumes after are acknowledged.
     fn answer_last_hello(&mut self, seat: Option<Seat>, hello: &Hello<'_>) -> Event {
         let session = seat.and_then(|seat| Some(self.sessions.framed(seat)?.session));
         let resume = hello.resume.filter(|it| session == Some(it.session));
@@ -116,7 +118,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Event::Acknowledged { seat }
     }
 
-    /// A session goes on from where its client is, perhaps at another address.
+    /// Resumes a session, perhaps at another address.
     fn resume(
         &mut self,
         now: Instant,
@@ -160,7 +162,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Gives a client a seat; with `resume` it has lines of this run of the relay already.
+    /// Gives a client a seat. With `resume` it already has lines of this run of the relay.
     fn join_in_frames(
         &mut self,
         now: Instant,
@@ -234,8 +236,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Says to a client what it needs to know, the same each time but for what is so now: the uptime,
-    /// the name and who is here.
+    /// Writes a WELCOME. It is the same each time, except for the uptime, the name and the names of
+    /// the peers.
     fn welcome_in_frame(&self, now: Instant, seat: Seat, reply: &mut Reply) {
         let (Some(peer), Some(framed)) = (self.peers.peer(seat), self.sessions.framed(seat)) else {
             return;

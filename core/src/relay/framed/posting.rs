@@ -1,4 +1,4 @@
-//! POST, and what becomes of it.
+//! POST, and the replies to it.
 
 use core::fmt::Write;
 
@@ -14,30 +14,30 @@ use crate::wire::framed::{ENTRY_HEADER, Frame, Goodbye, Outcome, Post, Posted, R
 use crate::wire::notices::Sentence;
 use crate::wire::text::{LINE_MAX, SEPARATOR, clean, is_blank, is_plain_ascii, without_padding};
 
-/// Milliseconds after which a text may be posted again that was refused because the relay is
-/// stopping: then there may be another run.
+/// Time after which a text that was refused because the relay is stopping may be posted again, in
+/// milliseconds: another run may have started by then.
 const STOPPING_RETRY_MS: u16 = 1000;
 
 /// A client's last POST.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LastPost {
     number: u16,
-    /// What its texts are recognised by.
+    /// A hash of its texts, by which a repetition is recognised.
     texts: u16,
     outcome: Last,
 }
 
-/// What became of a client's last POST.
+/// The result of a client's last POST.
 #[derive(Clone, Copy, Debug)]
 enum Last {
-    /// There was none.
+    /// There was no POST.
     None,
-    /// It was a command that changed nothing: its answer is found again by obeying again.
+    /// It was a command that changed nothing. A repetition is executed again, with the same reply.
     Answered,
-    /// It was `/nick`, and gave the client the name that it has.
+    /// It was `/nick`, and gave the client its present name.
     Renamed,
     Accepted {
-        /// Without the upper half.
+        /// The lower half of the sequence number.
         first: u32,
         lines: u8,
         texts: u8,
@@ -91,7 +91,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Event::Acknowledged { seat }
     }
 
-    /// A POST that was not there before.
+    /// Handles a new POST.
     fn take_post(
         &mut self,
         now: Instant,
@@ -120,7 +120,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         (outcome, said(seat, outcome))
     }
 
-    /// The same POST came again: it changes nothing.
+    /// Answers a repetition of the last POST, which has no effect.
     fn answer_again(
         &mut self,
         now: Instant,
@@ -164,7 +164,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Answers a POST; the answer to a command is still to be written behind it.
+    /// Writes the reply to a POST. The caller appends the reply to a command.
     fn report(&self, post: &Post<'_>, outcome: Last, reply: &mut Reply) {
         let outcome = match outcome {
             Last::None | Last::Answered | Last::Renamed => Outcome::Answer(""),
@@ -212,7 +212,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Says as many texts of a POST, from the first on, as one message has room for.
+    /// Accepts as many texts of a POST, from the first on, as take the space of one message.
     fn say_texts(&mut self, now: Instant, seat: Seat, post: &Post<'_>) -> Last {
         let name = self.peers.peer(seat).map_or(0, |peer| peer.name.len());
         let first = low_half(self.ring.head().sequence);
@@ -250,13 +250,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 }
 
-/// The command that a POST begins with, if it does.
+/// Returns the command that a POST starts with, if any.
 fn command_of<'a>(post: &Post<'a>) -> Option<Command<'a>> {
     let first = text_of(post.texts.iter().next()?)?;
     Command::of(first).filter(|command| !matches!(command, Command::Say(_)))
 }
 
-/// A text as it is on the wire.
+/// Decodes a text.
 fn text_of(bytes: &[u8]) -> Option<&str> {
     core::str::from_utf8(without_padding(bytes)).ok()
 }
@@ -283,13 +283,14 @@ fn said(seat: Seat, last: Last) -> Event {
     }
 }
 
-/// At least as much as [`size`], and sooner known.
+/// Returns an upper bound of [`size`] that is faster to compute.
 const fn size_max(name: usize, text: &str) -> u64 {
-    // cleaning makes three bytes of two at most
+    // cleaning makes at most three bytes of two
     (2 * (ENTRY_HEADER + name + SEPARATOR.len()) + text.len() + text.len() / 2) as u64
 }
 
-/// The bytes in the ring of a text that somebody says whose name has `name` bytes.
+/// Returns the number of bytes that a text takes in the ring, with an author's name of `name`
+/// bytes.
 fn size(name: usize, text: &str) -> u64 {
     let start = name + SEPARATOR.len();
     let text = if is_plain_ascii(text) {

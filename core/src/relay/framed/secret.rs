@@ -1,4 +1,4 @@
-//! Numbers that nobody can guess who does not know the key: SipHash-2-4 with 128 bits of it.
+//! Numbers that cannot be guessed without the key: SipHash-2-4 with 128 bits of it.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -7,10 +7,10 @@ use siphasher::sip128::SipHasher24;
 
 use crate::time::Instant;
 
-/// A cookie is good for this time and, at most, as much again, in milliseconds.
+/// Minimum time for which a cookie is valid, in milliseconds; the maximum is twice that.
 const COOKIE_MS: u64 = 60_000;
 
-/// What a number is for: no two uses have one in common.
+/// The purpose of a number. Each has numbers of its own.
 #[derive(Clone, Copy)]
 enum Use {
     Cookie,
@@ -18,12 +18,12 @@ enum Use {
     Epoch,
 }
 
-/// What a client at `source` must say to show that it receives there.
+/// Returns the cookie that a client at `source` must repeat to prove that it receives there.
 pub(super) fn cookie(key: &[u8; 16], now: Instant, source: &SocketAddr) -> [u8; 16] {
     hashed(key, Use::Cookie, source, now.as_millis() / COOKIE_MS)
 }
 
-/// Whether a client at `source` was given this cookie lately.
+/// Returns whether a client at `source` was recently sent this cookie.
 pub(super) fn is_cookie(
     key: &[u8; 16],
     now: Instant,
@@ -37,7 +37,7 @@ pub(super) fn is_cookie(
         .any(|period| hashed(key, Use::Cookie, source, period) == *cookie)
 }
 
-/// A session for a client at `source` whose `id` no other has.
+/// Returns a session for a client at `source` whose `id` no other peer has.
 pub(super) fn session(key: &[u8; 16], source: &SocketAddr, nonce: u64, id: u32) -> u64 {
     half(hashed(
         key,
@@ -47,13 +47,14 @@ pub(super) fn session(key: &[u8; 16], source: &SocketAddr, nonce: u64, id: u32) 
     ))
 }
 
-/// An epoch; where the key is the same in each run, the first client's nonce makes the difference.
+/// Returns an epoch. If the key is the same in each run, the first client's nonce makes the
+/// difference.
 pub(super) fn epoch(key: &[u8; 16], source: &SocketAddr, nonce: u64) -> u32 {
     let [a, b, c, d, ..] = hashed(key, Use::Epoch, source, nonce);
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// What the texts of a POST are recognised by. It is told to nobody, so that no use need mark it.
+/// Returns a hash of the texts of a POST. It is never sent, so it needs no purpose of its own.
 pub(super) fn texts(key: &[u8; 16], texts: &[u8]) -> u16 {
     let [a, b, ..] = hash(key, texts);
     u16::from_be_bytes([a, b])

@@ -1,13 +1,14 @@
-//! Where lines start in the ring, block by block, so that a sequence number is found without a walk
-//! over all lines.
+//! The positions of lines in the ring, block by block, by which a sequence number is found without
+//! a search of all lines.
 
-/// For each of the last `COUNT` blocks the first line that starts in it or behind it.
+/// For each of the last `COUNT` blocks the first line that starts in it or after it.
 ///
-/// It takes 6 bytes for a block: half of the sequence number, and where in the block the line starts.
+/// It takes 6 bytes for each block: half of the sequence number, and the offset of the line in the
+/// block.
 #[derive(Clone)]
 pub(super) struct Marks<const COUNT: usize> {
     low: [u32; COUNT],
-    /// Less than the bytes of the longest line.
+    /// Less than the length of the longest entry.
     skipped: [u16; COUNT],
 }
 
