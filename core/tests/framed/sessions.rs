@@ -1,0 +1,396 @@
+//! Sessions: how they start, are resumed, and end.
+
+use core::time::Duration;
+
+use kilochat_core::framed::{Ack, Frame, Goodbye, HELLO_MIN, Reason, Session};
+use kilochat_core::{Config, Event, Instant, Refusal};
+
+use crate::room::{Room, Sent, Welcomed, bye, data, resume, sent, welcomed};
+
+// [S1]
+#[test]
+fn a_stranger_gets_a_cookie_that_is_shorter_than_its_hello_and_no_seat() {
+    let mut room = Room::new();
+    for cookie in [None, Some([0; 16])] {
+        let (event, reply) = room.hello(1, 5, "ada", cookie, None);
+        assert_eq!(event, Event::Challenged);
+        assert!(reply.len() <= HELLO_MIN);
+    }
+    assert_eq!(
+        (room.relay.peer_count(), room.relay.stats().challenged),
+        (0, 2)
+    );
+    // good at this address only, and not for ever
+    let cookie = room.cookie(1);
+    assert_eq!(
+        room.hello(2, 5, "ada", Some(cookie), None).0,
+        Event::Challenged
+    );
+    room.sleep(120_000);
+    assert_eq!(
+        room.hello(1, 5, "ada", Some(cookie), None).0,
+        Event::Challenged
+    );
+    let joined = room.join(1, "ada");
+    assert_eq!(joined.name, "ada");
+    assert_eq!(
+        joined.text,
+        "* welcome ada: 1 here (ada); /help lists commands"
+    );
+    assert!(joined.session.0 != 0 && joined.epoch != 0);
+}
+
+// [S2]
+#[test]
+fn a_hello_in_another_version_of_the_dialect_is_answered_in_this_one() {
+    let mut room = Room::new();
+    let mut hello = b"\x01H KC2 an-ability 00000000000000aa whatever comes then".to_vec();
+    hello.resize(HELLO_MIN, b' ');
+    let (event, reply) = room.datagram(1, &hello);
+    assert_eq!(event, Event::Challenged);
+    let Ok(Frame::Cookie(cookie)) = Frame::decode(&reply) else {
+        panic!("{}", reply.escape_ascii());
+    };
+    assert_eq!((cookie.nonce, cookie.words), (0xAA, "00000000"));
+    hello.pop();
+    assert!(room.datagram(1, &hello).1.is_empty());
+    assert_eq!(room.relay.peer_count(), 0);
+}
+
+// [S3]
+#[test]
+fn a_hello_that_comes_again_gets_the_same_welcome_and_one_that_is_late_nothing() {
+    let mut room = Room::new();
+    let joined = room.join(1, "ada");
+    let (cookie, nonce) = (room.cookie(1), room.nonce);
+    let (event, reply) = room.hello(1, nonce, "ada", Some(cookie), None);
+    assert!(matches!(event, Event::Acknowledged { .. }));
+    assert_eq!(welcomed(&reply), joined);
+    for late in [1, 65_535] {
+        let (event, reply) = room.hello(1, nonce - late, "eve", Some(cookie), None);
+        assert!(
+            matches!(
+                event,
+                Event::Refused {
+                    why: Refusal::Late,
+                    ..
+                }
+            ),
+            "{event:?}"
+        );
+        assert!(reply.is_empty());
+    }
+    // a client that was started again at the same port begins anywhere
+    let (event, reply) = room.hello(1, nonce - 65_536, "ada", Some(cookie), None);
+    assert!(matches!(event, Event::Joined { .. }));
+    assert_ne!(welcomed(&reply).session, joined.session);
+    assert_eq!(
+        (room.relay.peer_count(), welcomed(&reply).name),
+        (1, "ada".into())
+    );
+}
+
+// [S9]
+#[test]
+fn a_session_goes_on_from_another_address() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.join(2, "bob");
+    room.datagram(3, b"eve");
+    room.datagram(3, b"one");
+    room.datagram(3, b"two");
+    room.flush();
+    let (event, again) = room.welcome(9, "ada", resume(&ada, 1));
+    let Event::Resumed {
+        seat,
+        moved: Some((old, farewell)),
+        ..
+    } = event
+    else {
+        panic!("{event:?}")
+    };
+    assert_eq!((again.session, again.first), (ada.session, 1));
+    assert_eq!(
+        (old.port(), bye(farewell.as_bytes())),
+        (1, Goodbye::TakenOver)
+    );
+    assert_eq!(room.relay.peer(seat).unwrap().address.port(), 9);
+    // from where the client is, to the new address only
+    assert_eq!(room.flush(), [data(1, &["eve : two"], &[9])]);
+    let (event, reply) = room.post(1, ada.session, 1, &["from the old address"]);
+    assert!(matches!(
+        event,
+        Event::Refused {
+            seat: None,
+            why: Refusal::Session
+        }
+    ));
+    assert_eq!(bye(&reply), Goodbye::Unknown);
+    assert_eq!(room.relay.peer_count(), 3);
+    // an address that changes before WELCOME arrives: the same HELLO from the next one
+    let (cookie, nonce) = (room.cookie(8), room.nonce);
+    let (event, reply) = room.hello(8, nonce, "ada", Some(cookie), resume(&ada, 1));
+    assert!(
+        matches!(event, Event::Resumed { moved: Some(_), .. }),
+        "{event:?}"
+    );
+    assert_eq!(welcomed(&reply).session, ada.session);
+    assert_eq!(room.flush(), [data(1, &["eve : two"], &[8])]);
+    let (_, again) = room.welcome(9, "ada", resume(&ada, 1));
+    assert_eq!(again.session, ada.session);
+    room.flush();
+    // it never moves back
+    room.ack(9, ada.session, 2, &[]);
+    let (_, again) = room.welcome(9, "ada", resume(&ada, 0));
+    assert_eq!((again.first, room.flush()), (2, vec![]));
+}
+
+// [S6] [S10]
+#[test]
+fn a_client_whose_seat_is_gone_goes_on_in_the_same_run_and_starts_anew_in_another() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.datagram(3, b"eve");
+    room.datagram(3, b"one");
+    assert!(matches!(
+        room.frame(1, &Frame::Leave(ada.session)).0,
+        Event::Left(_)
+    ));
+    room.datagram(3, b"two");
+    let (event, again) = room.welcome(1, "ada", resume(&ada, 1));
+    assert!(matches!(event, Event::Joined { .. }));
+    assert_eq!((again.epoch, again.first), (ada.epoch, 1));
+    assert_ne!(again.session, ada.session);
+    assert_eq!(room.flush(), [data(1, &["eve : two"], &[1])]);
+    // lines that were overwritten meanwhile are a gap
+    room.frame(1, &Frame::Leave(again.session));
+    for _ in 0..4 {
+        room.datagram(3, "x".repeat(900).as_bytes());
+    }
+    let (_, again) = room.welcome(1, "ada", resume(&again, 2));
+    assert_eq!((again.first, &room.flush()[0].0), (2, &Sent::Gap(2, 4)));
+    // another run
+    let old = Welcomed {
+        epoch: again.epoch ^ 1,
+        ..again
+    };
+    let (_, anew) = room.welcome(2, "bob", resume(&old, 5));
+    assert_eq!(anew.first, anew.head);
+}
+
+#[test]
+fn time_ends_and_calls_do_too() {
+    let mut room = Room::new();
+    room.now = Instant::from_millis(u64::MAX - 1);
+    let ada = room.join(1, "ada");
+    room.post(1, ada.session, 1, &["hello"]);
+    assert_eq!(room.flush().len(), 1);
+    room.now = Instant::from_millis(u64::MAX);
+    assert_eq!(room.relay.handle_timeout(room.now), None);
+    room.post(1, ada.session, 2, &["bye"]);
+    assert_eq!(room.flush().len(), 1);
+    assert_eq!(room.relay.handle_timeout(room.now), None);
+}
+
+// [W2] [S4]
+#[test]
+fn forged_datagrams_have_no_effect() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.datagram(3, b"eve");
+    room.datagram(3, b"hello");
+    room.flush();
+    let before = format!(
+        "{:?}",
+        room.relay.peer(room.relay.find(&Room::source(1)).unwrap())
+    );
+    room.now = room.now.after(Duration::from_millis(500));
+    let forged = Session(ada.session.0 ^ 1);
+    for frame in [
+        Frame::Leave(forged),
+        Frame::Ack(Ack {
+            session: forged,
+            echo: None,
+            answer: true,
+            next: 1,
+            ranges: heapless::Vec::new(),
+        }),
+        Frame::Bye(ada.session, Goodbye::Left),
+        Frame::Bye(forged, Goodbye::Left),
+    ] {
+        let (event, _) = room.frame(1, &frame);
+        assert!(
+            matches!(event, Event::Refused { seat: None, .. }),
+            "{event:?}"
+        );
+    }
+    assert!(matches!(
+        room.post(1, forged, 1, &["x"]).0,
+        Event::Refused { seat: None, .. }
+    ));
+    assert_eq!(
+        room.hello(1, room.nonce + 5, "x", Some([1; 16]), None).0,
+        Event::Challenged
+    );
+    for text in ["forged", "/quit", ""] {
+        let (event, reply) = room.datagram(1, text.as_bytes());
+        let dialect = Event::Refused {
+            seat: None,
+            why: Refusal::Dialect,
+        };
+        assert_eq!((event, reply), (dialect, vec![]));
+    }
+    // nor has a frame from a plain peer's address
+    let (event, reply) = room.frame(3, &Frame::Leave(ada.session));
+    assert_eq!(
+        (event, reply),
+        (
+            Event::Refused {
+                seat: None,
+                why: Refusal::Dialect
+            },
+            vec![]
+        )
+    );
+    let after = format!(
+        "{:?}",
+        room.relay.peer(room.relay.find(&Room::source(1)).unwrap())
+    );
+    assert_eq!((before, room.relay.peer_count()), (after, 2));
+    // not even on when it is sent again
+    room.sleep(500);
+    assert_eq!(room.flush(), [data(0, &["eve : hello"], &[1])]);
+}
+
+// [P2] [P3]
+#[test]
+fn who_does_not_answer_is_parked_and_comes_back_to_what_it_missed() {
+    let config = Config {
+        history: 0,
+        ..Config::new([0; 16])
+    };
+    let mut room = Room::with(config);
+    let ada = room.join(1, "ada");
+    room.datagram(3, b"eve");
+    room.datagram(3, b"hello");
+    let mut parked = Vec::new();
+    let mut silence = 0;
+    while parked.is_empty() {
+        room.flush();
+        parked = room.sleep(100);
+        silence += 100;
+    }
+    assert_eq!((parked, silence), (vec!["ada".to_owned()], 20_000));
+    assert_eq!(
+        room.flush(),
+        [(Sent::Text("* ada is away".into()), vec![3])]
+    );
+    // nothing is sent to it, and it holds nothing up
+    for _ in 0..20 {
+        room.datagram(3, "x".repeat(900).as_bytes());
+        assert!(room.relay.can_receive());
+    }
+    assert_eq!((room.flush(), room.relay.poll_timeout()), (vec![], None));
+    room.ack(1, ada.session, ada.first, &[]);
+    let back = room.flush();
+    assert!(
+        back.contains(&(Sent::Gap(ada.first, 22), vec![1])),
+        "{back:?}"
+    );
+    let told = |(sent, ports): &(Sent, Vec<u16>)| match sent {
+        Sent::Text(text) => text == "* ada is back" && ports == &[3],
+        Sent::Data(..) | Sent::Gap(..) => false,
+    };
+    assert!(back.iter().any(told), "{back:?}");
+    let stats = room.relay.stats();
+    assert_eq!((stats.parked, stats.unparked), (1, 1));
+}
+
+// [P2] [L2]
+#[test]
+fn a_seat_of_somebody_who_is_away_is_given_away_first() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.now = room.now.after(Duration::from_secs(59));
+    for (port, name) in [(2, "bob"), (3, "cy"), (4, "di")] {
+        room.datagram(port, name.as_bytes());
+    }
+    let (event, _) = room.datagram(5, b"eve");
+    assert!(matches!(
+        event,
+        Event::Refused {
+            why: Refusal::Full,
+            ..
+        }
+    ));
+    assert_eq!(room.sleep(1000), ["ada"]);
+    let (event, _) = room.datagram(5, b"eve");
+    let (_, address, farewell) = event.farewell().unwrap();
+    assert_eq!((address.port(), bye(farewell)), (1, Goodbye::GivenAway));
+    // it is refused, and asks later
+    let cookie = room.cookie(1);
+    let (event, reply) = room.hello(1, room.nonce + 9, "ada", Some(cookie), resume(&ada, 0));
+    assert!(matches!(
+        event,
+        Event::Refused {
+            why: Refusal::Full,
+            ..
+        }
+    ));
+    let Ok(Frame::Refused(refused)) = Frame::decode(&reply) else {
+        panic!("{reply:?}")
+    };
+    assert_eq!((refused.reason, refused.retry_s), (Reason::Full, 60));
+}
+
+// [P1] [S11]
+#[test]
+fn a_keepalive_is_answered_and_a_peer_may_change_its_dialect() {
+    let mut room = Room::new();
+    room.datagram(1, b"ada");
+    let ada = room.join(1, "ada");
+    assert_eq!((room.relay.peer_count(), ada.name.as_str()), (1, "ada"));
+    room.datagram(3, b"eve");
+    room.datagram(3, b"hello");
+    let ack = Ack {
+        session: ada.session,
+        echo: None,
+        answer: true,
+        next: 0,
+        ranges: heapless::Vec::new(),
+    };
+    let (event, reply) = room.frame(1, &Frame::Ack(ack));
+    assert!(matches!(event, Event::Acknowledged { .. }));
+    // it tells how many lines there are
+    assert_eq!(sent(&reply), Sent::Data(1, vec![]));
+    // a plain text from there is not
+    assert_eq!(
+        room.datagram(1, b"ada").0,
+        Event::Refused {
+            seat: None,
+            why: Refusal::Dialect
+        }
+    );
+}
+
+#[test]
+fn a_relay_that_was_suspended_reads_before_it_judges_silence() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.join(2, "bob");
+    room.now = room.now.after(Duration::from_secs(10));
+    let eve = room.join(3, "eve");
+    room.sleep(10_000);
+    // for a minute nothing runs
+    assert_eq!(room.sleep(65_000), [""; 0]);
+    room.ack(1, ada.session, 0, &[]);
+    assert_eq!(room.sleep(999), [""; 0]);
+    // then who is silent is
+    room.ack(3, eve.session, 0, &[]);
+    assert_eq!(room.sleep(1), ["bob"]);
+    assert_eq!(room.relay.stats().parked, 1);
+    // somebody who is late by less has read
+    room.now = room.now.after(Duration::from_secs(58));
+    room.ack(1, ada.session, 0, &[]);
+    assert_eq!(room.sleep(2998), ["eve"]);
+}
