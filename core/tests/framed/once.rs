@@ -33,6 +33,7 @@ impl Room {
     }
 }
 
+// [S3] [S5]
 #[test]
 fn the_same_hello_gets_the_same_welcome_whatever_was_said_meanwhile() {
     let mut room = talkative();
@@ -70,6 +71,7 @@ fn the_same_hello_gets_the_same_welcome_whatever_was_said_meanwhile() {
     assert_eq!(welcomed(&reply), again);
 }
 
+// [S3]
 #[test]
 fn the_same_hello_that_resumes_gets_the_same_welcome() {
     let mut room = talkative();
@@ -86,6 +88,7 @@ fn the_same_hello_that_resumes_gets_the_same_welcome() {
     assert_eq!(welcomed(&again).text, "");
 }
 
+// [S5]
 #[test]
 fn that_a_newcomer_joined_is_no_history_for_it() {
     let mut room = talkative();
@@ -108,6 +111,7 @@ fn that_a_newcomer_joined_is_no_history_for_it() {
     assert!(room.flush().contains(&data(2, &lines, &[2])));
 }
 
+// [U4]
 #[test]
 fn a_command_is_obeyed_once_however_often_it_comes() {
     let mut room = talkative();
@@ -145,6 +149,7 @@ fn a_command_is_obeyed_once_however_often_it_comes() {
     assert_eq!(room.relay.stats().lines, lines + 9);
 }
 
+// [U1]
 #[test]
 fn the_first_number_is_one_and_the_numbers_go_round() {
     let mut room = Room::new();
@@ -168,6 +173,7 @@ fn the_first_number_is_one_and_the_numbers_go_round() {
     assert!(is_late(&room.post(1, ada.session, u16::MAX, &[" "]).0));
 }
 
+// [U4]
 #[test]
 fn other_texts_under_the_same_number_end_the_session() {
     for (forged, own) in [
@@ -209,6 +215,7 @@ fn other_texts_under_the_same_number_end_the_session() {
     }
 }
 
+// [L6] [S9] [S11]
 #[test]
 fn a_peer_that_is_replaced_leaves_with_a_word() {
     let mut room = talkative();

@@ -10,6 +10,7 @@ fn said(room: &mut Room, port: u16, payload: &[u8]) -> (Event, String) {
     (event, String::from_utf8(reply).unwrap())
 }
 
+// [W4]
 #[test]
 fn a_program_in_c_may_send_its_buffer_as_it_is() {
     let mut room = Room::new();
@@ -52,6 +53,7 @@ fn a_program_in_c_may_send_its_buffer_as_it_is() {
     ));
 }
 
+// [W4]
 #[test]
 fn an_editor_may_put_a_byte_order_mark_before_a_text() {
     let mut room = Room::new();
@@ -66,6 +68,7 @@ fn an_editor_may_put_a_byte_order_mark_before_a_text() {
     assert_eq!(answer, "* you are now ida");
 }
 
+// [J8]
 #[test]
 fn a_strangers_command_begins_where_something_can_be_seen() {
     let mut room = Room::new();
@@ -89,6 +92,7 @@ fn a_strangers_command_begins_where_something_can_be_seen() {
     assert!(matches!(event, Event::Said { .. }), "{event:?}");
 }
 
+// [W4]
 #[test]
 fn names_and_texts_in_frames_are_not_padded_either() {
     let mut room = Room::new();

@@ -132,6 +132,7 @@ fn who_does_not_know_the_nonce_is_not_believed() {
     assert_eq!(hand.dropped(Dropped::Session), 5);
 }
 
+// [S7]
 #[test]
 fn a_refusal_is_the_end() {
     for (reason, end) in [

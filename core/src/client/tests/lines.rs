@@ -231,6 +231,7 @@ fn a_gap_far_beyond_all_lines_that_were_named_is_dropped() {
     assert_eq!(hand.told(), [format!("lost 11 {}", until - 10)]);
 }
 
+// [S4]
 #[test]
 fn lines_of_another_run_are_dropped() {
     let mut hand = Hand::joined();

@@ -19,6 +19,7 @@ const fn said(first: u64, texts: u8) -> Outcome<'static> {
     }
 }
 
+// [S6]
 #[test]
 fn whatever_ends_the_session_it_goes_on_in_another_one() {
     for (why, told) in FAREWELLS {
@@ -61,6 +62,7 @@ fn whatever_ends_the_session_it_goes_on_in_another_one() {
     }
 }
 
+// [U6]
 #[test]
 fn texts_that_were_never_posted_keep_their_order() {
     let mut hand = Hand::joined();
@@ -106,6 +108,7 @@ fn lines_that_were_overwritten_meanwhile_are_a_gap() {
     assert_eq!(hand.told(), told);
 }
 
+// [S7]
 #[test]
 fn a_seat_that_cannot_be_had_is_asked_for_when_the_relay_said() {
     let mut hand = Hand::joined();
@@ -181,6 +184,7 @@ fn loops(mut ends: impl FnMut(&mut Hand, u64)) -> Vec<u64> {
     times
 }
 
+// [S8]
 #[test]
 fn sessions_that_end_at_once_are_asked_for_less_and_less_often() {
     let expected = [5, 15, 35, 75, 125, 175, 225, 275, 325];
@@ -217,6 +221,7 @@ fn a_relay_that_stops_again_and_again_is_asked_less_and_less_often() {
 
 const NOBODY: Session = Session(0);
 
+// [S8]
 #[test]
 fn a_session_of_some_seconds_makes_the_next_pause_short_again() {
     let mut hand = Hand::joined();
@@ -229,6 +234,7 @@ fn a_session_of_some_seconds_makes_the_next_pause_short_again() {
     }
 }
 
+// [P4]
 #[test]
 fn a_relay_that_is_stopping_is_told_what_arrived_and_then_asked_again() {
     let mut hand = Hand::joined();
