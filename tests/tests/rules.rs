@@ -1,5 +1,7 @@
 //! Each rule of `PROTOCOL.md` is cited by a test: a comment above its `#[test]` such as `// [J1] [J2]`.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
