@@ -56,6 +56,12 @@ fn signal(id: u32, signal: Signal) {
 struct Program(Child);
 
 impl Program {
+    /// Gives it a line to say, which it does when it knows that it has a seat.
+    fn says(&mut self, line: &str) {
+        let input = self.0.stdin.as_mut().expect("it is piped");
+        writeln!(input, "{line}").expect("it reads");
+    }
+
     /// The status of a program that has been told to end.
     fn finish(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
@@ -98,7 +104,8 @@ fn a_chat_whose_output_nobody_reads_says_goodbye() {
         let mut arguments = vec!["chat", &*host, "--stay", "--name"];
         arguments.extend(name.split(' '));
         let mut ada = start(command(&arguments).stdout(writer));
-        bob.wait_for(|line| line == "* Ada joined");
+        ada.says("hello");
+        bob.wait_for(|line| line == "Ada : hello");
         signal(ada.0.id(), Signal::SIGTERM);
         bob.wait_for(|line| line == "* Ada left (quit)");
         assert_eq!(ada.finish().code(), Some(0), "{name}");
@@ -147,7 +154,8 @@ fn the_second_signal_does_not_wait_for_a_relay() {
         if arguments[0] == "ping" {
             thread::sleep(STILL);
         } else {
-            bob.wait_for(|line| ["* Ada joined", "* Cyd joined"].contains(&line));
+            program.says("hello");
+            bob.wait_for(|line| ["Ada : hello", "Cyd : hello"].contains(&line));
             relay.signal(Signal::SIGSTOP);
         }
         signal(program.0.id(), Signal::SIGTERM);
