@@ -6,6 +6,7 @@ use kilochat_core::{Relay, Unreachable};
 
 use crate::Verdict;
 use crate::framed::counts::Met;
+use crate::framed::fanouts::way;
 use crate::framed::gate::Gate;
 use crate::framed::room::Room;
 use crate::framed::setup::quality;
@@ -42,6 +43,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             81..83 => self.plain_turns_framed(),
             83..85 => self.crowd_comes_or_goes(),
             85 => self.somebody_sleeps(),
+            86 => self.suspend_relay(),
+            87 => self.neighbour_goes(),
             _ => self.spoof()?,
         }
         self.rebirths();
@@ -179,7 +182,22 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.members[number].paused_until = self.now + length;
         self.crowd.clear();
         self.crowd_comes_or_goes();
+        self.saw(Met::ClientSlept);
         self.note(|world| format!("c{} sleeps for {length}", world.members[number].process));
+    }
+
+    /// Somebody's host does not answer for minutes, and perhaps the way to it takes nothing.
+    fn neighbour_goes(&mut self) {
+        let number = self.any_member();
+        let base = self.members[number].base;
+        let until = self.now + self.random.u64(20_000..300_000);
+        self.network.take_away(base.ip(), until);
+        self.saw(Met::NeighbourGone);
+        if chance(&mut self.random, 50) {
+            self.jammed_until[way(base)] = until;
+            self.saw(Met::WayBlocked);
+        }
+        self.note(|_| format!("{} is gone until {until}", base.ip()));
     }
 
     /// Strangers take seats as long as there are any, or they all leave.
@@ -241,6 +259,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.in_hand.clear();
         self.blocked.clear();
         self.retry_at = None;
+        self.suspended_until = None;
         self.stops_at = None;
         self.door.clear();
         self.gate = Gate::default();

@@ -17,6 +17,7 @@ seen! {
         SeatLost
         NoSeat
         AskedAgain
+        WaitedForSeat
         DisplacedParked
         Full
         FromPlain
@@ -67,6 +68,12 @@ seen! {
         ReplyRefused
         WelcomeLost
         WelcomeAgain
+        ClientSlept
+        RelaySuspended
+        HeardAfterSuspend
+        NeighbourGone
+        WayBlocked
+        OtherWayOpen
         CrowdCame
         CrowdWent
         NotReadable

@@ -12,6 +12,9 @@ use crate::framed::world::World;
 use crate::inputs::chance;
 use crate::{Verdict, check};
 
+/// How often a relay that goes on after it was suspended looks for more to read.
+const DOORS_MAX: usize = 1000;
+
 /// A peer as the relay shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
@@ -19,7 +22,7 @@ pub(crate) struct Shown {
     pub(crate) address: SocketAddr,
     name: String,
     heard: Instant,
-    suspect: bool,
+    pub(crate) suspect: bool,
     pub(crate) framed: bool,
     pub(crate) parked: bool,
     pub(crate) owed: u64,
@@ -61,6 +64,50 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             self.retry_at = Some(self.retry_at.unwrap_or(self.now));
         }
         Ok(())
+    }
+
+    /// The relay's process is suspended for a while.
+    pub(crate) fn suspend_relay(&mut self) {
+        if self.suspended_until.is_none() {
+            let length = self.random.u64(1000..120_000);
+            self.suspended_until = Some(self.now + length);
+            self.saw(Met::RelaySuspended);
+            self.note(|_| format!("the relay is suspended for {length}"));
+        }
+    }
+
+    /// The relay's process goes on: it reads what has come before it judges who was silent.
+    pub(crate) fn relay_goes_on(&mut self) -> Verdict {
+        self.note(|_| "the relay goes on".to_owned());
+        (self.suspended_until, self.retry_at) = (None, None);
+        for _ in 0..DOORS_MAX {
+            while self.relay.can_receive()
+                && let Some(datagram) = self.door.pop_front()
+            {
+                self.notice_speaker(&datagram);
+                self.relay_handles(&datagram)?;
+            }
+            self.flush()?;
+            if self.door.is_empty() {
+                break;
+            }
+        }
+        let verdict = self.relay_turn();
+        self.spoke.clear();
+        verdict
+    }
+
+    /// A datagram that waited may be of somebody who is there.
+    fn notice_speaker(&mut self, datagram: &Datagram) {
+        let Some(Wire::Ack { session, .. }) = Wire::read(&datagram.payload) else {
+            return;
+        };
+        if self.gate.holder_of(session) == Some(datagram.source)
+            && let Some(seat) = self.relay.find(&datagram.source)
+        {
+            self.spoke.push(seat.index());
+            self.saw(Met::HeardAfterSuspend);
+        }
     }
 
     fn check_something_to_send(&mut self) -> Verdict {
@@ -351,7 +398,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             self.note(|_| format!("relay: {expired:?}"));
             self.count_lines(now);
             match expired {
-                Expired::Parked(_) => self.saw(Met::Parked),
+                Expired::Parked(seat) => {
+                    self.saw(Met::Parked);
+                    check(!self.spoke.contains(&seat.index()), || {
+                        format!("{seat:?} is away, and had just spoken")
+                    })?;
+                }
                 Expired::Left(departed) => {
                     self.farewell(departed.address, &departed.farewell)?;
                 }

@@ -1,13 +1,13 @@
 //! What the relay sends to its peers: taken from it, judged, and given to the network.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
-use kilochat_core::{DATAGRAM_MAX, Delivery, PeerInfo};
+use kilochat_core::{DATAGRAM_MAX, Delivery, PeerInfo, Seat};
 
 use crate::framed::counts::Met;
 use crate::framed::driver::Shown;
 use crate::framed::wire::{Wire, told};
-use crate::framed::world::World;
+use crate::framed::world::{WAYS, World};
 use crate::inputs::{chance, pick};
 use crate::{Verdict, Violation, check};
 
@@ -23,19 +23,55 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             self.retry_at = Some(self.now + self.random.u64(1..30));
             return Ok(());
         }
-        if self.now >= self.jammed_until {
-            for seat in core::mem::take(&mut self.blocked) {
-                self.relay.handle_writable(seat);
-            }
-        }
+        self.unblock();
         loop {
             let is_all = self.take()?;
-            let is_sent = self.give_to_network()?;
-            if !is_sent || is_all {
+            self.give_to_network()?;
+            if is_all {
                 break;
             }
         }
+        self.check_fairness()?;
+        let ends = self.blocked.iter().filter_map(|seat| self.way_of(*seat));
+        if let Some(then) = ends.map(|way| self.jammed_until[way]).min() {
+            self.retry_at = Some(self.retry_at.map_or(then, |at| at.min(then)));
+        }
         self.room().judge_claims(false)
+    }
+
+    /// Those whose way takes datagrams again may be sent some; so may those that are elsewhere now.
+    fn unblock(&mut self) {
+        for seat in core::mem::take(&mut self.blocked) {
+            match self.way_of(seat) {
+                Some(way) if self.now < self.jammed_until[way] => self.blocked.push(seat),
+                Some(_) | None => self.relay.handle_writable(seat),
+            }
+        }
+    }
+
+    /// The way to a seat, if somebody has it.
+    fn way_of(&self, seat: Seat) -> Option<usize> {
+        let mut peers = self.relay.peers();
+        let peer = peers.find(|peer| peer.seat == seat)?;
+        Some(way(peer.address))
+    }
+
+    /// Whatever other ways do, who is on one that takes everything has everything.
+    fn check_fairness(&mut self) -> Verdict {
+        let is_blocked = !self.blocked.is_empty();
+        let shown = self.shown();
+        for peer in shown.iter().filter(|peer| !peer.framed && !peer.suspect) {
+            if self.blocked.iter().any(|seat| seat.index() == peer.seat) {
+                continue;
+            }
+            check(peer.owed == 0, || {
+                format!("nothing stops what {peer:?} is owed")
+            })?;
+            if is_blocked {
+                self.saw(Met::OtherWayOpen);
+            }
+        }
+        Ok(())
     }
 
     /// Takes deliveries in hand, and returns whether these are all.
@@ -128,23 +164,26 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
     }
 
-    /// Sends what is in hand and returns whether the network took all of it.
-    fn give_to_network(&mut self) -> Verdict<bool> {
-        let mut in_hand = core::mem::take(&mut self.in_hand).into_iter();
-        while let Some((delivery, datagrams)) = in_hand.next() {
-            if self.now >= self.jammed_until && chance(&mut self.random, self.driver.jams) {
+    /// Sends what is in hand, as far as each way takes it.
+    fn give_to_network(&mut self) -> Verdict {
+        let mut refused = Vec::new();
+        for (delivery, datagrams) in core::mem::take(&mut self.in_hand) {
+            let way = way(delivery.address);
+            let is_open = self.now >= self.jammed_until[way];
+            if is_open && chance(&mut self.random, self.driver.jams) {
                 self.saw(Met::Jammed);
-                self.jammed_until = self.now + self.random.u64(1..40);
+                self.jammed_until[way] = self.now + self.random.u64(1..40);
             }
-            if self.now < self.jammed_until {
-                self.refuse(in_hand, (delivery, datagrams));
-                return Ok(false);
+            if self.now < self.jammed_until[way] {
+                refused.push((delivery, datagrams));
+                continue;
             }
             for payload in datagrams {
                 self.gives(delivery.address, payload)?;
             }
         }
-        Ok(true)
+        self.refuse(refused);
+        Ok(())
     }
 
     /// The network takes a datagram for a peer.
@@ -163,9 +202,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         Ok(())
     }
 
-    /// The network would block: everything that is left goes back, the last one first.
-    fn refuse(&mut self, rest: impl DoubleEndedIterator<Item = InHand>, first: InHand) {
-        for (delivery, datagrams) in rest.rev().chain([first]) {
+    /// Their ways would block: they go back, the last one first.
+    fn refuse(&mut self, refused: Vec<InHand>) {
+        for (delivery, datagrams) in refused.into_iter().rev() {
             for datagram in datagrams.iter().rev() {
                 self.note_datagram("would block for", delivery.address, datagram);
                 if let Some(Wire::Data { first, lines, .. }) = Wire::read(datagram) {
@@ -174,10 +213,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
                 }
             }
             self.relay.handle_refused(delivery);
-            self.blocked.push(delivery.seat);
+            if !self.blocked.contains(&delivery.seat) {
+                self.blocked.push(delivery.seat);
+            }
             self.saw(Met::Deferred);
         }
-        self.retry_at = Some(self.jammed_until);
     }
 
     /// Whether a client is there that has nothing to catch up with.
@@ -193,5 +233,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         if let Some(measure) = &mut self.measure {
             measure.sends += u64::from(payload.starts_with(b"\x01D") && payload.len() > 16);
         }
+    }
+}
+
+/// The way out on which a host is.
+pub(crate) fn way(address: SocketAddr) -> usize {
+    match address.ip() {
+        IpAddr::V4(ip) => usize::from(ip.octets()[3]) % WAYS,
+        IpAddr::V6(_) => 0,
     }
 }

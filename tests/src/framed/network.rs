@@ -1,6 +1,6 @@
 //! The network between a relay and its clients: it loses, doubles, reorders, and goes dark.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
@@ -61,6 +61,8 @@ pub(crate) struct Network {
     pub(crate) spared: Option<SocketAddr>,
     /// When it is light again.
     dark_until: u64,
+    /// Hosts that do not answer, and until when.
+    gone: BTreeMap<IpAddr, u64>,
     /// By arrival, then by departure.
     underway: BTreeMap<(u64, u64), Datagram>,
     departures: u64,
@@ -72,6 +74,7 @@ impl Network {
             quality,
             spared: None,
             dark_until: 0,
+            gone: BTreeMap::new(),
             underway: BTreeMap::new(),
             departures: 0,
         }
@@ -82,9 +85,15 @@ impl Network {
         self.dark_until = self.dark_until.max(until);
     }
 
+    /// Loses everything from and to a host up to this moment.
+    pub(crate) fn take_away(&mut self, host: IpAddr, until: u64) {
+        self.gone.insert(host, until);
+    }
+
     /// From now on nothing bad happens; what is on its way, and would come very late, is gone.
     pub(crate) fn heal(&mut self, now: u64) {
         self.dark_until = 0;
+        self.gone.clear();
         self.quality = Quality::perfect(self.quality.delay);
         self.underway.retain(|(at, _), _| *at < now + 1000);
     }
@@ -104,8 +113,13 @@ impl Network {
 
     pub(crate) fn send(&mut self, now: u64, random: &mut Rng, datagram: Datagram) -> Fate {
         let quality = self.quality_for(&datagram);
+        let is_gone = |address: SocketAddr| {
+            let until = self.gone.get(&address.ip());
+            until.is_some_and(|until| now < *until)
+        };
+        let is_cut = is_gone(datagram.source) || is_gone(datagram.destination);
         let mut fate = Fate {
-            in_the_dark: now < self.dark_until,
+            in_the_dark: now < self.dark_until || is_cut,
             lost: chance(random, quality.lost),
             ..Fate::default()
         };

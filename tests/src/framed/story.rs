@@ -84,6 +84,9 @@ impl Story {
             Wire::Welcome(welcome) => {
                 self.epoch = Some(welcome.epoch);
                 if is_taken {
+                    if self.is_waiting && self.seat.is_some() {
+                        counts.saw(Met::WaitedForSeat);
+                    }
                     self.is_waiting = false;
                     self.welcomes.push_back(welcome.clone());
                 }

@@ -24,6 +24,9 @@ use crate::framed::wire::told;
 /// Where the relay is.
 pub(crate) const RELAY: &str = "192.168.1.100:10888";
 
+/// Ways out of the relay: each host is on one of them.
+pub(crate) const WAYS: usize = 3;
+
 /// How many of the last events a failure shows, unless the environment says so in `EVENTS`.
 const LAST_EVENTS: usize = 80;
 
@@ -44,8 +47,10 @@ pub(crate) struct World<
     pub(crate) address: SocketAddr,
     pub(crate) driver: Driver,
     pub(crate) network: Network,
-    /// Until when the relay's network takes nothing.
-    pub(crate) jammed_until: u64,
+    /// Until when each way out of the relay takes nothing.
+    pub(crate) jammed_until: [u64; WAYS],
+    /// Until when the relay's process is suspended, if it is.
+    pub(crate) suspended_until: Option<u64>,
     /// Whether answers of the relay are held back.
     pub(crate) is_muted: bool,
     /// What waits to be read by the relay.
@@ -57,6 +62,8 @@ pub(crate) struct World<
     pub(crate) in_hand: Vec<InHand>,
     /// Who is not sent anything until the network takes datagrams again.
     pub(crate) blocked: Vec<Seat>,
+    /// Seats from which a frame came when the relay went on after it was suspended.
+    pub(crate) spoke: Vec<usize>,
     pub(crate) members: Vec<Member<HELD>>,
     pub(crate) plains: Vec<Plain>,
     pub(crate) places: usize,
@@ -94,13 +101,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             address: RELAY.parse().unwrap(),
             driver: setup.driver,
             network: Network::new(setup.quality),
-            jammed_until: 0,
+            jammed_until: [0; WAYS],
+            suspended_until: None,
             door: VecDeque::new(),
             stops_at: None,
             is_muted: false,
             retry_at: None,
             in_hand: Vec::new(),
             blocked: Vec::new(),
+            spoke: Vec::new(),
             members: Vec::new(),
             plains: Vec::new(),
             places: 0,
@@ -172,9 +181,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         let members = self.members.iter();
         let members = members.filter_map(|member| member.wakes(self.now)).min();
         let network = self.network.next();
-        let mut moments = [network, relay, self.retry_at, self.stops_at, members];
-        moments.sort_unstable();
-        moments.into_iter().flatten().next()
+        // nothing is due at a relay that is suspended before it goes on
+        let own = [relay, self.retry_at, self.stops_at, self.suspended_until];
+        let own = own.into_iter().flatten().min();
+        let own = own.map(|then| then.max(self.suspended_until.unwrap_or_default()));
+        [network, own, members].into_iter().flatten().min()
     }
 
     fn step(&mut self) -> Verdict {
@@ -190,11 +201,17 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             }
         }
         let clock = self.relay_clock();
-        if is_relay_due || self.relay.poll_timeout().is_some_and(|then| then <= clock) {
+        if let Some(until) = self.suspended_until {
+            if self.now >= until {
+                self.relay_goes_on()?;
+            }
+        } else if is_relay_due || self.relay.poll_timeout().is_some_and(|then| then <= clock) {
             self.retry_at = None;
             self.relay_turn()?;
         }
-        self.may_end_relay()?;
+        if self.suspended_until.is_none() {
+            self.may_end_relay()?;
+        }
         for number in 0..self.members.len() {
             let member = &self.members[number];
             let is_due = member.wakes(self.now).is_some_and(|then| then <= self.now);
@@ -242,7 +259,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
     pub(crate) fn heal(&mut self) {
         self.note(|_| "everything heals".to_owned());
         self.network.heal(self.now);
-        self.jammed_until = 0;
+        self.jammed_until = [0; WAYS];
+        self.suspended_until = self.suspended_until.map(|_| self.now);
         self.driver.jams = 0;
         self.driver.lost_welcomes = 0;
         self.driver.late = 0;
