@@ -13,7 +13,7 @@ use core::time::Duration;
 use fastrand::Rng;
 use kilochat_core::{Client, ClientEvent, Instant, Joined, State};
 use kilochat_embedded::phy::FaultInjector;
-use kilochat_embedded::{Error, Node, Station, StationConfig, StationStorage, Storage};
+use kilochat_embedded::{Config, Error, Node, Station, StationConfig, StationStorage, Storage};
 use kilochat_tests::ethernet::{BROADCAST, Hardware, Host, asks, datagram, has, parse};
 use world::{Cable, HARDWARE, V4, V6, World, config, network, relay};
 
@@ -32,6 +32,8 @@ struct Lab {
     told: Vec<String>,
     /// Whether the node has power.
     is_on: bool,
+    /// Whether the station does nothing, and loses what is sent to it.
+    is_asleep: bool,
     /// Frames that the station has sent.
     sent: Vec<Vec<u8>>,
 }
@@ -58,16 +60,21 @@ fn station(
 
 impl Lab {
     fn new(family: usize, seed: u32, loss: u8) -> Self {
+        Self::with(family, seed, loss, config())
+    }
+
+    fn with(family: usize, seed: u32, loss: u8, config: Config) -> Self {
         let cable = Cable::default();
         let mut device = FaultInjector::new(cable.clone(), seed);
         device.set_drop_chance(loss);
         Self {
-            world: World::new(config()),
+            world: World::new(config),
             station: station(device, &station_config(family)),
             cable,
             station_at: None,
             told: Vec::new(),
             is_on: true,
+            is_asleep: false,
             sent: Vec::new(),
         }
     }
@@ -76,8 +83,11 @@ impl Lab {
     fn settle(&mut self) {
         for round in 0.. {
             assert!(round < 1000, "there is no end of it");
-            self.station_at = self.station.poll(self.world.now);
-            self.take_events();
+            self.station_at = None;
+            if !self.is_asleep {
+                self.station_at = self.station.poll(self.world.now);
+                self.take_events();
+            }
             let said = self.cable.take();
             self.sent.extend(said.iter().cloned());
             if self.is_on {
@@ -86,7 +96,9 @@ impl Lab {
                 }
                 self.world.poll();
                 for frame in self.world.others.drain(..) {
-                    self.cable.push(frame);
+                    if !self.is_asleep {
+                        self.cable.push(frame);
+                    }
                 }
             }
             if said.is_empty() && self.cable.waiting() + self.world.cable.waiting() == 0 {
@@ -278,6 +290,81 @@ fn where_nobody_is_it_asks_until_somebody_is() {
     }
 }
 
+/// A relay with few seats.
+fn small(seats: u16) -> Config {
+    let mut config = config();
+    config.relay.seats = seats;
+    config
+}
+
+#[test]
+fn a_station_that_lost_its_seat_waits_for_another_and_goes_on_there() {
+    for family in 0..2 {
+        let mut lab = Lab::with(family, 1, 0, small(2));
+        let host = lab.listener();
+        lab.settle();
+        lab.station.client.post("0").unwrap();
+        lab.pass(Duration::from_secs(2));
+        assert_eq!(lab.told, ["New", "said"]);
+        lab.is_asleep = true;
+        for number in 0..5 {
+            lab.world.say(host, format!("away {number}"));
+        }
+        lab.pass(Duration::from_secs(70));
+        let other = lab.world.join(4);
+
+        lab.told.clear();
+        lab.is_asleep = false;
+        lab.pass(Duration::from_secs(1));
+        // what is posted before that may have been said in the session that it lost
+        for number in 1..6 {
+            lab.station.client.post(&number.to_string()).unwrap();
+        }
+        lab.pass(Duration::from_secs(29));
+        let refused = "NoSeat { reason: Full, retry_s: 60 }";
+        assert_eq!(lab.count(refused), 1, "{:?}", lab.told);
+        let hellos = lab.station.client.stats().hellos;
+        lab.world.say(other, "/quit");
+        lab.pass(Duration::from_secs(20));
+        assert_eq!(lab.station.client.stats().hellos, hellos, "too early");
+        lab.pass(Duration::from_secs(20));
+
+        let heard: Vec<_> = lab
+            .told
+            .iter()
+            .filter(|line| line.starts_with("h2"))
+            .collect();
+        assert!(
+            heard.into_iter().eq((0..5)
+                .map(|number| format!("h2 : away {number}"))
+                .collect::<Vec<_>>()
+                .iter())
+        );
+        assert_eq!(
+            (lab.count("Continued"), lab.count("said")),
+            (1, 5),
+            "{:?}",
+            lab.told
+        );
+        assert!(lab.readings(host).into_iter().eq(0..6));
+    }
+}
+
+#[test]
+fn a_station_that_finds_a_full_room_waits_for_its_first_seat() {
+    for family in 0..2 {
+        let mut lab = Lab::with(family, 1, 0, small(1));
+        let host = lab.listener();
+        lab.station.client.post("0").unwrap();
+        lab.pass(Duration::from_secs(70));
+        let refused = "NoSeat { reason: Full, retry_s: 60 }";
+        assert_eq!(lab.told, [refused, refused]);
+        lab.world.say(host, "/quit");
+        lab.pass(Duration::from_secs(70));
+        assert_eq!(lab.told[2..], ["New", "said"]);
+    }
+}
+
 #[test]
 fn only_the_relay_is_heard() {
     let mut lab = Lab::new(0, 1, 0);
@@ -387,8 +474,8 @@ fn a_relay_elsewhere_is_reached_by_the_router() {
 }
 
 /// Any node can serve as a router, because it responds to ARP for its addresses.
-fn config_of_router() -> kilochat_embedded::Config {
-    let mut config = kilochat_embedded::Config::new([2, 0, 0, 0, 1, 9], [0; 16]);
+fn config_of_router() -> Config {
+    let mut config = Config::new([2, 0, 0, 0, 1, 9], [0; 16]);
     config.addresses.push(network("192.0.2.9", 24)).unwrap();
     config
 }
