@@ -149,7 +149,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             format!("relay hears {who}: {said} -> {event:?} {answer}")
         });
         self.count_lines(now);
-        self.judge_welcome(now, &event, payload, &reply)?;
+        self.judge_welcome(now, &event, &reply)?;
         self.count_event(&event, payload);
         if let Some(measure) = &mut self.measure {
             measure.relayed(self.now, &event, payload);
@@ -246,36 +246,27 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.room().grows(head, now.as_millis() / 1000);
     }
 
-    /// Judges what a WELCOME says of history and time.
-    fn judge_welcome(
-        &mut self,
-        now: Instant,
-        event: &Event,
-        hello: &[u8],
-        reply: &[u8],
-    ) -> Verdict {
-        let (Some(Wire::Welcome(welcome)), Some(Wire::Hello { resume, .. })) =
-            (Wire::read(reply), Wire::read(hello))
-        else {
+    /// Judges what a WELCOME says of history and time by what was said so far. One that comes again is
+    /// compared with the first one elsewhere.
+    fn judge_welcome(&mut self, now: Instant, event: &Event, reply: &[u8]) -> Verdict {
+        let Some(Wire::Welcome(welcome)) = Wire::read(reply) else {
             return Ok(());
         };
-        if matches!(event, Event::Acknowledged { .. }) {
-            // it was judged when it was said first
-            self.saw(Met::WelcomeAgain);
-            return Ok(());
-        }
         let times = (welcome.uptime_s.into(), welcome.keepalive_s);
         check(times == (now.as_millis() / 1000, 15), || {
             format!("at {now:?} the relay says {welcome:?}")
         })?;
-        let goes_on = resume.is_some_and(|(_, epoch, _)| epoch == welcome.epoch);
-        if goes_on {
-            return Ok(());
-        }
-        self.room().welcomes(welcome.session, welcome.first);
-        let end = self.room().history_end(welcome.session);
-        check(end == Some(welcome.head), || {
-            format!("the history ends at {end:?}, and the relay says {welcome:?}")
+        let room = self.room();
+        let head = match event {
+            Event::Joined { .. } => room.welcomes(welcome.session, welcome.first),
+            Event::Resumed { .. } => room.head,
+            _ => {
+                self.saw(Met::WelcomeAgain);
+                return Ok(());
+            }
+        };
+        check(welcome.head == head, || {
+            format!("what was said before ends at {head}, and the relay says {welcome:?}")
         })
     }
 

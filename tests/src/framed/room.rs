@@ -85,11 +85,12 @@ impl Room {
         self.said_at.resize(length, second);
     }
 
-    /// A client joined whose first line is to be `first`; the last line is that it did. It is not
-    /// told so if there is no history.
-    pub(crate) fn welcomes(&mut self, session: u64, first: u64) {
-        let joining = self.head.saturating_sub(u64::from(first < self.head));
-        self.history_ends.insert(session, joining);
+    /// A client joined whose first line is to be `first`; the last line is that it did, which it is not
+    /// told if there is no history. Returns where the lines end that were said before it joined.
+    pub(crate) fn welcomes(&mut self, session: u64, first: u64) -> u64 {
+        let end = self.head.saturating_sub(1).max(first);
+        self.history_ends.insert(session, end);
+        end
     }
 
     /// Where the lines end that were said before a client joined.

@@ -224,7 +224,11 @@ impl Story {
         counts: &mut Counts<Met>,
     ) -> Verdict {
         let process = self.process;
-        let history_end = |welcome: &Welcome| Some(welcome.head);
+        let history_end = |welcome: &Welcome| {
+            let mut rooms = rooms.iter().rev();
+            let room = rooms.find(|room| room.epoch == Some(welcome.epoch))?;
+            room.history_end(welcome.session)
+        };
         let fits = |welcome: &Welcome| {
             let is_fresh = matches!(how, Joined::New | Joined::Restarted);
             let said_before = history_end(welcome).and_then(|end| end.checked_sub(welcome.first));
