@@ -437,4 +437,14 @@ mod tests {
             assert_eq!(next.tail(), kept);
         }
     }
+
+    #[test]
+    fn a_line_that_is_too_long_ends_with_a_whole_character() {
+        let mut ring = Ring::<2048, 4>::new();
+        let line = "x".repeat(LINE_MAX - 1) + "ä";
+        ring.append(entry(1, LineKind::Message, &line));
+        ring.append(entry(1, LineKind::Message, "y"));
+        let expected = [&line.as_bytes()[..LINE_MAX - 1], b"y"];
+        assert_eq!(lines(&ring), expected);
+    }
 }
