@@ -135,7 +135,7 @@ pub use wire::framed::{self, LineKind};
 pub use wire::notices::{NOTICE, Notice};
 pub use wire::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, Name, SEPARATOR, clean, is_blank};
 
-/// The protocol, in this documentation only.
+/// The wire protocol. This module exists in the documentation only.
 #[cfg(doc)]
 #[allow(
     rustdoc::broken_intra_doc_links,

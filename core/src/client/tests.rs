@@ -51,7 +51,7 @@ impl<const HELD: usize> Driven<HELD> {
         }
     }
 
-    /// A client that joined; the next line is 10.
+    /// Returns a client that has joined; the next line is 10.
     fn joined() -> Self {
         let mut hand = Self::new(1);
         assert_eq!(hand.said(), ["hello 0 +0 -"]);

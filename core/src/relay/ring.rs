@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn one_more_message_overwrites_what_is_endangered_and_nothing_else() {
         let mut ring = Ring::<2048, 4>::new();
-        // nothing is while two lines of any length fit
+        // no line is in danger while two lines of any length fit
         assert_eq!(ring.endangered(), 0);
         for length in [500, 0, LINE_MAX, 17, 3, 300, LINE_MAX, LINE_MAX] {
             ring.append(entry(1, LineKind::Message, &"x".repeat(length)));

@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(long, env = "KILOCHAT_DHCP", value_parser = FalseyValueParser::new())]
     pub(crate) dhcp: bool,
 
-    /// An IPv6 address beside the link-local one and those that routers give
+    /// An IPv6 address in addition to the link-local one and those from routers
     #[arg(long, value_name = "ADDRESS/PREFIX", value_parser = v6, env = "KILOCHAT_IP6")]
     pub(crate) ip6: Option<Network>,
 
@@ -90,7 +90,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Reads the command line; a variable of the environment that is empty is as good as none.
+    /// Reads the command line. An empty environment variable counts as not set.
     pub(crate) fn read() -> Self {
         let is_empty = |argument: &Arg| {
             let value = argument.get_env().and_then(std::env::var_os);

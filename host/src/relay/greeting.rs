@@ -21,7 +21,7 @@ pub(super) fn print(listening: &[SocketAddr], is_open: bool) {
     let _ = machine.write(&mut io::stdout().lock(), listening, is_open);
 }
 
-/// What the greeting tells about this machine.
+/// What the greeting says about this machine.
 struct Machine {
     interfaces: Vec<Interface>,
     /// The source addresses of the default routes.
@@ -100,8 +100,8 @@ impl Machine {
     }
 }
 
-/// Whether the relay serves peers on the network of an interface. A VPN may assign a public address
-/// with a prefix that contains no other address.
+/// Returns whether the relay serves peers on the network of an interface. A VPN may assign a public
+/// address with a prefix that contains no other address.
 fn has_served_neighbours(interface: &Interface) -> bool {
     match &interface.addr {
         IfAddr::V4(v4) => v4.ip.is_private() || v4.ip.is_link_local() || v4.prefixlen < 32,
@@ -146,7 +146,7 @@ fn program() -> String {
     shown.display().to_string()
 }
 
-/// An address as HOST[:PORT].
+/// Returns an address as HOST[:PORT].
 fn host(at: SocketAddr) -> String {
     let zone = match at.ip() {
         // each machine has names of its own for its interfaces

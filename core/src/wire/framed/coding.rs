@@ -191,9 +191,9 @@ impl<'a> Hello<'a> {
         })
     }
 
-    /// The nonce of a HELLO in another version of the dialect, or 0 where it has none; `None` if it
-    /// is no such HELLO.
-    pub(crate) fn foreign_nonce(payload: &[u8]) -> Option<u64> {
+    /// Returns the nonce of a HELLO in another version of the dialect, or 0 if it has none there.
+    /// Returns `None` if this is no such HELLO.
+    pub fn foreign_nonce(payload: &[u8]) -> Option<u64> {
         if payload.len() < HELLO_MIN || payload.len() > DATAGRAM_MAX {
             return None;
         }
@@ -364,8 +364,8 @@ impl<'a> Texts<'a> {
             .then_some(Self(texts))
     }
 
-    /// All of it as it is on the wire.
-    pub(crate) const fn as_bytes(&self) -> &'a [u8] {
+    /// Returns the encoded texts.
+    pub const fn as_bytes(&self) -> &'a [u8] {
         self.0
     }
 
@@ -448,7 +448,7 @@ impl<'a> Data<'a> {
     }
 
     /// Returns the encoded entries without the end mark.
-    pub(crate) const fn bytes(&self) -> &'a [u8] {
+    pub const fn bytes(&self) -> &'a [u8] {
         self.entries
     }
 }

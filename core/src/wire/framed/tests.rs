@@ -114,7 +114,7 @@ fn cookie(version: &str, words: &str) -> Vec<u8> {
 const FULL_COOKIE: &str = "00112233445566778899aabbccddeeff";
 const FULL_RESUME: &str = "5e551011a5ec0e71e90c00010000000000000100";
 
-/// The examples in `PROTOCOL.md`.
+/// Returns the examples in `PROTOCOL.md`.
 fn examples() -> Vec<Vec<u8>> {
     let protocol = include_str!("../../../PROTOCOL.md");
     let blocks = protocol.split("```hex\n").skip(1);
@@ -128,7 +128,7 @@ fn examples() -> Vec<Vec<u8>> {
 }
 
 // [F1] [F3] [F4] [F5] [F6] [F7] [F8] [F9] [F10] [F11] [F12] [F13] [F14]
-/// One frame of each kind, and the bytes that `PROTOCOL.md` says it has.
+/// One frame of each kind has the bytes that `PROTOCOL.md` gives for it.
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table of all frames")]
 fn every_frame_has_the_bytes_of_the_protocol() {

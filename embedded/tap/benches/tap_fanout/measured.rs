@@ -1,4 +1,4 @@
-//! The measurement.
+//! Measures processor time for each delivery, of the program and of a bare loop.
 #![allow(clippy::print_stdout, reason = "it prints what it measures")]
 #![allow(clippy::unwrap_used, reason = "a measurement may panic")]
 

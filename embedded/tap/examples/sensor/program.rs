@@ -23,8 +23,8 @@ use nix::sys::time::TimeSpec;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use static_cell::ConstStaticCell;
 
-/// A sensor that is a machine of its own on the network, as a microcontroller would be: every few
-/// seconds it says in the room how busy this PC is.
+/// A sensor with a network stack of its own, as a microcontroller has one: it posts the load of
+/// this PC at intervals.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "sensor",
@@ -49,7 +49,7 @@ struct Arguments {
     #[arg(long, value_name = "ADDRESS/PREFIX", value_parser = network)]
     ip: Network,
 
-    /// Who forwards to the relay, if that is on another network
+    /// The router to the relay, if that is on another network
     #[arg(long, value_name = "ADDRESS")]
     router: Option<IpAddr>,
 

@@ -1,5 +1,5 @@
-//! A network namespace with a TAP interface, a relay behind it, and hosts with hardware addresses
-//! of their own before it.
+//! A network namespace with a TAP interface, a relay on the program's side of it, and hosts with
+//! hardware addresses of their own on the other side.
 
 use core::time::Duration;
 use std::io::{BufRead, BufReader};

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 const WAKE: Token = Token(0);
 
-/// The kernel reported a change.
+/// Token of the events by which the kernel reports a change.
 #[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
 const CHANGE: Token = Token(1);
 
