@@ -281,9 +281,34 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         if let Some(report) = self.stack.take_unreachable() {
             self.handle_unreachable(now, &report);
         }
+        if let Some(moved) = self.stack.moved() {
+            self.handle_moved(moved);
+        }
         #[cfg(feature = "mdns")]
         self.handle_question(now);
         false
+    }
+
+    /// Sends to another hardware address from now on. A forged announcement has effect until the
+    /// peer's next datagram. A peer behind a router keeps the router's address.
+    fn handle_moved(&mut self, moved: stack::Moved) {
+        let Self {
+            relay,
+            routes,
+            networks,
+            ..
+        } = self;
+        if !networks.iter().any(|own| own.contains(moved.address)) {
+            return;
+        }
+        for peer in relay
+            .peers()
+            .filter(|peer| peer.address.ip() == moved.address)
+        {
+            if let Some(route) = routes.get_mut(peer.seat.index()) {
+                route.hardware = moved.hardware;
+            }
+        }
     }
 
     #[inline(never)] // so that the reply is on the stack for no longer than it takes

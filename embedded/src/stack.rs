@@ -28,7 +28,7 @@ pub use smoltcp::time;
 #[cfg(feature = "ipv6")]
 use crate::addresses::link_local;
 use crate::config::{Config, Error};
-pub(crate) use notes::Report;
+pub(crate) use notes::{Moved, Report};
 use notes::{Notes, NotingDevice};
 
 /// Maximum UDP payload in an Ethernet frame, in bytes. A datagram that is too long for the relay is
@@ -308,6 +308,7 @@ impl<D: Device> Stack<D> {
     /// Handles one frame from the device. Returns `false` if there was none.
     pub(crate) fn receive(&mut self, now: Instant) -> bool {
         self.device.notes.unreachable = None;
+        self.device.notes.moved = None;
         let result = self.interface.poll_ingress_single(
             stack_time(now),
             &mut self.device,
@@ -365,6 +366,11 @@ impl<D: Device> Stack<D> {
         let report = self.device.notes.unreachable.take()?;
         let local = stack_address(report.local.ip())?;
         self.interface.has_ip_addr(local).then_some(report)
+    }
+
+    /// Returns the hardware address that the last frame announced.
+    pub(crate) fn moved(&self) -> Option<Moved> {
+        self.device.notes.moved
     }
 
     /// Returns the number of frames that were dropped because of their first bytes.

@@ -16,7 +16,7 @@ use kilochat_core::{Instant, Refusal};
 use kilochat_embedded::phy::{Device, FaultInjector};
 use kilochat_embedded::{Config, Error, Node, Storage};
 use kilochat_tests::ethernet::{
-    BROADCAST, Hardware, Host, asks, datagram, parse, port_unreachable,
+    BROADCAST, Hardware, Host, announces, asks, datagram, parse, port_unreachable,
 };
 use kilochat_tests::{Expected, Transcript};
 use world::{Cable, HARDWARE, V4, V6, World, config, network, relay};
@@ -230,6 +230,33 @@ fn a_peer_is_followed_to_another_hardware_address() {
     world.clear();
     world.say(bob, "so I hear");
     assert_eq!(world.lines(ada), ["h4 : so I hear"]);
+}
+
+#[test]
+fn a_neighbour_that_announces_another_hardware_address_is_followed() {
+    let mut world = World::new(config());
+    let (ada, eve, bob) = (world.join(2), world.join(3), world.join(4));
+    for peer in [ada, eve] {
+        let old = world.hosts[peer].at;
+        world.hosts[peer].at.0 = [2, 0, 0, 0, 1, 99];
+        world.clear();
+        world.say(bob, "to the old place");
+        assert_eq!(world.lines(peer), [""; 0]);
+        let (hardware, address) = world.hosts[peer].at;
+        world.cable.push(announces((hardware, address.ip())));
+        world.poll();
+        world.clear();
+        world.say(bob, "to the new place");
+        assert_eq!(world.lines(peer), ["h4 : to the new place"]);
+        // what is forged lasts until the next datagram of the peer
+        world
+            .cable
+            .push(announces(([2, 0, 0, 0, 1, 66], old.1.ip())));
+        world.say(peer, "still here");
+        world.clear();
+        world.say(bob, "so I see");
+        assert_eq!(world.lines(peer), ["h4 : so I see"]);
+    }
 }
 
 #[test]

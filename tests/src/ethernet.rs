@@ -7,7 +7,8 @@ use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
     Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpAddress, IpProtocol, IpRepr, Ipv4Packet,
-    Ipv4Repr, Ipv6Address, Ipv6Packet, Ipv6Repr, NdiscRepr, RawHardwareAddress, UdpPacket, UdpRepr,
+    Ipv4Repr, Ipv6Address, Ipv6Packet, Ipv6Repr, NdiscNeighborFlags, NdiscRepr, RawHardwareAddress,
+    UdpPacket, UdpRepr,
 };
 
 /// A hardware address.
@@ -196,6 +197,26 @@ pub fn who_has(from: (Hardware, IpAddr), wanted: IpAddr) -> Vec<u8> {
             panic!("addresses of different families")
         }
     }
+}
+
+/// Announces a hardware address without being asked: gratuitous ARP, or an unsolicited neighbour
+/// advertisement.
+pub fn announces(from: (Hardware, IpAddr)) -> Vec<u8> {
+    let IpAddr::V6(own) = from.1 else {
+        return who_has(from, from.1);
+    };
+    let announcement = Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert {
+        flags: NdiscNeighborFlags::OVERRIDE,
+        target_addr: own,
+        lladdr: Some(RawHardwareAddress::from(EthernetAddress(from.0))),
+    });
+    let all = Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    icmpv6(
+        (from.0, own),
+        ([0x33, 0x33, 0, 0, 0, 1], all),
+        255,
+        &announcement,
+    )
 }
 
 /// Who says that it has `wanted`, in answer to [`who_has`].
