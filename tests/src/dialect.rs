@@ -45,15 +45,17 @@ impl<'a> Meaning<'a> {
         let mut words = text[1..].splitn(2, char::is_whitespace);
         let word = words.next().unwrap_or_default();
         let rest = words.next().unwrap_or_default().trim();
-        match word {
+        match word.to_ascii_lowercase().as_str() {
             "nick" => Self::Nick(rest),
-            "who" => Self::Who(rest),
-            "quit" => Self::Quit,
+            "who" | "names" => Self::Who(rest),
+            "quit" | "exit" => Self::Quit,
             "help" => Self::Help,
-            "quiet" if rest == "on" => Self::Quiet(Some(true)),
-            "quiet" if rest == "off" => Self::Quiet(Some(false)),
-            "quiet" => Self::Quiet(None),
-            other => Self::Unknown(other),
+            "quiet" => Self::Quiet(match rest.to_ascii_lowercase().as_str() {
+                "on" => Some(true),
+                "off" => Some(false),
+                _ => None,
+            }),
+            _ => Self::Unknown(word),
         }
     }
 }

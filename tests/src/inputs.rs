@@ -114,7 +114,7 @@ const TEXTS: [&str; 26] = [
 const COMMANDS: [&str; 40] = [
     "/who",
     "/who",
-    "/who n",
+    "/Names n",
     "/who Ｂ",
     "/who nobody at all",
     "/who \x1b[31m and more than thirty-two bytes of it",
@@ -126,7 +126,7 @@ const COMMANDS: [&str; 40] = [
     "/quiet off",
     "/quiet maybe",
     "/nick",
-    "/nick  ",
+    "/NICK  ",
     "/nick Ada",
     "/nick Bob",
     "/nick n",

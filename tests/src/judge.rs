@@ -61,10 +61,9 @@ impl Oracle {
         let ok = match &due {
             Due::Exactly(right, text) => event == right && reply == text,
             Due::Help(right, newline) => {
-                let lines = reply.matches('\n').count();
                 event == right
                     && reply.starts_with(HELP_START)
-                    && lines == usize::from(*newline)
+                    && reply.lines().all(|line| line.starts_with("* "))
                     && reply.ends_with('\n') == *newline
             }
         };
@@ -334,8 +333,10 @@ impl Oracle {
         };
         let told = outcome
             .reply
-            .trim_end_matches('\n')
-            .trim_start_matches("* you are now ");
+            .trim_start_matches("* you are now ")
+            .lines()
+            .next()
+            .unwrap_or_default();
         let name = self.unique(&wanted, Some(seat), told)?;
         let member = self.member(seat)?;
         if member.name == name {
@@ -353,7 +354,10 @@ impl Oracle {
             Some(id),
             format!("* {from} is now {name}"),
         );
-        let text = format!("* you are now {name}");
+        let mut text = format!("* you are now {name}");
+        if name != wanted {
+            text.push_str(&format!("\n* {wanted} is taken"));
+        }
         Ok(Due::Exactly(event, ended(&text, newline)))
     }
 

@@ -200,7 +200,7 @@ pub enum ClientEvent<'a> {
     Answered {
         /// The command.
         post: PostId,
-        /// The reply, without `* `.
+        /// The reply, without `* `: a line, or several with `\n` between them.
         text: &'a str,
     },
     /// The relay refused a text; it will not be retransmitted.

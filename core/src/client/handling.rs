@@ -298,16 +298,25 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         };
         self.keep(text);
         let is_nick = self.posting.first().is_some_and(is_nick);
-        if is_nick && let Notice::Named([Some(name), _]) = Notice::of(without_star(text)) {
+        let first = text.split_once(is_line_end);
+        let first = without_star(first.map_or(text, |(first, _)| first));
+        if is_nick && let Notice::Named([Some(name), _]) = Notice::of(first) {
             self.want(name);
         }
         Ok(())
     }
 
-    /// Stores a notice for the driver, without its prefix.
+    /// Stores a notice for the driver, a line or several, without their prefix.
     fn keep(&mut self, notice: &str) {
         self.text_buffer.clear();
-        push_clean(&mut self.text_buffer, without_star(notice));
+        let mut rest = without_star(notice);
+        while let Some((line, next)) = rest.split_once(is_line_end) {
+            push_clean(&mut self.text_buffer, line);
+            // what does not fit is cut
+            let _ = self.text_buffer.push('\n');
+            rest = without_star(next);
+        }
+        push_clean(&mut self.text_buffer, rest);
     }
 
     fn handle_bye(
@@ -346,6 +355,10 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         let went_on = self.resumed.is_some_and(|then| now < then.after(FAREWELL));
         went_on || matches!(self.phase, Phase::Silent | Phase::Severed)
     }
+}
+
+fn is_line_end(character: char) -> bool {
+    character == '\n'
 }
 
 fn is_nick(text: &str) -> bool {

@@ -61,8 +61,6 @@ pub(super) struct Welcomed {
     pub(super) head: u64,
     /// Whether the HELLO took a seat. Then the WELCOME has a text.
     pub(super) is_new: bool,
-    /// Whether the name differs from the requested one. Then the text has a hint.
-    pub(super) is_changed: bool,
 }
 
 impl Plain {

@@ -263,7 +263,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             let _ = write!(reply, "; {}", Clean(&self.config.motd));
         }
         let _ = reply.write_str("; /help lists commands");
-        if changed || peer.name.bytes().any(|byte| byte == b' ') {
+        if !peer.is_framed() && (changed || peer.name.bytes().any(|byte| byte == b' ')) {
             let _ = reply.write_str(" (not your name? /nick NAME, then say it again)");
         }
     }
@@ -293,21 +293,26 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         reply.end();
     }
 
-    /// Writes the names that start with `prefix`, at most `most` and as many as fit. Returns their
-    /// number.
+    /// Writes the names that start with `prefix`, and which of them are away: at most `most`, and as
+    /// many as fit. Returns their number.
     fn list_names(&self, prefix: &str, most: usize, reply: &mut Reply) -> usize {
         let mut listed = 0;
-        for (_, peer) in self
+        for (seat, peer) in self
             .peers
             .iter()
             .filter(|(_, peer)| begins_with(&peer.name, prefix))
         {
             let comma = if listed == 0 { "" } else { ", " };
-            let length = reply.len() + comma.len() + peer.name.len();
+            let away = if self.sessions.is_parked(seat) {
+                " (away)"
+            } else {
+                ""
+            };
+            let length = reply.len() + comma.len() + peer.name.len() + away.len();
             if listed == most || length + LIST_END > DATAGRAM_MAX {
                 break;
             }
-            let _ = write!(reply, "{comma}{}", peer.name);
+            let _ = write!(reply, "{comma}{}{away}", peer.name);
             listed += 1;
         }
         listed
@@ -346,10 +351,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         reply: &mut PlainReply<'_>,
     ) {
         let name = self.peers.peer(seat).map(|peer| &peer.name);
-        reply.answer(match name.filter(|_| repaired_name(raw).is_some()) {
-            Some(name) if is_new => Sentence::Now(name),
-            Some(name) => Sentence::Already(name),
-            None => Sentence::NoNick,
+        let wanted = repaired_name(raw).map(|(wanted, _)| wanted);
+        reply.answer(match (name, &wanted) {
+            (Some(name), Some(wanted)) if is_new && name == wanted => Sentence::Now(name),
+            (Some(name), Some(wanted)) if is_new => Sentence::Taken(name, wanted),
+            (Some(name), Some(_)) => Sentence::Already(name),
+            _ => Sentence::NoNick,
         });
     }
 

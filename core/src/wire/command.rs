@@ -23,15 +23,23 @@ impl<'a> Command<'a> {
             .split_once(char::is_whitespace)
             .unwrap_or((command, ""));
         let argument = argument.trim();
-        let known = match (word, argument) {
-            ("who", prefix) => Self::Who(prefix),
-            ("nick", name) => Self::Nick(name),
-            ("quit", _) => Self::Quit,
-            ("help", _) => Self::Help,
-            ("quiet", "on") => Self::Quiet(Some(true)),
-            ("quiet", "off") => Self::Quiet(Some(false)),
-            ("quiet", _) => Self::Quiet(None),
-            _ => Self::Unknown(word),
+        let is = |name: &str| word.eq_ignore_ascii_case(name);
+        let known = if is("who") || is("names") {
+            Self::Who(argument)
+        } else if is("nick") {
+            Self::Nick(argument)
+        } else if is("quit") || is("exit") {
+            Self::Quit
+        } else if is("help") {
+            Self::Help
+        } else if is("quiet") {
+            Self::Quiet(match argument {
+                _ if argument.eq_ignore_ascii_case("on") => Some(true),
+                _ if argument.eq_ignore_ascii_case("off") => Some(false),
+                _ => None,
+            })
+        } else {
+            Self::Unknown(word)
         };
         Some(known)
     }

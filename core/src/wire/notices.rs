@@ -44,6 +44,8 @@ pub(crate) enum Sentence<'a> {
     NoCommand(&'a str),
     NoNick,
     Now(&'a str),
+    /// The name as it is now, and the one that another peer has.
+    Taken(&'a str, &'a str),
     Already(&'a str),
     Quiet(bool),
     QuietInFrames,
@@ -64,7 +66,7 @@ impl Display for Sentence<'_> {
             Self::NotUtf8 => to.write_str("* not sent: not UTF-8 text"),
             Self::Stopping => to.write_str("* not sent: relay is stopping"),
             Self::Help => to.write_str(HELP),
-            Self::HelpForStrangers => write!(to, "{HELP}; first of all, say your name"),
+            Self::HelpForStrangers => write!(to, "{HELP}\n* first of all, say your name"),
             Self::NoCommand(word) => {
                 to.write_str("* no command /")?;
                 write_clean(to, word)?;
@@ -74,6 +76,9 @@ impl Display for Sentence<'_> {
             }
             Self::NoNick => to.write_str("* /nick NAME needs a name"),
             Self::Now(name) => write!(to, "* you are now {name}"),
+            Self::Taken(name, wanted) => {
+                write!(to, "* you are now {name}\n* {wanted} is taken")
+            }
             Self::Already(name) => write!(to, "* you are {name} already"),
             Self::Quiet(is_quiet) => to.write_str(QUIET[usize::from(is_quiet)]),
             Self::QuietInFrames => to.write_str("* your program decides what it shows"),
@@ -84,9 +89,12 @@ impl Display for Sentence<'_> {
     }
 }
 
-const HELP: &str = "* /who [PREFIX] lists who is here; /nick NAME renames you; /quiet on|off hides \
-                    or shows who comes and goes; /quit leaves; //TEXT says /TEXT; anything else \
-                    is said to all";
+const HELP: &str = "* /who [PREFIX] lists who is here\n\
+                    * /nick NAME renames you\n\
+                    * /quiet on|off hides or shows who comes and goes\n\
+                    * /quit leaves\n\
+                    * //TEXT says /TEXT\n\
+                    * anything else is said to all";
 
 /// A notice about one peer to all peers that want to see such notices.
 #[derive(Clone, Copy, Debug)]

@@ -44,8 +44,8 @@ fn the_same_hello_gets_the_same_welcome_whatever_was_said_meanwhile() {
     let first = welcomed(&reply);
     // one line is history; that she joined is not
     assert_eq!((first.first, first.head), (1, 2));
-    let hint = " (not your name? /nick NAME, then say it again)";
-    assert!(first.text.ends_with(hint), "{first:?}");
+    let end = "; /help lists commands";
+    assert!(first.text.ends_with(end), "{first:?}");
     room.now = room.now.after(Duration::from_secs(5));
     room.datagram(3, b"after");
     room.datagram(4, b"di");
@@ -60,7 +60,7 @@ fn the_same_hello_gets_the_same_welcome_whatever_was_said_meanwhile() {
             .text
             .starts_with("* welcome a_b: 3 here (eve, a_b, di);")
     );
-    assert!(again.text.ends_with(hint));
+    assert!(again.text.ends_with(end));
     let mut expected = first.clone();
     (expected.uptime_s, expected.text) = (5, again.text.clone());
     assert_eq!(again, expected);
@@ -119,14 +119,14 @@ fn a_command_is_obeyed_once_however_often_it_comes() {
     room.datagram(3, b"bob");
     let (event, answer) = room.command(1, ada.session, 1, "/nick bob");
     assert!(matches!(event, Event::Renamed { .. }), "{event:?}");
-    assert_eq!(answer, "* you are now bob~2");
+    assert_eq!(answer, "* you are now bob~2\n* bob is taken");
     room.datagram(3, b"/quit");
     let lines = room.relay.stats().lines;
     for _ in 0..2 {
         // by now the name would be free
         let (event, answer) = room.command(1, ada.session, 1, "/nick bob");
         assert!(matches!(event, Event::Acknowledged { .. }), "{event:?}");
-        assert_eq!(answer, "* you are now bob~2");
+        assert_eq!(answer, "* you are now bob~2\n* bob is taken");
     }
     room.datagram(3, b"bob");
     for (number, command, expected) in [

@@ -262,6 +262,22 @@ fn forged_datagrams_have_no_effect() {
     assert_eq!(room.flush(), [data(0, &["eve : hello"], &[1])]);
 }
 
+// [J4]
+#[test]
+fn a_client_whose_name_is_taken_gets_no_hint_that_is_for_plain_peers() {
+    let mut room = Room::with(Config::new([0; 16]));
+    room.join(1, "ada");
+    let second = room.join(2, "ada");
+    assert_eq!(second.name, "ada~2");
+    assert!(
+        second.text.ends_with("; /help lists commands"),
+        "{}",
+        second.text
+    );
+    let (_, plain) = room.datagram(3, b"ada");
+    assert!(String::from_utf8_lossy(&plain).contains("not your name?"));
+}
+
 // [P2] [P3]
 #[test]
 fn who_does_not_answer_is_parked_and_comes_back_to_what_it_missed() {
@@ -285,6 +301,8 @@ fn who_does_not_answer_is_parked_and_comes_back_to_what_it_missed() {
         room.flush(),
         [(Sent::Text("* ada is away".into()), vec![3])]
     );
+    let (_, who) = room.datagram(3, b"/who");
+    assert_eq!(who, b"* 2 here: ada (away), eve");
     // nothing is sent to it, and it holds nothing up
     for _ in 0..20 {
         room.datagram(3, "x".repeat(900).as_bytes());

@@ -21,7 +21,11 @@ fn commands_are_answered_to_their_sender_alone() {
         room.say(1, "/xyz 1 2"),
         "* no command /xyz; //xyz says it as text; /help lists commands"
     );
-    assert!(room.say(1, "/help\r\n").starts_with("* /who"));
+    let help = room.say(1, "/help\r\n");
+    assert!(help.starts_with("* /who"));
+    assert!(help.lines().count() > 5 && help.lines().all(|line| line.starts_with("* ")));
+    assert_eq!(room.say(1, "/HELP"), help);
+    assert_eq!(room.say(1, "/names B"), "* 1 begins with B: Bob");
     assert_eq!(room.say(1, "/nick"), "* /nick NAME needs a name");
     assert_eq!(room.say(1, "/nick Ada"), "* you are Ada already");
     assert_eq!(room.flush(), []);
@@ -31,6 +35,9 @@ fn commands_are_answered_to_their_sender_alone() {
         room.flush(),
         [due("* Ada is now ada l.\nada l. : /who", &[2])]
     );
+    let taken = "* you are now bob~2\n* bob is taken";
+    assert_eq!(room.say(1, "/nick bob"), taken);
+    assert_eq!(room.say(1, "/Exit"), "* bye");
 }
 
 // [T5]

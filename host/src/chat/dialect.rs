@@ -116,6 +116,15 @@ pub(super) fn is_quit(text: &str) -> bool {
     text.eq_ignore_ascii_case("/quit") || text.eq_ignore_ascii_case("/exit")
 }
 
+/// A command that a space stands before is one all the same: it is not to be read by everybody.
+fn without_indent(text: String) -> String {
+    let start = text.trim_start();
+    if start.starts_with('/') && !start.starts_with("//") {
+        return start.into();
+    }
+    text
+}
+
 /// A line as it was typed, to be shown: a command, or what is said under `name`.
 pub(super) fn typed(name: &str, line: &Line) -> Shown {
     match line {
@@ -135,8 +144,28 @@ impl Typed {
         match speaker {
             _ if is_blank(&text) => Self::Blank,
             Speaker::Person if is_quit(&text) => Self::Quit,
-            Speaker::Person => Self::Line(Line::Typed(text)),
+            Speaker::Person => Self::Line(Line::Typed(without_indent(text))),
             Speaker::Program => Self::Line(Line::Said(text)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_known_by_whoever_types_it_however() {
+        let read = |text| Typed::read(Speaker::Person, text);
+        let typed = |text: &str| Typed::Line(Line::Typed(text.into()));
+        assert_eq!(read(" /who"), typed("/who"));
+        assert_eq!(read("\t/HELP"), typed("/HELP"));
+        assert_eq!(read(" //who"), typed(" //who"));
+        assert_eq!(read(" text"), typed(" text"));
+        for quit in ["/quit", "/QUIT", " /exit ", "/Exit"] {
+            assert_eq!(read(quit), Typed::Quit, "{quit}");
+        }
+        let said = Typed::Line(Line::Said(" /who".into()));
+        assert_eq!(Typed::read(Speaker::Program, " /who"), said);
     }
 }

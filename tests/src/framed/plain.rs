@@ -71,7 +71,8 @@ impl Plain {
 
     /// It is told what it is called now.
     pub(crate) fn is_renamed(&mut self, answer: &str) {
-        let name = answer.strip_prefix("* you are now ");
+        let first = answer.lines().next();
+        let name = first.and_then(|line| line.strip_prefix("* you are now "));
         self.names.extend(name.map(str::to_owned));
     }
 

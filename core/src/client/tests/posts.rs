@@ -78,8 +78,12 @@ fn a_command_goes_alone() {
     hand.posted(2, 0, outcome);
     assert_eq!(hand.told().len(), 2);
     assert_eq!(hand.said(), ["post 3 /nick Eve"]);
-    hand.posted(3, 0, Outcome::Answer("* you are now Eve"));
-    assert_eq!(hand.told(), ["answered 3 you are now Eve"]);
+    hand.posted(
+        3,
+        0,
+        Outcome::Answer("* you are now Eve\n* E\x1bve is taken"),
+    );
+    assert_eq!(hand.told(), ["answered 3 you are now Eve\nE?ve is taken"]);
     assert_eq!(hand.said(), ["post 4 c"]);
     // the new name is the one to request
     hand.bye(Goodbye::Unknown);

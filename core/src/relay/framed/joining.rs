@@ -226,7 +226,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             first: acked,
             head: newcomer.head.max(acked),
             is_new: true,
-            is_changed: newcomer.changed,
         };
         self.set_welcomed(seat, welcomed);
         self.welcome_in_frame(now, seat, reply);
@@ -262,7 +261,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             }),
         );
         if welcomed.is_new {
-            self.welcome(seat, welcomed.is_changed, reply);
+            self.welcome(seat, false, reply);
         }
     }
 

@@ -13,6 +13,9 @@ use super::super::plain::outbox::Line;
 use super::super::screen::output::{Kind, Shown};
 use super::{Connection, NOTICED, Talk};
 
+/// How exactly a relay tells when something was said.
+const SECOND: Duration = Duration::from_secs(1);
+
 /// So much of a line is repeated when there is something to say about it.
 const QUOTED: usize = 40;
 
@@ -171,6 +174,8 @@ impl Talk {
             let uptime = uptime + now.saturating_duration_since(then);
             uptime.saturating_sub(Duration::from_secs(at.into()))
         });
+        // the relay tells whole seconds: what is younger is said now, or lines would change places
+        let age = age.map(|age| if age < SECOND { Duration::ZERO } else { age });
         self.shown = sequence.saturating_add(1);
         self.output.push_back(Shown {
             sequence: Some(sequence),

@@ -265,6 +265,37 @@ fn what_is_said_and_heard_is_numbered_and_dated() {
 }
 
 #[test]
+fn each_line_of_an_answer_is_shown_and_a_new_name_is_used() {
+    let mut bench = Bench::joined(Speaker::Person);
+    bench.say("/nick bob");
+    bench.say("hello");
+    bench.say(" /help");
+    bench.pass(SECOND);
+    let notices = bench.texts(Kind::Notice);
+    assert_eq!(notices[..2], ["you are now bob~2", "bob is taken"]);
+    assert!(notices.contains(&"/who [PREFIX] lists who is here"));
+    assert!(notices.contains(&"/nick NAME renames you"));
+    bench.shown.clear();
+    bench.say("hello");
+    bench.pass(SECOND);
+    let typed = bench.shown.iter().find(|shown| shown.kind == Kind::Typed);
+    assert_eq!(typed.and_then(|line| line.name.as_deref()), Some("bob~2"));
+}
+
+#[test]
+fn lines_that_are_said_now_are_as_old_as_notices() {
+    let mut bench = Bench::joined(Speaker::Program);
+    for _ in 0..10 {
+        bench.pass(Duration::from_millis(130));
+        bench.bob("now");
+        bench.pass(Duration::from_millis(10));
+    }
+    let ages = bench.shown.iter().filter_map(|shown| shown.age);
+    assert!(ages.clone().count() >= 10);
+    assert!(ages.into_iter().all(|age| age == Duration::ZERO));
+}
+
+#[test]
 fn nobody_there_gets_six_ports_in_three_seconds_and_no_line() {
     let mut bench = Bench::new(Speaker::Person);
     bench.relay = None;
