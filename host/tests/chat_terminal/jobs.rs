@@ -1,13 +1,14 @@
 //! Ctrl-Z, and coming back.
 
 use kilochat_tests::ScriptedRelay;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::terminal::{PROGRAM, Terminal};
 
 fn stops_and_comes_back(shell: &[&str]) {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let mut terminal = Terminal::start(80, shell);
-    terminal.press("PS1='shell? '\n");
     terminal.expect_last("shell?");
     terminal.press(format!(
         "{PROGRAM} chat {} --name Ada --plain\n",
@@ -16,7 +17,8 @@ fn stops_and_comes_back(shell: &[&str]) {
     relay.welcome("Ada");
     terminal.wait_for("welcome");
     for round in 0..3 {
-        terminal.press("a draft");
+        let rows = 40 * round;
+        terminal.press(format!("a draft {}", "x".repeat(rows)));
         terminal.wait_for("> a draft");
         terminal.press("\x1a");
         terminal.wait_for("topped"); // bash: Stopped, dash: [1] + Stopped or Suspended
@@ -26,6 +28,9 @@ fn stops_and_comes_back(shell: &[&str]) {
         terminal.wait_for(&format!("round {round} mode 1"));
         terminal.press("fg\n");
         terminal.wait_for("> a draft");
+        let drawn = terminal.rows();
+        let prompts = drawn.iter().filter(|row| row.starts_with("> a draft"));
+        assert_eq!(prompts.count(), 1, "{drawn:#?}");
         relay.send(format!("Bob : back {round}"));
         terminal.wait_for(&format!("Bob : back {round}"));
         // a line is edited, and Ctrl-C clears it
@@ -49,11 +54,27 @@ fn stops_and_comes_back(shell: &[&str]) {
 
 #[test]
 fn control_z_gives_the_terminal_back_to_a_shell_that_does_not_repair_it() {
-    stops_and_comes_back(&["sh", "-i"]);
+    stops_and_comes_back(&["env", "PS1=shell? ", "sh", "-i"]);
 }
 
 #[test]
 #[ignore = "needs bash"]
 fn control_z_gives_the_terminal_back_to_bash() {
-    stops_and_comes_back(&["bash", "--norc", "-i"]);
+    stops_and_comes_back(&["env", "PS1=shell? ", "bash", "--norc", "-i"]);
+}
+
+#[test]
+fn a_signal_while_it_asks_gives_the_terminal_back() {
+    let script = format!("{PROGRAM} chat; echo code $?; stty -a | grep -o '[-]*icanon'");
+    let mut terminal = Terminal::start(80, &["sh", "-c", &script]);
+    terminal.wait_for("IP address or name of the relay [127.0.0.1]:");
+    let shell = terminal.child.process_id().expect("it runs");
+    let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children"));
+    let Ok(children) = children else { return };
+    let id = children.trim().parse().expect("one child");
+    terminal.press("half");
+    terminal.wait_for("half");
+    kill(Pid::from_raw(id), Signal::SIGTERM).expect("it runs");
+    terminal.wait_for("code 0");
+    terminal.expect_last("icanon");
 }

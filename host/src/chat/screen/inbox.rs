@@ -158,7 +158,7 @@ impl Inbox {
         taken
     }
 
-    /// Forgets that the program was continued, before it is stopped.
+    /// Forgets that the program was continued.
     pub(super) fn forget_continued(&self) {
         self.lock().news.is_continued = false;
     }

@@ -89,7 +89,7 @@ mod unix {
             if kill(Pid::from_raw(0), Signal::SIGTSTP).is_ok() {
                 inbox.wait_continued(STOP);
             }
-            inbox.go_on();
+            inbox.forget_continued();
         }
 
         /// Starts to report keys, and signals that are about the terminal.

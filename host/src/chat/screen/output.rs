@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clap::ColorChoice;
-use jiff::{RoundMode, Timestamp, TimestampRound, Unit, Zoned};
+use jiff::{Timestamp, Zoned};
 use kilochat_core::SEPARATOR;
 
 use super::wrap::{Autowrap, wrap};
@@ -172,13 +172,8 @@ impl Shown {
             Kind::Typed | Kind::Own => "own",
             Kind::Gap(_) => "gap",
         };
-        let (said, unit) = match self.age {
-            // the relay tells whole seconds
-            Some(age) => (now.saturating_sub(age).unwrap_or(now), Unit::Second),
-            None => (now, Unit::Millisecond),
-        };
-        let whole = TimestampRound::new().smallest(unit).mode(RoundMode::Floor);
-        let time = said.round(whole).unwrap_or(said);
+        let said = self.age.and_then(|age| now.saturating_sub(age).ok());
+        let time = said.unwrap_or(now).strftime("%Y-%m-%dT%H:%M:%S.%3fZ");
         let sequence = serde_json::Value::from(self.sequence);
         let name = serde_json::Value::from(self.name.as_deref());
         let text = serde_json::Value::from(self.text.as_str());
@@ -273,7 +268,7 @@ mod tests {
         Shown::gap(8, 3).write_json(now, &mut out);
         assert_eq!(
             out,
-            "{\"time\":\"2026-01-02T03:04:00Z\",\"kind\":\"own\",\"sequence\":7,\"name\":\"Ada\",\"text\":\"hi\"}\n\
+            "{\"time\":\"2026-01-02T03:04:00.978Z\",\"kind\":\"own\",\"sequence\":7,\"name\":\"Ada\",\"text\":\"hi\"}\n\
              {\"time\":\"2026-01-02T03:04:05.678Z\",\"kind\":\"gap\",\"sequence\":8,\"name\":null,\"text\":\"3 messages lost\",\"lines\":3}\n"
         );
     }

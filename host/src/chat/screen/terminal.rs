@@ -4,6 +4,8 @@
 //! output of any program does, the draft is drawn below it, and the last lines are kept, to be
 //! drawn again when the terminal has another size.
 
+mod drawing;
+
 use core::mem::take;
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -11,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
+use std::time::Instant;
 
 use jiff::Zoned;
 
@@ -19,8 +22,7 @@ use super::inbox::{Inbox, News};
 use super::keys::{Key, Parser, Waiting};
 use super::mode::Mode;
 use super::output::{Format, Kind, Shown};
-use super::view::{View, view};
-use super::wrap::{AUTOWRAP, Autowrap, NO_AUTOWRAP, height};
+use super::wrap::Autowrap;
 use crate::Error;
 use crate::chat::conversation::{Conversation, Output};
 use crate::chat::dialect::is_quit;
@@ -30,9 +32,6 @@ use crate::stdio;
 
 /// What stands before the line that is typed.
 const PROMPT: &str = "> ";
-
-/// The lines that are kept, to be drawn again.
-const SHOWN_MAX: usize = 500;
 
 /// The rest of a sequence comes within this time, or there is none: Esc alone is a key, too.
 const SEQUENCE: Duration = Duration::from_millis(50);
@@ -52,9 +51,6 @@ const SIZE: (usize, usize) = (80, 24);
 /// Asks the terminal to mark what is pasted, and no longer.
 const MARK_PASTES: &str = "\x1b[?2004h";
 const MARK_NO_PASTES: &str = "\x1b[?2004l";
-
-/// Clears from the cursor to the end of the screen.
-const CLEAR: &str = "\x1b[J";
 
 /// A screen on the terminal, and the mode that it needs; both end when it is dropped.
 pub(crate) struct Terminal {
@@ -169,6 +165,8 @@ struct Screen {
     leaving: Leaving,
     format: Format,
     parser: Parser,
+    /// When something was typed last.
+    typed_at: Instant,
     /// What was typed and has to wait.
     keys: VecDeque<Key>,
     editor: Editor,
@@ -202,6 +200,7 @@ impl Screen {
             leaving,
             format,
             parser: Parser::default(),
+            typed_at: Instant::now(),
             keys: VecDeque::new(),
             editor: Editor::default(),
             prompt: String::new(),
@@ -228,6 +227,7 @@ impl Screen {
                     Action::Leave => None,
                     Action::Suspend => {
                         self.suspend().map_err(fail)?;
+                        self.go_on(&mut draft);
                         continue;
                     }
                     Action::Edited | Action::Repaint | Action::Invalid | Action::Full(_) => {
@@ -280,7 +280,7 @@ impl Screen {
         }
         let result = result.and_then(|()| self.finish());
         if let Err(error) = result {
-            if error.kind() != io::ErrorKind::BrokenPipe {
+            if !is_gone(&error) {
                 self.failure.get_or_insert(error.to_string());
             }
             // the conversation may have ended
@@ -291,17 +291,23 @@ impl Screen {
 
     /// Waits for news, and reads the keys in it.
     fn take_news(&mut self) -> News {
-        let timeout = match self.parser.waiting() {
-            _ if self.old_size.is_some() => Some(RESIZING),
-            Some(Waiting::Sequence) => Some(SEQUENCE),
-            Some(Waiting::Paste) => Some(PASTE),
-            None => None,
+        let is_held = self.old_size.is_some();
+        let limit = self.parser.waiting().map(|waiting| match waiting {
+            Waiting::Sequence => SEQUENCE,
+            Waiting::Paste => PASTE,
+        });
+        let timeout = match limit {
+            _ if !self.keys.is_empty() => Some(Duration::ZERO),
+            _ if is_held => Some(RESIZING),
+            limit => limit.map(|limit| limit.saturating_sub(self.typed_at.elapsed())),
         };
-        let news = self.inbox.take(timeout, self.old_size.is_some());
-        if news.bytes.is_empty() && self.old_size.is_none() && !news.is_some() {
+        let news = self.inbox.take(timeout, is_held);
+        if !news.bytes.is_empty() {
+            self.typed_at = Instant::now();
+            self.keys.extend(self.parser.handle_bytes(&news.bytes));
+        } else if limit.is_some_and(|limit| self.typed_at.elapsed() >= limit) {
             self.keys.extend(self.parser.handle_timeout());
         }
-        self.keys.extend(self.parser.handle_bytes(&news.bytes));
         news
     }
 
@@ -375,6 +381,7 @@ impl Screen {
             Action::Suspend => {
                 self.write(&take(text))?;
                 self.suspend()?;
+                self.go_on(text);
             }
             Action::Repaint => self.clear_and_print(0, text),
             Action::Invalid if take(&mut self.has_told_invalid) => self.has_told_invalid = true,
@@ -394,140 +401,6 @@ impl Screen {
     fn tell(&mut self, told: &str, text: &mut String) {
         let line = (Shown::status(told), Zoned::now());
         self.print([line].into(), 0, false, text);
-    }
-
-    /// Adds lines to those that are shown, and prints them unless all are printed again anyway.
-    fn print(
-        &mut self,
-        lines: VecDeque<(Shown, Zoned)>,
-        left_out: usize,
-        is_due: bool,
-        text: &mut String,
-    ) {
-        let gap = (left_out > 0).then(|| {
-            let told = format!("{left_out} lines are left out: the terminal took nothing");
-            (Shown::status(told), Zoned::now())
-        });
-        let before = self.shown.len();
-        self.shown.extend(gap);
-        self.shown.extend(lines);
-        if self.shown.len() > before && !is_due {
-            text.push_str(NO_AUTOWRAP);
-            for (line, at) in self.shown.range(before..) {
-                text.push_str(&self.rows(line, at, self.size.0));
-            }
-            text.push_str(AUTOWRAP);
-        }
-        let surplus = self.shown.len().saturating_sub(SHOWN_MAX);
-        self.shown.drain(..surplus);
-    }
-
-    /// A line as it is printed on a terminal of so many columns.
-    fn rows(&self, line: &Shown, at: &Zoned, columns: usize) -> String {
-        let format = Format {
-            columns: Some(columns),
-            ..self.format
-        };
-        let mut rows = String::new();
-        line.write_text(format, at, &mut rows);
-        rows.replace('\n', "\r\n")
-    }
-
-    /// The terminal has another size, and has perhaps moved what was on it: draws everything again.
-    fn repaint(&mut self, text: &mut String) {
-        let Some((old_columns, old_rows)) = self.old_size.take() else {
-            return;
-        };
-        if self.shown.is_empty() {
-            return;
-        }
-        // all that was to be seen before is printed, even if a part of it scrolls away at once:
-        // nothing is lost
-        let seen = self.last_lines(old_columns, old_rows);
-        let rows: usize = self
-            .shown
-            .iter()
-            .map(|(line, at)| height(&self.rows(line, at, self.size.0), self.size.0))
-            .sum();
-        if rows < self.size.1 && self.rows_owned < self.size.1 {
-            // what others left on the screen must not be lost, either
-            let (_, screen_rows) = self.size;
-            text.push_str(&format!(
-                "\x1b[{screen_rows};1H{}",
-                "\n".repeat(screen_rows)
-            ));
-            self.rows_owned = screen_rows;
-        }
-        self.clear_and_print(seen, text);
-    }
-
-    /// Clears the screen, and prints as many lines as have room on it, but at least so many.
-    fn clear_and_print(&mut self, lines: usize, text: &mut String) {
-        let lines = self.last_lines(self.size.0, self.size.1).max(lines);
-        let first = self.shown.len().saturating_sub(lines);
-        text.push_str(NO_AUTOWRAP);
-        text.push_str("\x1b[H\x1b[2K");
-        for (line, at) in self.shown.range(first..) {
-            // row by row: some terminals keep a screen that is cleared at once as history
-            let rows = self.rows(line, at, self.size.0);
-            text.push_str(&rows.replace("\r\n", "\r\n\x1b[2K"));
-        }
-        text.push_str(CLEAR);
-        text.push_str(AUTOWRAP);
-        self.rows_above = 0;
-    }
-
-    /// How many of the last lines are to be seen on a terminal of this size.
-    fn last_lines(&self, columns: usize, rows: usize) -> usize {
-        let mut room = rows.saturating_sub(self.view(columns, rows).rows.len());
-        self.shown
-            .iter()
-            .rev()
-            .take_while(|(line, at)| {
-                let needed = height(&self.rows(line, at, columns), columns);
-                let fits = needed <= room;
-                room = room.saturating_sub(needed);
-                fits
-            })
-            .count()
-    }
-
-    fn view(&self, columns: usize, rows: usize) -> View {
-        let prompt = self.editor.prompt(&self.prompt);
-        let (draft, cursor) = (self.editor.text(), self.editor.cursor());
-        view(&prompt, draft, cursor, columns, rows / 2)
-    }
-
-    /// Removes the draft from the screen.
-    fn erase(&mut self, text: &mut String) {
-        text.push('\r');
-        if self.rows_above > 0 {
-            text.push_str(&format!("\x1b[{}A", self.rows_above));
-        }
-        text.push_str(CLEAR);
-        self.rows_above = 0;
-    }
-
-    /// Draws the draft where the cursor is.
-    fn draw(&mut self, text: &mut String) {
-        if self.is_input_over {
-            return;
-        }
-        let View { rows, cursor } = self.view(self.size.0, self.size.1);
-        text.push_str(NO_AUTOWRAP);
-        text.push_str(&rows.join("\r\n"));
-        let (row, bytes) = cursor;
-        let up = rows.len() - 1 - row;
-        if up > 0 {
-            text.push_str(&format!("\x1b[{up}A"));
-        }
-        if up > 0 || bytes < rows[row].len() {
-            // over what is there: the terminal knows how wide that is
-            text.push('\r');
-            text.push_str(&rows[row][..bytes]);
-        }
-        text.push_str(AUTOWRAP);
-        self.rows_above = row;
     }
 
     /// Stops the program until it is continued.
@@ -565,6 +438,15 @@ impl Screen {
     fn write(&self, text: &str) -> io::Result<()> {
         stdio::write_out(text.as_bytes(), &self.leaving)
     }
+}
+
+/// Whether a terminal went away, or takes nothing when it is time to leave.
+fn is_gone(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(nix::libc::EIO) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::BrokenPipe
 }
 
 /// The columns and rows of the terminal at this moment.

@@ -27,7 +27,7 @@ pub(super) fn view(
     rows_max: usize,
 ) -> View {
     let mut view = lay_out(prompt, text, cursor, columns.max(2));
-    let lines = text.split('\n').count();
+    let lines = text.trim_end_matches('\n').split('\n').count();
     if view.rows.len() <= rows_max && lines <= LINES_SHOWN {
         return view;
     }
@@ -151,9 +151,9 @@ mod tests {
 
     #[test]
     fn pasted_lines_are_counted() {
-        let (shown, _) = rows("a\nb\nc\nd\ne", 9, 80, 10);
-        let summary = "[5 lines, 9 bytes; Enter says it, Ctrl-C drops it]";
-        assert_eq!(shown, [summary, "> a", "b", "c", "d", "e"]);
+        let (shown, _) = rows("a\nb\nc\nd\ne\n", 10, 80, 10);
+        let summary = "[5 lines, 10 bytes; Enter says it, Ctrl-C drops it]";
+        assert_eq!(shown, [summary, "> a", "b", "c", "d", "e", ""]);
     }
 
     #[test]

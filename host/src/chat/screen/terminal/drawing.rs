@@ -1,0 +1,152 @@
+//! What is drawn: the lines that were said, and the draft below them.
+
+use std::collections::VecDeque;
+
+use jiff::Zoned;
+
+use super::super::output::{Format, Shown};
+use super::super::view::{View, view};
+use super::super::wrap::{AUTOWRAP, NO_AUTOWRAP, height};
+use super::Screen;
+
+/// The lines that are kept, to be drawn again.
+const SHOWN_MAX: usize = 500;
+
+/// Clears from the cursor to the end of the screen.
+const CLEAR: &str = "\x1b[J";
+
+impl Screen {
+    /// Adds lines to those that are shown, and prints them unless all are printed again anyway.
+    pub(super) fn print(
+        &mut self,
+        lines: VecDeque<(Shown, Zoned)>,
+        left_out: usize,
+        is_due: bool,
+        text: &mut String,
+    ) {
+        let gap = (left_out > 0).then(|| {
+            let told = format!("{left_out} lines are left out: the terminal took nothing");
+            (Shown::status(told), Zoned::now())
+        });
+        let before = self.shown.len();
+        self.shown.extend(gap);
+        self.shown.extend(lines);
+        if self.shown.len() > before && !is_due {
+            text.push_str(NO_AUTOWRAP);
+            for (line, at) in self.shown.range(before..) {
+                text.push_str(&self.rows(line, at, self.size.0));
+            }
+            text.push_str(AUTOWRAP);
+        }
+        let surplus = self.shown.len().saturating_sub(SHOWN_MAX);
+        self.shown.drain(..surplus);
+    }
+
+    /// A line as it is printed on a terminal of so many columns.
+    fn rows(&self, line: &Shown, at: &Zoned, columns: usize) -> String {
+        let format = Format {
+            columns: Some(columns),
+            ..self.format
+        };
+        let mut rows = String::new();
+        line.write_text(format, at, &mut rows);
+        rows.replace('\n', "\r\n")
+    }
+
+    /// The terminal has another size, and has perhaps moved what was on it: draws everything again.
+    pub(super) fn repaint(&mut self, text: &mut String) {
+        let Some((old_columns, old_rows)) = self.old_size.take() else {
+            return;
+        };
+        if self.shown.is_empty() {
+            return;
+        }
+        // all that was to be seen before is printed, even if a part of it scrolls away at once:
+        // nothing is lost
+        let seen = self.last_lines(old_columns, old_rows);
+        let rows: usize = self
+            .shown
+            .iter()
+            .map(|(line, at)| height(&self.rows(line, at, self.size.0), self.size.0))
+            .sum();
+        if rows < self.size.1 && self.rows_owned < self.size.1 {
+            // what others left on the screen must not be lost, either
+            let (_, screen_rows) = self.size;
+            text.push_str(&format!(
+                "\x1b[{screen_rows};1H{}",
+                "\n".repeat(screen_rows)
+            ));
+            self.rows_owned = screen_rows;
+        }
+        self.clear_and_print(seen, text);
+    }
+
+    /// Clears the screen, and prints as many lines as have room on it, but at least so many.
+    pub(super) fn clear_and_print(&mut self, lines: usize, text: &mut String) {
+        let lines = self.last_lines(self.size.0, self.size.1).max(lines);
+        let first = self.shown.len().saturating_sub(lines);
+        text.push_str(NO_AUTOWRAP);
+        text.push_str("\x1b[H\x1b[2K");
+        for (line, at) in self.shown.range(first..) {
+            // row by row: some terminals keep a screen that is cleared at once as history
+            let rows = self.rows(line, at, self.size.0);
+            text.push_str(&rows.replace("\r\n", "\r\n\x1b[2K"));
+        }
+        text.push_str(CLEAR);
+        text.push_str(AUTOWRAP);
+        self.rows_above = 0;
+    }
+
+    /// How many of the last lines are to be seen on a terminal of this size.
+    fn last_lines(&self, columns: usize, rows: usize) -> usize {
+        let mut room = rows.saturating_sub(self.view(columns, rows).rows.len());
+        self.shown
+            .iter()
+            .rev()
+            .take_while(|(line, at)| {
+                let needed = height(&self.rows(line, at, columns), columns);
+                let fits = needed <= room;
+                room = room.saturating_sub(needed);
+                fits
+            })
+            .count()
+    }
+
+    fn view(&self, columns: usize, rows: usize) -> View {
+        let prompt = self.editor.prompt(&self.prompt);
+        let (draft, cursor) = (self.editor.text(), self.editor.cursor());
+        view(&prompt, draft, cursor, columns, rows / 2)
+    }
+
+    /// Removes the draft from the screen.
+    pub(super) fn erase(&mut self, text: &mut String) {
+        text.push('\r');
+        if self.rows_above > 0 {
+            text.push_str(&format!("\x1b[{}A", self.rows_above));
+        }
+        text.push_str(CLEAR);
+        self.rows_above = 0;
+    }
+
+    /// Draws the draft where the cursor is.
+    pub(super) fn draw(&mut self, text: &mut String) {
+        if self.is_input_over {
+            return;
+        }
+        let View { rows, cursor } = self.view(self.size.0, self.size.1);
+        text.push_str(NO_AUTOWRAP);
+        text.push_str(&rows.join("\r\n"));
+        let (row, bytes) = cursor;
+        let up = rows.len() - 1 - row;
+        if up > 0 {
+            text.push_str(&format!("\x1b[{up}A"));
+        }
+        if up > 0 || bytes < rows[row].len() {
+            // over what is there: the terminal knows how wide that is
+            text.push('\r');
+            text.push_str(&rows[row][..bytes]);
+        }
+        text.push_str(AUTOWRAP);
+        self.rows_above = row;
+    }
+}
