@@ -19,6 +19,7 @@ use crate::log::log;
 use crate::mdns;
 use crate::stack::{self, Route, Stack, phy};
 use crate::storage::Storage;
+use crate::wire::Moved;
 
 /// Maximum number of frames that a poll reads from the device before it sends what became due.
 const BATCH: usize = 32;
@@ -291,7 +292,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
 
     /// Sends to another hardware address from now on. A forged announcement has effect until the
     /// peer's next datagram. A peer behind a router keeps the router's address.
-    fn handle_moved(&mut self, moved: stack::Moved) {
+    fn handle_moved(&mut self, moved: Moved) {
         let Self {
             relay,
             routes,

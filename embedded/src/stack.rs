@@ -28,7 +28,8 @@ pub use smoltcp::time;
 #[cfg(feature = "ipv6")]
 use crate::addresses::link_local;
 use crate::config::{Config, Error};
-pub(crate) use notes::{Moved, Report};
+use crate::wire::Moved;
+pub(crate) use notes::Report;
 use notes::{Notes, NotingDevice};
 
 /// Maximum UDP payload in an Ethernet frame, in bytes. A datagram that is too long for the relay is

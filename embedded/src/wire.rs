@@ -100,3 +100,55 @@ pub(crate) fn advertises_nonsense(packet: &[u8]) -> bool {
 fn field<const LENGTH: usize>(packet: &[u8], at: usize) -> Option<[u8; LENGTH]> {
     packet.get(at..)?.first_chunk().copied()
 }
+
+/// A neighbour announced its hardware address without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) address: IpAddr,
+    pub(crate) hardware: [u8; 6],
+}
+
+impl Moved {
+    /// Returns `None` if the hardware address is that of a group.
+    fn new(address: IpAddr, hardware: [u8; 6]) -> Option<Self> {
+        (hardware[0] & 1 == 0).then_some(Self { address, hardware })
+    }
+}
+
+/// Returns what a gratuitous ARP packet announces (RFC 826, RFC 5227 section 3).
+#[cfg(feature = "ipv4")]
+pub(crate) fn gratuitous_arp(packet: &[u8]) -> Option<Moved> {
+    let (head, rest) = packet.split_first_chunk::<8>()?;
+    let (hardware, rest) = rest.split_first_chunk::<6>()?;
+    let (sender, rest) = rest.split_first_chunk::<4>()?;
+    let target = rest.get(6..10)?;
+    // Ethernet and IPv4; a request or a reply
+    if head.get(..6)? != [0, 1, 8, 0, 6, 4] || target != sender {
+        return None;
+    }
+    Moved::new((*sender).into(), *hardware)
+}
+
+/// Returns what an unsolicited neighbour advertisement that overrides announces (RFC 4861 sections
+/// 4.4 and 7.2.6).
+#[cfg(feature = "ipv6")]
+pub(crate) fn unsolicited_advertisement(packet: &[u8]) -> Option<Moved> {
+    const SOLICITED: u8 = 0x40;
+    const OVERRIDE: u8 = 0x20;
+
+    // ICMPv6, and a hop limit of 255: it comes from a neighbour
+    if packet.get(6..8)? != [58, 255] {
+        return None;
+    }
+    let (head, rest) = packet.get(40..)?.split_first_chunk::<8>()?;
+    let [136, 0, _, _, flags, ..] = *head else {
+        return None;
+    };
+    let (target, option) = rest.split_first_chunk::<16>()?;
+    let [2, 1, hardware @ ..] = *option.first_chunk::<8>()? else {
+        return None;
+    };
+    (flags & (SOLICITED | OVERRIDE) == OVERRIDE)
+        .then(|| Moved::new((*target).into(), hardware))
+        .flatten()
+}

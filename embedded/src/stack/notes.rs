@@ -8,11 +8,9 @@ use core::net::{IpAddr, SocketAddr};
 use kilochat_core::Unreachable;
 use smoltcp::phy::{Device, DeviceCapabilities, PacketMeta, RxToken};
 use smoltcp::time;
-#[cfg(feature = "ipv6")]
-use smoltcp::wire::EthernetAddress;
 use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol};
 
-use crate::wire;
+use crate::wire::{self, Moved};
 
 /// A device that records the sender of the last frame, and its report of datagrams that were not
 /// delivered.
@@ -41,14 +39,6 @@ pub(crate) struct Report {
     pub(crate) local: SocketAddr,
     pub(crate) peer: SocketAddr,
     pub(crate) why: Unreachable,
-}
-
-/// A neighbour announced its hardware address: a gratuitous ARP packet (RFC 826, RFC 5227 section
-/// 3), or an unsolicited neighbour advertisement (RFC 4861 section 7.2.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moved {
-    pub(crate) address: IpAddr,
-    pub(crate) hardware: [u8; 6],
 }
 
 impl Notes {
@@ -85,7 +75,7 @@ impl Notes {
         let packet = ethernet.payload();
         #[cfg(feature = "ipv4")]
         if ethernet.ethertype() == EthernetProtocol::Arp {
-            self.moved = moved_v4(packet);
+            self.moved = wire::gratuitous_arp(packet);
         }
         #[cfg(feature = "ipv4")]
         if ethernet.ethertype() == EthernetProtocol::Ipv4 {
@@ -95,7 +85,7 @@ impl Notes {
         #[cfg(feature = "ipv6")]
         if ethernet.ethertype() == EthernetProtocol::Ipv6 {
             self.unreachable = unreachable_v6(packet);
-            self.moved = moved_v6(packet);
+            self.moved = wire::unsolicited_advertisement(packet);
             return !wire::is_from_all_v6(packet) && !wire::advertises_nonsense(packet);
         }
         true
@@ -132,58 +122,6 @@ fn unreachable_v6(packet: &[u8]) -> Option<Report> {
         return None;
     }
     report(icmp.payload(), ip.dst_addr().into(), icmp.msg_code() == 4)
-}
-
-#[cfg(feature = "ipv4")]
-fn moved_v4(packet: &[u8]) -> Option<Moved> {
-    use smoltcp::wire::{ArpPacket, ArpRepr};
-
-    let ArpRepr::EthernetIpv4 {
-        source_hardware_addr,
-        source_protocol_addr,
-        target_protocol_addr,
-        ..
-    } = ArpRepr::parse(&ArpPacket::new_checked(packet).ok()?).ok()?
-    else {
-        return None;
-    };
-    let is_gratuitous = source_protocol_addr == target_protocol_addr;
-    (is_gratuitous && source_hardware_addr.is_unicast()).then_some(Moved {
-        address: source_protocol_addr.into(),
-        hardware: source_hardware_addr.0,
-    })
-}
-
-#[cfg(feature = "ipv6")]
-fn moved_v6(packet: &[u8]) -> Option<Moved> {
-    use smoltcp::wire::{
-        Icmpv6Message, Icmpv6Packet, Ipv6Packet, NdiscNeighborFlags, NdiscOption, NdiscOptionType,
-    };
-
-    let ip = Ipv6Packet::new_checked(packet).ok()?;
-    if ip.next_header() != IpProtocol::Icmpv6 || ip.hop_limit() != 255 {
-        return None;
-    }
-    let icmp = Icmpv6Packet::new_checked(ip.payload()).ok()?;
-    if icmp.msg_type() != Icmpv6Message::NeighborAdvert
-        || !icmp.verify_checksum(&ip.src_addr(), &ip.dst_addr())
-    {
-        return None;
-    }
-    let flags = icmp.neighbor_flags();
-    let is_asked = flags.contains(NdiscNeighborFlags::SOLICITED);
-    if is_asked || !flags.contains(NdiscNeighborFlags::OVERRIDE) {
-        return None;
-    }
-    let option = NdiscOption::new_checked(icmp.payload()).ok()?;
-    if option.option_type() != NdiscOptionType::TargetLinkLayerAddr {
-        return None;
-    }
-    let hardware = *option.link_layer_addr().as_bytes().first_chunk()?;
-    EthernetAddress(hardware).is_unicast().then_some(Moved {
-        address: icmp.target_addr().into(),
-        hardware,
-    })
 }
 
 /// Returns what an ICMP error to `own` reports, if it quotes a datagram from that address.

@@ -79,9 +79,9 @@ fn check_log(lan: &mut Lan) {
 /// What all of it together may take.
 fn check_memory(lan: &mut Lan) {
     let (flash, ram) = Firmware::build().sizes();
-    // of 256 KiB; 3 KiB of it over 97 KiB are for sentences in one place, answers that are the same
-    // each time, texts without padding, and for finding a line in the ring without reading all others
-    assert!(flash <= 100 * 1024, "{flash} bytes of flash");
+    // Of 256 KiB. Those over 97 KiB are for answers that are the same each time, texts without padding,
+    // the search for a line in the ring, and neighbours that announce another hardware address.
+    assert!(flash <= 102 * 1024, "{flash} bytes of flash");
     let stack = lan.stack_used();
     assert!(
         ram + stack <= 32 * 1024,
