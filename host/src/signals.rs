@@ -12,6 +12,7 @@ pub(crate) struct Leaving(Arc<AtomicBool>);
 
 impl Leaving {
     /// Whether one has.
+    #[cfg(unix)]
     pub(crate) fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

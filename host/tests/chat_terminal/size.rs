@@ -1,5 +1,6 @@
 //! The terminal's size, long drafts, and what of it all scrolls away.
 
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::process::{Command, Output};
 use std::time::Instant;
 
@@ -77,7 +78,9 @@ struct Tmux(String);
 
 impl Tmux {
     fn start(columns: u16, relay: &ScriptedRelay) -> Self {
-        let tmux = Self(format!("kilochat-{}-{columns}", std::process::id()));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let tmux = Self(format!("kilochat-{}-{number}", std::process::id()));
         let chat = format!("{PROGRAM} chat {} --name Ada --plain", relay.address());
         let size = columns.to_string();
         tmux.run(&["new-session", "-d", "-x", &size, "-y", "20", &chat]);

@@ -108,6 +108,7 @@ impl Inbox {
     }
 
     /// The program goes on after it was stopped.
+    #[cfg(unix)]
     pub(super) fn go_on(&self) {
         self.tell(|news| news.is_continued = true);
     }
@@ -159,11 +160,13 @@ impl Inbox {
     }
 
     /// Forgets that the program was continued.
+    #[cfg(unix)]
     pub(super) fn forget_continued(&self) {
         self.lock().news.is_continued = false;
     }
 
     /// Waits until the program was continued, or for so long.
+    #[cfg(unix)]
     pub(super) fn wait_continued(&self, timeout: Duration) {
         let state = self.lock();
         let _ = self

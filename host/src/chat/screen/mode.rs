@@ -1,5 +1,6 @@
 //! The mode of the terminal, and what the system says about it.
 
+#[cfg(unix)]
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
