@@ -14,12 +14,17 @@
 //!
 //! | term | meaning |
 //! |---|---|
+//! | driver | the program around this crate: it has the sockets, the clock and the log |
+//! | dialect | *plain*: a datagram is text; *framed*: it is a frame that is acknowledged. A peer speaks the one with which it joined |
 //! | peer | a client that has a seat; a *stranger* is a source address that has none |
 //! | seat | an index into the peer table, which a peer keeps from its join until it leaves |
 //! | line | what is displayed: a message with its author's name (`NAME : TEXT`), or a notice |
 //! | ring | the last lines in a buffer of fixed size, each with a sequence number; new ones overwrite the oldest |
 //! | cursor | a position in the ring; a peer's cursor is at the first line that it was not sent yet |
 //! | fan-out | one datagram with lines from the ring, and the peers that it is sent to |
+//! | delivery | one peer of a fan-out: where to send the datagram |
+//! | route | what the driver needs to reach a peer: socket, local address, interface. With one socket it is nothing |
+//! | farewell | the last datagram to the address that a peer had |
 //! | due, idle | a peer is due while there is something to send to it, and idle otherwise |
 //! | session | the state that a relay and a client of the framed dialect share, across changes of address |
 //! | parked | a peer of the framed dialect that stopped responding: it keeps its seat but is sent nothing until it is heard from |
@@ -30,26 +35,40 @@
 //! A driver repeats these steps. `examples/udp.rs` is a complete one.
 //!
 //! 1. **Wait** for a datagram, at most until [`Relay::poll_timeout`]. A socket may reject a time-out
-//!    of 0 or take it as infinite: wait for at least a millisecond.
-//! 2. **Receive** if [`Relay::can_receive`], into a buffer of at least [`DATAGRAM_MAX`] + 1 bytes:
-//!    sockets truncate longer datagrams, which a smaller buffer would hide. Unmap IPv4-mapped IPv6
-//!    addresses, and call [`Relay::handle_datagram`].
-//! 3. **Answer**, in this order: send [`Event::farewell`] by the route that its seat had, note for
-//!    [`Event::seat`] the route by which this datagram came, and send the reply to the source. Each is
-//!    sent once; if the network does not take it, it is lost like any datagram.
-//! 4. **Let time pass**: call [`Relay::handle_timeout`] until it returns `None`.
-//! 5. **Fan out**: call [`Relay::poll_fanout`] until it returns `None`, and send each delivery. There
-//!    are three outcomes:
+//!    of 0 or take it as infinite: wait for at least a millisecond. If the relay cannot receive, wait
+//!    until something can be sent instead: the socket may stay readable.
+//! 2. **Receive** what has arrived, at most some 64 datagrams in a row and only while
+//!    [`Relay::can_receive`], into a buffer of at least [`DATAGRAM_MAX`] + 1 bytes: sockets truncate
+//!    longer datagrams, which a smaller buffer would hide. Give the socket a large receive buffer.
+//!    Unmap IPv4-mapped IPv6 addresses, and map them again where a socket for IPv6 sends to them; keep
+//!    the zone of a link-local address. Call [`Relay::handle_datagram`].
+//! 3. **Answer** each datagram, in this order. Each is sent once; if the network does not take it, it is
+//!    lost like any datagram.
+//!    - Send [`Event::farewell`], if any, by the route that its seat had.
+//!    - Note for [`Event::seat`] the route by which this datagram came.
+//!    - Send the reply, if it is not empty, to the source.
+//! 4. **Let time pass**: when the socket is empty, call [`Relay::handle_timeout`] until it returns
+//!    `None`. What waits in the socket may end the silence of a peer.
+//! 5. **Fan out**: call [`Relay::poll_fanout`] until it returns `None`, and send each delivery. Then
+//!    the relay can receive again. There are three outcomes:
 //!    - It was taken: nothing needs to be done.
 //!    - It would block: call [`Relay::handle_refused`], and [`Relay::handle_writable`] when there is
-//!      room again. Other peers are served meanwhile, and lines that are overwritten meanwhile become a
-//!      gap of which the peer is told. A driver that sends to all peers through one queue can drop the
-//!      fan-out instead: deliveries that were not taken from the iterator stay due.
-//!    - It failed because no route leads to the peer: call [`Relay::handle_unreachable`]. After another
-//!      failure the datagram is lost, and the framed dialect retransmits it.
+//!      room again or, if the system cannot tell, after some milliseconds. Other peers are served
+//!      meanwhile, and lines that are overwritten meanwhile become a gap of which the peer is told. If
+//!      all peers share one queue, drop the fan-out after the delivery that you return: those that were
+//!      not taken from the iterator stay due.
+//!    - There is no route, or no such host: call [`Relay::handle_unreachable`] with
+//!      [`Unreachable::Path`]. After another failure the datagram is lost, and the framed dialect
+//!      retransmits it.
 //!
 //! A [`Fanout`] borrows the relay: collect the deliveries that would block or failed, and report them
 //! afterwards.
+//!
+//! If the system reports ICMP errors (`IP_RECVERR` on Linux), pass on also [`Unreachable::Port`].
+//! Without them a plain peer whose program has ended keeps its seat until the seat is needed.
+//!
+//! In this example `receive() -> Option<(SocketAddr, &[u8])>` and `send(SocketAddr, &[u8]) -> Outcome`
+//! are the socket, `now` is the time since the start, and `random` are 16 random bytes.
 //!
 //! ```
 //! use kilochat_core::{Config, DATAGRAM_MAX, Instant, Relay, Reply, Unreachable};

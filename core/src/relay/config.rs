@@ -44,12 +44,15 @@ pub struct Config {
     /// A greeting for newcomers, or empty. It is shown [`clean`](crate::clean).
     pub motd: String<MOTD_MAX>,
     /// Networks that are local although their addresses are public: those to which this machine is
-    /// attached.
+    /// attached. The relay cannot find them; without them it does not answer their hosts, unless it
+    /// is `open`.
     pub networks: Vec<Network, NETWORKS_MAX>,
 }
 
 impl Config {
-    /// Returns the default limits and policies; see the field for what `key` must be.
+    /// Returns the default limits and policies: as many seats as there are, a history of 10 messages,
+    /// announcements while at most 63 peers are there, `idle` after 10 minutes, local networks only,
+    /// no echo, not classic. See the field for what `key` must be.
     pub fn new(key: [u8; 16]) -> Self {
         Self {
             seats: u16::MAX,

@@ -74,6 +74,7 @@ pub enum Event {
 
 impl Event {
     /// Returns the farewell to an address that is no longer a peer's, with the seat that it had.
+    /// Returns `None` if there is nothing to send. No other departure has a farewell.
     pub fn farewell(&self) -> Option<(Seat, SocketAddr, &[u8])> {
         let (seat, address, farewell) = if let Self::Joined {
             displaced: Some(departed),

@@ -113,13 +113,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         })
     }
 
-    /// Sending to a peer would block. After [`handle_writable`](Self::handle_writable) it is sent
-    /// the same lines, perhaps with later ones; until then it delays no other peer. Lines that are
-    /// overwritten meanwhile are counted as lost.
+    /// Call this for a delivery that would block. The peer is sent the same lines again, perhaps with
+    /// later ones, after [`handle_writable`](Self::handle_writable). Other peers do not wait for it.
+    /// Lines that are overwritten meanwhile are counted as lost.
     ///
-    /// Return several deliveries to one peer in the reverse order. Datagrams may be handled in
-    /// between. A driver that sends to all peers through one queue can instead drop a fan-out
-    /// before it takes the next delivery: peers that were not returned stay due.
+    /// If several fan-outs had deliveries to one peer (one fan-out never has two), return them in the
+    /// reverse order. Datagrams may be handled in between. Deliveries that were not taken from a
+    /// fan-out that is dropped stay due, and are not returned.
     pub fn handle_refused(&mut self, delivery: Delivery) {
         self.stats.deferred += 1;
         let Some(peer) = self
@@ -196,8 +196,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Returns whether the driver may pass in another datagram.
     ///
-    /// It may not while one more message would overwrite a line that a peer is still owed:
-    /// back-pressure. Then [`poll_fanout`](Self::poll_fanout) has something to send. Peers that
+    /// Returns false while one more message would overwrite a line that some peer was not sent yet
+    /// (back-pressure). Then [`poll_fanout`](Self::poll_fanout) has something to send. Peers that
     /// were reported as unreachable, or that would block, do not count.
     pub fn can_receive(&self) -> bool {
         let endangered = self.ring.endangered();
