@@ -115,6 +115,7 @@ step_ignored() {
     need python3 "apt install python3"
     need ip "apt install iproute2"
     need tc "apt install iproute2"
+    need tmux "apt install tmux"
     need unshare "apt install util-linux"
     need qemu-system-arm "apt install qemu-system-arm"
     need_target thumbv7m-none-eabi
