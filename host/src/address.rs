@@ -1,4 +1,4 @@
-//! Where the relay is: HOST[:PORT] on the command line.
+//! The relay's address on the command line: HOST[:PORT].
 
 use core::net::{IpAddr, SocketAddr};
 use std::net::ToSocketAddrs;
@@ -7,11 +7,11 @@ use kilochat_core::PORT;
 
 use crate::Error;
 
-/// The addresses that `text` stands for, at least one.
+/// Resolves `text` to addresses, at least one.
 ///
 /// # Errors
 ///
-/// When it is not written as it must be, or the system knows no such host.
+/// If the syntax is wrong, or the system cannot resolve the host name.
 pub(crate) fn find(text: &str) -> Result<Vec<SocketAddr>, Error> {
     let (host, port) = host_and_port(text, PORT).map_err(Error::Usage)?;
     let addresses: Vec<SocketAddr> = (host.as_str(), port)
@@ -24,11 +24,11 @@ pub(crate) fn find(text: &str) -> Result<Vec<SocketAddr>, Error> {
     Ok(addresses)
 }
 
-/// A HOST[:PORT] as a person writes it.
+/// Splits HOST[:PORT] into host and port. `port` is the default.
 ///
 /// # Errors
 ///
-/// A sentence for that person when there is no host, or the port is no port.
+/// If the host is missing or the port is invalid: a message for the user.
 fn host_and_port(text: &str, port: u16) -> Result<(String, u16), String> {
     let text = text.trim();
     let (host, written) = if let Some(rest) = text.strip_prefix('[') {

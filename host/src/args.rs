@@ -12,7 +12,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use kilochat_core::PORT;
 
-/// The most seats that this build has.
+/// Maximum number of seats in this build.
 pub const SEATS_MAX: u16 = 4096;
 
 /// UDP chat for a room of machines: no internet, no accounts, no set-up.
@@ -29,12 +29,12 @@ Examples:
   nc -u 192.168.1.5 10888            ... or with netcat: the first line is your name"
 )]
 pub struct Arguments {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the program can do.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the relay that everybody talks through.
@@ -68,12 +68,12 @@ pub struct RelayArguments {
     #[arg(long, value_name = "PORT", default_value_t = PORT, env = "KILOCHAT_PORT")]
     pub port: u16,
 
-    /// How many peers can be in the room at once
+    /// Maximum number of peers in the room
     #[arg(long, value_name = "N", default_value_t = SEATS_MAX, env = "KILOCHAT_SEATS",
           value_parser = clap::value_parser!(u16).range(1..=i64::from(SEATS_MAX)))]
     pub seats: u16,
 
-    /// How many of the last lines that were said a newcomer is shown, at most 1000
+    /// Number of recent lines that a new peer is shown, at most 1000
     #[arg(long, value_name = "N", default_value_t = 10, env = "KILOCHAT_HISTORY",
           value_parser = clap::value_parser!(u16).range(..=1000))]
     pub history: u16,
@@ -82,7 +82,7 @@ pub struct RelayArguments {
     #[arg(long, env = "KILOCHAT_ECHO", value_parser = FalseyValueParser::new())]
     pub echo: bool,
 
-    /// Be like the Python server that this grew from: no notices, commands or history
+    /// Behave like the original Python server: no notices, commands or history
     #[arg(long, env = "KILOCHAT_CLASSIC", value_parser = FalseyValueParser::new())]
     pub classic: bool,
 
@@ -94,7 +94,7 @@ pub struct RelayArguments {
     #[arg(long, value_name = "TEXT", env = "KILOCHAT_MOTD")]
     pub motd: Option<String>,
 
-    /// Announce who joins, leaves or is renamed while at most N peers are there
+    /// Announce joins, leaves and renames while at most N peers are in the room
     #[arg(
         long,
         value_name = "N",
@@ -103,7 +103,7 @@ pub struct RelayArguments {
     )]
     pub announce_up_to: u16,
 
-    /// Never announce who joins, leaves or is renamed
+    /// Never announce joins, leaves and renames
     #[arg(long, env = "KILOCHAT_NO_NOTICES", value_parser = FalseyValueParser::new())]
     pub no_notices: bool,
 
@@ -115,28 +115,28 @@ pub struct RelayArguments {
     #[arg(long, short, env = "KILOCHAT_VERBOSE", value_parser = FalseyValueParser::new())]
     pub verbose: bool,
 
-    /// How log lines look on standard error
+    /// Format of the log lines on standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "KILOCHAT_LOG_FORMAT")]
     pub log_format: LogFormat,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// A line to read.
+    /// Plain text.
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// An address to listen on; the port may be left to `--port`.
+/// An address to listen on. `--port` is used if it has no port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bind {
     /// The local address.
     pub ip: IpAddr,
-    /// The zone of a link-local IPv6 address, 0 for none.
+    /// The zone of a link-local IPv6 address, or 0.
     pub scope: u32,
-    /// The port, if one was named.
+    /// The port, if the address contains one.
     pub port: Option<u16>,
 }
 
@@ -161,15 +161,15 @@ continues in plain text, in which lines can be lost, and waits 5 s for a welcome
 
 Exit codes: 0 all was delivered, 1 nobody answered or not all was delivered, 2 wrong usage.")]
 pub struct ChatArguments {
-    /// Where the relay is: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
+    /// Address of the relay: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
     #[arg(value_name = "HOST[:PORT]", env = "KILOCHAT_HOST")]
     pub host: Option<String>,
 
-    /// Your name in the room; what is beyond 32 bytes is cut
+    /// Your name in the room; longer names are cut to 32 bytes
     #[arg(long, short, env = "KILOCHAT_NAME")]
     pub name: Option<String>,
 
-    /// Show before each line when it was said
+    /// Show the time of each line
     #[arg(long, env = "KILOCHAT_TIME", value_parser = FalseyValueParser::new())]
     pub time: bool,
 
@@ -196,7 +196,7 @@ pub struct ChatArguments {
     #[arg(long, env = "KILOCHAT_PLAIN", value_parser = FalseyValueParser::new())]
     pub plain: bool,
 
-    /// The relay is an old one that gives no welcome: plain text, and no waiting
+    /// The relay is an old server that sends no welcome: use plain text, and do not wait
     #[arg(long, env = "KILOCHAT_CLASSIC", value_parser = FalseyValueParser::new())]
     pub classic: bool,
 }
@@ -215,23 +215,24 @@ is. It gives up after 3 s if no relay answers, and after 30 s without progress i
 
 Exit codes: 0 delivered, 1 not delivered or nobody knows, 2 wrong usage.")]
 pub struct SendArguments {
-    /// Where the relay is: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
+    /// Address of the relay: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
     #[arg(value_name = "HOST[:PORT]")]
     pub host: String,
 
-    /// What to say [default: the lines of standard input]
+    /// Text to send [default: the lines of standard input]
     #[arg(value_name = "TEXT")]
     pub text: Vec<String>,
 
-    /// The name to say it under; what is beyond 32 bytes is cut
+    /// Name to send it under; longer names are cut to 32 bytes
     #[arg(long, short, env = "KILOCHAT_NAME")]
     pub name: String,
 
-    /// Plain text, for a relay that knows no frames: unconfirmed, so 0 means only that it was sent
+    /// Plain text, for a relay without frames: unconfirmed, so exit code 0 means only that it was
+    /// sent
     #[arg(long, env = "KILOCHAT_PLAIN", value_parser = FalseyValueParser::new())]
     pub plain: bool,
 
-    /// Plain text to an old server that gives no welcome: 0 means only that it was sent
+    /// Plain text for an old server that sends no welcome: exit code 0 means only that it was sent
     #[arg(long, env = "KILOCHAT_CLASSIC", value_parser = FalseyValueParser::new())]
     pub classic: bool,
 }
@@ -253,20 +254,20 @@ not answer.
 
 Exit codes: 0 at least one answer, 1 none, 2 wrong usage.")]
 pub struct PingArguments {
-    /// Where the relay is: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
+    /// Address of the relay: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
     #[arg(value_name = "HOST[:PORT]", env = "KILOCHAT_HOST")]
     pub host: String,
 
-    /// Stop after so many requests
+    /// Stop after N requests
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub count: Option<u32>,
 
-    /// Seconds from one request to the next, from 0.01 to 1000000
+    /// Seconds between two requests, from 0.01 to 1000000
     #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
     pub interval: Duration,
 }
 
-/// Reads seconds, with or without a fraction.
+/// Parses a number of seconds, with or without a fraction.
 fn interval(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok();
     let seconds = seconds.filter(|seconds| (0.01..=1e6).contains(seconds));
@@ -275,7 +276,7 @@ fn interval(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write seconds, like 0.5, from 0.01 to 1000000".into())
 }
 
-/// Reads `IP`, `IP:PORT` or `[IP]:PORT`; an IPv6 address may have a zone.
+/// Parses `IP`, `IP:PORT` or `[IP]:PORT`. An IPv6 address may have a zone.
 fn bind_address(text: &str) -> Result<Bind, String> {
     let numbered = with_numbered_zone(text);
     let bare = numbered
@@ -304,8 +305,7 @@ fn bind_address(text: &str) -> Result<Bind, String> {
     })
 }
 
-/// The text of an address with the number of its zone in place of the zone's name, which only the
-/// system knows.
+/// Replaces the zone name in an address with its number. Only the system can resolve the name.
 fn with_numbered_zone(text: &str) -> String {
     let Some((start, rest)) = text.split_once('%') else {
         return text.into();
@@ -340,7 +340,7 @@ mod tests {
             ("fe80::1%lo", "fe80::1", number, None),
         ] {
             if text.contains("%lo") && cfg!(not(target_os = "linux")) {
-                continue; // the loopback interface has another name
+                continue; // the loopback interface has a different name
             }
             let ip = ip.parse().unwrap();
             assert_eq!(bind_address(text), Ok(Bind { ip, scope, port }), "{text}");

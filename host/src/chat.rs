@@ -25,11 +25,11 @@ pub use self::send::send;
 use crate::Error;
 use crate::args::ChatArguments;
 
-/// Joins a relay and chats until the person, or the end of the input, says to leave.
+/// Joins a relay and chats until the user leaves or the input ends.
 ///
 /// # Errors
 ///
-/// When the relay cannot be reached, or what is needed to reach it was not said.
+/// If the relay cannot be reached, or a required argument is missing.
 pub fn run(arguments: &ChatArguments) -> Result<(), Error> {
     let format = Format {
         colour: output::is_coloured(arguments.color),
@@ -60,7 +60,7 @@ pub fn run(arguments: &ChatArguments) -> Result<(), Error> {
     lines::run(&mut conversation, options)
 }
 
-/// Whether a terminal of this kind cannot move its cursor: then it is as good as a pipe.
+/// Returns whether a terminal of this type cannot move its cursor. It is then treated as a pipe.
 fn is_dumb(term: &str) -> bool {
     const DUMB: [&str; 8] = [
         "cons25", "dialup", "dumb", "emacs", "network", "switch", "unknown", "vt52",
@@ -85,7 +85,7 @@ fn on_terminal(arguments: &ChatArguments, format: Format) -> Result<(), Error> {
     terminal.run(&mut conversation)
 }
 
-/// Finds the relay and prepares to join it.
+/// Resolves the relay's address and prepares to join.
 fn conversation(
     arguments: &ChatArguments,
     speaker: Speaker,
@@ -112,11 +112,11 @@ fn conversation(
     Ok(conversation)
 }
 
-/// The name as it may be sent.
+/// Returns the name in the form in which it is sent.
 ///
 /// # Errors
 ///
-/// When there is nothing to see in it.
+/// If the name has no visible character.
 fn usable_name(raw: &str) -> Result<String, Error> {
     let name = wire::name(raw);
     if name.is_empty() {
@@ -127,7 +127,7 @@ fn usable_name(raw: &str) -> Result<String, Error> {
     Ok(name)
 }
 
-/// The name of the person at the keyboard, as the system knows it.
+/// Returns the user's login name, or an empty string if the environment does not contain it.
 fn user() -> String {
     ["USER", "USERNAME", "LOGNAME"]
         .into_iter()

@@ -7,8 +7,9 @@ use clap::builder::FalseyValueParser;
 use clap::builder::TypedValueParser;
 use clap::{Arg, ArgAction, Command};
 
-/// Returns the command without the variables that are empty or turn a switch off. clap would count
-/// them as given: an error for an empty number, a conflict for a switch that is off.
+/// Removes those environment variables from the command that are empty or turn a switch off. clap
+/// would treat them as given: as an error for an empty number, and as a conflict for a switch that
+/// is off.
 pub(crate) fn heeded(command: Command) -> Command {
     command
         .mut_args(|argument| heeded_by(argument, |name| env::var_os(name)))

@@ -1,18 +1,18 @@
-//! How a command fails: with a line for the person who typed it, and an exit code.
+//! The error of a command: a message for the user, and an exit code.
 
 use core::fmt;
 
-/// Why a command ended without doing its work.
+/// The reason why a command failed.
 #[derive(Debug)]
 pub enum Error {
-    /// The command line asks for what cannot be: exit code 2.
+    /// The command line is invalid: exit code 2.
     Usage(String),
-    /// It was asked rightly and did not work: exit code 1.
+    /// The command line is valid, but the command failed: exit code 1.
     Failure(String),
 }
 
 impl Error {
-    /// The program's exit code for this error.
+    /// Returns the program's exit code for this error.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failure(_) => 1,

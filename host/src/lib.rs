@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! The kilochat relay on UDP sockets and its terminal client.
+//! The kilochat relay on UDP sockets, and its terminal client.
 
 mod address;
 pub mod args;
@@ -22,7 +22,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 pub use error::Error;
 
-/// Runs the program as the command line says.
+/// Runs the command that the command line specifies.
 pub fn run() -> ExitCode {
     let mut command = environment::heeded(args::Arguments::command());
     let matches = command.get_matches_mut();
@@ -37,13 +37,13 @@ pub fn run() -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    // Nobody may be left to read it; the exit code says it too.
+    // An error is ignored: standard error may be closed, and the exit code remains.
     let _ = writeln!(std::io::stderr(), "kilochat: {error}");
     ExitCode::from(error.exit_code())
 }
 
-/// A number that nobody can guess.
+/// Returns an unpredictable random number.
 fn random() -> u64 {
-    // its keys are the system's random numbers
+    // the keys of the hasher come from the system's random number generator
     RandomState::new().hash_one(())
 }

@@ -1,4 +1,4 @@
-//! `kilochat ping`: asks a relay for a cookie, as every client does before it joins.
+//! `kilochat ping`: requests a cookie from a relay, as every client does before it joins.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -15,21 +15,22 @@ use crate::port::{self, Port};
 use crate::signals::{self, Leaving, Place};
 use crate::{Error, address, race, stdio};
 
-/// Time for answers after the last request.
+/// Maximum time to wait for answers after the last request.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// Maximum number of requests while nothing was ever answered. Each goes from a port of its own: a
-/// server without frames takes the first datagram from a port as a name, and relays a second one.
+/// Maximum number of requests before the first answer. Each is sent from a new port, because a
+/// server without frames takes the first datagram from a port as a name, and relays each further
+/// one.
 const SILENT_MAX: usize = 16;
 
-/// Number of requests, the most recent ones, whose answers are recognized.
+/// Number of most recent requests whose answers are recognized.
 const RECENT_MAX: usize = 1 << 16;
 
-/// Asks, as often as the command line says, and sums up.
+/// Sends requests according to the command line, and prints a summary.
 ///
 /// # Errors
 ///
-/// When nothing was answered, or there was no way to ask.
+/// If no answer arrived, or no request could be sent.
 pub fn run(arguments: &PingArguments) -> Result<(), Error> {
     let mut ping = Ping::new(race::run(address::find(&arguments.host)?));
     let leave = ping.sender.clone();
@@ -49,27 +50,28 @@ pub fn run(arguments: &PingArguments) -> Result<(), Error> {
     )))
 }
 
-/// Something happened.
+/// An event.
 enum Event {
-    /// A datagram arrived at the port of this number.
+    /// A datagram arrived at the port with this number.
     Arrived(usize, Instant, Vec<u8>),
-    /// The port of this number reported an error.
+    /// The port with this number reported an error.
     Failed(usize, io::Error),
-    /// It is time to sum up.
+    /// The program must end, with a summary.
     Leave,
 }
 
-/// Requests, and what came of them.
+/// The state of a ping.
 struct Ping {
-    /// The one that is asked is the first.
+    /// The addresses of the relay. The first one is in use.
     addresses: Vec<SocketAddr>,
     ports: Vec<Port>,
-    /// The port from which to ask next: the relay answers there, or nobody got what was sent.
+    /// The port for the next request, if one can be used again: the relay answered there, or
+    /// refused the last request.
     reusable: Option<usize>,
-    /// Whether nobody reads the output any more.
+    /// Whether the reader of the output has gone.
     is_unread: bool,
     tally: Tally,
-    /// The last error of the network.
+    /// The last error.
     failure: Option<String>,
     events: Receiver<Event>,
     sender: Sender<Event>,
@@ -77,7 +79,7 @@ struct Ping {
 }
 
 impl Ping {
-    /// `addresses`: at least one.
+    /// Creates the state. `addresses` must not be empty.
     fn new(addresses: Vec<SocketAddr>) -> Self {
         let (sender, events) = channel();
         Self {
@@ -93,7 +95,7 @@ impl Ping {
         }
     }
 
-    /// Writes a line. If nobody reads it, there is nobody to ping for.
+    /// Prints a line. If the reader has gone, the ping ends.
     fn say(&mut self, line: &str) {
         let written = stdio::write_out(format!("{line}\n").as_bytes(), &self.leaving);
         self.is_unread |= written.is_err();
@@ -110,7 +112,7 @@ impl Ping {
             let may_ask = self.tally.sent < count && self.may_ask();
             if may_ask && now >= next {
                 self.ask()?;
-                // after a pause there is nothing to make up for
+                // missed requests are not sent later
                 next = (next + arguments.interval).max(now);
                 continue;
             }
@@ -206,7 +208,7 @@ impl Ping {
         self.tally.refused += 1;
         let is_silent = self.tally.received == 0;
         if is_silent && self.addresses.len() > 1 && self.addresses[0] == address {
-            // what was asked here was asked of nobody
+            // requests to this address have reached nobody
             self.addresses.remove(0);
             self.tally = Tally::new(self.tally.first_nonce);
         } else if self.addresses[0] == address {
@@ -215,32 +217,33 @@ impl Ping {
     }
 }
 
-/// What was asked and answered.
+/// The counters and times of requests and answers.
 struct Tally {
     first_nonce: u64,
     sent: usize,
     received: usize,
-    /// Answers to what had been answered.
+    /// Number of duplicate answers.
     doubled: usize,
-    /// Requests that the network did not take, or that reached nobody.
+    /// Number of requests that could not be sent, or were reported as unreachable.
     refused: usize,
-    /// The last requests, the newest at the end, and whether they were answered.
+    /// The most recent requests, the newest last: when each was sent, and whether it was answered.
     recent: VecDeque<(Instant, bool)>,
     shortest: Duration,
     longest: Duration,
     sum: Duration,
 }
 
-/// An answer that counts.
+/// The first answer to a request.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
-    /// Of the request, from 1 on.
+    /// The number of the request, from 1.
     number: usize,
     time: Duration,
 }
 
 impl Tally {
-    /// `first_nonce` is that of the first request; it must not be easy to guess.
+    /// Creates the tally. `first_nonce` is the nonce of the first request, and must be
+    /// unpredictable.
     fn new(first_nonce: u64) -> Self {
         Self {
             first_nonce,
@@ -255,7 +258,7 @@ impl Tally {
         }
     }
 
-    /// A request is sent; returns its nonce.
+    /// Records a request. Returns its nonce.
     fn handle_sent(&mut self, now: Instant) -> u64 {
         let nonce = self.first_nonce.wrapping_add(self.sent as u64);
         self.sent += 1;
@@ -266,7 +269,7 @@ impl Tally {
         nonce
     }
 
-    /// An answer came, perhaps late; none if it is of no request, or not the first.
+    /// Records an answer. Returns `None` if it is a duplicate, or no recent request has this nonce.
     fn handle_answer(&mut self, nonce: u64, at: Instant) -> Option<Answer> {
         let index = usize::try_from(nonce.wrapping_sub(self.first_nonce)).ok()?;
         let forgotten = self.sent - self.recent.len();
@@ -287,12 +290,12 @@ impl Tally {
         })
     }
 
-    /// Whether nothing can come any more.
+    /// Returns whether no further answer can arrive.
     fn is_complete(&self) -> bool {
         self.received + self.refused >= self.sent
     }
 
-    /// When what has not come is lost.
+    /// Returns when missing answers count as lost.
     fn ends_at(&self, now: Instant) -> Instant {
         self.recent.back().map_or(now, |(sent, _)| *sent + WAIT)
     }
@@ -302,7 +305,7 @@ impl Tally {
         let lost = sent.saturating_sub(received) as f64 * 100.0 / sent.max(1) as f64;
         let mut summary = format!(
             "--- {address}\n{sent} sent, {received} received, {}% lost",
-            // not a digit that says nothing
+            // without ".0"
             format!("{lost:.1}").trim_end_matches(".0")
         );
         if self.doubled > 0 {
@@ -334,7 +337,7 @@ mod tests {
     fn answers_count_once_and_late_ones_too() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        // it may be that nonces begin anew in the middle
+        // the nonces may wrap around
         let mut tally = Tally::new(u64::MAX - 1);
         let nonces: Vec<u64> = (0..4)
             .map(|number| tally.handle_sent(at(1000 * number)))

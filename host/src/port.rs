@@ -1,4 +1,4 @@
-//! A UDP port of a client, and the thread that reads it.
+//! A UDP port of the client, and the thread that reads from it.
 
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -10,21 +10,21 @@ use std::thread;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// Room for what arrives while nobody reads; the system may give less.
+/// Requested size of the receive buffer in bytes. The system may grant less.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// A system that does not wake the thread of a port that is closed does so after this time.
+/// Maximum time until the thread of a closed port ends, on a system where closing does not wake it.
 const CLOSED: Duration = Duration::from_secs(60);
 
-/// A port that talks to one address. It is closed when it is dropped, and its thread ends.
+/// A UDP port that is connected to one address. Dropping it closes the port and ends its thread.
 #[derive(Debug)]
 pub(crate) struct Port {
     shared: Arc<Shared>,
-    /// That address.
+    /// The remote address.
     pub(crate) address: SocketAddr,
 }
 
-/// What a port and its thread have in common.
+/// The state that a port shares with its thread.
 #[derive(Debug)]
 struct Shared {
     socket: UdpSocket,
@@ -32,18 +32,18 @@ struct Shared {
 }
 
 impl Port {
-    /// Opens a new port to `address`. What arrives is given to `receive`, on a thread of its own,
-    /// until that returns false or the port is dropped.
+    /// Opens a new port to `address`. A separate thread passes received datagrams and errors to
+    /// `receive`, until that returns `false` or the port is dropped.
     ///
     /// # Errors
     ///
-    /// When there is no way to that address, or no socket or thread left.
+    /// If there is no route to the address, or the system has no socket or thread left.
     pub(crate) fn open(
         address: SocketAddr,
         receive: impl FnMut(io::Result<&[u8]>) -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let socket = connect(address)?;
-        // what the system allows is enough for all but a flood
+        // a smaller buffer suffices except in a flood
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
         merge(&socket);
         let socket = UdpSocket::from(socket);
@@ -59,7 +59,7 @@ impl Port {
     ///
     /// # Errors
     ///
-    /// Those of the network, perhaps about an earlier datagram.
+    /// If the network reports an error, perhaps about an earlier datagram.
     pub(crate) fn send(&self, payload: &[u8]) -> io::Result<()> {
         self.shared.socket.send(payload).map(drop)
     }
@@ -68,22 +68,22 @@ impl Port {
 impl Drop for Port {
     fn drop(&mut self) {
         self.shared.is_closed.store(true, Ordering::Relaxed);
-        // wakes the thread; where it does not, the thread looks after a while
+        // wakes the thread; where it does not, the read time-out does
         let _ = SockRef::from(&self.shared.socket).shutdown(Shutdown::Both);
     }
 }
 
-/// The address from which this machine would send to `address` now; nothing is sent.
+/// Returns the source address that this machine would use for `address` now. Nothing is sent.
 ///
 /// # Errors
 ///
-/// When there is no way there.
+/// If there is no route to the address.
 pub(crate) fn local_ip(address: SocketAddr) -> io::Result<IpAddr> {
     let socket = UdpSocket::from(connect(address)?);
     Ok(socket.local_addr()?.ip())
 }
 
-/// What an error of the network says to a person; none if it says nothing.
+/// Describes an error of the network to the user. Returns `None` if the error is only temporary.
 pub(crate) fn complaint(address: SocketAddr, error: &io::Error) -> Option<String> {
     let kind = error.kind();
     if matches!(kind, ErrorKind::Interrupted | ErrorKind::WouldBlock) {
@@ -96,7 +96,7 @@ pub(crate) fn complaint(address: SocketAddr, error: &io::Error) -> Option<String
     })
 }
 
-/// Whether the other end said that nobody listens there; Windows calls it a reset.
+/// Returns whether the remote port is closed. Windows reports that as a reset.
 pub(crate) fn is_refusal(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -104,7 +104,7 @@ pub(crate) fn is_refusal(error: &io::Error) -> bool {
     )
 }
 
-/// Whether there are no descriptors left.
+/// Returns whether the system or the process has no file descriptors left.
 pub(crate) fn is_exhausted(error: &io::Error) -> bool {
     #[cfg(unix)]
     let exhausted = [nix::libc::EMFILE, nix::libc::ENFILE];
@@ -126,7 +126,7 @@ fn connect(address: SocketAddr) -> io::Result<Socket> {
 }
 
 fn read(port: &Shared, mut receive: impl FnMut(io::Result<&[u8]>) -> bool) {
-    // room for what the kernel merges, and an old server's datagram may be longer than ours ever are
+    // room for coalesced datagrams (`UDP_GRO`), and for the longer datagrams of an old server
     let mut buffer = vec![0; 65_536];
     loop {
         let received = receive_merged(&port.socket, &mut buffer);
@@ -138,12 +138,12 @@ fn read(port: &Shared, mut receive: impl FnMut(io::Result<&[u8]>) -> bool) {
             Ok((length, each)) => buffer[..length]
                 .chunks(each)
                 .all(|datagram| receive(Ok(datagram))),
-            // nothing came for a while
+            // the read time-out passed without a datagram
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 continue;
             }
             Err(error) => {
-                // an error that stays must not keep a core busy
+                // so that a permanent error does not use all of the processor
                 thread::sleep(Duration::from_millis(1));
                 receive(Err(error))
             }
@@ -154,18 +154,19 @@ fn read(port: &Shared, mut receive: impl FnMut(io::Result<&[u8]>) -> bool) {
     }
 }
 
-/// Lets the kernel hand over several datagrams at once, where it can (`UDP_GRO`, udp(7)): a relay
-/// that sends them in one piece then has far less to do for this peer.
+/// Requests that the kernel coalesces received datagrams, where it supports that (`UDP_GRO`,
+/// udp(7)). A relay that sends them in one call (`UDP_SEGMENT`) then needs far less time for this
+/// peer.
 fn merge(socket: &Socket) {
     #[cfg(target_os = "linux")]
-    // an old kernel hands them over one by one
+    // an older kernel delivers them one by one
     let _ = nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::UdpGroSegment, &true);
     #[cfg(not(target_os = "linux"))]
     let _ = socket;
 }
 
-/// Waits for datagrams; returns how many bytes have arrived, and how many of them are each datagram
-/// but the last, which may be shorter.
+/// Waits for coalesced datagrams. Returns their total size, and the size of each. The last one may
+/// be shorter.
 #[cfg(target_os = "linux")]
 fn receive_merged(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, usize)> {
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
@@ -200,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    /// Sends datagrams of three bytes in one piece.
+    /// Sends datagrams of three bytes in one call.
     fn send_merged(from: &UdpSocket, payload: &[u8]) {
         let sent = sendmsg::<SockaddrStorage>(
             from.as_raw_fd(),
@@ -243,7 +244,7 @@ mod tests {
         let local = port.shared.socket.local_addr().unwrap();
         assert!(UdpSocket::bind(local).is_err());
         drop(port);
-        // its thread had the other end
+        // the thread owned the sender
         let ended = receiver.recv_timeout(Duration::from_secs(10));
         assert_eq!(ended, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
         let closed = (0..1000).any(|_| {

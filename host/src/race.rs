@@ -1,4 +1,5 @@
-//! Which address of a host answers first (RFC 8305, "happy eyeballs").
+//! The choice among several addresses of a host: the one that answers first (RFC 8305, "happy
+//! eyeballs").
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -10,17 +11,16 @@ use kilochat_core::framed::{Frame, Hello};
 
 use crate::port::Port;
 
-/// Time without an answer after which the next address is asked, too (RFC 8305 section 5).
+/// Time without an answer after which the next address is tried as well (RFC 8305 section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Time for answers after the last address was asked.
+/// Maximum time to wait for answers after the last address was tried.
 const WAIT: Duration = Duration::from_millis(1000);
 
-/// Asks each address for a cookie, one after another until one answers, and returns them with the one
-/// that answered first at the front and those that cannot be reached at the end. A single address is
-/// not asked.
+/// Requests a cookie from each address in turn until one answers. Returns the addresses with that
+/// one first and the unreachable ones last. A single address is returned without a request.
 ///
-/// It asks a relay for what every client asks first; a server without frames takes it as a name.
+/// The request is the first frame of every client. A server without frames takes it as a name.
 pub(crate) fn run(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     if addresses.len() < 2 {
         return addresses;
@@ -47,7 +47,7 @@ pub(crate) fn run(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
                     addresses.insert(0, address);
                     return addresses;
                 }
-                // the next one is asked at once; after the last one there may be late answers
+                // the next address is tried at once; after the last one, answers may still arrive
                 Ok((address, false)) => {
                     unreachable.push(address);
                     if !is_last || unreachable.len() == addresses.len() {
@@ -62,10 +62,10 @@ pub(crate) fn run(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     addresses
 }
 
-/// Asks an address; reports it with whether it answered or refused.
+/// Sends a request to an address. Reports the address, and whether it answered or refused.
 fn ask(address: SocketAddr, sender: Sender<(SocketAddr, bool)>) -> std::io::Result<Port> {
     let port = Port::open(address, move |arrived| {
-        // one word is enough
+        // one report is enough; it fails if the race is over
         let _ = sender.send((address, arrived.is_ok()));
         false
     })?;
@@ -118,7 +118,7 @@ mod tests {
                 assert_eq!(found.len(), addresses.len());
             }
         }
-        // without an answer those that cannot be reached come last, in their order
+        // without an answer the unreachable addresses come last, in their order
         let found = run(vec![refusing, unreachable, silent]);
         assert_eq!(found, [silent, refusing, unreachable]);
         assert_eq!(run(vec![silent]), [silent]);

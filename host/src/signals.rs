@@ -1,23 +1,23 @@
-//! Signals that end a client: after the first one it says goodbye, sums up, and puts the terminal
-//! back; the second one ends it at once, whatever it waits for.
+//! The signals that end a client. After the first one it leaves the room, prints a summary, and
+//! restores the terminal. The second one ends it at once, even if a thread is blocked.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use crate::Error;
 
-/// Whether a signal has asked this program to end.
+/// Whether a signal has requested that the program ends.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leaving(Arc<AtomicBool>);
 
 impl Leaving {
-    /// Whether one has.
+    /// Returns whether a signal was received.
     #[cfg(unix)]
     pub(crate) fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Asks, and tells whether that was done before.
+    /// Records a signal. Returns whether it is not the first one.
     fn ask(&self) -> bool {
         self.0.swap(true, Ordering::Relaxed)
     }
@@ -26,18 +26,18 @@ impl Leaving {
 /// Where the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// On a terminal, which may go away.
+    /// On a terminal, which may be closed: SIGHUP ends the program.
     Terminal,
-    /// In a pipe; `nohup` keeps its meaning.
+    /// In a pipe. SIGHUP is not handled, so that `nohup` works.
     Pipe,
 }
 
-/// Calls `leave` for the first signal that asks the program to end. The second one calls `restore`
-/// and ends the program. Returns what the first one changes, for whoever may wait long.
+/// Calls `leave` on the first signal that requests the end. The second one calls `restore` and ends
+/// the program. Returns the flag that the first one sets, for threads that may block.
 ///
 /// # Errors
 ///
-/// When they cannot be watched.
+/// If the system does not let signals be watched.
 #[cfg(unix)]
 pub(crate) fn watch(
     place: Place,
@@ -58,7 +58,7 @@ pub(crate) fn watch(
         for signal in signals.forever() {
             if asked.ask() {
                 restore();
-                // not by way of what is to be written yet: another thread may be stuck in that
+                // without flushing output: another thread may be blocked in a write
                 signal_hook::low_level::exit(128 + signal);
             }
             leave();
@@ -67,12 +67,12 @@ pub(crate) fn watch(
     Ok(leaving)
 }
 
-/// Calls `leave` for the first signal that asks the program to end. The second one calls `restore`
-/// and ends the program. Returns what the first one changes, for whoever may wait long.
+/// Calls `leave` on the first signal that requests the end. The second one calls `restore` and ends
+/// the program. Returns the flag that the first one sets, for threads that may block.
 ///
 /// # Errors
 ///
-/// When they cannot be watched.
+/// If the system does not let signals be watched.
 #[cfg(not(unix))]
 pub(crate) fn watch(
     _place: Place,

@@ -1,4 +1,4 @@
-//! Writes to standard output and standard error, and is not stuck there when it is time to leave.
+//! Writes to standard output and standard error that do not block when the program must end.
 
 use std::io;
 
@@ -8,7 +8,8 @@ use crate::signals::Leaving;
 ///
 /// # Errors
 ///
-/// Those of writing; `BrokenPipe` if nobody reads any more, or nobody does when it is time to leave.
+/// If the write fails. `BrokenPipe` if the reader has gone, or does not read while the program must
+/// end.
 pub(crate) fn write_out(bytes: &[u8], leaving: &Leaving) -> io::Result<()> {
     write(io::stdout(), bytes, leaving)
 }
@@ -22,16 +23,17 @@ pub(crate) fn write_error(bytes: &[u8], leaving: &Leaving) -> io::Result<()> {
     write(io::stderr(), bytes, leaving)
 }
 
-/// Writes a piece at a time, and only where there is room: a write that blocks cannot be ended.
+/// Writes in parts, each only when the descriptor is writable: a blocked write could not be
+/// interrupted.
 #[cfg(unix)]
 fn write(to: impl std::os::fd::AsFd, mut bytes: &[u8], leaving: &Leaving) -> io::Result<()> {
     use nix::errno::Errno;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-    /// What a pipe takes at once if it takes anything.
+    /// Size of a part in bytes: what a writable pipe accepts without blocking.
     const PIECE: usize = nix::libc::PIPE_BUF;
 
-    /// The time between two looks whether it is time to leave.
+    /// Time between two checks whether the program must end, in milliseconds.
     const LOOK_MS: u16 = 100;
 
     while !bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! Drives a dialect on sockets: one loop for the terminal and for pipes.
+//! Connects a dialect to sockets: one event loop for the terminal and for pipes.
 
 use core::net::SocketAddr;
 use std::collections::VecDeque;
@@ -17,55 +17,56 @@ use super::screen::output::Shown;
 use super::wake::Wake;
 use crate::{Error, address, port, race};
 
-/// The most events that are handled before their lines are shown.
+/// Maximum number of events that are handled before their lines are shown.
 const BATCH: usize = 64;
 
-/// The most lines of input that wait to be sent.
+/// Maximum number of input lines in the queue.
 const INPUT_MAX: usize = 256;
 
-/// A relay that knows frames and yet did not answer any is given so many more chances.
+/// Number of times that a session in plain text switches back to frames, when the relay supports
+/// them but did not answer them before.
 const CHANCES: u8 = 2;
 
-/// Where lines are shown.
+/// A destination for lines.
 pub(super) trait Output {
-    /// Shows lines, and returns when they can be seen or are sure to be.
+    /// Shows lines. Returns when they are written, or handed over to the thread that writes them.
     ///
     /// # Errors
     ///
-    /// When they cannot be written; a broken pipe only means that nobody reads any more.
+    /// If the lines cannot be written. A broken pipe only means that the reader has gone.
     fn show(&mut self, lines: &[Shown]) -> io::Result<()>;
 }
 
-/// Which dialects may be tried.
+/// The dialects that may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
-    /// Frames, and plain text if nobody knows them.
+    /// Frames, and plain text if the server does not support frames.
     Any,
     /// Frames only.
     Framed,
     /// Plain text.
     Plain,
-    /// Plain text to an old server, which does not welcome.
+    /// Plain text for an old server, which sends no welcome.
     Classic,
 }
 
-/// Who wants to talk, and how.
+/// The options of a conversation.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// The name, which must be clean.
+    /// The name to join under, which must be clean.
     pub(super) name: String,
-    /// Who it is.
+    /// The kind of user.
     pub(super) speaker: Speaker,
-    /// In which dialects.
+    /// The dialects that may be used.
     pub(super) choice: Choice,
-    /// Whether to listen for a moment when all is said.
+    /// Whether to keep listening for a short time after all lines are sent.
     pub(super) lingers: bool,
-    /// Whether to wait for a seat where all are taken.
+    /// Whether to wait for a seat when the room is full.
     pub(super) waits: bool,
 }
 
 impl Plan {
-    /// What to try first.
+    /// Returns the first dialect to try.
     fn first(&self) -> Tongue {
         match self.choice {
             Choice::Any | Choice::Framed => Tongue::Framed,
@@ -86,25 +87,25 @@ impl Plan {
     }
 }
 
-/// What is tried at this moment.
+/// The dialect that is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tongue {
     Framed,
     Plain(Server),
 }
 
-/// A dialect, its ports, and what happens to them.
+/// A dialect with its ports, and the events of both.
 pub(super) struct Conversation {
     plan: Plan,
     dialect: Box<dyn Dialect>,
     chances: u8,
-    /// HOST[:PORT] of the relay.
+    /// HOST[:PORT] of the relay, as it was given.
     host: String,
-    /// Whether it was said that nobody answers.
+    /// Whether the user was told that the relay does not answer.
     has_told_silence: bool,
-    /// Whether its addresses are being looked up.
+    /// Whether a name resolution is in progress.
     is_looking_up: bool,
-    /// Where to go if nobody listens at the first address.
+    /// Further addresses of the relay, for when the current one refuses datagrams.
     addresses: VecDeque<SocketAddr>,
     ports: Ports,
     events: Receiver<Event>,
@@ -112,20 +113,20 @@ pub(super) struct Conversation {
     wake: Wake,
     is_input_over: bool,
     is_leaving: bool,
-    /// Lets the reader of standard input read one more line.
+    /// Permits for the reader of standard input, one for each line.
     permits: Option<Sender<()>>,
     granted: usize,
-    /// Lines that held nothing to say; on a terminal an empty line is no message to miss.
+    /// Number of blank input lines, which are not sent.
     blank: usize,
     tells_blank: bool,
 }
 
 impl Conversation {
-    /// One with the relay at HOST[:PORT], at that of its addresses which answers first.
+    /// Starts a conversation with the relay at HOST[:PORT], at the address that answers first.
     ///
     /// # Errors
     ///
-    /// When it is not written as it must be, or has no address.
+    /// If the syntax is wrong, or the host has no address.
     pub(super) fn new(plan: Plan, host: &str) -> Result<Self, Error> {
         let mut addresses = address::find(host)?;
         if matches!(plan.choice, Choice::Any | Choice::Framed) {
@@ -156,27 +157,27 @@ impl Conversation {
         })
     }
 
-    /// Where to report what happens.
+    /// Returns a sender for events of this conversation.
     pub(super) fn sender(&self) -> Sender<Event> {
         self.sender.clone()
     }
 
-    /// Hands out permissions to read a line, so that no more is read than can be sent.
+    /// Issues permits to read one line each, so that no more input is read than can be queued.
     pub(super) fn set_permits(&mut self, permits: Sender<()>) {
         self.permits = Some(permits);
         self.tells_blank = true;
     }
 
-    /// Says something on behalf of the program.
+    /// Shows a message of the program itself.
     pub(super) fn status(&mut self, text: String) {
         self.dialect.status(text);
     }
 
-    /// Talks until somebody leaves.
+    /// Runs the conversation until it ends.
     ///
     /// # Errors
     ///
-    /// When the session fails, or its lines cannot be shown.
+    /// If the session fails, or its lines cannot be shown.
     pub(super) fn run(&mut self, output: &mut dyn Output) -> Result<(), Error> {
         let mut is_readable = true;
         let mut failure = None;
@@ -213,7 +214,7 @@ impl Conversation {
         }
     }
 
-    /// Handles what happened, or waits until something does.
+    /// Handles pending events, or waits for the next event or timeout.
     fn wait(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         let due = self.wake.due();
@@ -288,7 +289,7 @@ impl Conversation {
         }
     }
 
-    /// Sees to it that a machine that slept, or that is in another network now, is connected again.
+    /// Reconnects after the machine was suspended or has moved to another network.
     fn check_network(&mut self) {
         let Some(has_slept) = self.wake.check(Instant::now(), SystemTime::now()) else {
             return;
@@ -306,18 +307,19 @@ impl Conversation {
         }
     }
 
-    /// Looks the relay up again, on a thread because that may take long.
+    /// Resolves the relay's name again, on a separate thread because it may block for long.
     fn look_up(&mut self) {
         let (host, sender) = (self.host.clone(), self.sender.clone());
         let look_up = move || {
             let found = address::find(&host).unwrap_or_default();
-            // the conversation may be over
+            // fails if the conversation has ended
             let _ = sender.send(Event::Found(found));
         };
         self.is_looking_up = thread::Builder::new().spawn(look_up).is_ok();
     }
 
-    /// Goes to where the relay is now, if it has another address and still does not answer.
+    /// Switches to the relay's new address, if the address has changed and the relay still does not
+    /// answer.
     fn handle_found(&mut self, addresses: Vec<SocketAddr>) {
         self.is_looking_up = false;
         let Some(first) = addresses.first().copied() else {
@@ -331,7 +333,7 @@ impl Conversation {
         }
     }
 
-    /// Goes on in another dialect or at another address, if that is what an end means.
+    /// Continues in another dialect or at another address, if the end of the session calls for it.
     fn go_on(&mut self, end: &End) -> bool {
         let mut address = self.ports.address;
         let tongue = match end {
@@ -347,7 +349,7 @@ impl Conversation {
                 Tongue::Plain(Server::Frameless)
             }
             End::NoFrames if self.plan.choice == Choice::Any => Tongue::Plain(Server::Unknown),
-            // nothing is sent blindly: what was for nobody would be a name for who comes later
+            // no line is sent before an answer: a relay that starts later would take it as a name
             End::Silent => {
                 self.addresses.push_back(address);
                 address = self.addresses.pop_front().unwrap_or(address);
@@ -371,7 +373,7 @@ impl Conversation {
         true
     }
 
-    /// Says once that nobody answers.
+    /// Tells the user, once, that the relay does not answer.
     fn tell_silence(&mut self) {
         if !self.has_told_silence {
             self.has_told_silence = true;

@@ -1,4 +1,4 @@
-//! What a conversation needs of a dialect, whichever it is.
+//! The interface between a conversation and its dialect.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -8,72 +8,73 @@ use kilochat_core::{Path, clean, is_blank};
 use super::plain::outbox::Line;
 use super::screen::output::{Kind, Shown};
 
-/// After the end of the input this much silence ends a session,
+/// Silence after the end of the input that ends a session.
 pub(super) const LINGER: Duration = Duration::from_millis(200);
 
-/// ... and this much time does in any case.
+/// Maximum time to listen after the end of the input, whether or not there is silence.
 pub(super) const LINGER_MAX: Duration = Duration::from_secs(2);
 
-/// So long after the end of the input lines still wait for a relay that has gone.
+/// Maximum time without progress, after the end of the input, for which unsent lines wait for the
+/// relay.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Said after a restart of the relay that it did not announce.
+/// Part of a message after a restart that the relay did not announce.
 pub(super) const MAY_MISS: &str = "; lines may be missing";
 
-/// One dialect's half of a conversation as a state machine: it does no I/O and reads no clock.
+/// The client's side of one dialect as a state machine. It does no I/O and reads no clock.
 pub(super) trait Dialect {
-    /// A datagram arrived at the port `path`.
+    /// Handles a datagram that arrived on `path`.
     fn handle_datagram(&mut self, now: Instant, path: Path, payload: &[u8]);
 
-    /// The network said that nobody listens there, or that there is no way there.
+    /// Handles a report of the network that the relay's port is closed or its address unreachable.
     fn handle_refused(&mut self, now: Instant, why: &str);
 
-    /// A line was typed or read; says whether there was anything to say in it.
+    /// Handles a line that was typed or read. Returns `false` if the line is blank.
     fn handle_line(&mut self, now: Instant, text: &str) -> bool;
 
-    /// A line of several that were pasted: text, whatever it begins with.
+    /// Handles one of several pasted lines: text, even if it begins with `/`.
     fn handle_text(&mut self, now: Instant, text: &str);
 
-    /// There are no more lines to come: leaves when all is said.
+    /// Handles the end of the input: leaves after all lines are sent.
     fn handle_end_of_input(&mut self, now: Instant);
 
-    /// Leaves at once.
+    /// Leaves without waiting for unsent lines.
     fn handle_leave(&mut self, now: Instant);
 
-    /// The machine slept, or its network changed. If it `has_moved`, what is sent from now on
-    /// comes from new ports.
+    /// Handles the end of a suspension of the machine, or a change of its network. If it
+    /// `has_moved`, datagrams are sent from new ports from now on.
     fn handle_network_change(&mut self, now: Instant, has_moved: bool);
 
-    /// Time passed; extra calls do nothing.
+    /// Handles timeouts. Calls before [`poll_timeout`](Self::poll_timeout) have no effect.
     fn handle_timeout(&mut self, now: Instant);
 
-    /// Whether the relay was heard once, and does not answer any more.
+    /// Returns whether the relay has answered before, but does not answer now.
     fn is_lost(&self) -> bool;
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) and
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) and
     /// [`poll_transmit`](Self::poll_transmit) next.
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// The next datagram to send, and the port to send it from.
+    /// Returns the next datagram to send, and the path to send it on.
     fn poll_transmit(&mut self, now: Instant) -> Option<(Path, Vec<u8>)>;
 
-    /// The next line to show.
+    /// Returns the next line to show.
     fn poll_output(&mut self) -> Option<Shown>;
 
-    /// Says something on behalf of the program.
+    /// Shows a message of the program itself.
     fn status(&mut self, text: String);
 
-    /// How many lines wait to be sent, or to be known to have arrived.
+    /// Returns the number of lines that are queued, or sent and not yet acknowledged.
     fn queued(&self) -> usize;
 
-    /// How it ended, once it has.
+    /// Returns how the session ended. Returns `None` if it has not ended.
     fn end(&self) -> Option<&End>;
 
-    /// The lines that are to be said elsewhere, once it has ended.
+    /// Returns the unsent lines after the session has ended, for the next session.
     fn take_lines(&mut self, now: Instant) -> Vec<Line>;
 }
 
-/// Who is at this end.
+/// The kind of user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Speaker {
     /// A person at a terminal, who types commands and sees what happens.
@@ -85,38 +86,38 @@ pub(super) enum Speaker {
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// As it was meant to.
+    /// The client left as intended.
     Left,
-    /// Nobody listens there, and nobody ever answered.
+    /// The relay's port is closed or unreachable, and the relay never answered.
     Refused(String),
-    /// Nothing came from there at all, and a person may want to wait.
+    /// No datagram arrived at all. A person may want to wait.
     Silent,
-    /// It cannot go on, for this reason.
+    /// The session cannot continue, for this reason.
     Failed(String),
-    /// Nobody there speaks in frames.
+    /// The server does not answer frames.
     NoFrames,
-    /// Somebody there welcomed us in plain text, and will know frames.
+    /// The relay sent a welcome in plain text, so it supports frames.
     Welcomed,
 }
 
-/// What a line that was typed or read is.
+/// The meaning of a line that was typed or read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Typed {
-    /// Nothing that could be said.
+    /// The line has no visible character.
     Blank,
-    /// The person wants to leave.
+    /// The user wants to leave.
     Quit,
-    /// Something to say.
+    /// The line is to be sent.
     Line(Line),
 }
 
-/// Whether a line that was typed says that the person wants to leave.
+/// Returns whether a typed line is the command to leave.
 pub(super) fn is_quit(text: &str) -> bool {
     let text = text.trim();
     text.eq_ignore_ascii_case("/quit") || text.eq_ignore_ascii_case("/exit")
 }
 
-/// A command that a space stands before is one all the same: it is not to be read by everybody.
+/// Removes spaces before a command. Otherwise a mistyped command would be sent to the room as text.
 fn without_indent(text: String) -> String {
     let start = text.trim_start();
     if start.starts_with('/') && !start.starts_with("//") {
@@ -125,7 +126,7 @@ fn without_indent(text: String) -> String {
     text
 }
 
-/// A line as it was typed, to be shown: a command, or what is said under `name`.
+/// Returns a typed line as it is shown: a command, or text under `name`.
 pub(super) fn typed(name: &str, line: &Line) -> Shown {
     match line {
         Line::Typed(text) => match text.strip_prefix('/') {
@@ -138,7 +139,7 @@ pub(super) fn typed(name: &str, line: &Line) -> Shown {
 }
 
 impl Typed {
-    /// Reads a line as it was typed or read.
+    /// Interprets a line that was typed or read.
     pub(super) fn read(speaker: Speaker, text: &str) -> Self {
         let text: String = clean(text).collect();
         match speaker {

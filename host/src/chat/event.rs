@@ -1,25 +1,26 @@
-//! What happens around a conversation, as its threads report it.
+//! The events of a conversation, as its threads report them.
 
 use core::net::SocketAddr;
 use std::io;
 
-/// Something happened.
+/// An event.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A datagram arrived at the port of this number.
+    /// A datagram arrived at the port with this number.
     Datagram(usize, Vec<u8>),
-    /// The port of this number reported an error.
+    /// The port with this number reported an error.
     Network(usize, io::Error),
     /// A line was typed or read.
     Line(String),
-    /// A line of several that were pasted: text, whatever it begins with.
+    /// One of several pasted lines: text, even if it begins with `/`.
     Text(String),
-    /// The addresses that the relay's name stands for now; none if that is not known.
+    /// The addresses to which the relay's name resolves now. The list is empty if the resolution
+    /// failed.
     Found(Vec<SocketAddr>),
-    /// The reader of lines has something to say.
+    /// A message from the reader of the input.
     Status(String),
-    /// There are no more lines.
+    /// The input has ended.
     EndOfInput,
-    /// It is time to go: a signal, or nobody reads the output any more.
+    /// The client must leave: a signal arrived, or the reader of the output has gone.
     Leave,
 }

@@ -1,7 +1,7 @@
-//! The framed dialect for a person or a program: what the core's client tells, made readable.
+//! The framed dialect: shows the events of the core's client to a person or a program.
 //!
-//! A line that was typed is on the terminal already; what can be said about it there is only the
-//! exception: that it is not delivered yet, and when it is, or that it may never be.
+//! A typed line is on the terminal before it is delivered. So the terminal reports only exceptions:
+//! that a line is not delivered yet, that it is delivered after all, or that it may be lost.
 
 mod telling;
 #[cfg(test)]
@@ -19,63 +19,65 @@ use super::dialect::{Dialect, End, LINGER, LINGER_MAX, PATIENCE, Speaker, Typed}
 use super::plain::outbox::{Line, Outbox};
 use super::screen::output::Shown;
 
-/// Datagrams that may be kept because one before them is missing: a window of the relay.
+/// Maximum number of datagrams in the client's reorder buffer: the relay's maximum congestion
+/// window.
 const HELD: usize = 32;
 
-/// Bytes of texts that are on their way.
+/// Maximum size of the texts in flight, in bytes.
 const OUT: usize = 16 * 1024;
 
-/// Ports from which the relay is tried: see [`Client::new`].
+/// Number of ports from which to try to reach the relay. See [`Client::new`].
 const PATHS: u8 = 6;
 
-/// A text of so many bytes fits in a POST, with the `/` that a text which begins with one gets.
+/// Maximum size of a text in a POST, in bytes. One byte is reserved for the `/` that is put before
+/// a text that begins with `/`.
 const ROOM: usize = TEXT_MAX - 1;
 
-/// A line that is not delivered after this time is spoken of.
+/// Time after which a line that is not delivered is reported.
 const NOTICED: Duration = Duration::from_secs(1);
 
-/// A conversation with one relay.
+/// A session with one relay.
 pub(super) struct Framed {
     client: Client<HELD, OUT>,
     talk: Talk,
-    /// Zero on the clock of `client`.
+    /// The zero of the clock of `client`.
     start: Instant,
     lingers: bool,
     ending: Option<Ending>,
 }
 
-/// What is said and heard.
+/// The lines in both directions, and what the user was told about them.
 struct Talk {
     speaker: Speaker,
-    /// The name at this moment.
+    /// The current name.
     name: String,
     outbox: Outbox,
-    /// What was given to the client and has no answer.
+    /// Lines that the client has accepted and the relay has not answered.
     posted: VecDeque<Posted>,
-    /// Whether it was said that something is not delivered.
+    /// Whether the user was told that lines are not delivered yet.
     has_told_late: bool,
-    /// ... and, since then, that something never will be.
+    /// Whether the user was told, since then, that a line is or may be lost.
     has_told_lost: bool,
     has_joined: bool,
-    /// What was said about the connection.
+    /// The state of the connection, as the user knows it.
     connection: Connection,
-    /// When the relay told how long it runs, and how long that was.
+    /// The uptime of the relay that it last reported, and when it arrived.
     uptime: Option<(Instant, Duration)>,
-    /// Sequence numbers, each one more than the last: of what was said here, of what was shown.
+    /// The sequence numbers after the last own line, and after the last line shown.
     said: u64,
     shown: u64,
     /// When the last line was delivered.
     progress_at: Instant,
     heard_at: Instant,
-    /// Lines that were not delivered.
+    /// Number of lines that were not delivered.
     refused: usize,
-    /// Lines that perhaps were.
+    /// Number of lines for which delivery is uncertain.
     doubtful: usize,
     output: VecDeque<Shown>,
     end: Option<End>,
-    /// Whether to wait for a first seat where all are taken.
+    /// Whether to wait for the first seat when the room is full.
     waits: bool,
-    /// Whether it was said that there is no seat, since there last was one.
+    /// Whether the user was told that there is no seat, since the last time there was one.
     has_told_no_seat: bool,
 }
 
@@ -88,22 +90,22 @@ struct Posted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Connection {
     Good,
-    /// It was said that it is lost.
+    /// The user was told that the connection is lost.
     Lost,
-    /// It was said that it is good again.
+    /// The user was told that the relay answers again.
     Back,
 }
 
-/// The end of the input was reached.
+/// The state after the end of the input.
 #[derive(Clone, Copy, Debug)]
 struct Ending {
     since: Instant,
-    /// When everything was delivered.
+    /// When the last line was delivered, if all are.
     delivered: Option<Instant>,
 }
 
 impl Framed {
-    /// One that is to carry out `plan`, and to say `lines`.
+    /// Creates a session with the options of `plan` that sends `lines` first.
     pub(super) fn new(now: Instant, plan: &Plan, lines: Vec<Line>) -> Self {
         let Plan {
             ref name,
@@ -146,15 +148,15 @@ impl Framed {
         Moment::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
     }
 
-    /// Tells what happened.
+    /// Handles the pending events of the client.
     fn tell(&mut self, now: Instant) {
         while let Some(event) = self.client.poll_event() {
             self.talk.handle(now, event);
         }
     }
 
-    /// Gives the client as many lines as it takes; before it ever joined, none: they may have to
-    /// be said otherwise.
+    /// Passes lines to the client until it accepts no more. Before the first join it passes none,
+    /// because another session may have to send them.
     fn post(&mut self, now: Instant) {
         if !self.talk.has_joined {
             return;
@@ -178,9 +180,9 @@ impl Framed {
         }
     }
 
-    /// Leaves when the input has ended and everything is delivered, or cannot be.
+    /// Leaves if the input has ended and all lines are delivered, or cannot be delivered.
     fn check_ending(&mut self, now: Instant) {
-        // who listens for a moment sees its own lines in their places
+        // a client that lingers waits until its own lines are shown in the relay's order
         let is_complete = !self.lingers || self.talk.shown >= self.talk.said;
         if self.client.state() == State::Joined
             && self.queued() == 0
@@ -194,7 +196,8 @@ impl Framed {
         }
     }
 
-    /// When to leave after the end of the input, as far as it is known.
+    /// Returns when to leave after the end of the input. Returns `None` if that depends on an
+    /// event.
     fn leaves_at(&self) -> Option<Instant> {
         let Ending { since, delivered } = self.ending?;
         let is_person = self.talk.speaker == Speaker::Person;
@@ -227,7 +230,7 @@ impl Dialect for Framed {
 
     fn handle_refused(&mut self, now: Instant, why: &str) {
         match self.client.state() {
-            // one that has no seat now, and is asked again, may be restarted meanwhile
+            // a client that is waiting for a seat keeps trying: the relay may be restarting
             State::Joining if !self.talk.has_told_no_seat => {
                 self.talk.finish(End::Refused(why.into()));
             }

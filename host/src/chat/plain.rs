@@ -1,8 +1,9 @@
-//! The plain dialect as a state machine: datagrams, lines and time in, datagrams and lines out.
+//! The plain dialect as a state machine, with datagrams, lines and time as input, and datagrams and
+//! lines as output.
 //!
-//! It does no I/O and reads no clock. A datagram is answered by at most one datagram, but what is
-//! said is not acknowledged; so a line may be repeated around a restart of the relay rather than
-//! lost, and a relay that forgot this client is noticed by what it answers.
+//! It does no I/O and reads no clock. Each received datagram causes at most one reply. Lines are
+//! not acknowledged. So after a restart of the relay a line may be sent twice, but is not lost, and
+//! a relay that has forgotten this client is detected by its replies.
 
 mod asked;
 pub(super) mod outbox;
@@ -23,37 +24,38 @@ use self::outbox::{Line, Next, Outbox};
 use super::dialect::{Dialect, End, LINGER, LINGER_MAX, MAY_MISS, PATIENCE, Speaker, Typed, typed};
 use super::screen::output::Shown;
 
-/// A relay that welcomes does so within this time.
+/// Maximum time to wait for a welcome.
 const WELCOME_WAIT: Duration = Duration::from_secs(5);
 
-/// After so long without a datagram of ours a relay that welcomed us gets an empty one.
+/// Time without a datagram to the relay after which it is sent an empty one.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// After so long without a datagram of its own the relay is asked whether it still knows us: one
-/// that was restarted says nothing to a client that only listens.
+/// Time without a datagram from the relay after which it is asked whether it still knows this
+/// client. A restarted relay sends nothing to a client that only listens.
 const DOUBT: Duration = Duration::from_secs(20);
 
-/// The time between two attempts to join again.
+/// Time between two attempts to join again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// ... where all seats are taken.
+/// Time between two attempts to join again while the room is full.
 const FULL_RETRY: Duration = Duration::from_secs(60);
 
-/// A seat that is lost within this time is lost again and again, perhaps.
+/// A seat that is lost within this time counts as short-lived.
 const SHORT: Duration = Duration::from_secs(5);
 
-/// The pause before the name is said again, if the seat before was lost so soon, too: at first, and
-/// at most; it doubles.
+/// First and longest pause before the next attempt to join, after two or more short-lived seats in
+/// a row. The pause doubles with each.
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// A server that never welcomes has our name if it was not refused for so long.
+/// Time without a refusal after which a server that sends no welcome counts as having accepted the
+/// name.
 const ACCEPTED: Duration = Duration::from_millis(500);
 
-/// The relay has so long to say goodbye.
+/// Time to wait for the relay's answer to `/quit`.
 const GOODBYE: Duration = Duration::from_millis(200);
 
-/// A conversation with one relay.
+/// A session with one relay.
 #[derive(Debug)]
 pub(super) struct Session {
     speaker: Speaker,
@@ -68,41 +70,42 @@ pub(super) struct Session {
     sent_at: Instant,
     started_at: Instant,
     ending: Option<Ending>,
-    /// How many seats were lost soon, one after the other.
+    /// Number of short-lived seats in a row.
     short: u32,
     output: VecDeque<Shown>,
     end: Option<End>,
 }
 
-/// What is at the other end.
+/// The kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Server {
-    /// A relay that welcomes, or an old server.
+    /// A relay, which sends a welcome, or an old server.
     Unknown,
-    /// An old server that does not welcome.
+    /// An old server, which sends no welcome.
     Classic,
-    /// One that knew no frames. Should it welcome, it does know them, and they were lost: this
-    /// session ends then.
+    /// A server that answered no frames. If it sends a welcome, it supports frames and they were
+    /// lost, so this session ends.
     Frameless,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The name is the first datagram; a welcome is awaited.
+    /// The name is the first datagram, and the welcome is pending.
     Joining { is_sent: bool, until: Instant },
-    /// The server never welcomed us: it gets what was typed, as it was typed.
+    /// The server sent no welcome. Lines are sent as they are typed.
     Unwelcomed,
-    /// The relay knows us.
+    /// The relay has sent a welcome.
     Welcomed { since: Instant },
-    /// The relay has gone or forgot us: the name is sent until it is answered.
+    /// The relay does not answer, or has forgotten this client. The name is sent until it is
+    /// answered.
     Rejoining(Rejoining),
-    /// `/quit` is sent, its answer awaited.
+    /// `/quit` is sent, and its answer is pending.
     Leaving {
         is_sent: bool,
         until: Instant,
-        /// How often it is sent again if there is no answer.
+        /// Number of retransmissions left.
         again: u8,
-        /// To come back with frames.
+        /// Whether to join again with frames.
         for_frames: bool,
     },
 }
@@ -111,29 +114,30 @@ enum Phase {
 struct Rejoining {
     since: Instant,
     next: Instant,
-    /// When the name was sent and not refused yet.
+    /// When the name was last sent. `None` if it was refused since.
     tried: Option<Instant>,
     was_welcomed: bool,
-    /// Whether it was said that all seats are taken.
+    /// Whether the user was told that the room is full.
     is_full: bool,
     why: Why,
 }
 
-/// Why this client joins again.
+/// Why the client joins again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
-    /// The relay said that there is no seat any more.
+    /// The relay announced that this client has no seat any more.
     Told,
-    /// Nothing came from the relay: it may have been restarted.
+    /// The relay does not answer. It may have been restarted.
     Doubt,
-    /// The relay did not know us any more, and had not said so.
+    /// The relay has forgotten this client without an announcement.
     Forgotten,
-    /// Our address is another one: the relay takes us for somebody new.
+    /// The address of this client has changed, so the relay takes it for a new one.
     Moved,
 }
 
 impl Rejoining {
-    /// When silence means that a server which never welcomes has the name.
+    /// Returns when the absence of a refusal means that a server without welcome has accepted the
+    /// name.
     fn accepted_at(&self) -> Option<Instant> {
         self.tried
             .filter(|_| !self.was_welcomed)
@@ -141,7 +145,7 @@ impl Rejoining {
     }
 }
 
-/// The end of the input was reached.
+/// The state after the end of the input.
 #[derive(Clone, Copy, Debug)]
 struct Ending {
     since: Instant,
@@ -150,7 +154,7 @@ struct Ending {
 }
 
 impl Session {
-    /// A session that is to join under `name`, which must be clean, and to say `lines`.
+    /// Creates a session that joins under `name`, which must be clean, and sends `lines` first.
     pub(super) fn new(
         now: Instant,
         name: String,
@@ -250,7 +254,7 @@ impl Dialect for Session {
 
     fn handle_network_change(&mut self, now: Instant, has_moved: bool) {
         if !has_moved {
-            return; // whether the relay still knows us is asked when it is silent
+            return; // the relay is asked later whether it still knows this client
         }
         match &mut self.phase {
             Phase::Joining { is_sent, until } => {
@@ -362,7 +366,7 @@ impl Session {
         self.output.push_back(Shown::status(text));
     }
 
-    /// The relay that welcomed us will know frames: gives the seat back.
+    /// Gives up the seat, to join again with frames: a relay that sends a welcome supports them.
     fn leave_for_frames(&mut self, now: Instant) {
         self.phase = Phase::Leaving {
             is_sent: false,
@@ -406,8 +410,8 @@ impl Session {
         )
     }
 
-    /// Says the name again, from `next` on, until it is answered; later if the seat that is lost
-    /// was a new one.
+    /// Sends the name from `next` on, until it is answered. The first attempt is delayed further
+    /// after two or more short-lived seats in a row.
     fn rejoin(&mut self, now: Instant, next: Instant, why: Why) {
         self.outbox.pace.reset(now);
         let welcomed = if let Phase::Welcomed { since } = self.phase {
@@ -454,7 +458,7 @@ impl Session {
                 }
                 rejoining.next = now + RETRY;
                 rejoining.tried = Some(now);
-                // said by a peer, the bare name would be a message
+                // from a peer that has its seat still, the bare name would be a message
                 Some(if rejoining.was_welcomed {
                     self.question()
                 } else {
@@ -477,8 +481,8 @@ impl Session {
         }
     }
 
-    /// `/nick` with the own name: a relay that knows us says that we have it, one that does not
-    /// takes it for a join, and nobody else is told.
+    /// Returns `/nick` with the current name. A relay that knows this client confirms the name, and
+    /// a relay that does not takes it as a join. Other peers do not see the command.
     fn question(&mut self) -> Vec<u8> {
         self.asked.push(&self.name, Asker::Client);
         format!("/nick {}", self.name).into_bytes()
@@ -488,7 +492,7 @@ impl Session {
         loop {
             match self.outbox.next(now, &self.name, has_commands) {
                 Next::Payload(payload) => {
-                    // a relay that is taken for an old server obeys it too
+                    // a server that is taken for an old one may be a relay, and rename the client
                     if let Some(name) = wire::nick(payload.as_bytes()) {
                         self.asked.push(name, Asker::Person);
                     }
@@ -525,7 +529,7 @@ impl Session {
         }
     }
 
-    /// Leaves when the input has ended, everything is said and nothing more comes.
+    /// Leaves if the input has ended, all lines are sent and no more lines arrive.
     fn check_ending(&mut self, now: Instant) {
         if self.ending.is_none() {
             return;
@@ -545,7 +549,7 @@ impl Session {
         }
     }
 
-    /// Notes when all is said.
+    /// Records when the last line was sent.
     fn check_drained(&mut self, now: Instant) {
         if self.is_open()
             && self.outbox.is_empty()
@@ -555,7 +559,7 @@ impl Session {
         }
     }
 
-    /// When there has been no traffic for long enough after the last line.
+    /// Returns when there was silence for long enough after the last line.
     fn quiet_at(&self, drained: Instant) -> Instant {
         if self.speaker == Speaker::Person {
             return drained;
@@ -564,7 +568,7 @@ impl Session {
         (traffic + LINGER).min(drained + LINGER_MAX)
     }
 
-    /// Whether lines can be sent now.
+    /// Returns whether lines can be sent.
     fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Unwelcomed | Phase::Welcomed { .. })
     }

@@ -1,4 +1,4 @@
-//! The ports of a conversation: one for each path of its dialect, opened when it is needed.
+//! The ports of a conversation: one for each path of its dialect, opened on first use.
 
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -14,30 +14,30 @@ use kilochat_core::Path;
 use super::event::Event;
 use crate::port::{self, Port};
 
-/// The most datagrams that wait to be shown; then the socket's own buffer fills.
+/// Maximum number of received datagrams that wait to be handled. More stay in the socket's buffer.
 const BACKLOG_MAX: usize = 4096;
 
-/// The most ports that stay open although they are not used any more: those from which an old server
-/// was asked for frames, and some.
+/// Maximum number of unused ports that stay open: those on which an old server was sent frames, and
+/// two more.
 const OLD_MAX: usize = 8;
 
-/// Ports to one address.
+/// The ports to one address.
 pub(super) struct Ports {
-    /// That address.
+    /// The address of the relay.
     pub(super) address: SocketAddr,
     open: Vec<(Path, usize, Port)>,
-    /// Those that are not used any more, the oldest first.
+    /// Ports that are not used any more, the oldest first.
     old: VecDeque<Port>,
-    /// How many were opened, those that are not used any more included.
+    /// Number of ports opened so far, which is the number of the next one.
     opened: usize,
-    /// Where this machine sends from, as far as it is known.
+    /// The local address, if it is known.
     local: Option<IpAddr>,
     sender: Sender<Event>,
     backlog: Arc<AtomicUsize>,
 }
 
 impl Ports {
-    /// No port yet; what arrives at them is given to `sender`.
+    /// Creates the set without a port. Received datagrams are sent to `sender`.
     pub(super) fn new(address: SocketAddr, sender: Sender<Event>) -> Self {
         Self {
             address,
@@ -50,8 +50,8 @@ impl Ports {
         }
     }
 
-    /// Uses new ports from now on, to `address`. The last ones stay open: an old server goes on
-    /// sending to them, and may not survive to be told that nobody listens.
+    /// Uses new ports to `address` from now on. The previous ones stay open: an old server
+    /// continues to send to them, and may crash if the system reports that they are closed.
     pub(super) fn renew(&mut self, address: SocketAddr) {
         self.address = address;
         self.old
@@ -61,18 +61,18 @@ impl Ports {
         self.local = None;
     }
 
-    /// Where there are no descriptors left, an old server has to do without the old ports.
+    /// Closes the unused ports if the process has no file descriptors left.
     fn make_room(&mut self, error: &io::Error) {
         if port::is_exhausted(error) {
             self.old.clear();
         }
     }
 
-    /// Sends a datagram from the port `path`.
+    /// Sends a datagram on `path`.
     ///
     /// # Errors
     ///
-    /// Those of the network, perhaps about an earlier datagram.
+    /// If the network reports an error, perhaps about an earlier datagram.
     pub(super) fn send(&mut self, path: Path, payload: &[u8]) -> io::Result<()> {
         if let Some((_, _, port)) = self.open.iter().find(|(open, _, _)| *open == path) {
             return port.send(payload);
@@ -90,18 +90,19 @@ impl Ports {
         sent
     }
 
-    /// The path of the port with this number, if it is still used.
+    /// Returns the path of the port with this number. Returns `None` if the port is not used any
+    /// more.
     pub(super) fn path(&self, number: usize) -> Option<Path> {
         let mut open = self.open.iter();
         open.find_map(|(path, open, _)| (*open == number).then_some(*path))
     }
 
-    /// A datagram that was put into the channel was taken out.
+    /// Records that a datagram was taken from the channel.
     pub(super) fn handle_taken(&self) {
         self.backlog.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether this machine has another address now than when the ports were opened.
+    /// Returns whether the local address has changed since the ports were opened.
     pub(super) fn has_moved(&mut self) -> bool {
         let now = self.local_ip();
         now.is_some() && self.local.is_some() && now != self.local
@@ -167,7 +168,7 @@ mod tests {
             assert!(tries < 1000, "not closed");
             thread::sleep(Duration::from_millis(10));
         }
-        // where there are no descriptors left, the last ones go, too
+        // without file descriptors left, the unused ports are closed
         ports.make_room(&io::Error::from_raw_os_error(1));
         assert_eq!(ports.old.len(), OLD_MAX);
         #[cfg(unix)]

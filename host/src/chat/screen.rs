@@ -1,4 +1,4 @@
-//! What a person or a program sees: a line editor on a terminal, or lines on a pipe.
+//! The user interface: a line editor on a terminal, or lines on a pipe.
 
 mod editor;
 mod inbox;

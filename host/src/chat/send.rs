@@ -1,4 +1,4 @@
-//! `kilochat send`: says something, and does not end well before it is known to have arrived.
+//! `kilochat send`: sends text, and succeeds only if it is known to have arrived.
 
 use std::io;
 
@@ -13,11 +13,11 @@ use crate::args::SendArguments;
 use crate::signals::{self, Leaving, Place};
 use crate::{Error, stdio};
 
-/// Says the words of the command line, or the lines of standard input.
+/// Sends the text of the command line, or the lines of standard input.
 ///
 /// # Errors
 ///
-/// When not everything is known to have arrived, or has been sent where that cannot be known.
+/// If a line is not known to have arrived or, without frames, was not sent.
 pub fn send(arguments: &SendArguments) -> Result<(), Error> {
     let text = arguments.text.join(" ");
     if !arguments.text.is_empty() && is_blank(&text) {
@@ -43,7 +43,7 @@ pub fn send(arguments: &SendArguments) -> Result<(), Error> {
         lines::read_input(&mut conversation, false);
     } else {
         let sender = conversation.sender();
-        // the conversation is there to receive them
+        // cannot fail, because the conversation has the receiver
         for line in text.lines().filter(|line| !is_blank(line)) {
             let _ = sender.send(Event::Line(line.into()));
         }
@@ -57,7 +57,7 @@ pub fn send(arguments: &SendArguments) -> Result<(), Error> {
     Ok(())
 }
 
-/// Shows what this program says, and nothing that is said in the room.
+/// Shows the messages of this client, and no lines of the room.
 struct Complaints(Leaving);
 
 impl Output for Complaints {
@@ -71,7 +71,7 @@ impl Output for Complaints {
 
 impl Complaints {
     fn tell(&self, text: &str) {
-        // nobody may be left to read it
+        // an error is ignored, because nobody may read standard error
         let _ = stdio::write_error(format!("kilochat: {text}\n").as_bytes(), &self.0);
     }
 }

@@ -1,35 +1,37 @@
-//! Notices that the machine slept: the clock by which a session waits does not run meanwhile.
+//! Detection of a suspension of the machine, during which the monotonic clock may not advance.
 
 use core::time::Duration;
 use std::time::{Instant, SystemTime};
 
-/// How often there is a look at the clocks.
+/// Time between two comparisons of the clocks.
 const TICK: Duration = Duration::from_secs(5);
 
-/// A clock on the wall that went on by so much more than the machine's says that it slept.
+/// Minimum difference by which the wall clock must be ahead of the monotonic clock after a
+/// suspension.
 const SLEPT: Duration = Duration::from_secs(3);
 
-/// Two clocks, when they were last compared.
+/// The values of both clocks at the last comparison.
 pub(super) struct Wake {
     at: Instant,
     wall: SystemTime,
 }
 
 impl Wake {
-    /// Begins to compare them.
+    /// Records the first values of the clocks.
     pub(super) fn new(now: Instant, wall: SystemTime) -> Self {
         Self { at: now, wall }
     }
 
-    /// When there is to be a look at them.
+    /// Returns when to compare the clocks next.
     pub(super) fn due(&self) -> Instant {
         self.at + TICK
     }
 
-    /// Whether the machine slept since the last time; none if it was looked at lately.
+    /// Returns whether the machine was suspended since the last comparison. Returns `None` if it is
+    /// too early to compare.
     pub(super) fn check(&mut self, now: Instant, wall: SystemTime) -> Option<bool> {
         let passed = now.saturating_duration_since(self.at);
-        // one that was set back says nothing
+        // zero if the wall clock was set back
         let wall_passed = wall.duration_since(self.wall).unwrap_or_default();
         let has_slept = wall_passed > passed + SLEPT;
         if passed < TICK && !has_slept {
@@ -57,7 +59,7 @@ mod tests {
         let slept = wall + 600 * second;
         assert_eq!(wake.check(start + 6 * second, slept), Some(true));
         assert_eq!(wake.check(start + 7 * second, slept + second), None);
-        // set back, then by a little forwards
+        // set back, then forward by a little
         assert_eq!(wake.check(start + 8 * second, wall), None);
         assert_eq!(wake.check(start + 11 * second, wall), Some(false));
         assert_eq!(wake.check(start + 12 * second, wall + 3 * second), None);

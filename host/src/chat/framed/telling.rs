@@ -1,4 +1,4 @@
-//! What is said about what happens.
+//! Messages to the user about the events of a session.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -13,10 +13,10 @@ use super::super::plain::outbox::Line;
 use super::super::screen::output::{Kind, Shown};
 use super::{Connection, NOTICED, Talk};
 
-/// How exactly a relay tells when something was said.
+/// Resolution of the relay's timestamps.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// So much of a line is repeated when there is something to say about it.
+/// Maximum number of bytes of a line that are quoted in a message about it.
 const QUOTED: usize = 40;
 
 impl Talk {
@@ -63,7 +63,7 @@ impl Talk {
                 self.doubtful += 1;
                 self.say_of(post, "perhaps not delivered");
             }
-            // it is over, and says how many
+            // the session has ended; `finish` reports the number of lines
             ClientEvent::Unsaid { post } => {
                 self.refused += 1;
                 self.take(post);
@@ -131,7 +131,7 @@ impl Talk {
         }
     }
 
-    /// There is no seat, and the relay said when to ask again.
+    /// Handles a refusal for lack of seats. The client asks again after `retry_s` seconds.
     fn handle_no_seat(&mut self, reason: Reason, retry_s: u16) {
         let why = if reason == Reason::Full {
             "full: all seats are taken"
@@ -174,7 +174,7 @@ impl Talk {
             let uptime = uptime + now.saturating_duration_since(then);
             uptime.saturating_sub(Duration::from_secs(at.into()))
         });
-        // the relay tells whole seconds: what is younger is said now, or lines would change places
+        // timestamps are whole seconds: a younger line is shown with the current time, in order
         let age = age.map(|age| if age < SECOND { Duration::ZERO } else { age });
         self.shown = sequence.saturating_add(1);
         self.output.push_back(Shown {
@@ -199,14 +199,14 @@ impl Talk {
         self.finish(End::Failed(why.into()));
     }
 
-    /// It is over; a program fails if not everything it said was delivered.
+    /// Ends the session. A program's session fails if a line was not delivered.
     pub(super) fn finish(&mut self, end: End) {
         if self.end.is_some() {
             return;
         }
         self.end = Some(end.clone());
         if matches!(end, End::Refused(_) | End::NoFrames) {
-            return; // they may be said elsewhere
+            return; // the next session may send the lines
         }
         let Some(undelivered) = self.undelivered() else {
             return;
@@ -232,14 +232,14 @@ impl Talk {
         }
     }
 
-    /// When to say that something is not delivered yet.
+    /// Returns when to report that a line is not delivered yet.
     pub(super) fn late_at(&self) -> Option<Instant> {
         let is_told = self.has_told_late || self.speaker == Speaker::Program;
         let oldest = self.posted.front().filter(|_| !is_told)?;
         Some(oldest.since + NOTICED)
     }
 
-    /// Says that something is not delivered yet.
+    /// Reports, if it is due, that lines are not delivered yet.
     pub(super) fn check_late(&mut self, now: Instant) {
         if self.late_at().is_none_or(|at| now < at) {
             return;
@@ -256,7 +256,7 @@ impl Talk {
         }
     }
 
-    /// Says that everything is delivered, where the contrary was said.
+    /// Reports that all lines are delivered, if they were reported as not delivered.
     fn check_told(&mut self) {
         if self.has_told_late && self.posted.is_empty() && self.outbox.is_empty() {
             self.has_told_late = false;
@@ -268,7 +268,7 @@ impl Talk {
         }
     }
 
-    /// Says once that the connection is lost.
+    /// Reports, once, that the connection is lost.
     pub(super) fn lose(&mut self, how: impl Into<String>) {
         if self.connection != Connection::Lost {
             self.connection = Connection::Lost;
@@ -301,7 +301,7 @@ impl Talk {
     }
 }
 
-/// The start of a line, as it was typed.
+/// Returns the beginning of a line, as it was typed, for a message about it.
 fn quoted(line: &Line) -> String {
     let (Line::Typed(text) | Line::Said(text)) = line;
     let start = &text[..text.floor_char_boundary(QUOTED)];

@@ -1,4 +1,4 @@
-//! A conversation in frames with the real relay, over a network and under a clock of the test's.
+//! A framed session with the real relay, over a simulated network with a virtual clock.
 
 mod returning;
 
@@ -12,13 +12,13 @@ use super::*;
 
 type SmallRelay = Relay<8, 4096, 8>;
 
-/// Where a datagram of the bench goes.
+/// The destination of a datagram.
 enum To {
     Relay(Path),
     Client(Path),
 }
 
-/// A session, a relay, and what is on its way between them.
+/// A session, a relay, and the datagrams in flight between them.
 struct Bench {
     now: Instant,
     start: Instant,
@@ -27,7 +27,7 @@ struct Bench {
     relay: Option<Box<SmallRelay>>,
     runs: u8,
     seats: u16,
-    /// Whether the client does nothing; what arrives waits.
+    /// Whether the client is suspended. Datagrams for it are kept in `inbox`.
     is_suspended: bool,
     inbox: Vec<(Path, Vec<u8>)>,
     on_the_way: VecDeque<(Instant, To, Vec<u8>)>,
@@ -39,7 +39,8 @@ impl Bench {
         Self::with(speaker, 8, false)
     }
 
-    /// One with a relay of so many seats, for whose first one the client `waits`, or not.
+    /// Creates a relay with this number of seats, and a client that `waits` for its first seat or
+    /// does not.
     fn with(speaker: Speaker, seats: u16, waits: bool) -> Self {
         let now = Instant::now();
         let plan = Plan {
@@ -78,7 +79,7 @@ impl Bench {
         bench
     }
 
-    /// Another run of the relay, with Bob in the room.
+    /// Starts a new relay, with Bob in the room.
     fn restart(&mut self) {
         self.runs += 1;
         let mut relay = Box::new(SmallRelay::new());
@@ -91,12 +92,12 @@ impl Bench {
         self.bob("Bob");
     }
 
-    /// What a plain peer says.
+    /// Bob, a plain peer, sends a line.
     fn bob(&mut self, text: &str) {
         self.plain(7, text);
     }
 
-    /// What the plain peer at a port says.
+    /// The plain peer at this port sends a line.
     fn plain(&mut self, port: u16, text: &str) {
         let moment = self.moment();
         let relay = self.relay.as_mut().expect("it runs");
@@ -121,7 +122,7 @@ impl Bench {
         assert!(self.session.handle_line(self.now, text));
     }
 
-    /// Lets time pass, in steps from one thing that happens to the next.
+    /// Advances the clock from one event to the next.
     fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         for steps in 0.. {
@@ -191,7 +192,7 @@ impl Bench {
         }
     }
 
-    /// The relay sends a datagram; only the client's is carried.
+    /// Sends a datagram from the relay. Datagrams for plain peers are dropped.
     fn send(&mut self, to: SocketAddr, payload: &[u8]) {
         if let Some(path) = to.port().checked_sub(1000) {
             let path = Path(u8::try_from(path).unwrap());
@@ -226,7 +227,7 @@ impl Bench {
     }
 }
 
-/// Another plain peer's port.
+/// The port of another plain peer.
 const EVE: u16 = 8;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -381,7 +382,7 @@ fn a_line_that_is_late_is_spoken_of_twice() {
 #[test]
 fn lost_lines_are_counted() {
     let mut bench = Bench::joined(Speaker::Person);
-    // it hears nothing for a while
+    // the client receives nothing for a while
     for number in 0..200 {
         bench.bob(&format!("{number} {}", "x".repeat(200)));
         bench.on_the_way.clear();

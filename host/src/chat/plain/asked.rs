@@ -1,26 +1,26 @@
-//! The `/nick` commands that still await their answers.
+//! The `/nick` commands that are not answered yet.
 
 use std::collections::VecDeque;
 
 use super::wire;
 
-/// The most different questions that are remembered.
+/// Maximum number of different commands that are remembered.
 const ASKED_MAX: usize = 64;
 
-/// On whose behalf a `/nick` was sent.
+/// The sender of a `/nick`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asker {
-    /// This client, to see whether the relay still knows it.
+    /// This client, to check whether the relay still knows it.
     Client,
     /// The person who typed it.
     Person,
 }
 
-/// Names that were asked for, in the order in which the relay answers.
+/// The requested names, in the order in which the relay answers.
 #[derive(Debug, Default)]
 pub(super) struct Asked(VecDeque<Run>);
 
-/// The same question, so often in a row.
+/// Equal commands in a row.
 #[derive(Debug)]
 struct Run {
     name: String,
@@ -29,7 +29,7 @@ struct Run {
 }
 
 impl Asked {
-    /// A `/nick` with this name was sent.
+    /// Records that a `/nick` with this name was sent.
     pub(super) fn push(&mut self, name: &str, asker: Asker) {
         if let Some(last) = self.0.back_mut()
             && last.name == name
@@ -48,9 +48,10 @@ impl Asked {
         });
     }
 
-    /// Takes the first question that `name` can be the answer to, and says whose it was.
+    /// Removes the first command that `name` can be the answer to, and returns its sender. Returns
+    /// `None` if there is no such command.
     ///
-    /// Those before it will not be answered any more: the relay answers in order.
+    /// Earlier commands are removed too: the relay answers in order, so their answers are lost.
     pub(super) fn take(&mut self, name: &str) -> Option<Asker> {
         let index = self
             .0

@@ -1,4 +1,4 @@
-//! The lines that are to be said: those that wait, and those that may have to be said again.
+//! The queue of lines to send, and the recent lines that may have to be sent again.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -9,26 +9,27 @@ use kilochat_core::{DATAGRAM_MAX, is_blank};
 use super::pace::Pace;
 use super::wire;
 
-/// A refusal, or a restart, may be about the lines of so short a time before it.
+/// Time before a refusal or a restart in which sent lines may be lost.
 const IN_FLIGHT: Duration = Duration::from_millis(50);
 
-/// The lines of this time can be what an unexpected welcome is about.
+/// Time for which sent lines are remembered. An unexpected welcome may be the answer to one of
+/// them.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
-/// The most lines that are remembered.
+/// Maximum number of sent lines that are remembered.
 const REMEMBERED_MAX: usize = 256;
 
-/// A line that is to be said.
+/// A line to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// As a person typed it: where there are commands, `/` starts one.
+    /// A line that a person typed. If the server has commands, `/` begins one.
     Typed(String),
-    /// A message, whatever it starts with.
+    /// A message, even if it begins with `/`.
     Said(String),
 }
 
 impl Line {
-    /// The line as it is sent.
+    /// Returns the line in the form in which it is sent.
     pub(crate) fn payload(&self, has_commands: bool) -> String {
         match self {
             Self::Said(text) if has_commands => wire::literal(text),
@@ -37,23 +38,23 @@ impl Line {
     }
 }
 
-/// What comes out of the outbox.
+/// The result of [`Outbox::next`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// A datagram to send.
     Payload(String),
-    /// A command that no datagram can carry; it is dropped.
+    /// A command that is too long for a datagram. It is dropped.
     TooLong,
-    /// Nothing, now.
+    /// There is no line, or none may be sent yet.
     Nothing,
 }
 
-/// Lines on their way to the relay, in order.
+/// The lines that are queued for the relay, in order, and those that were sent to it.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: VecDeque<Line>,
     sent: VecDeque<Sent>,
-    /// How fast they go.
+    /// Limits the rate of the lines.
     pub(super) pace: Pace,
 }
 
@@ -64,7 +65,7 @@ struct Sent {
 }
 
 impl Outbox {
-    /// Those that are to be said first.
+    /// Creates an outbox with these lines in its queue.
     pub(crate) fn new(now: Instant, lines: Vec<Line>) -> Self {
         Self {
             queue: lines.into(),
@@ -73,27 +74,28 @@ impl Outbox {
         }
     }
 
-    /// How many lines wait.
+    /// Returns the number of lines in the queue.
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether no line waits.
+    /// Returns whether the queue is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Whether nothing was sent lately.
+    /// Returns whether no sent line is remembered.
     pub(crate) fn is_fresh(&self) -> bool {
         self.sent.is_empty()
     }
 
-    /// Adds a line behind the others.
+    /// Adds a line at the end of the queue.
     pub(crate) fn push(&mut self, line: Line) {
         self.queue.push_back(line);
     }
 
-    /// When the next line may go; `None` if there is none, or an answer must come first.
+    /// Returns when the next line may be sent. Returns `None` if there is none, or an answer must
+    /// arrive first.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         if self.queue.is_empty() {
             return None;
@@ -101,7 +103,7 @@ impl Outbox {
         self.pace.next_line_at()
     }
 
-    /// Takes the next line, or as much of it as fits in one line of the room behind `name`.
+    /// Takes the next line, or as much of it as fits in one line of the room after `name`.
     pub(crate) fn next(&mut self, now: Instant, name: &str, has_commands: bool) -> Next {
         if !self.pace.allows(now) {
             return Next::Nothing;
@@ -140,17 +142,17 @@ impl Outbox {
         None
     }
 
-    /// Puts a line that was taken back in front.
+    /// Puts a line back at the front of the queue.
     pub(crate) fn put_back(&mut self, line: Line) {
         self.queue.push_front(line);
     }
 
-    /// Takes all lines that wait.
+    /// Takes all lines from the queue.
     pub(crate) fn take_all(&mut self) -> Vec<Line> {
         core::mem::take(&mut self.queue).into()
     }
 
-    /// Forgets what was sent too long ago to matter.
+    /// Forgets the lines that were sent too long ago.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some(first) = self.sent.front()
             && (self.sent.len() > REMEMBERED_MAX || now > first.at + REMEMBERED)
@@ -159,15 +161,16 @@ impl Outbox {
         }
     }
 
-    /// The relay answered a question.
+    /// Handles the answer to a question.
     pub(crate) fn handle_answer(&mut self) {
         if let Some(asked) = self.pace.handle_answer() {
-            // the relay reads in order: what was sent before has arrived
+            // the relay reads in order, so all earlier lines have arrived
             self.sent.retain(|sent| sent.at > asked);
         }
     }
 
-    /// The relay answered a `/nick` that was typed: it, and what was sent before, has arrived.
+    /// Handles the answer to a `/nick` that was typed. The command and all earlier lines have
+    /// arrived.
     pub(crate) fn handle_renamed(&mut self) {
         let is_nick =
             |sent: &Sent| matches!(&sent.line, Line::Typed(text) if text.starts_with("/nick "));
@@ -176,24 +179,25 @@ impl Outbox {
         }
     }
 
-    /// Queues again what may not have arrived before the relay went.
+    /// Queues again the lines that may not have arrived before the relay disappeared.
     pub(crate) fn queue_recent(&mut self, now: Instant) {
         self.queue_since(now, IN_FLIGHT);
     }
 
-    /// Queues again all that is remembered.
+    /// Queues again all remembered lines.
     pub(crate) fn queue_all(&mut self, now: Instant) {
         self.queue_since(now, Duration::MAX);
     }
 
-    /// Queues again the last line, whenever it was sent.
+    /// Queues again the last line, whatever its age.
     pub(crate) fn queue_last(&mut self) {
         if let Some(Sent { line, .. }) = self.sent.pop_back() {
             self.queue.push_front(line);
         }
     }
 
-    /// Queues again the line of which a relay made `name`, and what was sent just before it.
+    /// Queues again the line that the relay took as a name and made into `name`, and the lines that
+    /// were sent shortly before it.
     pub(crate) fn queue_mistaken(&mut self, name: &str) {
         let made =
             |sent: &Sent| matches!(&sent.line, Line::Said(text) if wire::is_made_of(name, text));
@@ -212,7 +216,7 @@ impl Outbox {
         self.sent = after;
     }
 
-    /// Whether a `/nick` that was sent lately asked for `name`.
+    /// Returns whether a remembered `/nick` requested `name`.
     pub(crate) fn has_renamed(&self, name: &str) -> bool {
         self.sent.iter().any(|sent| {
             matches!(&sent.line, Line::Typed(text) if text
@@ -226,7 +230,8 @@ impl Outbox {
         self.pace.handle_sent(now);
     }
 
-    /// Queues again what was sent up to `age` before `now`, or before the question that is open.
+    /// Queues again the lines that were sent up to `age` before `now`, or before the pending
+    /// question if that is earlier.
     fn queue_since(&mut self, now: Instant, age: Duration) {
         let until = self.pace.asked_at().map_or(now, |asked| asked.min(now));
         while let Some(last) = self.sent.back()

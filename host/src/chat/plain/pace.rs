@@ -1,29 +1,32 @@
-//! How fast lines are sent: in small groups, and never far ahead of what the relay has read.
+//! Pacing: lines are sent in bursts, and only a limited number ahead of what the relay has
+//! confirmed to have read.
 
 use core::time::Duration;
 use std::time::Instant;
 
-/// So many lines are sent at once; a receive buffer of default size takes ten times as many.
+/// Maximum number of lines in a burst. A receive buffer of default size has room for ten times as
+/// many.
 const GROUP: u32 = 16;
 
-/// The time between two groups: 2,000 lines a second.
+/// Time between two bursts: the maximum rate is 2,000 lines per second.
 const INTERVAL: Duration = Duration::from_millis(8);
 
-/// After so many lines the relay is asked whether it has read them; twice as many are never under way.
+/// Number of lines after which the relay is asked whether it has read them. At most twice as many
+/// are in flight.
 const WINDOW: usize = 64;
 
-/// A question that is not answered in this time is asked again,
+/// Time without an answer after which the question is sent again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// ... so often in all.
+/// Maximum number of times that a question is sent.
 const ASKED_MAX: u32 = 3;
 
-/// The state of a sender.
+/// The state of the pacing.
 #[derive(Debug)]
 pub(super) struct Pace {
     left: u32,
     resume: Instant,
-    /// Lines since the last question.
+    /// Lines sent since the last question.
     since_question: usize,
     question: Option<Question>,
 }
@@ -36,7 +39,7 @@ struct Question {
 }
 
 impl Pace {
-    /// Nothing is under way.
+    /// Creates the state with no lines in flight.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             left: GROUP,
@@ -46,17 +49,17 @@ impl Pace {
         }
     }
 
-    /// Forgets what is under way.
+    /// Forgets the lines in flight.
     pub(super) fn reset(&mut self, now: Instant) {
         *self = Self::new(now);
     }
 
-    /// Whether a line may be sent now.
+    /// Returns whether a line may be sent now.
     pub(super) fn allows(&self, now: Instant) -> bool {
         self.next_line_at().is_some_and(|at| now >= at)
     }
 
-    /// When a line may be sent; `None` while an answer must come first.
+    /// Returns when a line may be sent. Returns `None` if an answer must arrive first.
     pub(super) fn next_line_at(&self) -> Option<Instant> {
         if self.question.is_some() && self.since_question >= WINDOW {
             return None;
@@ -64,7 +67,7 @@ impl Pace {
         Some(self.resume)
     }
 
-    /// A line was sent.
+    /// Records that a line was sent.
     pub(super) fn handle_sent(&mut self, now: Instant) {
         self.since_question += 1;
         if now >= self.resume + INTERVAL {
@@ -78,23 +81,23 @@ impl Pace {
         }
     }
 
-    /// Whether it is time for a question.
+    /// Returns whether a question is due.
     pub(super) fn wants_answer(&self) -> bool {
         self.question.is_none() && self.since_question >= WINDOW
     }
 
-    /// When the open question was first asked.
+    /// Returns when the pending question was first sent. Returns `None` if there is none.
     pub(super) fn asked_at(&self) -> Option<Instant> {
         self.question.map(|question| question.first)
     }
 
-    /// When the open question is asked again, or `otherwise` if there is none.
+    /// Returns when to send the pending question again, or `otherwise` if there is none.
     pub(super) fn asks_again_at(&self, otherwise: Instant) -> Instant {
         self.question
             .map_or(otherwise, |question| question.last + ASK_AGAIN)
     }
 
-    /// A question was sent.
+    /// Records that a question was sent.
     pub(super) fn handle_asked(&mut self, now: Instant) {
         let question = self.question.get_or_insert(Question {
             first: now,
@@ -108,12 +111,12 @@ impl Pace {
         question.times += 1;
     }
 
-    /// An answer came; tells when its question was first asked, if there was one.
+    /// Handles an answer. Returns when its question was first sent, or `None` if none was pending.
     pub(super) fn handle_answer(&mut self) -> Option<Instant> {
         self.question.take().map(|question| question.first)
     }
 
-    /// Whether the relay was asked often enough.
+    /// Returns whether the maximum number of questions was sent without an answer.
     pub(super) fn is_unanswered(&self, now: Instant) -> bool {
         self.question
             .is_some_and(|question| question.times >= ASKED_MAX && now >= question.last + ASK_AGAIN)
@@ -127,7 +130,7 @@ mod tests {
     #[test]
     fn lines_go_out_in_groups() {
         let mut pace = Pace::new(Instant::now());
-        // after a while without a line, as at first
+        // after a pause the first burst is as large as at the start
         let start = Instant::now() + Duration::from_secs(60);
         let mut now = start;
         let mut lines = 0;

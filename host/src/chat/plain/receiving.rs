@@ -1,4 +1,4 @@
-//! What a session makes of the lines that arrive.
+//! Handling of the lines that a session receives.
 
 use core::mem;
 use core::time::Duration;
@@ -12,11 +12,11 @@ use super::asked::Asker;
 use super::wire::{self, Received};
 use super::{ACCEPTED, FULL_RETRY, Phase, Server, Session, Why};
 
-/// A second welcome so soon after the first is the network's doing.
+/// Time after a welcome in which an equal one is a duplicate made by the network.
 const DOUBLED: Duration = Duration::from_millis(500);
 
 impl Session {
-    /// A line arrived; it is clean.
+    /// Handles a received line, which must be clean.
     pub(super) fn handle_received(&mut self, now: Instant, line: &str) {
         match wire::parse(line) {
             Received::Message { name, text } => {
@@ -24,7 +24,7 @@ impl Session {
                 self.notice_old_server();
             }
             Received::Notice { text, meaning } => {
-                // an announcement can overtake the welcome
+                // an announcement can arrive before the welcome
                 let is_refusal = matches!(self.phase, Phase::Joining { .. })
                     && !matches!(
                         meaning,
@@ -53,7 +53,7 @@ impl Session {
             Notice::Full if matches!(self.phase, Phase::Rejoining(_)) => {
                 self.handle_full(now, text);
             }
-            // the first goodbye was heard, its answer lost
+            // the first `/quit` has arrived, and its answer is lost
             Notice::Nameless if self.is_for_frames() => self.finish_leaving(),
             Notice::Nameless if is_welcomed => {
                 self.show(Kind::Notice, None, text);
@@ -127,7 +127,7 @@ impl Session {
         self.enter(now, name, true);
     }
 
-    /// All seats are taken: asks again later, and says so once.
+    /// Handles a full room: asks again later. The user is told once.
     fn handle_full(&mut self, now: Instant, text: &str) {
         let Phase::Rejoining(rejoining) = &mut self.phase else {
             return;
@@ -139,7 +139,8 @@ impl Session {
         }
     }
 
-    /// The relay took a line for a name: takes the name back and says the line again.
+    /// Handles the relay's mistake of a line for a name: takes the name back and sends the line
+    /// again.
     fn handle_mistaken(&mut self, now: Instant, name: &str) {
         if self.outbox.has_renamed(name) {
             if !matches!(self.phase, Phase::Rejoining(_)) {
@@ -156,7 +157,8 @@ impl Session {
         self.rejoin(now, now, Why::Forgotten);
     }
 
-    /// It counts if one of the names that can be read in it was asked for.
+    /// Handles a confirmed name. It is valid only if one of the names that the text can be parsed
+    /// as was requested.
     fn handle_named(&mut self, now: Instant, text: &str, names: [Option<&str>; 2]) {
         let answer = names
             .into_iter()
@@ -181,7 +183,7 @@ impl Session {
         self.name = name.into();
     }
 
-    /// There is a seat, perhaps a new one: what waits can be said.
+    /// Records that the client has a seat, perhaps a new one. Lines can be sent from now on.
     fn enter(&mut self, now: Instant, name: &str, is_new: bool) {
         if let Phase::Rejoining(rejoining) = self.phase {
             let may_miss = match rejoining.why {
@@ -197,7 +199,7 @@ impl Session {
         self.phase = Phase::Welcomed { since: now };
     }
 
-    /// Somebody talks, but there was no welcome.
+    /// Handles a message before a welcome: the server is an old one.
     fn notice_old_server(&mut self) {
         if self.speaker == Speaker::Person && matches!(self.phase, Phase::Joining { .. }) {
             self.say("no welcome: this is an old server, which gets what you type as you type it");
@@ -207,7 +209,7 @@ impl Session {
 
     fn show(&mut self, kind: Kind, name: Option<&str>, text: &str) {
         if self.is_for_frames() {
-            return; // it comes again as history
+            return; // the line is received again as history
         }
         let is_history = self.history > 0;
         self.history = self.history.saturating_sub(1);

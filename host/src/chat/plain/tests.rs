@@ -1,4 +1,4 @@
-//! The session under a virtual clock.
+//! The plain session under a virtual clock.
 
 mod ending;
 mod forged;
@@ -8,7 +8,7 @@ use super::*;
 
 const WELCOME: &str = "* welcome Ada: 1 here (Ada); /help lists commands";
 
-/// A session, its clock, and what came out of it.
+/// A session, its clock, and the lines that it showed.
 struct Bench {
     now: Instant,
     session: Session,
@@ -29,7 +29,7 @@ impl Bench {
         }
     }
 
-    /// One that is welcomed already.
+    /// Creates a session that has received the welcome.
     fn welcomed(speaker: Speaker) -> Self {
         let mut bench = Self::new(speaker);
         assert_eq!(bench.sent(), ["Ada"]);
@@ -38,7 +38,7 @@ impl Bench {
         bench
     }
 
-    /// What is sent at this moment.
+    /// Returns the datagrams that are sent now.
     fn sent(&mut self) -> Vec<String> {
         self.session.handle_timeout(self.now);
         let mut payloads = Vec::new();
@@ -51,7 +51,7 @@ impl Bench {
         payloads
     }
 
-    /// What is sent while time passes, in steps from one wake-up to the next.
+    /// Returns the datagrams that are sent while the clock advances from one timeout to the next.
     fn pass(&mut self, time: Duration) -> Vec<String> {
         let until = self.now + time;
         let mut payloads = self.sent();
@@ -332,7 +332,7 @@ fn a_seat_given_away_is_taken_back() {
     assert_eq!(bench.say("one"), ["one"]);
 }
 
-/// What the client said itself.
+/// Returns the messages of the client itself.
 fn statuses(bench: &Bench) -> Vec<&str> {
     let of_client = bench
         .shown
@@ -361,7 +361,7 @@ fn seats_that_are_lost_at_once_are_asked_for_less_and_less_often() {
             (14..17).contains(&asked),
             "{loss}: {asked} times in a minute"
         );
-        // a seat of some seconds is asked for at once
+        // after a seat of some seconds, the client joins again at once
         bench.pass(SHORT);
         bench.receive("* your seat was given away; say your name to come back");
         assert_eq!(bench.sent(), ["/nick Ada"]);
@@ -401,7 +401,7 @@ fn after_a_move_the_name_comes_before_the_lines() {
         statuses(&bench),
         ["the network changed; joining again", told]
     );
-    // another one before that is answered
+    // the network changes again before that is answered
     for _ in 0..3 {
         bench.session.handle_network_change(bench.now, true);
         assert_eq!(bench.sent(), ["/nick Ada~2"]);
@@ -428,7 +428,7 @@ fn after_a_move_an_old_server_gets_the_bare_name() {
             ["the network changed; joining again", told]
         );
     }
-    // and so does whoever was not welcomed yet
+    // the same holds before the welcome
     let mut bench = Bench::new(Speaker::Program);
     assert_eq!(bench.sent(), ["Ada"]);
     bench.session.handle_network_change(bench.now, true);

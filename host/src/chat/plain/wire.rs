@@ -1,4 +1,4 @@
-//! The plain dialect as a client reads and writes it. See `core/PROTOCOL.md`.
+//! The plain dialect: parsing and formatting of lines. See `core/PROTOCOL.md`.
 
 use core::str::from_utf8;
 
@@ -7,23 +7,23 @@ use kilochat_core::{LINE_MAX, NAME_MAX, NOTICE, Notice, SEPARATOR, clean};
 /// A line from the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received<'a> {
-    /// What somebody said; a server that only echoes gives no name.
+    /// A message of a peer. A server that only echoes sends no name.
     Message {
-        /// Who said it.
+        /// The name of its author.
         name: Option<&'a str>,
-        /// What was said.
+        /// The text of the message.
         text: &'a str,
     },
-    /// Something that the relay says itself, without the `* ` before it.
+    /// A notice of the relay, without the `* ` before it.
     Notice {
-        /// The notice as it is shown.
+        /// The text of the notice.
         text: &'a str,
-        /// What it means to a client.
+        /// The meaning of the notice.
         meaning: Notice<'a>,
     },
 }
 
-/// Reads a line, which must be clean.
+/// Parses a line, which must be clean.
 pub(crate) fn parse(line: &str) -> Received<'_> {
     if let Some(text) = line.strip_prefix(NOTICE) {
         return Received::Notice {
@@ -43,12 +43,13 @@ pub(crate) fn parse(line: &str) -> Received<'_> {
     }
 }
 
-/// Whether a notice could also be a message of somebody whose name an old server let pass.
+/// Returns whether a notice could also be a message, of a peer whose crafted name an old server
+/// accepted.
 pub(crate) fn may_be_said(text: &str) -> bool {
     text.contains(SEPARATOR)
 }
 
-/// The lines of a datagram, clean.
+/// Splits a datagram into lines, and cleans them.
 pub(crate) fn lines(payload: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(payload);
     text.strip_suffix('\n')
@@ -58,17 +59,17 @@ pub(crate) fn lines(payload: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// How many bytes of text fit in one line behind `name`.
+/// Returns the number of bytes of text that fit in one line after `name`.
 pub(crate) fn room(name: &str) -> usize {
     LINE_MAX - SEPARATOR.len() - name.len().min(NAME_MAX)
 }
 
-/// The start of `text` that fits in `room` bytes, and the rest.
+/// Splits `text` after at most `room` bytes, between two characters.
 pub(crate) fn split(text: &str, room: usize) -> (&str, &str) {
     text.split_at(text.floor_char_boundary(room))
 }
 
-/// `text` so that a relay with commands says it.
+/// Escapes `text` so that a relay with commands takes it as a message.
 pub(crate) fn literal(text: &str) -> String {
     if text.starts_with('/') {
         format!("/{text}")
@@ -77,7 +78,8 @@ pub(crate) fn literal(text: &str) -> String {
     }
 }
 
-/// The name as it may be sent: clean, and cut between characters if it is too long.
+/// Returns the name in the form in which it is sent: clean, and cut between two characters if it is
+/// too long.
 pub(crate) fn name(raw: &str) -> String {
     let mut name: String = clean(raw.trim()).collect();
     name.truncate(name.floor_char_boundary(NAME_MAX));
@@ -85,14 +87,14 @@ pub(crate) fn name(raw: &str) -> String {
     name
 }
 
-/// The name that a datagram asks for, if it is a `/nick`.
+/// Returns the name that a datagram requests. Returns `None` if it is not a `/nick`.
 pub(crate) fn nick(payload: &[u8]) -> Option<&str> {
     let rest = from_utf8(payload).ok()?.strip_prefix("/nick")?;
     let name = rest.trim();
     (rest.starts_with(char::is_whitespace) && !name.is_empty()).then_some(name)
 }
 
-/// Whether a relay that was sent `text` as a first datagram could have made `name` of it.
+/// Returns whether a relay that received `text` as a first datagram could have made `name` of it.
 pub(crate) fn is_made_of(name: &str, text: &str) -> bool {
     let text = text.trim();
     let common: usize = name

@@ -1,4 +1,4 @@
-//! The line that is typed: a state machine, to which keys come in.
+//! The line editor: a state machine with keys as input.
 
 use core::mem::take;
 use core::ops::Range;
@@ -8,51 +8,51 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::keys::Key;
 
-/// The lines that the arrow keys bring back.
+/// Maximum number of lines in the history.
 const HISTORY_MAX: usize = 1000;
 
-/// The most bytes of a draft.
+/// Maximum size of a draft in bytes.
 const DRAFT_MAX: usize = 256 << 10;
 
-/// What a key asks for, besides a change of the line.
+/// The effect of a key besides a change of the draft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Nothing.
+    /// No further effect.
     Edited,
-    /// The line is finished.
+    /// The line is complete.
     Enter(String),
-    /// There is nothing more to say.
+    /// The user wants to leave.
     Leave,
-    /// The program is to stop until it is continued.
+    /// The program must be suspended.
     Suspend,
-    /// The screen is to be drawn again.
+    /// The screen must be drawn again.
     Repaint,
-    /// A byte was not UTF-8.
+    /// A byte was not valid UTF-8.
     Invalid,
-    /// The draft has no room for this many bytes.
+    /// The draft is full, and this number of bytes was left out.
     Full(usize),
 }
 
-/// The draft, the lines before it, and what was cut out.
+/// The draft, the history, and the text that was cut out (killed, as in Emacs).
 #[derive(Debug, Default)]
 pub(super) struct Editor {
     text: String,
     cursor: usize,
     killed: String,
-    /// Whether the last key cut something out: the next one adds to it.
+    /// Whether the last key killed text. Text that the next key kills is added to it.
     is_killing: bool,
     history: VecDeque<String>,
-    /// Which line of the history is shown, and the draft that it hides.
+    /// The index of the recalled line in the history, and the draft that it replaces.
     recalled: Option<(usize, String)>,
     search: Option<Search>,
 }
 
-/// A search for an earlier line.
+/// A search in the history.
 #[derive(Debug)]
 struct Search {
     query: String,
     found: Option<usize>,
-    /// The draft before it, and the cursor.
+    /// The draft and the cursor before the search.
     before: (String, usize),
 }
 
@@ -65,7 +65,7 @@ impl Editor {
         self.cursor
     }
 
-    /// What stands before the line.
+    /// Returns the prompt, which is `usual` unless a search is in progress.
     pub(super) fn prompt<'a>(&self, usual: &'a str) -> std::borrow::Cow<'a, str> {
         match &self.search {
             Some(Search { query, found, .. }) if found.is_none() && !query.is_empty() => {
@@ -131,7 +131,8 @@ impl Editor {
         Action::Edited
     }
 
-    /// Handles a key while an earlier line is searched, or gives it back.
+    /// Handles a key during a search. Returns the key as an error if it ends or does not concern
+    /// the search.
     fn handle_in_search(&mut self, key: Key) -> Result<Action, Key> {
         let Some(search) = &mut self.search else {
             return Err(key);
@@ -182,7 +183,7 @@ impl Editor {
         Ok(Action::Edited)
     }
 
-    /// The last line before `end` that has what is searched for.
+    /// Returns the last line before `end` that contains the query.
     fn find(&self, end: usize) -> Option<usize> {
         let query = &self.search.as_ref()?.query;
         (0..end)
@@ -204,7 +205,7 @@ impl Editor {
         }
     }
 
-    /// Ends the line, and keeps it.
+    /// Returns the complete line, and adds it to the history.
     fn finish(&mut self) -> String {
         let line = take(&mut self.text);
         self.set(String::new());
@@ -242,7 +243,8 @@ impl Editor {
         self.text.drain(range);
     }
 
-    /// Cuts out a part; what was cut out just before, and stood beside it, stays beside it.
+    /// Kills a part of the draft. If the last key killed text too, the parts are joined in their
+    /// order in the draft.
     fn kill(&mut self, range: Range<usize>, was_killing: bool) {
         let part = &self.text[range.clone()];
         if !was_killing {
@@ -318,7 +320,7 @@ impl Editor {
         })
     }
 
-    /// Where the word before the cursor begins, and a space ends the one before it.
+    /// Returns the start of the word before the cursor, where words are separated by spaces.
     fn space_left(&self) -> usize {
         let before = self.text[..self.cursor].trim_end();
         before
@@ -341,7 +343,7 @@ mod tests {
         keys.into_iter().map(|key| editor.handle(key)).collect()
     }
 
-    /// The draft with `|` at the cursor.
+    /// Returns the draft with `|` at the cursor.
     fn typed(bytes: &str) -> String {
         let mut editor = Editor::default();
         press(&mut editor, bytes);

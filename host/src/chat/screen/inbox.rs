@@ -1,4 +1,5 @@
-//! What waits for the thread that owns the terminal: nobody who puts something in waits for it.
+//! The inbox of the thread that owns the terminal. A terminal that accepts no output does not block
+//! the threads that add lines.
 
 use core::mem::take;
 use core::time::Duration;
@@ -11,16 +12,16 @@ use jiff::Zoned;
 use super::output::Shown;
 use crate::chat::event::Event;
 
-/// The most lines that wait while the terminal takes nothing; then the oldest are left out.
+/// Maximum number of lines in the inbox. When it is full, the oldest are left out.
 const LINES_MAX: usize = 1000;
 
-/// The most lines that are taken at once, so that keys are handled between them.
+/// Maximum number of lines that are taken at once, so that keys are handled between them.
 const LINES_AT_ONCE: usize = 100;
 
-/// More bytes of input than this stay in the terminal.
+/// Maximum number of input bytes in the inbox before the reader of the terminal waits.
 const BYTES_MAX: usize = 64 << 10;
 
-/// Lines to print, bytes that were typed, and what else happened.
+/// Lines to print, bytes that were typed, and other events.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     state: Mutex<State>,
@@ -30,30 +31,30 @@ pub(super) struct Inbox {
 #[derive(Debug, Default)]
 struct State {
     news: News,
-    /// Where to say that it is time to leave, once somebody talks.
+    /// The conversation that must be told to leave. `None` before it starts.
     leave: Option<Sender<Event>>,
     /// Whether the thread that owns the terminal has finished.
     is_finished: bool,
 }
 
-/// What happened.
+/// The events since the last call of [`Inbox::take`].
 #[derive(Debug, Default)]
 pub(super) struct News {
-    /// Lines to print, and when they came.
+    /// Lines to print, and when they arrived.
     pub(super) lines: VecDeque<(Shown, Zoned)>,
-    /// How many lines before them are left out.
+    /// Number of lines that were left out before them.
     pub(super) left_out: usize,
-    /// What was typed.
+    /// Bytes that were typed.
     pub(super) bytes: Vec<u8>,
-    /// The terminal has perhaps another size.
+    /// The terminal may have a new size.
     pub(super) is_resized: bool,
-    /// The program was stopped, and goes on.
+    /// The program was continued after a suspension.
     pub(super) is_continued: bool,
-    /// The terminal cannot be read any more, for this reason if it did not just go away.
+    /// The terminal cannot be read any more. The reason is `None` if the terminal has gone.
     pub(super) closed: Option<Option<String>>,
-    /// It is time to leave, and nobody talks yet.
+    /// The program must end, and there is no conversation yet.
     pub(super) is_leaving: bool,
-    /// Nothing more will come.
+    /// The conversation has ended.
     pub(super) is_over: bool,
 }
 
@@ -79,7 +80,7 @@ impl Inbox {
         self.changed.notify_all();
     }
 
-    /// Adds lines to print, and leaves out the oldest if there are too many.
+    /// Adds lines to print. Leaves out the oldest ones if there are too many.
     pub(super) fn put_lines(&self, lines: impl Iterator<Item = Shown>) {
         let now = Zoned::now();
         self.tell(|news| {
@@ -90,7 +91,7 @@ impl Inbox {
         });
     }
 
-    /// Adds what was typed; waits while there is too much of it.
+    /// Adds bytes that were typed. Blocks while there are too many.
     pub(super) fn put_bytes(&self, bytes: &[u8]) {
         let state = self.lock();
         let mut state = self
@@ -102,45 +103,45 @@ impl Inbox {
         self.changed.notify_all();
     }
 
-    /// The terminal may have another size.
+    /// Reports that the terminal may have a new size.
     pub(super) fn resize(&self) {
         self.tell(|news| news.is_resized = true);
     }
 
-    /// The program goes on after it was stopped.
+    /// Reports that the program was continued.
     #[cfg(unix)]
     pub(super) fn go_on(&self) {
         self.tell(|news| news.is_continued = true);
     }
 
-    /// The terminal cannot be read any more.
+    /// Reports that the terminal cannot be read any more.
     pub(super) fn close(&self, why: Option<String>) {
         self.tell(|news| news.closed = Some(why));
     }
 
-    /// Nothing more will come.
+    /// Reports that the conversation has ended.
     pub(super) fn end(&self) {
         self.tell(|news| news.is_over = true);
     }
 
-    /// Somebody talks now, and has to be told when it is time to leave.
+    /// Sets the conversation that must be told to leave.
     pub(super) fn set_leave(&self, leave: Sender<Event>) {
         self.lock().leave = Some(leave);
     }
 
-    /// It is time to leave.
+    /// Reports that the program must end.
     pub(super) fn leave(&self) {
         let leave = self.lock().leave.clone();
         if let Some(leave) = leave {
-            // whoever talks may have left
+            // fails if the conversation has ended
             let _ = leave.send(Event::Leave);
         } else {
             self.tell(|news| news.is_leaving = true);
         }
     }
 
-    /// Waits until something happens, or for so long, and takes it; the whole time if the screen
-    /// `is_held`.
+    /// Waits for an event, for at most `timeout`, and takes all events. If the screen `is_held`,
+    /// waits for the whole `timeout`.
     pub(super) fn take(&self, timeout: Option<Duration>, is_held: bool) -> News {
         let state = self.lock();
         let timeout = timeout.unwrap_or(Duration::from_secs(3600));
@@ -165,7 +166,7 @@ impl Inbox {
         self.lock().news.is_continued = false;
     }
 
-    /// Waits until the program was continued, or for so long.
+    /// Waits until the program is continued, for at most `timeout`.
     #[cfg(unix)]
     pub(super) fn wait_continued(&self, timeout: Duration) {
         let state = self.lock();
@@ -174,13 +175,13 @@ impl Inbox {
             .wait_timeout_while(state, timeout, |state| !state.news.is_continued);
     }
 
-    /// The thread that owns the terminal has finished.
+    /// Reports that the thread that owns the terminal has finished.
     pub(super) fn finish(&self) {
         self.lock().is_finished = true;
         self.changed.notify_all();
     }
 
-    /// Waits for that thread, or for so long; returns whether it has finished.
+    /// Waits for that thread, for at most `timeout`. Returns whether it has finished.
     pub(super) fn wait_finished(&self, timeout: Duration) -> bool {
         let state = self.lock();
         let (state, _) = self

@@ -1,23 +1,23 @@
-//! Keys, and the bytes by which a terminal reports them.
+//! Parsing of the bytes by which a terminal reports keys.
 
 use core::mem::take;
 use core::str::from_utf8;
 
-/// A paste of more bytes than this is cut.
+/// Maximum size of a paste in bytes. The rest is cut off.
 const PASTE_MAX: usize = 1 << 20;
 
-/// A sequence of more bytes than this is none.
+/// Maximum length of a control sequence in bytes.
 const SEQUENCE_MAX: usize = 32;
 
-/// What begins and ends a paste (bracketed paste mode of xterm).
+/// The beginning and the end of a paste (bracketed paste mode of xterm).
 const PASTE_BEGIN: &[u8] = b"\x1b[200~";
 const PASTE_END: &[u8] = b"\x1b[201~";
 
-/// What a person did at the keyboard.
+/// A key, or a paste.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Char(char),
-    /// Text from the clipboard, and whether it was UTF-8.
+    /// Text from the clipboard, and whether it was valid UTF-8.
     Paste(String, bool),
     /// A letter with Ctrl, in lower case.
     Ctrl(char),
@@ -33,25 +33,25 @@ pub(super) enum Key {
     Down,
     Home,
     End,
-    /// With Ctrl or Alt, by words.
+    /// The arrow key with Ctrl or Alt: moves by words.
     WordLeft,
     WordRight,
     Escape,
-    /// A byte that is not UTF-8.
+    /// A byte that is not valid UTF-8.
     Invalid,
-    /// A key without a meaning here.
+    /// A key without a function in this program.
     Other,
 }
 
-/// Reads keys from bytes, in whatever pieces they come.
+/// Parses keys from bytes, which may arrive in parts.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
     pending: Vec<u8>,
-    /// The text of a paste that has not ended.
+    /// The text of an incomplete paste.
     paste: Option<Vec<u8>>,
 }
 
-/// What a parser waits for.
+/// What a parser is waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waiting {
     /// The rest of a sequence or of a character.
@@ -61,7 +61,7 @@ pub(super) enum Waiting {
 }
 
 impl Parser {
-    /// What is to come, if a key is not complete.
+    /// Returns what the parser is waiting for. Returns `None` if no key is incomplete.
     pub(super) fn waiting(&self) -> Option<Waiting> {
         if self.paste.is_some() {
             return Some(Waiting::Paste);
@@ -69,7 +69,7 @@ impl Parser {
         Some(Waiting::Sequence).filter(|_| !self.pending.is_empty())
     }
 
-    /// Takes `bytes`, and returns the keys that are complete.
+    /// Adds `bytes`, and returns the complete keys.
     pub(super) fn handle_bytes(&mut self, bytes: &[u8]) -> Vec<Key> {
         let mut keys = Vec::new();
         self.pending.extend_from_slice(bytes);
@@ -92,7 +92,7 @@ impl Parser {
         keys
     }
 
-    /// Nothing came for a while: what is there is all.
+    /// Handles the time-out of an incomplete key: parses the bytes as they are.
     pub(super) fn handle_timeout(&mut self) -> Vec<Key> {
         let mut keys = Vec::new();
         if let Some(mut paste) = self.paste.take() {
@@ -112,7 +112,7 @@ impl Parser {
         keys
     }
 
-    /// Adds what is there to the paste; returns whether it has ended.
+    /// Moves the pending bytes to the paste. Returns whether the paste has ended.
     fn take_paste(&mut self, keys: &mut Vec<Key>) -> bool {
         let Some(paste) = &mut self.paste else {
             return true;
@@ -121,7 +121,7 @@ impl Parser {
             .pending
             .windows(PASTE_END.len())
             .position(|bytes| bytes == PASTE_END);
-        // what may be the beginning of its end stays
+        // a possible beginning of the end sequence stays pending
         let begun = (1..PASTE_END.len())
             .rev()
             .find(|length| self.pending.ends_with(&PASTE_END[..*length]))
@@ -148,7 +148,7 @@ fn finish_paste(bytes: Vec<u8>, keys: &mut Vec<Key>) {
     keys.push(Key::Paste(text, is_valid));
 }
 
-/// The first key in `bytes`, and its length; `None` if it is not complete.
+/// Returns the first key in `bytes`, and its length. Returns `None` if the key is incomplete.
 fn next(bytes: &[u8]) -> Option<(Key, usize)> {
     let first = *bytes.first()?;
     match first {
@@ -164,7 +164,8 @@ fn next(bytes: &[u8]) -> Option<(Key, usize)> {
     }
 }
 
-/// The first character in `bytes`, none if it is not UTF-8; `None` if it is not complete.
+/// Returns the first character in `bytes`, or `None` for it if it is not UTF-8, and its length.
+/// Returns `None` if the character is incomplete.
 fn character(bytes: &[u8]) -> Option<(Option<char>, usize)> {
     let bytes = &bytes[..bytes.len().min(4)];
     let valid = match from_utf8(bytes) {
@@ -178,7 +179,7 @@ fn character(bytes: &[u8]) -> Option<(Option<char>, usize)> {
     Some((Some(character), character.len_utf8()))
 }
 
-/// The key of a sequence that begins with ESC.
+/// Parses a sequence that begins with ESC.
 fn escape(bytes: &[u8]) -> Option<(Key, usize)> {
     match *bytes.get(1)? {
         b'[' => control_sequence(bytes),
@@ -197,9 +198,9 @@ fn escape(bytes: &[u8]) -> Option<(Key, usize)> {
     }
 }
 
-/// ECMA-48: ESC [, parameters, and a final byte.
+/// Parses a control sequence (ECMA-48): ESC [, parameters, and a final byte.
 fn control_sequence(bytes: &[u8]) -> Option<(Key, usize)> {
-    // the Linux console names its function keys so
+    // the function keys of the Linux console: ESC [ [ and a letter
     if bytes.get(2) == Some(&b'[') {
         return bytes.get(3).map(|_| (Key::Other, 4));
     }
@@ -221,7 +222,7 @@ fn control_sequence(bytes: &[u8]) -> Option<(Key, usize)> {
     Some((named(parameters[end], first, modifier > 2), end + 3))
 }
 
-/// What the last byte of a sequence, and its first number, stand for.
+/// Returns the key for the final byte and the first number of a sequence.
 fn named(last: u8, number: u16, by_words: bool) -> Key {
     match (last, number) {
         (b'A', _) => Key::Up,
@@ -233,7 +234,7 @@ fn named(last: u8, number: u16, by_words: bool) -> Key {
         (b'H', _) | (b'~', 1 | 7) => Key::Home,
         (b'F', _) | (b'~', 4 | 8) => Key::End,
         (b'~', 3) => Key::Delete,
-        (b'M', _) => Key::Enter, // of the number pad
+        (b'M', _) => Key::Enter, // on the numeric keypad
         _ => Key::Other,
     }
 }

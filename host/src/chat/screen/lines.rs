@@ -1,4 +1,4 @@
-//! The line mode: for pipes, files and scripts.
+//! The line mode, for pipes, files and scripts.
 
 use core::mem::take;
 use core::str::from_utf8;
@@ -15,25 +15,25 @@ use crate::chat::event::Event;
 use crate::signals::{self, Leaving, Place};
 use crate::stdio;
 
-/// A line of input that is longer is said in parts.
+/// Maximum size of an input line in bytes. A longer one is sent in parts.
 const INPUT_LINE_MAX: u64 = 64 * 1024;
 
-/// How the lines are to be written, and when to end.
+/// The options of the line mode.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
-    /// Colour and time.
+    /// Whether to show colours and times.
     pub(crate) format: Format,
-    /// JSON objects instead.
+    /// Whether to print JSON objects.
     pub(crate) json: bool,
-    /// Whether to go on after the end of the input.
+    /// Whether to keep listening after the end of the input.
     pub(crate) stay: bool,
 }
 
-/// Says the lines of standard input and writes what arrives to standard output.
+/// Sends the lines of standard input, and writes received lines to standard output.
 ///
 /// # Errors
 ///
-/// When the session fails.
+/// If the session fails.
 pub(crate) fn run(conversation: &mut Conversation, options: Options) -> Result<(), Error> {
     read_input(conversation, options.stay);
     let leave = conversation.sender();
@@ -44,7 +44,8 @@ pub(crate) fn run(conversation: &mut Conversation, options: Options) -> Result<(
     conversation.run(&mut Lines { options, leaving })
 }
 
-/// Reads standard input, no more of it than can be said, and leaves at its end unless it is to `stay`.
+/// Starts to read standard input, no faster than it can be sent. At its end the client leaves,
+/// unless it is to `stay`.
 pub(crate) fn read_input(conversation: &mut Conversation, stay: bool) {
     let (permits, permitted) = channel();
     conversation.set_permits(permits);
@@ -70,19 +71,20 @@ impl Output for Lines {
             match line.kind {
                 _ if self.options.json => line.write_json(now, &mut shown),
                 Kind::Status => told.push_str(&format!("kilochat: {}\n", line.text)),
-                Kind::Typed | Kind::Own => {} // whoever wrote it knows it
+                Kind::Typed | Kind::Own => {} // the author does not need a copy
                 Kind::Message | Kind::History | Kind::Notice | Kind::Gap(_) => {
                     line.write_text(format, &local, &mut shown);
                 }
             }
         }
-        // nobody may be left to read it
+        // an error is ignored, because nobody may read standard error
         let _ = stdio::write_error(told.as_bytes(), &self.leaving);
         stdio::write_out(shown.as_bytes(), &self.leaving)
     }
 }
 
-/// Reports that nobody reads the output any more, without waiting for something to write.
+/// Watches for the end of standard output's reader, so that the client leaves even if there is
+/// nothing to write.
 #[cfg(unix)]
 fn watch_output(sender: Sender<Event>) {
     use nix::errno::Errno;
@@ -98,13 +100,13 @@ fn watch_output(sender: Sender<Event>) {
             .revents()
             .is_some_and(|events| events.intersects(gone))
         {
-            // the main loop may be gone too
+            // fails if the conversation has ended
             let _ = sender.send(Event::Leave);
         }
     });
 }
 
-/// Reads lines, as many as are permitted, until the end of `input`.
+/// Reads lines, one for each permit, until the end of `input`.
 fn read(input: &mut impl BufRead, permitted: &Receiver<()>, sender: &Sender<Event>, stay: bool) {
     let mut rest = Vec::new();
     let mut is_told = false;
@@ -136,11 +138,11 @@ fn read(input: &mut impl BufRead, permitted: &Receiver<()>, sender: &Sender<Even
     }
 }
 
-/// The next line without its end; `rest` keeps what was read of a character.
+/// Reads the next line without its line end. `rest` keeps the bytes of an incomplete character.
 ///
 /// # Errors
 ///
-/// At the end of the input, with the error that made it end, if it was one.
+/// At the end of the input, with the error that ended it, if there was one.
 fn next_line(input: &mut impl BufRead, rest: &mut Vec<u8>) -> Result<Vec<u8>, Option<io::Error>> {
     let read = loop {
         match input.take(INPUT_LINE_MAX).read_until(b'\n', rest) {

@@ -1,4 +1,4 @@
-//! The mode of the terminal, and what the system says about it.
+//! The mode of the terminal, and the system's notifications about it.
 
 #[cfg(unix)]
 use core::time::Duration;
@@ -30,21 +30,22 @@ mod unix {
 
     use super::{Arc, Duration, Inbox, io, thread};
 
-    /// A stop takes effect within this time, unless nobody could continue the program.
+    /// Maximum time to wait for a suspension. The system ignores the signal if no process could
+    /// continue the program.
     const STOP: Duration = Duration::from_millis(500);
 
-    /// How the terminal was before this program changed it.
+    /// The mode of the terminal before the program changed it.
     #[derive(Clone, Debug)]
     pub(in super::super) struct Mode {
         before: Termios,
     }
 
     impl Mode {
-        /// Sets raw mode: keys are read one at a time, and none is echoed or ends the program.
+        /// Sets raw mode: keys are reported one by one, are not echoed, and do not end the program.
         ///
         /// # Errors
         ///
-        /// When standard input is no terminal.
+        /// If standard input is not a terminal.
         pub(in super::super) fn raw() -> io::Result<Self> {
             let before = tcgetattr(io::stdin())?;
             let mode = Self { before };
@@ -56,7 +57,7 @@ mod unix {
         ///
         /// # Errors
         ///
-        /// When there is no terminal any more.
+        /// If the terminal has gone.
         pub(in super::super) fn set_raw(&self) -> io::Result<()> {
             let mut raw = self.before.clone();
             raw.input_flags.remove(
@@ -75,29 +76,30 @@ mod unix {
             Ok(tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?)
         }
 
-        /// Sets the mode that was there before, also where the terminal takes nothing now.
+        /// Restores the mode from before, even if the terminal accepts no output.
         pub(in super::super) fn restore(&self) {
-            // there may be no terminal any more
+            // fails if the terminal has gone
             let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.before);
         }
 
-        /// Stops the program, and those that were started with it, as the terminal does in the
-        /// mode of before. Returns when it goes on.
+        /// Suspends the process group, in the mode from before, as the terminal driver does.
+        /// Returns when the program is continued.
         pub(in super::super) fn stop(&self, inbox: &Inbox) {
             inbox.forget_continued();
             self.restore();
-            // another thread may take the signal: this one must not go on before that
+            // another thread may receive the signal, so this one waits until the program is
+            // continued
             if kill(Pid::from_raw(0), Signal::SIGTSTP).is_ok() {
                 inbox.wait_continued(STOP);
             }
             inbox.forget_continued();
         }
 
-        /// Starts to report keys, and signals that are about the terminal.
+        /// Starts the threads that report keys, and signals about the terminal.
         ///
         /// # Errors
         ///
-        /// When signals cannot be watched.
+        /// If the system does not let signals be watched.
         pub(in super::super) fn watch(inbox: &Arc<Inbox>) -> io::Result<()> {
             let mut signals = Signals::new([SIGCONT, SIGWINCH])?;
             let signalled = inbox.clone();
@@ -116,7 +118,7 @@ mod unix {
         }
     }
 
-    /// Reports what is typed until that ends, and returns why if it is an error.
+    /// Reports typed bytes until the input ends. Returns the error, if there was one.
     fn read_keys(inbox: &Inbox) -> Option<String> {
         let terminal = io::stdin();
         let mut bytes = [0; 4096];
@@ -127,7 +129,7 @@ mod unix {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
                     let mut descriptors = [PollFd::new(terminal.as_fd(), PollFlags::POLLIN)];
-                    // an error is that of the next read, too
+                    // the next read returns the same error
                     let _ = poll(&mut descriptors, PollTimeout::NONE);
                 }
                 Err(error) => return Some(error.to_string()),
@@ -143,18 +145,18 @@ mod windows {
 
     use super::{Arc, Inbox, io, thread};
 
-    /// Raw mode is on.
+    /// Raw mode is set.
     #[derive(Clone, Debug)]
     pub(in super::super) struct Mode;
 
     impl Mode {
-        /// Sets raw mode: keys are read one at a time, and none is echoed or ends the program.
+        /// Sets raw mode: keys are reported one by one, are not echoed, and do not end the program.
         ///
         /// # Errors
         ///
-        /// When standard input is no terminal.
+        /// If standard input is not a terminal.
         pub(in super::super) fn raw() -> io::Result<Self> {
-            // a console of before 2016 would show the sequences
+            // a console from before 2016 would show the control sequences as text
             if !crossterm::ansi_support::supports_ansi() {
                 return Err(io::ErrorKind::Unsupported.into());
             }
@@ -166,21 +168,21 @@ mod windows {
         ///
         /// # Errors
         ///
-        /// When there is no terminal any more.
+        /// If the terminal has gone.
         pub(in super::super) fn set_raw(&self) -> io::Result<()> {
             enable_raw_mode()
         }
 
-        /// Sets the mode that was there before.
+        /// Restores the mode from before.
         pub(in super::super) fn restore(&self) {
-            // there may be no terminal any more
+            // fails if the terminal has gone
             let _ = disable_raw_mode();
         }
 
-        /// There is no stop on this system.
+        /// Does nothing: this system has no suspension by key.
         pub(in super::super) fn stop(&self, _inbox: &Inbox) {}
 
-        /// Starts to report keys, and a new size.
+        /// Starts the thread that reports keys and changes of the size.
         ///
         /// # Errors
         ///
@@ -206,12 +208,12 @@ mod windows {
         }
     }
 
-    /// What a terminal of another system reports for a key.
+    /// Returns the bytes that a Unix terminal reports for a key.
     fn bytes(key: KeyEvent) -> Vec<u8> {
         let has = |modifier| key.modifiers.contains(modifier);
         let by_words = has(KeyModifiers::CONTROL) || has(KeyModifiers::ALT);
         let sequence = match key.code {
-            // AltGr is both
+            // AltGr is reported as Ctrl and Alt
             KeyCode::Char(character) if has(KeyModifiers::CONTROL) && !has(KeyModifiers::ALT) => {
                 let control = u8::try_from(character.to_ascii_lowercase()).unwrap_or(0) & 0x1f;
                 return vec![control];

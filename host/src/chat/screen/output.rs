@@ -1,4 +1,4 @@
-//! How a line looks: plain, coloured, or as a JSON object.
+//! Formatting of lines: as plain or coloured text, or as JSON objects.
 
 use core::time::Duration;
 
@@ -9,54 +9,55 @@ use kilochat_core::SEPARATOR;
 
 use super::wrap::{Autowrap, wrap};
 
-/// Where a line comes from.
+/// The origin of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Said by somebody now.
+    /// A message of a peer.
     Message,
-    /// Said before this client came.
+    /// A line from before this client joined.
     History,
-    /// Said by the relay.
+    /// A notice of the relay.
     Notice,
-    /// Said by this client.
+    /// A message of this client.
     Status,
-    /// Typed by the person at this end; it may arrive, or be refused.
+    /// A line that the person typed. It may be delivered or refused.
     Typed,
-    /// Said by the person or program at this end, and known to have arrived.
+    /// A line of this user that the relay has delivered.
     Own,
-    /// So many lines never arrived.
+    /// This number of lines was lost.
     Gap(u64),
 }
 
-/// A line to show; its text is clean.
+/// A line to show. Its text is clean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
-    /// Where it comes from.
+    /// The origin of the line.
     pub(crate) kind: Kind,
-    /// Who said it, if it was somebody in the room.
+    /// The name of the author, if it is a peer.
     pub(crate) name: Option<String>,
-    /// What was said.
+    /// The text.
     pub(crate) text: String,
-    /// Its place in the order that is the same for all; of a gap, that of its first line.
+    /// The sequence number, which is the same for all peers. For a gap, that of the first lost
+    /// line.
     pub(crate) sequence: Option<u64>,
-    /// How long ago it was said, if that is known.
+    /// The age of the line, if it is known.
     pub(crate) age: Option<Duration>,
 }
 
-/// How lines are written.
+/// The format of lines.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Format {
-    /// Names in colour, the rest dimmed.
+    /// Whether names are coloured and notices dimmed.
     pub(crate) colour: bool,
-    /// The local time before each line.
+    /// Whether each line begins with its local time.
     pub(crate) time: bool,
-    /// The width of the terminal, if there is one.
+    /// The width of the terminal. `None` if the output is not a terminal.
     pub(crate) columns: Option<usize>,
-    /// Who wraps a word that is longer.
+    /// How a word is wrapped that is longer than a row.
     pub(crate) autowrap: Autowrap,
 }
 
-/// The colours that names take; those that are hard to read on black or on white are not among them.
+/// The colours of names, without those that are hard to read on black or on white.
 const COLOURS: [AnsiColor; 10] = [
     AnsiColor::Red,
     AnsiColor::Green,
@@ -70,7 +71,8 @@ const COLOURS: [AnsiColor; 10] = [
     AnsiColor::BrightCyan,
 ];
 
-/// Whether standard output shows colours, by the option and by `NO_COLOR` and its kin.
+/// Returns whether standard output shows colours, according to the option and to variables such as
+/// `NO_COLOR`.
 pub(crate) fn is_coloured(choice: ColorChoice) -> bool {
     match choice {
         ColorChoice::Always => true,
@@ -81,14 +83,14 @@ pub(crate) fn is_coloured(choice: ColorChoice) -> bool {
     }
 }
 
-/// The width of the terminal that standard output is, at this moment.
+/// Returns the current width of standard output. Returns `None` if it is not a terminal.
 pub(crate) fn columns() -> Option<usize> {
     let (width, _) = terminal_size::terminal_size_of(std::io::stdout())?;
     Some(width.0.into()).filter(|columns| *columns > 0)
 }
 
 impl Shown {
-    /// A line.
+    /// Creates a line.
     pub(crate) fn new(kind: Kind, name: Option<&str>, text: impl Into<String>) -> Self {
         Self {
             kind,
@@ -99,12 +101,12 @@ impl Shown {
         }
     }
 
-    /// A line that this client says.
+    /// Creates a message of this client.
     pub(crate) fn status(text: impl Into<String>) -> Self {
         Self::new(Kind::Status, None, text)
     }
 
-    /// Lines that never arrived, from the one with this sequence number on.
+    /// Creates the report of a gap of `lines` lines that begins with the sequence number `from`.
     pub(crate) fn gap(from: u64, lines: u64) -> Self {
         let messages = if lines == 1 { "message" } else { "messages" };
         Self {
@@ -113,7 +115,7 @@ impl Shown {
         }
     }
 
-    /// Appends the line as a person reads it, with a line end.
+    /// Appends the line as text, with a line end.
     pub(crate) fn write_text(&self, format: Format, now: &Zoned, out: &mut String) {
         let (line, head) = self.styled(format, now);
         match format.columns {
@@ -123,7 +125,7 @@ impl Shown {
         out.push('\n');
     }
 
-    /// The line in one piece, and how long the part of it is that says who speaks.
+    /// Returns the line as one row, and the length in bytes of the part before its text.
     fn styled(&self, format: Format, now: &Zoned) -> (String, usize) {
         let mut out = String::new();
         if format.time {
@@ -177,7 +179,7 @@ impl Shown {
         let sequence = serde_json::Value::from(self.sequence);
         let name = serde_json::Value::from(self.name.as_deref());
         let text = serde_json::Value::from(self.text.as_str());
-        // by hand, to keep the keys in this order
+        // written by hand, to keep the keys in this order
         out.push_str(&format!(
             r#"{{"time":"{time}","kind":"{kind}","sequence":{sequence},"name":{name},"text":{text}"#
         ));
@@ -188,12 +190,12 @@ impl Shown {
     }
 }
 
-/// The colour of a name: always the same one.
+/// Returns the colour of a name, which depends only on the name.
 fn name_style(name: &str) -> Style {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    // the high bits of FNV-1a are the mixed ones
+    // the high bits of FNV-1a are mixed best
     let index = usize::try_from(hash >> 33).unwrap_or(0) % COLOURS.len();
     Style::new().fg_color(Some(COLOURS[index].into())).bold()
 }

@@ -1,8 +1,8 @@
-//! The terminal client's screen: what arrives is printed above what is being typed.
+//! The terminal client's screen: received lines are printed above the draft.
 //!
-//! One thread owns the terminal and draws; nobody waits for it. What was said scrolls away as the
-//! output of any program does, the draft is drawn below it, and the last lines are kept, to be
-//! drawn again when the terminal has another size.
+//! One thread owns the terminal and draws, so that a terminal that accepts no output blocks no
+//! other thread. Printed lines scroll away as with any program, and the draft is drawn below them.
+//! The most recent lines are kept, to be drawn again when the size of the terminal changes.
 
 mod drawing;
 
@@ -30,29 +30,30 @@ use crate::chat::event::Event;
 use crate::signals::{self, Leaving, Place};
 use crate::stdio;
 
-/// What stands before the line that is typed.
+/// The prompt before the draft.
 const PROMPT: &str = "> ";
 
-/// The rest of a sequence comes within this time, or there is none: Esc alone is a key, too.
+/// Maximum time to wait for the rest of a control sequence. If nothing arrives, the key was Esc
+/// alone.
 const SEQUENCE: Duration = Duration::from_millis(50);
 
-/// The rest of a paste comes within this time.
+/// Maximum time to wait for the rest of a paste.
 const PASTE: Duration = Duration::from_secs(5);
 
-/// While a window is pulled, the screen is drawn again at most this often.
+/// Minimum time between two drawings while the window is being resized.
 const RESIZING: Duration = Duration::from_millis(60);
 
-/// When the program ends, the last lines are printed within this time, or the terminal takes none.
+/// Maximum time to print the last lines when the program ends.
 const LAST_PRINT: Duration = Duration::from_millis(500);
 
-/// The columns and rows of a terminal that does not tell.
+/// The columns and rows of a terminal that does not report its size.
 const SIZE: (usize, usize) = (80, 24);
 
-/// Asks the terminal to mark what is pasted, and no longer.
+/// Control sequences that turn bracketed paste mode on and off.
 const MARK_PASTES: &str = "\x1b[?2004h";
 const MARK_NO_PASTES: &str = "\x1b[?2004l";
 
-/// A screen on the terminal, and the mode that it needs; both end when it is dropped.
+/// The screen of a terminal, with raw mode. Dropping it restores the terminal.
 pub(crate) struct Terminal {
     screen: Option<Screen>,
     inbox: Arc<Inbox>,
@@ -60,11 +61,11 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Takes the terminal; draws nothing yet.
+    /// Sets raw mode. Nothing is drawn yet.
     ///
     /// # Errors
     ///
-    /// When there is no terminal that can do it.
+    /// If there is no terminal, or it lacks a required function.
     pub(crate) fn new(format: Format) -> Result<Self, Error> {
         let fail = |error: io::Error| Error::Failure(format!("the terminal: {error}"));
         let mode = Mode::raw().map_err(fail)?;
@@ -82,11 +83,11 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Asks for something, offering `default`; `None` if the person would rather leave.
+    /// Asks a question with a `default` answer. Returns `None` if the user wants to leave.
     ///
     /// # Errors
     ///
-    /// When the terminal cannot be read.
+    /// If the terminal cannot be read.
     pub(crate) fn ask(&mut self, question: &str, default: &str) -> Result<Option<String>, Error> {
         let prompt = if default.is_empty() {
             format!("{question}: ")
@@ -108,11 +109,11 @@ impl Terminal {
         }
     }
 
-    /// Chats until the person leaves.
+    /// Chats until the user leaves.
     ///
     /// # Errors
     ///
-    /// When the session fails, or the terminal cannot be used.
+    /// If the session fails, or the terminal cannot be used.
     pub(crate) fn run(mut self, conversation: &mut Conversation) -> Result<(), Error> {
         let sender = conversation.sender();
         self.inbox.set_leave(sender.clone());
@@ -139,51 +140,52 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if let Some(screen) = &mut self.screen {
-            // nothing is left to tell
+            // an error cannot be reported any more
             let _ = screen.finish();
         }
         self.mode.restore();
     }
 }
 
-/// Hands lines to the thread that owns the terminal.
+/// Passes lines to the thread that owns the terminal.
 struct Printer(Arc<Inbox>);
 
 impl Output for Printer {
     fn show(&mut self, lines: &[Shown]) -> io::Result<()> {
-        // own lines were shown when they were typed
+        // own lines are shown when they are typed
         let lines = lines.iter().filter(|line| line.kind != Kind::Own);
         self.0.put_lines(lines.cloned());
         Ok(())
     }
 }
 
-/// What is on the terminal.
+/// The state of the screen.
 struct Screen {
     inbox: Arc<Inbox>,
     mode: Mode,
     leaving: Leaving,
     format: Format,
     parser: Parser,
-    /// When something was typed last.
+    /// When the last input arrived.
     typed_at: Instant,
-    /// What was typed and has to wait.
+    /// Keys that are not handled yet.
     keys: VecDeque<Key>,
     editor: Editor,
     prompt: String,
-    /// The last lines that were printed, and when they came.
+    /// The most recent printed lines, and when they arrived.
     shown: VecDeque<(Shown, Zoned)>,
     /// Columns and rows.
     size: (usize, usize),
-    /// How many rows are drawn above that of the cursor.
+    /// Number of rows of the draft above the cursor.
     rows_above: usize,
-    /// The size before it changed, if the screen is not drawn again yet.
+    /// The size before a change, if the screen is not drawn again yet.
     old_size: Option<(usize, usize)>,
-    /// The rows of the screen when what others left on it was last scrolled away.
+    /// Height of the screen when earlier output of other programs was last scrolled into the
+    /// terminal's history.
     rows_owned: usize,
-    /// Whether the person has said everything.
+    /// Whether the user has ended the input.
     is_input_over: bool,
-    /// Whether it was said that this line is not UTF-8.
+    /// Whether the user was told that the current line is not UTF-8.
     has_told_invalid: bool,
     failure: Option<String>,
 }
@@ -215,7 +217,7 @@ impl Screen {
         }
     }
 
-    /// Asks one question.
+    /// Asks one question. Returns `None` if the user wants to leave.
     fn ask(&mut self, prompt: &str) -> Result<Option<String>, Error> {
         let fail = |error: io::Error| Error::Failure(format!("the terminal: {error}"));
         self.prompt = prompt.into();
@@ -234,7 +236,7 @@ impl Screen {
                         continue;
                     }
                 };
-                // the answer stays, and none of it is a line to bring back
+                // the answer stays on the screen, and does not enter the history
                 self.write(&format!(
                     "{}{}",
                     answer.as_deref().unwrap_or_default(),
@@ -263,8 +265,8 @@ impl Screen {
         }
     }
 
-    /// Prints lines and hands over what is typed until the conversation ends, and returns what
-    /// failed.
+    /// Prints lines and passes on the input until the conversation ends. Returns the error, if
+    /// there was one.
     fn run(mut self, sender: &Sender<Event>) -> Option<String> {
         self.prompt = PROMPT.into();
         let mut text = MARK_PASTES.to_owned();
@@ -283,13 +285,13 @@ impl Screen {
             if !is_gone(&error) {
                 self.failure.get_or_insert(error.to_string());
             }
-            // the conversation may have ended
+            // fails if the conversation has ended
             let _ = sender.send(Event::Leave);
         }
         self.failure
     }
 
-    /// Waits for news, and reads the keys in it.
+    /// Waits for updates, and parses the keys in them.
     fn take_news(&mut self) -> News {
         let is_held = self.old_size.is_some();
         let limit = self.parser.waiting().map(|waiting| match waiting {
@@ -314,7 +316,7 @@ impl Screen {
     fn handle(&mut self, news: News, sender: &Sender<Event>) -> io::Result<()> {
         if let Some(why) = news.closed {
             self.failure = why;
-            // the conversation may have ended
+            // fails if the conversation has ended
             let _ = sender.send(Event::Leave);
         }
         let mut text = String::new();
@@ -350,7 +352,7 @@ impl Screen {
         sender: &Sender<Event>,
         text: &mut String,
     ) -> io::Result<()> {
-        // whoever talks may have left
+        // fails if the conversation has ended
         let send = |event| drop(sender.send(event));
         if self.is_input_over {
             if key == Key::Ctrl('c') {
@@ -397,13 +399,13 @@ impl Screen {
         Ok(())
     }
 
-    /// Says something that only concerns this screen.
+    /// Shows a message about this screen.
     fn tell(&mut self, told: &str, text: &mut String) {
         let line = (Shown::status(told), Zoned::now());
         self.print([line].into(), 0, false, text);
     }
 
-    /// Stops the program until it is continued.
+    /// Suspends the program until it is continued.
     fn suspend(&mut self) -> io::Result<()> {
         let mut text = String::new();
         self.erase(&mut text);
@@ -413,15 +415,15 @@ impl Screen {
         Ok(())
     }
 
-    /// Takes the terminal back; the cursor is where others left it.
+    /// Sets raw mode again. The cursor is where other programs left it.
     fn go_on(&mut self, text: &mut String) {
-        // there may be no terminal any more, which its reader tells
+        // fails if the terminal has gone, which its reader reports
         let _ = self.mode.set_raw();
         text.push_str(MARK_PASTES);
         self.rows_above = 0;
     }
 
-    /// Leaves the terminal, with what was typed and not said.
+    /// Ends the drawing. An unsent draft stays visible.
     fn finish(&mut self) -> io::Result<()> {
         let mut text = String::new();
         if self.is_input_over || self.editor.text().is_empty() {
@@ -440,7 +442,8 @@ impl Screen {
     }
 }
 
-/// Whether a terminal went away, or takes nothing when it is time to leave.
+/// Returns whether the error means that the terminal has gone, or accepts no output while the
+/// program must end.
 fn is_gone(error: &io::Error) -> bool {
     #[cfg(unix)]
     if error.raw_os_error() == Some(nix::libc::EIO) {
@@ -449,7 +452,7 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
 }
 
-/// The columns and rows of the terminal at this moment.
+/// Returns the current columns and rows of the terminal.
 fn size() -> (usize, usize) {
     let size = terminal_size::terminal_size_of(io::stdout());
     let (columns, rows) = size.map_or((0, 0), |(width, height)| (width.0, height.0));

@@ -1,24 +1,25 @@
-//! The rows of the line that is typed.
+//! Layout of the draft in rows.
 
 use kilochat_core::clean;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::wrap::grapheme_width;
 
-/// A paste of more lines than this is announced before it is said.
+/// Maximum number of lines in a draft without a summary. A longer paste gets one, before it is
+/// sent.
 const LINES_SHOWN: usize = 4;
 
-/// Rows to draw below what was said.
+/// The rows of the draft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct View {
-    /// Each is at most as wide as the terminal; there is at least one.
+    /// The rows, at least one. Each is at most as wide as the terminal.
     pub(super) rows: Vec<String>,
-    /// The row of the cursor, and how many bytes of it stand before the cursor.
+    /// The row of the cursor, and the number of bytes before the cursor in it.
     pub(super) cursor: (usize, usize),
 }
 
-/// Lays out `text` behind `prompt` in rows of at most `columns`: all of them, or the `rows_max`
-/// around the cursor.
+/// Lays out `text` after `prompt` in rows of at most `columns`. Returns all rows, or at most
+/// `rows_max` around the cursor.
 pub(super) fn view(
     prompt: &str,
     text: &str,
@@ -88,7 +89,7 @@ fn lay_out(prompt: &str, text: &str, cursor: usize, columns: usize) -> View {
         }
     }
     if cursor == text.len() {
-        // the cursor needs a column, too
+        // the cursor needs a column too
         if column >= columns {
             rows.push(String::new());
         }

@@ -1,36 +1,36 @@
-//! Lines that are longer than the terminal is wide.
+//! Wrapping of lines that are wider than the terminal.
 //!
-//! The terminal would go on in the first column, where a line that somebody chose with care looks
-//! like several: a notice of the relay, words of another.
+//! The terminal itself would continue a line in the first column. Then one crafted line could look
+//! like several: like a notice of the relay, or a message of another peer.
 
 use unicode_width::UnicodeWidthChar;
 
-/// What stands before each row of a line but the first.
+/// The indent of each row except the first.
 const INDENT: &str = "  ";
 
-/// No row is narrower: the indent, and a wide character behind it.
+/// Minimum width of a row: the indent, and one wide character.
 const COLUMNS_MIN: usize = INDENT.len() + 2;
 
-/// Turns the terminal's own wrapping off and on (DECAWM).
+/// Control sequences that turn the terminal's own wrapping off and on (DECAWM).
 pub(super) const NO_AUTOWRAP: &str = "\x1b[?7l";
 pub(super) const AUTOWRAP: &str = "\x1b[?7h";
 
-/// Who goes on in the next row where a word is longer than a row.
+/// The state of the terminal's own wrapping, which wraps words that are longer than a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Autowrap {
-    /// The terminal, as it does with everything.
+    /// Wrapping is on.
     On,
-    /// The terminal, but it has to be told for each of these words.
+    /// Wrapping is off, and is turned on for each of these words.
     Off,
 }
 
-/// Breaks `line` into rows of at most `columns`, between words where it can.
+/// Breaks `line` into rows of at most `columns`, between words where possible.
 ///
-/// The first `head` bytes, who said it, stay with the first word. What is between ESC and `m` has
-/// no width; text that came from others has no ESC. A longer word of printable ASCII, an address of
-/// the web perhaps, is left whole, and the terminal wraps it: so it can be copied and followed. It
-/// has no space, so a row that it begins looks like nobody's, and what comes after it has a row of
-/// its own.
+/// The first `head` bytes, the author's name, stay with the first word. Control sequences from ESC
+/// to `m` have no width; text from peers contains no ESC. A word of printable ASCII that is longer
+/// than a row, for example a URL, is left whole for the terminal to wrap, so that it can be copied
+/// and clicked. Such a word contains no space, so a row that begins within it cannot look like a
+/// message, and the text after it begins a new row.
 pub(crate) fn wrap(line: &str, head: usize, columns: usize, autowrap: Autowrap) -> String {
     let mut rows = Rows {
         text: String::with_capacity(line.len()),
@@ -77,20 +77,21 @@ pub(crate) fn wrap(line: &str, head: usize, columns: usize, autowrap: Autowrap) 
     rows.text
 }
 
-/// The rows of a line, as far as it is broken into them.
+/// The rows of a line that is being wrapped.
 struct Rows {
     text: String,
     columns: usize,
-    /// How much of the last row is used.
+    /// Number of columns that are used in the last row.
     column: usize,
-    /// Where a word starts that can be moved to a new row: the offset in `text`, and the column.
+    /// The start of the last word, if it can be moved to a new row: the offset in `text`, and the
+    /// column.
     word: Option<(usize, usize)>,
     /// Whether the last row ends with a word that the terminal may have wrapped.
     is_after_whole: bool,
 }
 
 impl Rows {
-    /// How long a word may be that starts here, or in the next row if it can be moved.
+    /// Returns the maximum width of a word that begins here, or in the next row if it can be moved.
     fn room(&self, can_move: bool) -> usize {
         if self.is_after_whole || can_move && self.column >= COLUMNS_MIN {
             self.columns - INDENT.len()
@@ -102,8 +103,8 @@ impl Rows {
     /// Adds a character that is `width` columns wide.
     fn push(&mut self, character: char, width: usize) {
         if self.is_after_whole || self.column + width > self.columns {
-            // a space that does not fit ends the word before it, which stays where it is; and a
-            // word that is moved has to fit after the indent
+            // a space that does not fit ends the row, and a word is moved only if it fits after the
+            // indent
             let moved = self
                 .word
                 .filter(|(_, start)| character != ' ' && *start >= COLUMNS_MIN);
@@ -140,29 +141,29 @@ impl Rows {
     }
 }
 
-/// The printable ASCII that `text` starts with.
+/// Returns the printable ASCII at the start of `text`.
 fn whole_word(text: &str) -> &str {
     let end = text.find(|character: char| !character.is_ascii_graphic());
     &text[..end.unwrap_or(text.len())]
 }
 
-/// Joins the characters around it to one, where the terminal can.
+/// ZERO WIDTH JOINER: combines the characters around it to one, if the terminal supports it.
 const JOINER: char = '\u{200D}';
 
-/// Makes an emoji of the character before it, as wide as those are.
+/// VARIATION SELECTOR-16: makes the character before it an emoji, which is two columns wide.
 const EMOJI: char = '\u{FE0F}';
 
-/// The most columns that a terminal uses for a character, as if it did not join any.
+/// Returns the maximum width of a character in columns, without any combination of characters.
 fn width(character: char) -> usize {
     match character {
-        // hidden by some terminals, and blank on others
+        // hidden by some terminals, and blank in others
         '\u{115F}' | '\u{1160}' | '\u{3164}' => 2,
         '\u{AD}' | '\u{FFA0}' => 1,
         _ => character.width().unwrap_or(0),
     }
 }
 
-/// The most columns that a terminal uses for a text of one line.
+/// Returns the maximum width of a text without line ends, in columns.
 pub(super) fn grapheme_width(text: &str) -> usize {
     let mut characters = text.chars().peekable();
     let mut columns = 0;
@@ -173,7 +174,7 @@ pub(super) fn grapheme_width(text: &str) -> usize {
     columns
 }
 
-/// How many rows of a terminal a text needs that ends with a line end.
+/// Returns the number of terminal rows for a text that ends with a line end.
 pub(super) fn height(text: &str, columns: usize) -> usize {
     let rows = text.lines().map(|line| {
         let mut shown = String::with_capacity(line.len());
@@ -190,8 +191,8 @@ pub(super) fn height(text: &str, columns: usize) -> usize {
     rows.sum()
 }
 
-/// Whether a row may end between the two: after a space, and where one of them is as wide as
-/// those of scripts without spaces are.
+/// Returns whether a row may end between two characters: after a space, and beside a wide
+/// character, because scripts of wide characters have no spaces.
 fn starts_word(before: char, character: char) -> bool {
     character != ' '
         && before != JOINER
@@ -284,7 +285,7 @@ mod tests {
             rows(&format!("小明 : {address}。好"), 20),
             [format!("小明 : {address}"), "  。好".into()]
         );
-        // it fits a row, but not after the name
+        // the word fits in a row, but not after the name
         assert_eq!(
             rows("Bob : 0123456789abcdef * joined", 20),
             ["Bob : 0123456789abcdef", "  * joined"]
@@ -320,7 +321,7 @@ mod tests {
             let columns = random.usize(1..40);
             let rows = rows(&line, columns);
             for (index, row) in rows.iter().enumerate() {
-                // what a whole word ends with may have a mark that has no width
+                // a whole word may end with a combining mark, which has no width
                 let end = row.trim_end_matches(|mark| width(mark) == 0);
                 let whole = end.rsplit(|character: char| !character.is_ascii_graphic());
                 let whole = whole.map(str::len).next().unwrap_or(0);
@@ -338,7 +339,7 @@ mod tests {
     }
 
     /// A row may end in place of one space, beside a wide character, or within a word that is too
-    /// long for a row and not of ASCII; nothing else is added, or left out.
+    /// long for a row and not ASCII. Nothing else may be added or left out.
     fn check_words(line: &str, rows: &[String], columns: usize) {
         let mut rest = line;
         for (index, row) in rows.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! A connection that is lost, and a seat that is given away.
+//! Tests of a lost connection, and of a seat that is given away.
 
 use super::*;
 
@@ -69,7 +69,7 @@ fn a_relay_that_says_it_stops_gets_the_lines_when_it_is_back() {
     assert_eq!(bench.session.end(), Some(&End::Left));
 }
 
-/// Ada's client is suspended, and her seat is needed: Eve takes it.
+/// Ada's client is suspended, and Eve is given its seat.
 fn given_away(lines: usize) -> Bench {
     let mut bench = Bench::joined_of(Speaker::Person, 2);
     bench.say("/nick Zoe");
@@ -108,7 +108,7 @@ fn after_a_seat_was_given_away_it_goes_on_where_it_was() {
         assert_eq!(bench.texts(Kind::Own), ["still here"]);
         let notices = bench.texts(Kind::Notice);
         assert_eq!(notices[0], "your seat was given away");
-        // it is quiet still
+        // the client is still quiet
         assert!(
             notices.iter().all(|text| !text.contains("Eve")),
             "{notices:?}"
@@ -136,7 +136,7 @@ fn what_was_overwritten_while_it_had_no_seat_is_a_gap() {
             1
         };
         if let Some(sequence) = shown.sequence {
-            // quiet: announcements are hidden
+            // a quiet client is not shown announcements
             assert!(next.is_none_or(|next| sequence >= next && sequence <= next + 3));
             next = Some(sequence + lines);
         }
@@ -176,7 +176,7 @@ fn a_first_seat_is_waited_for_by_whoever_stays() {
     assert_eq!(bench.session.end(), Some(&End::Failed(told.into())));
     let mut bench = full(true);
     assert_eq!(bench.session.end(), None);
-    // the relay is restarted, and full again
+    // the relay restarts, and is full again
     bench.session.handle_refused(bench.now, "refused");
     bench.restart();
     bench.pass(100 * SECOND);

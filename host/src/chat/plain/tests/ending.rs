@@ -1,4 +1,4 @@
-//! The end of the input, and how fast lines go.
+//! Tests of the end of the input, and of the pacing.
 
 use super::*;
 

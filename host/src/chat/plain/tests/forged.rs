@@ -1,8 +1,8 @@
-//! Answers and notices that others can forge, late ones among them.
+//! Tests of answers and notices that other peers can forge, including late ones.
 
 use super::*;
 
-/// Sessions in every phase, with and without questions that are open.
+/// Creates sessions in each phase, with and without pending questions.
 fn in_every_phase() -> Vec<(&'static str, Bench)> {
     let mut joining = Bench::new(Speaker::Program);
     assert_eq!(joining.sent(), ["Ada"]);
@@ -140,7 +140,7 @@ fn only_after_a_restart_that_nobody_announced_lines_may_be_missing() {
         let is_said = |text: &&String| text.ends_with("; lines may be missing");
         statuses(bench).iter().filter(is_said).count()
     };
-    // it answers a question, a line or a command as it answers a stranger
+    // a restarted relay answers a question, a line or a command as it answers a stranger
     let mut bench = Bench::welcomed(Speaker::Person);
     bench.pass(Duration::from_secs(20));
     bench.receive(WELCOME);
@@ -166,7 +166,7 @@ fn only_after_a_restart_that_nobody_announced_lines_may_be_missing() {
     assert_eq!(bench.sent(), ["/nick Ada"]);
     bench.receive(WELCOME);
     assert_eq!(missing(&bench), 1);
-    // nobody listens there for a while
+    // the relay's port is closed for a while
     for (answer, expected) in [(WELCOME, 1), ("* you are Ada already", 0)] {
         let mut bench = Bench::welcomed(Speaker::Person);
         bench.refuse();
@@ -174,7 +174,7 @@ fn only_after_a_restart_that_nobody_announced_lines_may_be_missing() {
         bench.receive(answer);
         assert_eq!(missing(&bench), expected, "{answer}");
     }
-    // it said so
+    // the relay announced the restart
     let mut bench = Bench::welcomed(Speaker::Person);
     bench.receive("* relay is stopping");
     bench.pass(Duration::from_secs(1));

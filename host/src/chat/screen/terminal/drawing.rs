@@ -1,4 +1,4 @@
-//! What is drawn: the lines that were said, and the draft below them.
+//! Drawing of the printed lines, and of the draft below them.
 
 use std::collections::VecDeque;
 
@@ -9,14 +9,15 @@ use super::super::view::{View, view};
 use super::super::wrap::{AUTOWRAP, NO_AUTOWRAP, height};
 use super::Screen;
 
-/// The lines that are kept, to be drawn again.
+/// Maximum number of printed lines that are kept, to be drawn again.
 const SHOWN_MAX: usize = 500;
 
 /// Clears from the cursor to the end of the screen.
 const CLEAR: &str = "\x1b[J";
 
 impl Screen {
-    /// Adds lines to those that are shown, and prints them unless all are printed again anyway.
+    /// Adds lines to those that are shown. Prints them, unless a repaint that is due prints all
+    /// lines.
     pub(super) fn print(
         &mut self,
         lines: VecDeque<(Shown, Zoned)>,
@@ -42,7 +43,7 @@ impl Screen {
         self.shown.drain(..surplus);
     }
 
-    /// A line as it is printed on a terminal of so many columns.
+    /// Formats a line for a terminal with this number of columns.
     fn rows(&self, line: &Shown, at: &Zoned, columns: usize) -> String {
         let format = Format {
             columns: Some(columns),
@@ -53,7 +54,8 @@ impl Screen {
         rows.replace('\n', "\r\n")
     }
 
-    /// The terminal has another size, and has perhaps moved what was on it: draws everything again.
+    /// Draws everything again, if the terminal has a new size: it may have moved or wrapped the
+    /// rows.
     pub(super) fn repaint(&mut self, text: &mut String) {
         let Some((old_columns, old_rows)) = self.old_size.take() else {
             return;
@@ -61,8 +63,7 @@ impl Screen {
         if self.shown.is_empty() {
             return;
         }
-        // all that was to be seen before is printed, even if a part of it scrolls away at once:
-        // nothing is lost
+        // all lines that were visible are printed, even if some scroll into the history at once
         let seen = self.last_lines(old_columns, old_rows);
         let rows: usize = self
             .shown
@@ -70,7 +71,7 @@ impl Screen {
             .map(|(line, at)| height(&self.rows(line, at, self.size.0), self.size.0))
             .sum();
         if rows < self.size.1 && self.rows_owned < self.size.1 {
-            // what others left on the screen must not be lost, either
+            // output of other programs on the screen is scrolled into the history
             let (_, screen_rows) = self.size;
             text.push_str(&format!(
                 "\x1b[{screen_rows};1H{}",
@@ -81,14 +82,15 @@ impl Screen {
         self.clear_and_print(seen, text);
     }
 
-    /// Clears the screen, and prints as many lines as have room on it, but at least so many.
+    /// Clears the screen, and prints as many lines as it has room for, but at least `lines`.
     pub(super) fn clear_and_print(&mut self, lines: usize, text: &mut String) {
         let lines = self.last_lines(self.size.0, self.size.1).max(lines);
         let first = self.shown.len().saturating_sub(lines);
         text.push_str(NO_AUTOWRAP);
         text.push_str("\x1b[H\x1b[2K");
         for (line, at) in self.shown.range(first..) {
-            // row by row: some terminals keep a screen that is cleared at once as history
+            // row by row, because some terminals copy a screen that is cleared at once to their
+            // history
             let rows = self.rows(line, at, self.size.0);
             text.push_str(&rows.replace("\r\n", "\r\n\x1b[2K"));
         }
@@ -97,7 +99,7 @@ impl Screen {
         self.rows_above = 0;
     }
 
-    /// How many of the last lines are to be seen on a terminal of this size.
+    /// Returns the number of most recent lines that fit on a terminal of this size.
     fn last_lines(&self, columns: usize, rows: usize) -> usize {
         let mut room = rows.saturating_sub(self.view(columns, rows).rows.len());
         self.shown
@@ -128,7 +130,7 @@ impl Screen {
         self.rows_above = 0;
     }
 
-    /// Draws the draft where the cursor is.
+    /// Draws the draft at the cursor.
     pub(super) fn draw(&mut self, text: &mut String) {
         if self.is_input_over {
             return;
@@ -142,7 +144,7 @@ impl Screen {
             text.push_str(&format!("\x1b[{up}A"));
         }
         if up > 0 || bytes < rows[row].len() {
-            // over what is there: the terminal knows how wide that is
+            // the same text is printed again, because only the terminal knows its width
             text.push('\r');
             text.push_str(&rows[row][..bytes]);
         }
