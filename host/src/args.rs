@@ -55,7 +55,7 @@ Examples:
   kilochat relay --bind 192.168.1.5    listen on one address only
   kilochat relay --motd 'Lab 3'        greet newcomers
   kilochat relay --port 0              take a free port; the output names it
-  KILOCHAT_HISTORY=20 kilochat relay   each option is a variable, too
+  KILOCHAT_HISTORY=20 kilochat relay   options can be environment variables
 
 Ctrl-C says goodbye to all peers and ends. SIGUSR1 logs statistics. An empty environment variable \
 counts as not set; a switch is on unless its variable is 0, no, off or false.")]
@@ -144,20 +144,20 @@ pub struct Bind {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  kilochat chat                             asks for what it needs to know
+  kilochat chat                             asks for the relay and your name
   kilochat chat 192.168.1.5 --name Ada      on a terminal
   kilochat chat boat --name log --stay --json </dev/null >>room.jsonl
 
-On a terminal, Ctrl-C clears the line; on an empty line it leaves, like Ctrl-D and /quit. If a line was \
-not delivered after a second it says so, and says when it is.
+On a terminal, Ctrl-C clears the line; on an empty line it leaves, like Ctrl-D and /quit. A line \
+that is not delivered after one second is reported, and again when it is delivered.
 
-In a pipe, every line of input is said as it is, commands included; blank lines are not sent. HOST and \
---name must be given. At the end of the input it waits until all of it is delivered (up to 30 s without \
-progress), then leaves; --stay goes on listening. SIGINT and SIGTERM make it leave, and a second one ends \
-it at once.
+In a pipe, every line of input is sent as a message, even if it begins with /; blank lines are not \
+sent. HOST and --name must be given. At the end of the input it waits until all of it is delivered (up to \
+30 s without progress), then leaves; --stay goes on listening. SIGINT and SIGTERM make it leave, and a \
+second one ends it at once.
 
-It speaks in frames, which are retransmitted until they arrive. If the relay answers none within 3 s, it \
-continues in plain text, in which lines can be lost, and waits 5 s for a welcome.
+It uses frames, which are retransmitted until they are acknowledged. If the relay answers none within 3 s, \
+it continues in plain text, in which lines can be lost, and waits 5 s for a welcome.
 
 Exit codes: 0 all was delivered, 1 nobody answered or not all was delivered, 2 wrong usage.")]
 pub struct ChatArguments {
@@ -210,8 +210,8 @@ Examples:
   kilochat send boat --name door open || echo 'nobody knows' >&2
   kilochat send boat --name cron -- -5 degrees
 
-It joins, says the text, and leaves when the relay has confirmed it. A line that starts with / is said as it \
-is. It gives up after 3 s if no relay answers, and after 30 s without progress if the relay disappears.
+It joins, sends the text, and leaves when the relay has confirmed it. A line that starts with / is sent as \
+text. It gives up after 3 s if no relay answers, and after 30 s without progress if the relay disappears.
 
 Exit codes: 0 delivered, 1 not delivered or nobody knows, 2 wrong usage.")]
 pub struct SendArguments {
@@ -246,10 +246,10 @@ Examples:
   kilochat ping '[fe80::1%eth0]:10888' -i 0.1
   until kilochat ping boat -c 1; do sleep 1; done; kilochat chat boat
 
-It asks for what a client gets before it joins, so nobody in the room notices. After the last request it \
-waits 2 s for missing answers. Times are in milliseconds: the shortest, the mean and the longest.
+It requests a cookie, as a client does before it joins, so nobody in the room notices. After the last \
+request it waits 2 s for missing answers. Times are in milliseconds: the shortest, the mean and the longest.
 
-Do not use it on an old server, which takes every request for a new person. A relay with --classic does \
+Do not use it on an old server, which takes every request for a new peer. A relay with --classic does \
 not answer.
 
 Exit codes: 0 at least one answer, 1 none, 2 wrong usage.")]

@@ -15,7 +15,7 @@ use std::io::{IsTerminal, stdin, stdout};
 use kilochat_core::NAME_MAX;
 
 use self::conversation::{Choice, Conversation, Plan};
-use self::dialect::Speaker;
+use self::dialect::User;
 use self::plain::wire;
 use self::screen::lines;
 use self::screen::output::{self, Format};
@@ -51,7 +51,7 @@ pub fn run(arguments: &ChatArguments) -> Result<(), Error> {
             "say who you are: kilochat chat HOST[:PORT] --name NAME".into(),
         ));
     };
-    let mut conversation = conversation(arguments, Speaker::Program, host, name)?;
+    let mut conversation = conversation(arguments, User::Program, host, name)?;
     let options = lines::Options {
         format,
         json: arguments.json,
@@ -81,14 +81,14 @@ fn on_terminal(arguments: &ChatArguments, format: Format) -> Result<(), Error> {
         None => terminal.ask("Your nickname", &user())?,
     };
     let Some(name) = name else { return Ok(()) };
-    let mut conversation = conversation(arguments, Speaker::Person, &host, &name)?;
+    let mut conversation = conversation(arguments, User::Person, &host, &name)?;
     terminal.run(&mut conversation)
 }
 
 /// Resolves the relay's address and prepares to join.
 fn conversation(
     arguments: &ChatArguments,
-    speaker: Speaker,
+    user: User,
     host: &str,
     raw: &str,
 ) -> Result<Conversation, Error> {
@@ -100,10 +100,10 @@ fn conversation(
     };
     let plan = Plan {
         name: name.clone(),
-        speaker,
+        user,
         choice,
         lingers: true,
-        waits: speaker == Speaker::Person || arguments.stay,
+        waits_for_seat: user == User::Person || arguments.stay,
     };
     let mut conversation = Conversation::new(plan, host)?;
     if raw.trim().len() > NAME_MAX {
@@ -120,9 +120,7 @@ fn conversation(
 fn usable_name(raw: &str) -> Result<String, Error> {
     let name = wire::name(raw);
     if name.is_empty() {
-        return Err(Error::Usage(
-            "a name needs a character that can be seen".into(),
-        ));
+        return Err(Error::Usage("the name has no visible character".into()));
     }
     Ok(name)
 }

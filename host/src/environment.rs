@@ -10,13 +10,13 @@ use clap::{Arg, ArgAction, Command};
 /// Removes those environment variables from the command that are empty or turn a switch off. clap
 /// would treat them as given: as an error for an empty number, and as a conflict for a switch that
 /// is off.
-pub(crate) fn heeded(command: Command) -> Command {
+pub(crate) fn ignore_unset_variables(command: Command) -> Command {
     command
-        .mut_args(|argument| heeded_by(argument, |name| env::var_os(name)))
-        .mut_subcommands(heeded)
+        .mut_args(|argument| ignore_unset_variable(argument, |name| env::var_os(name)))
+        .mut_subcommands(ignore_unset_variables)
 }
 
-fn heeded_by(argument: Arg, value: impl FnOnce(&OsStr) -> Option<OsString>) -> Arg {
+fn ignore_unset_variable(argument: Arg, value: impl FnOnce(&OsStr) -> Option<OsString>) -> Arg {
     let Some(value) = argument.get_env().and_then(value) else {
         return argument;
     };
@@ -43,7 +43,7 @@ mod tests {
             switch.env("KILOCHAT_QUIET")
         };
         let option = || Arg::new("seats").long("seats").env("KILOCHAT_SEATS");
-        for (argument, value, is_heeded) in [
+        for (argument, value, is_kept) in [
             (switch(), "", false),
             (switch(), "0", false),
             (switch(), "off", false),
@@ -52,9 +52,17 @@ mod tests {
             (option(), "0", true),
             (option(), "off", true),
         ] {
-            let heeded = heeded_by(argument, |_| Some(value.into()));
-            assert_eq!(heeded.get_env().is_some(), is_heeded, "{value:?}");
+            let ignore_unset_variables = ignore_unset_variable(argument, |_| Some(value.into()));
+            assert_eq!(
+                ignore_unset_variables.get_env().is_some(),
+                is_kept,
+                "{value:?}"
+            );
         }
-        assert!(heeded_by(option(), |_| None).get_env().is_some());
+        assert!(
+            ignore_unset_variable(option(), |_| None)
+                .get_env()
+                .is_some()
+        );
     }
 }

@@ -24,7 +24,7 @@ pub use error::Error;
 
 /// Runs the command that the command line specifies.
 pub fn run() -> ExitCode {
-    let mut command = environment::heeded(args::Arguments::command());
+    let mut command = environment::ignore_unset_variables(args::Arguments::command());
     let matches = command.get_matches_mut();
     let arguments = args::Arguments::from_arg_matches(&matches)
         .unwrap_or_else(|error| error.format(&mut command).exit());

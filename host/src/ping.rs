@@ -38,13 +38,13 @@ pub fn run(arguments: &PingArguments) -> Result<(), Error> {
     ping.leaving = signals::watch(Place::Pipe, leave, || {})?;
     ping.ask_often(arguments)?;
     let summary = ping.tally.summary(ping.addresses[0]);
-    ping.say(&summary);
+    ping.print(&summary);
     if ping.tally.received > 0 {
         return Ok(());
     }
     let why = ping
         .failure
-        .unwrap_or_else(|| format!("nothing came from {}", ping.addresses[0]));
+        .unwrap_or_else(|| format!("no answer from {}", ping.addresses[0]));
     Err(Error::Failure(format!(
         "no relay answers: {why} (an old server, or a relay with --classic, looks like none)"
     )))
@@ -96,7 +96,7 @@ impl Ping {
     }
 
     /// Prints a line. If the reader has gone, the ping ends.
-    fn say(&mut self, line: &str) {
+    fn print(&mut self, line: &str) {
         let written = stdio::write_out(format!("{line}\n").as_bytes(), &self.leaving);
         self.is_unread |= written.is_err();
     }
@@ -173,7 +173,7 @@ impl Ping {
         let port =
             port.map_err(|error| Error::Failure(format!("cannot reach {address}: {error}")))?;
         if index == 0 || self.ports[index - 1].address != address {
-            self.say(&format!("asking {address}"));
+            self.print(&format!("asking {address}"));
         }
         self.ports.push(port);
         Ok(index)
@@ -193,18 +193,18 @@ impl Ping {
         self.reusable = Some(index);
         let version: String = clean(version).collect();
         let time = milliseconds(time);
-        self.say(&format!(
+        self.print(&format!(
             "{address}: kilochat {version} seq={number} time={time} ms"
         ));
     }
 
     fn handle_error(&mut self, index: usize, error: &io::Error) {
         let address = self.ports[index].address;
-        let Some(complaint) = port::complaint(address, error) else {
+        let Some(description) = port::describe(address, error) else {
             return;
         };
-        self.say(&complaint);
-        self.failure = Some(complaint);
+        self.print(&description);
+        self.failure = Some(description);
         self.tally.refused += 1;
         let is_silent = self.tally.received == 0;
         if is_silent && self.addresses.len() > 1 && self.addresses[0] == address {

@@ -84,7 +84,7 @@ pub(crate) fn local_ip(address: SocketAddr) -> io::Result<IpAddr> {
 }
 
 /// Describes an error of the network to the user. Returns `None` if the error is only temporary.
-pub(crate) fn complaint(address: SocketAddr, error: &io::Error) -> Option<String> {
+pub(crate) fn describe(address: SocketAddr, error: &io::Error) -> Option<String> {
     let kind = error.kind();
     if matches!(kind, ErrorKind::Interrupted | ErrorKind::WouldBlock) {
         return None;

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Instant, SystemTime};
 
-use super::dialect::{Dialect, End, Speaker};
+use super::dialect::{Dialect, End, User};
 use super::event::Event;
 use super::framed::Framed;
 use super::plain::outbox::Line;
@@ -25,7 +25,7 @@ const INPUT_MAX: usize = 256;
 
 /// Number of times that a session in plain text switches back to frames, when the relay supports
 /// them but did not answer them before.
-const CHANCES: u8 = 2;
+const FRAMED_ATTEMPTS: u8 = 2;
 
 /// A destination for lines.
 pub(super) trait Output {
@@ -56,32 +56,32 @@ pub(super) struct Plan {
     /// The name to join under, which must be clean.
     pub(super) name: String,
     /// The kind of user.
-    pub(super) speaker: Speaker,
+    pub(super) user: User,
     /// The dialects that may be used.
     pub(super) choice: Choice,
     /// Whether to keep listening for a short time after all lines are sent.
     pub(super) lingers: bool,
     /// Whether to wait for a seat when the room is full.
-    pub(super) waits: bool,
+    pub(super) waits_for_seat: bool,
 }
 
 impl Plan {
     /// Returns the first dialect to try.
-    fn first(&self) -> Tongue {
+    fn first(&self) -> Attempt {
         match self.choice {
-            Choice::Any | Choice::Framed => Tongue::Framed,
-            Choice::Plain => Tongue::Plain(Server::Unknown),
-            Choice::Classic => Tongue::Plain(Server::Classic),
+            Choice::Any | Choice::Framed => Attempt::Framed,
+            Choice::Plain => Attempt::Plain(Server::Unknown),
+            Choice::Classic => Attempt::Plain(Server::Classic),
         }
     }
 
-    fn begin(&self, tongue: Tongue, lines: Vec<Line>) -> Box<dyn Dialect> {
+    fn begin(&self, attempt: Attempt, lines: Vec<Line>) -> Box<dyn Dialect> {
         let now = Instant::now();
-        match tongue {
-            Tongue::Framed => Box::new(Framed::new(now, self, lines)),
-            Tongue::Plain(server) => {
+        match attempt {
+            Attempt::Framed => Box::new(Framed::new(now, self, lines)),
+            Attempt::Plain(server) => {
                 let name = self.name.clone();
-                Box::new(Session::new(now, name, self.speaker, server, lines))
+                Box::new(Session::new(now, name, self.user, server, lines))
             }
         }
     }
@@ -89,7 +89,7 @@ impl Plan {
 
 /// The dialect that is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tongue {
+enum Attempt {
     Framed,
     Plain(Server),
 }
@@ -98,11 +98,11 @@ enum Tongue {
 pub(super) struct Conversation {
     plan: Plan,
     dialect: Box<dyn Dialect>,
-    chances: u8,
+    attempts_left: u8,
     /// HOST[:PORT] of the relay, as it was given.
     host: String,
     /// Whether the user was told that the relay does not answer.
-    has_told_silence: bool,
+    has_reported_silence: bool,
     /// Whether a name resolution is in progress.
     is_looking_up: bool,
     /// Further addresses of the relay, for when the current one refuses datagrams.
@@ -117,8 +117,8 @@ pub(super) struct Conversation {
     permits: Option<Sender<()>>,
     granted: usize,
     /// Number of blank input lines, which are not sent.
-    blank: usize,
-    tells_blank: bool,
+    blank_lines: usize,
+    reports_blank: bool,
 }
 
 impl Conversation {
@@ -134,14 +134,14 @@ impl Conversation {
         }
         let mut addresses = VecDeque::from(addresses);
         let first = addresses.pop_front();
-        let first = first.ok_or_else(|| Error::Failure("there is no address".into()))?;
+        let first = first.ok_or_else(|| Error::Failure("the host has no address".into()))?;
         let (sender, events) = channel();
         Ok(Self {
             dialect: plan.begin(plan.first(), Vec::new()),
             plan,
-            chances: CHANCES,
+            attempts_left: FRAMED_ATTEMPTS,
             host: host.into(),
-            has_told_silence: false,
+            has_reported_silence: false,
             is_looking_up: false,
             addresses,
             ports: Ports::new(first, sender.clone()),
@@ -152,8 +152,8 @@ impl Conversation {
             is_leaving: false,
             permits: None,
             granted: 0,
-            blank: 0,
-            tells_blank: false,
+            blank_lines: 0,
+            reports_blank: false,
         })
     }
 
@@ -165,7 +165,7 @@ impl Conversation {
     /// Issues permits to read one line each, so that no more input is read than can be queued.
     pub(super) fn set_permits(&mut self, permits: Sender<()>) {
         self.permits = Some(permits);
-        self.tells_blank = true;
+        self.reports_blank = true;
     }
 
     /// Shows a message of the program itself.
@@ -198,7 +198,7 @@ impl Conversation {
                 continue;
             }
             if let Some(end) = self.dialect.end().cloned() {
-                if !self.is_leaving && self.go_on(&end) {
+                if !self.is_leaving && self.continue_after(&end) {
                     continue;
                 }
                 return match end {
@@ -224,7 +224,7 @@ impl Conversation {
             Ok(event) => self.handle(event),
             Err(RecvTimeoutError::Timeout) => return Ok(()),
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::Failure("its threads have gone".into()));
+                return Err(Error::Failure("the client's threads have ended".into()));
             }
         }
         for _ in 1..BATCH {
@@ -253,7 +253,7 @@ impl Conversation {
             Event::Line(text) => {
                 self.granted = self.granted.saturating_sub(1);
                 if !self.dialect.handle_line(now, &text) {
-                    self.blank += 1;
+                    self.blank_lines += 1;
                 }
             }
             Event::Text(text) => self.dialect.handle_text(now, &text),
@@ -261,9 +261,13 @@ impl Conversation {
             Event::Status(text) => self.dialect.status(text),
             Event::EndOfInput => {
                 self.is_input_over = true;
-                if self.tells_blank && self.blank > 0 {
-                    let lines = if self.blank == 1 { "line" } else { "lines" };
-                    let blank = format!("{} blank {lines} not sent", self.blank);
+                if self.reports_blank && self.blank_lines > 0 {
+                    let lines = if self.blank_lines == 1 {
+                        "line"
+                    } else {
+                        "lines"
+                    };
+                    let blank = format!("{} blank {lines} not sent", self.blank_lines);
                     self.dialect.status(blank);
                 }
                 self.dialect.handle_end_of_input(now);
@@ -284,8 +288,8 @@ impl Conversation {
     }
 
     fn handle_error(&mut self, error: &io::Error) {
-        if let Some(complaint) = port::complaint(self.ports.address, error) {
-            self.dialect.handle_refused(Instant::now(), &complaint);
+        if let Some(description) = port::describe(self.ports.address, error) {
+            self.dialect.handle_refused(Instant::now(), &description);
         }
     }
 
@@ -334,21 +338,21 @@ impl Conversation {
     }
 
     /// Continues in another dialect or at another address, if the end of the session calls for it.
-    fn go_on(&mut self, end: &End) -> bool {
+    fn continue_after(&mut self, end: &End) -> bool {
         let mut address = self.ports.address;
-        let tongue = match end {
+        let attempt = match end {
             End::Refused(_) => {
                 let Some(next) = self.addresses.pop_front() else {
                     return false;
                 };
                 address = next;
-                self.chances = CHANCES;
+                self.attempts_left = FRAMED_ATTEMPTS;
                 self.plan.first()
             }
-            End::NoFrames if self.plan.choice == Choice::Any && self.chances > 0 => {
-                Tongue::Plain(Server::Frameless)
+            End::NoFrames if self.plan.choice == Choice::Any && self.attempts_left > 0 => {
+                Attempt::Plain(Server::Frameless)
             }
-            End::NoFrames if self.plan.choice == Choice::Any => Tongue::Plain(Server::Unknown),
+            End::NoFrames if self.plan.choice == Choice::Any => Attempt::Plain(Server::Unknown),
             // no line is sent before an answer: a relay that starts later would take it as a name
             End::Silent => {
                 self.addresses.push_back(address);
@@ -356,16 +360,16 @@ impl Conversation {
                 self.plan.first()
             }
             End::Welcomed => {
-                self.chances = self.chances.saturating_sub(1);
-                Tongue::Framed
+                self.attempts_left = self.attempts_left.saturating_sub(1);
+                Attempt::Framed
             }
             End::Left | End::Failed(_) | End::NoFrames => return false,
         };
         self.ports.renew(address);
         let lines = self.dialect.take_lines(Instant::now());
-        self.dialect = self.plan.begin(tongue, lines);
+        self.dialect = self.plan.begin(attempt, lines);
         if matches!(end, End::Silent) {
-            self.tell_silence();
+            self.report_silence();
         }
         if self.is_input_over {
             self.dialect.handle_end_of_input(Instant::now());
@@ -374,9 +378,9 @@ impl Conversation {
     }
 
     /// Tells the user, once, that the relay does not answer.
-    fn tell_silence(&mut self) {
-        if !self.has_told_silence {
-            self.has_told_silence = true;
+    fn report_silence(&mut self) {
+        if !self.has_reported_silence {
+            self.has_reported_silence = true;
             self.dialect.status(format!(
                 "no answer yet from {}; still asking, and what you type waits (--classic sends it to an \
                  old server)",
@@ -387,8 +391,8 @@ impl Conversation {
 
     fn no_frames(&self) -> String {
         format!(
-            "no relay with frames answers at {}: nobody, a firewall, or an old one \
-             (--plain sends unconfirmed)",
+            "no relay answers frames at {}: no relay runs there, a firewall blocks it, or it is an old \
+             server (--plain sends unconfirmed)",
             self.ports.address
         )
     }

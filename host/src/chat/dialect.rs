@@ -16,7 +16,7 @@ pub(super) const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// Maximum time without progress, after the end of the input, for which unsent lines wait for the
 /// relay.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Part of a message after a restart that the relay did not announce.
 pub(super) const MAY_MISS: &str = "; lines may be missing";
@@ -76,7 +76,7 @@ pub(super) trait Dialect {
 
 /// The kind of user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speaker {
+pub(super) enum User {
     /// A person at a terminal, who types commands and sees what happens.
     Person,
     /// A program: each of its lines is a message, and failures end the session.
@@ -140,13 +140,13 @@ pub(super) fn typed(name: &str, line: &Line) -> Shown {
 
 impl Typed {
     /// Interprets a line that was typed or read.
-    pub(super) fn read(speaker: Speaker, text: &str) -> Self {
+    pub(super) fn read(user: User, text: &str) -> Self {
         let text: String = clean(text).collect();
-        match speaker {
+        match user {
             _ if is_blank(&text) => Self::Blank,
-            Speaker::Person if is_quit(&text) => Self::Quit,
-            Speaker::Person => Self::Line(Line::Typed(without_indent(text))),
-            Speaker::Program => Self::Line(Line::Said(text)),
+            User::Person if is_quit(&text) => Self::Quit,
+            User::Person => Self::Line(Line::Typed(without_indent(text))),
+            User::Program => Self::Line(Line::Said(text)),
         }
     }
 }
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_command_is_known_by_whoever_types_it_however() {
-        let read = |text| Typed::read(Speaker::Person, text);
+        let read = |text| Typed::read(User::Person, text);
         let typed = |text: &str| Typed::Line(Line::Typed(text.into()));
         assert_eq!(read(" /who"), typed("/who"));
         assert_eq!(read("\t/HELP"), typed("/HELP"));
@@ -167,6 +167,6 @@ mod tests {
             assert_eq!(read(quit), Typed::Quit, "{quit}");
         }
         let said = Typed::Line(Line::Said(" /who".into()));
-        assert_eq!(Typed::read(Speaker::Program, " /who"), said);
+        assert_eq!(Typed::read(User::Program, " /who"), said);
     }
 }

@@ -3,7 +3,7 @@
 //! A typed line is on the terminal before it is delivered. So the terminal reports only exceptions:
 //! that a line is not delivered yet, that it is delivered after all, or that it may be lost.
 
-mod telling;
+mod reporting;
 #[cfg(test)]
 mod tests;
 
@@ -15,31 +15,31 @@ use kilochat_core::framed::TEXT_MAX;
 use kilochat_core::{Client, DATAGRAM_MAX, Instant as Moment, Path, PostError, PostId, State};
 
 use super::conversation::Plan;
-use super::dialect::{Dialect, End, LINGER, LINGER_MAX, PATIENCE, Speaker, Typed};
+use super::dialect::{DRAIN_TIMEOUT, Dialect, End, LINGER, LINGER_MAX, Typed, User};
 use super::plain::outbox::{Line, Outbox};
 use super::screen::output::Shown;
 
 /// Maximum number of datagrams in the client's reorder buffer: the relay's maximum congestion
 /// window.
-const HELD: usize = 32;
+const REORDER_MAX: usize = 32;
 
 /// Maximum size of the texts in flight, in bytes.
-const OUT: usize = 16 * 1024;
+const IN_FLIGHT_MAX: usize = 16 * 1024;
 
 /// Number of ports from which to try to reach the relay. See [`Client::new`].
 const PATHS: u8 = 6;
 
 /// Maximum size of a text in a POST, in bytes. One byte is reserved for the `/` that is put before
 /// a text that begins with `/`.
-const ROOM: usize = TEXT_MAX - 1;
+const PIECE_MAX: usize = TEXT_MAX - 1;
 
 /// Time after which a line that is not delivered is reported.
-const NOTICED: Duration = Duration::from_secs(1);
+const LATE_AFTER: Duration = Duration::from_secs(1);
 
 /// A session with one relay.
 pub(super) struct Framed {
-    client: Client<HELD, OUT>,
-    talk: Talk,
+    client: Client<REORDER_MAX, IN_FLIGHT_MAX>,
+    exchange: Exchange,
     /// The zero of the clock of `client`.
     start: Instant,
     lingers: bool,
@@ -47,25 +47,25 @@ pub(super) struct Framed {
 }
 
 /// The lines in both directions, and what the user was told about them.
-struct Talk {
-    speaker: Speaker,
+struct Exchange {
+    user: User,
     /// The current name.
     name: String,
     outbox: Outbox,
     /// Lines that the client has accepted and the relay has not answered.
     posted: VecDeque<Posted>,
     /// Whether the user was told that lines are not delivered yet.
-    has_told_late: bool,
+    has_reported_late: bool,
     /// Whether the user was told, since then, that a line is or may be lost.
-    has_told_lost: bool,
+    has_reported_lost: bool,
     has_joined: bool,
     /// The state of the connection, as the user knows it.
     connection: Connection,
     /// The uptime of the relay that it last reported, and when it arrived.
     uptime: Option<(Instant, Duration)>,
     /// The sequence numbers after the last own line, and after the last line shown.
-    said: u64,
-    shown: u64,
+    own_end: u64,
+    shown_end: u64,
     /// When the last line was delivered.
     progress_at: Instant,
     heard_at: Instant,
@@ -76,9 +76,9 @@ struct Talk {
     output: VecDeque<Shown>,
     end: Option<End>,
     /// Whether to wait for the first seat when the room is full.
-    waits: bool,
+    waits_for_seat: bool,
     /// Whether the user was told that there is no seat, since the last time there was one.
-    has_told_no_seat: bool,
+    has_reported_no_seat: bool,
 }
 
 struct Posted {
@@ -109,33 +109,33 @@ impl Framed {
     pub(super) fn new(now: Instant, plan: &Plan, lines: Vec<Line>) -> Self {
         let Plan {
             ref name,
-            speaker,
+            user,
             lingers,
-            waits,
+            waits_for_seat,
             ..
         } = *plan;
         Self {
             client: Client::new(name, crate::random(), PATHS),
-            talk: Talk {
-                speaker,
+            exchange: Exchange {
+                user,
                 name: name.clone(),
                 outbox: Outbox::new(now, lines),
                 posted: VecDeque::new(),
-                has_told_late: false,
-                has_told_lost: false,
+                has_reported_late: false,
+                has_reported_lost: false,
                 has_joined: false,
                 connection: Connection::Good,
                 uptime: None,
-                said: 0,
-                shown: 0,
+                own_end: 0,
+                shown_end: 0,
                 progress_at: now,
                 heard_at: now,
                 refused: 0,
                 doubtful: 0,
                 output: VecDeque::new(),
                 end: None,
-                waits,
-                has_told_no_seat: false,
+                waits_for_seat,
+                has_reported_no_seat: false,
             },
             start: now,
             lingers,
@@ -149,31 +149,31 @@ impl Framed {
     }
 
     /// Handles the pending events of the client.
-    fn tell(&mut self, now: Instant) {
+    fn handle_events(&mut self, now: Instant) {
         while let Some(event) = self.client.poll_event() {
-            self.talk.handle(now, event);
+            self.exchange.handle(now, event);
         }
     }
 
     /// Passes lines to the client until it accepts no more. Before the first join it passes none,
     /// because another session may have to send them.
     fn post(&mut self, now: Instant) {
-        if !self.talk.has_joined {
+        if !self.exchange.has_joined {
             return;
         }
-        while let Some(line) = self.talk.outbox.take(ROOM, true) {
+        while let Some(line) = self.exchange.outbox.take(PIECE_MAX, true) {
             match self.client.post(&line.payload(true)) {
-                Ok(post) => self.talk.posted.push_back(Posted {
+                Ok(post) => self.exchange.posted.push_back(Posted {
                     post,
                     line,
                     since: now,
                 }),
                 Err(PostError::Blank) => {}
                 Err(PostError::TooLong) => self
-                    .talk
-                    .say(format!("not sent: a command has at most {TEXT_MAX} bytes")),
+                    .exchange
+                    .report(format!("not sent: a command has at most {TEXT_MAX} bytes")),
                 Err(PostError::Full | PostError::Ended) => {
-                    self.talk.outbox.put_back(line);
+                    self.exchange.outbox.put_back(line);
                     return;
                 }
             }
@@ -183,10 +183,10 @@ impl Framed {
     /// Leaves if the input has ended and all lines are delivered, or cannot be delivered.
     fn check_ending(&mut self, now: Instant) {
         // a client that lingers waits until its own lines are shown in the relay's order
-        let is_complete = !self.lingers || self.talk.shown >= self.talk.said;
+        let is_complete = !self.lingers || self.exchange.shown_end >= self.exchange.own_end;
         if self.client.state() == State::Joined
             && self.queued() == 0
-            && (is_complete || self.talk.speaker == Speaker::Person)
+            && (is_complete || self.exchange.user == User::Person)
             && let Some(ending) = &mut self.ending
         {
             ending.delivered.get_or_insert(now);
@@ -200,7 +200,7 @@ impl Framed {
     /// event.
     fn leaves_at(&self) -> Option<Instant> {
         let Ending { since, delivered } = self.ending?;
-        let is_person = self.talk.speaker == Speaker::Person;
+        let is_person = self.exchange.user == User::Person;
         if matches!(self.client.state(), State::Leaving | State::Ended) {
             return None;
         }
@@ -210,12 +210,12 @@ impl Framed {
         Some(match delivered.filter(|_| self.queued() == 0) {
             Some(delivered) if is_person || !self.lingers => delivered,
             Some(delivered) => {
-                let traffic = delivered.max(self.talk.heard_at);
+                let traffic = delivered.max(self.exchange.heard_at);
                 (traffic + LINGER).min(delivered + LINGER_MAX)
             }
             None if is_person => since + LINGER_MAX,
-            None if !self.talk.has_joined => return None,
-            None => since.max(self.talk.progress_at) + PATIENCE,
+            None if !self.exchange.has_joined => return None,
+            None => since.max(self.exchange.progress_at) + DRAIN_TIMEOUT,
         })
     }
 }
@@ -224,19 +224,19 @@ impl Dialect for Framed {
     fn handle_datagram(&mut self, now: Instant, path: Path, payload: &[u8]) {
         let moment = self.moment(now);
         self.client.handle_datagram(moment, path, payload);
-        self.talk.heard_at = now;
-        self.tell(now);
+        self.exchange.heard_at = now;
+        self.handle_events(now);
     }
 
     fn handle_refused(&mut self, now: Instant, why: &str) {
         match self.client.state() {
             // a client that is waiting for a seat keeps trying: the relay may be restarting
-            State::Joining if !self.talk.has_told_no_seat => {
-                self.talk.finish(End::Refused(why.into()));
+            State::Joining if !self.exchange.has_reported_no_seat => {
+                self.exchange.finish(End::Refused(why.into()));
             }
-            State::Joined if self.talk.connection != Connection::Lost => {
-                self.talk
-                    .lose(format!("connection lost ({why}); joining again"));
+            State::Joined if self.exchange.connection != Connection::Lost => {
+                self.exchange
+                    .report_lost(format!("connection lost ({why}); joining again"));
                 self.client.handle_unreachable(self.moment(now));
             }
             State::Joining | State::Joined | State::Lost | State::Leaving | State::Ended => {}
@@ -244,17 +244,17 @@ impl Dialect for Framed {
     }
 
     fn handle_line(&mut self, now: Instant, text: &str) -> bool {
-        match Typed::read(self.talk.speaker, text) {
+        match Typed::read(self.exchange.user, text) {
             Typed::Blank => return false,
             Typed::Quit => self.handle_end_of_input(now),
-            Typed::Line(line) => self.talk.push(line),
+            Typed::Line(line) => self.exchange.push(line),
         }
         true
     }
 
     fn handle_text(&mut self, _now: Instant, text: &str) {
-        if let Typed::Line(line) = Typed::read(Speaker::Program, text) {
-            self.talk.push(line);
+        if let Typed::Line(line) = Typed::read(User::Program, text) {
+            self.exchange.push(line);
         }
     }
 
@@ -267,7 +267,7 @@ impl Dialect for Framed {
 
     fn handle_leave(&mut self, now: Instant) {
         self.client.leave(self.moment(now));
-        self.tell(now);
+        self.handle_events(now);
     }
 
     fn handle_network_change(&mut self, now: Instant, _has_moved: bool) {
@@ -275,53 +275,53 @@ impl Dialect for Framed {
     }
 
     fn is_lost(&self) -> bool {
-        self.talk.connection == Connection::Lost
+        self.exchange.connection == Connection::Lost
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.client.handle_timeout(self.moment(now));
-        self.tell(now);
-        self.talk.check_late(now);
+        self.handle_events(now);
+        self.exchange.check_late(now);
         self.check_ending(now);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
         let client = self.client.poll_timeout();
         let client = client.map(|at| self.start + Duration::from_millis(at.as_millis()));
-        let times = [client, self.talk.late_at(), self.leaves_at()];
+        let times = [client, self.exchange.late_at(), self.leaves_at()];
         times.into_iter().flatten().min()
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<(Path, Vec<u8>)> {
-        if self.talk.end.is_some() {
+        if self.exchange.end.is_some() {
             return None;
         }
         self.post(now);
         let mut buffer = [0; DATAGRAM_MAX];
         let transmit = self.client.poll_transmit(self.moment(now), &mut buffer);
-        self.tell(now);
+        self.handle_events(now);
         self.check_ending(now);
         let transmit = transmit?;
         Some((transmit.path, buffer.get(..transmit.length)?.to_vec()))
     }
 
     fn poll_output(&mut self) -> Option<Shown> {
-        self.talk.output.pop_front()
+        self.exchange.output.pop_front()
     }
 
     fn status(&mut self, text: String) {
-        self.talk.say(text);
+        self.exchange.report(text);
     }
 
     fn queued(&self) -> usize {
-        self.talk.outbox.len() + self.talk.posted.len()
+        self.exchange.outbox.len() + self.exchange.posted.len()
     }
 
     fn end(&self) -> Option<&End> {
-        self.talk.end.as_ref()
+        self.exchange.end.as_ref()
     }
 
     fn take_lines(&mut self, _now: Instant) -> Vec<Line> {
-        self.talk.outbox.take_all()
+        self.exchange.outbox.take_all()
     }
 }

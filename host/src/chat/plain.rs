@@ -21,7 +21,9 @@ use kilochat_core::Path;
 
 use self::asked::{Asked, Asker};
 use self::outbox::{Line, Next, Outbox};
-use super::dialect::{Dialect, End, LINGER, LINGER_MAX, MAY_MISS, PATIENCE, Speaker, Typed, typed};
+use super::dialect::{
+    DRAIN_TIMEOUT, Dialect, End, LINGER, LINGER_MAX, MAY_MISS, Typed, User, typed,
+};
 use super::screen::output::Shown;
 
 /// Maximum time to wait for a welcome.
@@ -32,46 +34,46 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 
 /// Time without a datagram from the relay after which it is asked whether it still knows this
 /// client. A restarted relay sends nothing to a client that only listens.
-const DOUBT: Duration = Duration::from_secs(20);
+const ASK_AFTER: Duration = Duration::from_secs(20);
 
 /// Time between two attempts to join again.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time between two attempts to join again while the room is full.
-const FULL_RETRY: Duration = Duration::from_secs(60);
+const FULL_RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A seat that is lost within this time counts as short-lived.
-const SHORT: Duration = Duration::from_secs(5);
+const SHORT_LIVED: Duration = Duration::from_secs(5);
 
 /// First and longest pause before the next attempt to join, after two or more short-lived seats in
 /// a row. The pause doubles with each.
-const PAUSE: Duration = Duration::from_millis(500);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+const REJOIN_PAUSE: Duration = Duration::from_millis(500);
+const REJOIN_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Time without a refusal after which a server that sends no welcome counts as having accepted the
 /// name.
-const ACCEPTED: Duration = Duration::from_millis(500);
+const ACCEPTED_AFTER: Duration = Duration::from_millis(500);
 
 /// Time to wait for the relay's answer to `/quit`.
-const GOODBYE: Duration = Duration::from_millis(200);
+const GOODBYE_WAIT: Duration = Duration::from_millis(200);
 
 /// A session with one relay.
 #[derive(Debug)]
 pub(super) struct Session {
-    speaker: Speaker,
+    user: User,
     server: Server,
     name: String,
     phase: Phase,
     outbox: Outbox,
     asked: Asked,
-    history: usize,
+    history_left: usize,
     has_heard: bool,
     heard_at: Instant,
     sent_at: Instant,
     started_at: Instant,
     ending: Option<Ending>,
     /// Number of short-lived seats in a row.
-    short: u32,
+    short_lived_seats: u32,
     output: VecDeque<Shown>,
     end: Option<End>,
 }
@@ -104,7 +106,7 @@ enum Phase {
         is_sent: bool,
         until: Instant,
         /// Number of retransmissions left.
-        again: u8,
+        retries_left: u8,
         /// Whether to join again with frames.
         for_frames: bool,
     },
@@ -115,20 +117,20 @@ struct Rejoining {
     since: Instant,
     next: Instant,
     /// When the name was last sent. `None` if it was refused since.
-    tried: Option<Instant>,
+    name_sent_at: Option<Instant>,
     was_welcomed: bool,
     /// Whether the user was told that the room is full.
     is_full: bool,
-    why: Why,
+    why: RejoinReason,
 }
 
 /// Why the client joins again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
+enum RejoinReason {
     /// The relay announced that this client has no seat any more.
-    Told,
+    Announced,
     /// The relay does not answer. It may have been restarted.
-    Doubt,
+    Silent,
     /// The relay has forgotten this client without an announcement.
     Forgotten,
     /// The address of this client has changed, so the relay takes it for a new one.
@@ -139,9 +141,9 @@ impl Rejoining {
     /// Returns when the absence of a refusal means that a server without welcome has accepted the
     /// name.
     fn accepted_at(&self) -> Option<Instant> {
-        self.tried
+        self.name_sent_at
             .filter(|_| !self.was_welcomed)
-            .map(|tried| tried + ACCEPTED)
+            .map(|sent_at| sent_at + ACCEPTED_AFTER)
     }
 }
 
@@ -158,12 +160,12 @@ impl Session {
     pub(super) fn new(
         now: Instant,
         name: String,
-        speaker: Speaker,
+        user: User,
         server: Server,
         lines: Vec<Line>,
     ) -> Self {
         Self {
-            speaker,
+            user,
             server,
             name,
             phase: Phase::Joining {
@@ -172,13 +174,13 @@ impl Session {
             },
             outbox: Outbox::new(now, lines),
             asked: Asked::default(),
-            history: 0,
+            history_left: 0,
             has_heard: false,
             heard_at: now,
             sent_at: now,
             started_at: now,
             ending: None,
-            short: 0,
+            short_lived_seats: 0,
             output: VecDeque::new(),
             end: None,
         }
@@ -205,16 +207,16 @@ impl Dialect for Session {
             }
             Phase::Unwelcomed | Phase::Welcomed { .. } => {
                 self.outbox.queue_recent(now);
-                self.say(format!("connection lost ({why}); joining again"));
-                self.rejoin(now, now + ACCEPTED, Why::Doubt);
+                self.report(format!("connection lost ({why}); joining again"));
+                self.rejoin(now, now + ACCEPTED_AFTER, RejoinReason::Silent);
             }
-            Phase::Rejoining(rejoining) => rejoining.tried = None,
+            Phase::Rejoining(rejoining) => rejoining.name_sent_at = None,
             Phase::Leaving { .. } => self.finish_leaving(),
         }
     }
 
     fn handle_line(&mut self, now: Instant, text: &str) -> bool {
-        match Typed::read(self.speaker, text) {
+        match Typed::read(self.user, text) {
             Typed::Blank => return false,
             Typed::Quit => self.handle_end_of_input(now),
             Typed::Line(line) => self.push(line),
@@ -223,7 +225,7 @@ impl Dialect for Session {
     }
 
     fn handle_text(&mut self, _now: Instant, text: &str) {
-        if let Typed::Line(line) = Typed::read(Speaker::Program, text) {
+        if let Typed::Line(line) = Typed::read(User::Program, text) {
             self.push(line);
         }
     }
@@ -241,8 +243,8 @@ impl Dialect for Session {
             Phase::Welcomed { .. } => {
                 self.phase = Phase::Leaving {
                     is_sent: false,
-                    until: now + GOODBYE,
-                    again: 0,
+                    until: now + GOODBYE_WAIT,
+                    retries_left: 0,
                     for_frames: false,
                 };
             }
@@ -260,11 +262,11 @@ impl Dialect for Session {
             Phase::Joining { is_sent, until } => {
                 (*is_sent, *until) = (false, now + WELCOME_WAIT);
             }
-            Phase::Rejoining(rejoining) => (rejoining.next, rejoining.tried) = (now, None),
+            Phase::Rejoining(rejoining) => (rejoining.next, rejoining.name_sent_at) = (now, None),
             Phase::Unwelcomed | Phase::Welcomed { .. } => {
                 self.outbox.queue_recent(now);
-                self.say("the network changed; joining again");
-                self.rejoin(now, now, Why::Moved);
+                self.report("the network changed; joining again");
+                self.rejoin(now, now, RejoinReason::Moved);
             }
             Phase::Leaving { .. } => {}
         }
@@ -283,8 +285,8 @@ impl Dialect for Session {
             Phase::Joining { until, .. } if now >= until => self.give_up_welcome(),
             Phase::Rejoining(rejoining) => self.check_rejoining(now, rejoining),
             Phase::Welcomed { .. } if self.outbox.pace.is_unanswered(now) => {
-                self.say("the relay does not answer; joining again");
-                self.rejoin(now, now, Why::Doubt);
+                self.report("the relay does not answer; joining again");
+                self.rejoin(now, now, RejoinReason::Silent);
             }
             Phase::Leaving { until, .. } if now >= until => self.repeat_goodbye(now),
             Phase::Joining { .. }
@@ -301,7 +303,7 @@ impl Dialect for Session {
             Phase::Unwelcomed => None,
             Phase::Welcomed { .. } => Some(
                 (self.sent_at + KEEPALIVE)
-                    .min(self.outbox.pace.asks_again_at(self.heard_at + DOUBT)),
+                    .min(self.outbox.pace.asks_again_at(self.heard_at + ASK_AFTER)),
             ),
             Phase::Rejoining(rejoining) => {
                 let accepted = rejoining.accepted_at();
@@ -334,7 +336,7 @@ impl Dialect for Session {
     }
 
     fn status(&mut self, text: String) {
-        self.say(text);
+        self.report(text);
     }
 
     fn queued(&self) -> usize {
@@ -356,13 +358,13 @@ impl Dialect for Session {
 impl Session {
     /// Queues a line, and shows it to the person who typed it.
     fn push(&mut self, line: Line) {
-        if self.speaker == Speaker::Person {
+        if self.user == User::Person {
             self.output.push_back(typed(&self.name, &line));
         }
         self.outbox.push(line);
     }
 
-    fn say(&mut self, text: impl Into<String>) {
+    fn report(&mut self, text: impl Into<String>) {
         self.output.push_back(Shown::status(text));
     }
 
@@ -370,8 +372,8 @@ impl Session {
     fn leave_for_frames(&mut self, now: Instant) {
         self.phase = Phase::Leaving {
             is_sent: false,
-            until: now + GOODBYE,
-            again: 2,
+            until: now + GOODBYE_WAIT,
+            retries_left: 2,
             for_frames: true,
         };
     }
@@ -380,13 +382,13 @@ impl Session {
         if let Phase::Leaving {
             is_sent,
             until,
-            again: again @ 1..,
+            retries_left: retries_left @ 1..,
             ..
         } = &mut self.phase
         {
             *is_sent = false;
-            *until = now + GOODBYE;
-            *again -= 1;
+            *until = now + GOODBYE_WAIT;
+            *retries_left -= 1;
         } else {
             self.finish_leaving();
         }
@@ -412,23 +414,30 @@ impl Session {
 
     /// Sends the name from `next` on, until it is answered. The first attempt is delayed further
     /// after two or more short-lived seats in a row.
-    fn rejoin(&mut self, now: Instant, next: Instant, why: Why) {
+    fn rejoin(&mut self, now: Instant, next: Instant, why: RejoinReason) {
         self.outbox.pace.reset(now);
         let welcomed = if let Phase::Welcomed { since } = self.phase {
             Some(since)
         } else {
             None
         };
-        let is_short = welcomed.is_some_and(|since| now < since + SHORT) && why != Why::Moved;
-        self.short = if is_short { self.short + 1 } else { 0 };
-        let pause = match self.short {
+        let is_short_lived =
+            welcomed.is_some_and(|since| now < since + SHORT_LIVED) && why != RejoinReason::Moved;
+        self.short_lived_seats = if is_short_lived {
+            self.short_lived_seats + 1
+        } else {
+            0
+        };
+        let pause = match self.short_lived_seats {
             0 | 1 => Duration::ZERO,
-            short => PAUSE.saturating_mul(1 << (short - 2).min(4)).min(PAUSE_MAX),
+            short => REJOIN_PAUSE
+                .saturating_mul(1 << (short - 2).min(4))
+                .min(REJOIN_PAUSE_MAX),
         };
         self.phase = Phase::Rejoining(Rejoining {
             since: now,
             next: next.max(now + pause),
-            tried: None,
+            name_sent_at: None,
             was_welcomed: welcomed.is_some(),
             is_full: false,
             why,
@@ -456,8 +465,8 @@ impl Session {
                 if now < rejoining.next {
                     return None;
                 }
-                rejoining.next = now + RETRY;
-                rejoining.tried = Some(now);
+                rejoining.next = now + RETRY_INTERVAL;
+                rejoining.name_sent_at = Some(now);
                 // from a peer that has its seat still, the bare name would be a message
                 Some(if rejoining.was_welcomed {
                     self.question()
@@ -471,8 +480,8 @@ impl Session {
                     return Some(Vec::new());
                 }
                 let pace = &mut self.outbox.pace;
-                let is_due = self.speaker == Speaker::Program && pace.wants_answer();
-                if is_due || now >= pace.asks_again_at(self.heard_at + DOUBT) {
+                let is_due = self.user == User::Program && pace.wants_answer();
+                if is_due || now >= pace.asks_again_at(self.heard_at + ASK_AFTER) {
                     pace.handle_asked(now);
                     return Some(self.question());
                 }
@@ -498,14 +507,14 @@ impl Session {
                     }
                     return Some(payload.into_bytes());
                 }
-                Next::TooLong => self.say("not sent: a command has at most 1024 bytes"),
+                Next::TooLong => self.report("not sent: a command has at most 1024 bytes"),
                 Next::Nothing => return None,
             }
         }
     }
 
     fn give_up_welcome(&mut self) {
-        if self.speaker == Speaker::Program {
+        if self.user == User::Program {
             self.finish(End::Failed(
                 "no welcome within 5 s: an old server (--classic is for those), a firewall, or nobody"
                     .into(),
@@ -517,15 +526,15 @@ impl Session {
 
     fn check_rejoining(&mut self, now: Instant, rejoining: Rejoining) {
         if rejoining.accepted_at().is_some_and(|at| now >= at) {
-            self.say(format!("joined again as {}{MAY_MISS}", self.name));
+            self.report(format!("joined again as {}{MAY_MISS}", self.name));
             self.phase = Phase::Unwelcomed;
             return;
         }
         let Some(ending) = self.ending else { return };
-        if self.outbox.is_empty() || self.speaker == Speaker::Person {
+        if self.outbox.is_empty() || self.user == User::Person {
             self.finish(End::Left);
-        } else if now >= ending.since.max(rejoining.since) + PATIENCE {
-            self.finish(End::Failed("the relay did not come back".into()));
+        } else if now >= ending.since.max(rejoining.since) + DRAIN_TIMEOUT {
+            self.finish(End::Failed("the relay does not answer any more".into()));
         }
     }
 
@@ -535,7 +544,7 @@ impl Session {
             return;
         };
         if !self.is_open() {
-            if self.speaker == Speaker::Person {
+            if self.user == User::Person {
                 self.handle_leave(now);
             }
             return;
@@ -561,7 +570,7 @@ impl Session {
 
     /// Returns when there was silence for long enough after the last line.
     fn quiet_at(&self, drained: Instant) -> Instant {
-        if self.speaker == Speaker::Person {
+        if self.user == User::Person {
             return drained;
         }
         let traffic = drained.max(self.heard_at).max(self.sent_at);
@@ -580,8 +589,8 @@ impl Session {
         match self.outbox.len() {
             _ if matches!(end, End::Refused(_) | End::Silent | End::Welcomed) => {}
             0 => {}
-            1 => self.say("1 line was not sent"),
-            lines => self.say(format!("{lines} lines were not sent")),
+            1 => self.report("1 line was not sent"),
+            lines => self.report(format!("{lines} lines were not sent")),
         }
         self.end = Some(end);
     }

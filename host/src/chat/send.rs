@@ -5,7 +5,7 @@ use std::io;
 use kilochat_core::is_blank;
 
 use super::conversation::{Choice, Conversation, Output, Plan};
-use super::dialect::Speaker;
+use super::dialect::User;
 use super::event::Event;
 use super::screen::lines;
 use super::screen::output::{Kind, Shown};
@@ -21,7 +21,9 @@ use crate::{Error, stdio};
 pub fn send(arguments: &SendArguments) -> Result<(), Error> {
     let text = arguments.text.join(" ");
     if !arguments.text.is_empty() && is_blank(&text) {
-        return Err(Error::Usage("there is nothing to say in that".into()));
+        return Err(Error::Usage(
+            "the text is blank: there is nothing to send".into(),
+        ));
     }
     let choice = match arguments {
         _ if arguments.classic => Choice::Classic,
@@ -30,10 +32,10 @@ pub fn send(arguments: &SendArguments) -> Result<(), Error> {
     };
     let plan = Plan {
         name: super::usable_name(&arguments.name)?,
-        speaker: Speaker::Program,
+        user: User::Program,
         choice,
         lingers: false,
-        waits: false,
+        waits_for_seat: false,
     };
     let mut conversation = Conversation::new(plan, &arguments.host)?;
     let leave = conversation.sender();
@@ -49,28 +51,28 @@ pub fn send(arguments: &SendArguments) -> Result<(), Error> {
         }
         let _ = sender.send(Event::EndOfInput);
     }
-    let mut complaints = Complaints(leaving);
-    conversation.run(&mut complaints)?;
+    let mut statuses = StatusOutput(leaving);
+    conversation.run(&mut statuses)?;
     if choice != Choice::Framed {
-        complaints.tell("sent, unconfirmed: without frames nobody knows what arrived");
+        statuses.print("sent, unconfirmed: without frames nobody knows what arrived");
     }
     Ok(())
 }
 
 /// Shows the messages of this client, and no lines of the room.
-struct Complaints(Leaving);
+struct StatusOutput(Leaving);
 
-impl Output for Complaints {
+impl Output for StatusOutput {
     fn show(&mut self, lines: &[Shown]) -> io::Result<()> {
         for line in lines.iter().filter(|line| line.kind == Kind::Status) {
-            self.tell(&line.text);
+            self.print(&line.text);
         }
         Ok(())
     }
 }
 
-impl Complaints {
-    fn tell(&self, text: &str) {
+impl StatusOutput {
+    fn print(&self, text: &str) {
         // an error is ignored, because nobody may read standard error
         let _ = stdio::write_error(format!("kilochat: {text}\n").as_bytes(), &self.0);
     }

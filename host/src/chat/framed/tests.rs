@@ -35,20 +35,20 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(speaker: Speaker) -> Self {
-        Self::with(speaker, 8, false)
+    fn new(user: User) -> Self {
+        Self::with(user, 8, false)
     }
 
-    /// Creates a relay with this number of seats, and a client that `waits` for its first seat or
-    /// does not.
-    fn with(speaker: Speaker, seats: u16, waits: bool) -> Self {
+    /// Creates a relay with this number of seats, and a client that does or does not wait for its
+    /// first seat.
+    fn with(user: User, seats: u16, waits_for_seat: bool) -> Self {
         let now = Instant::now();
         let plan = Plan {
             name: "Ada".into(),
-            speaker,
+            user,
             choice: Choice::Any,
             lingers: true,
-            waits,
+            waits_for_seat,
         };
         let mut bench = Self {
             now,
@@ -67,14 +67,14 @@ impl Bench {
         bench
     }
 
-    fn joined(speaker: Speaker) -> Self {
-        Self::joined_of(speaker, 8)
+    fn joined(user: User) -> Self {
+        Self::joined_of(user, 8)
     }
 
-    fn joined_of(speaker: Speaker, seats: u16) -> Self {
-        let mut bench = Self::with(speaker, seats, false);
+    fn joined_of(user: User, seats: u16) -> Self {
+        let mut bench = Self::with(user, seats, false);
         bench.pass(Duration::from_millis(10));
-        assert!(bench.session.talk.has_joined);
+        assert!(bench.session.exchange.has_joined);
         bench.shown.clear();
         bench
     }
@@ -234,7 +234,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn what_is_said_and_heard_is_numbered_and_dated() {
-    let mut bench = Bench::new(Speaker::Program);
+    let mut bench = Bench::new(User::Program);
     bench.bob("before");
     bench.pass(5 * SECOND);
     bench.say("/one");
@@ -267,7 +267,7 @@ fn what_is_said_and_heard_is_numbered_and_dated() {
 
 #[test]
 fn each_line_of_an_answer_is_shown_and_a_new_name_is_used() {
-    let mut bench = Bench::joined(Speaker::Person);
+    let mut bench = Bench::joined(User::Person);
     bench.say("/nick bob");
     bench.say("hello");
     bench.say(" /help");
@@ -285,7 +285,7 @@ fn each_line_of_an_answer_is_shown_and_a_new_name_is_used() {
 
 #[test]
 fn lines_that_are_said_now_are_as_old_as_notices() {
-    let mut bench = Bench::joined(Speaker::Program);
+    let mut bench = Bench::joined(User::Program);
     for _ in 0..10 {
         bench.pass(Duration::from_millis(130));
         bench.bob("now");
@@ -298,7 +298,7 @@ fn lines_that_are_said_now_are_as_old_as_notices() {
 
 #[test]
 fn nobody_there_gets_six_ports_in_three_seconds_and_no_line() {
-    let mut bench = Bench::new(Speaker::Person);
+    let mut bench = Bench::new(User::Person);
     bench.relay = None;
     bench.say("one");
     bench.session.handle_timeout(bench.now);
@@ -328,7 +328,7 @@ fn nobody_there_gets_six_ports_in_three_seconds_and_no_line() {
 
 #[test]
 fn a_port_that_nobody_listens_at_is_the_end_before_it_joined() {
-    let mut bench = Bench::new(Speaker::Program);
+    let mut bench = Bench::new(User::Program);
     bench.relay = None;
     bench.say("one");
     bench.step();
@@ -340,7 +340,7 @@ fn a_port_that_nobody_listens_at_is_the_end_before_it_joined() {
 
 #[test]
 fn a_paste_of_two_hundred_lines_is_delivered_in_under_three_seconds() {
-    let mut bench = Bench::joined(Speaker::Person);
+    let mut bench = Bench::joined(User::Person);
     bench.delay = Duration::from_millis(50);
     for number in 0..200 {
         bench.say(&format!("line {number}"));
@@ -361,7 +361,7 @@ fn a_paste_of_two_hundred_lines_is_delivered_in_under_three_seconds() {
 
 #[test]
 fn a_line_that_is_late_is_spoken_of_twice() {
-    let mut bench = Bench::joined(Speaker::Person);
+    let mut bench = Bench::joined(User::Person);
     bench.say("prompt");
     bench.pass(2 * SECOND);
     assert_eq!(bench.statuses(), [""; 0], "what arrives needs no word");
@@ -381,7 +381,7 @@ fn a_line_that_is_late_is_spoken_of_twice() {
 
 #[test]
 fn lost_lines_are_counted() {
-    let mut bench = Bench::joined(Speaker::Person);
+    let mut bench = Bench::joined(User::Person);
     // the client receives nothing for a while
     for number in 0..200 {
         bench.bob(&format!("{number} {}", "x".repeat(200)));
@@ -407,7 +407,7 @@ fn lost_lines_are_counted() {
 
 #[test]
 fn the_end_of_the_input_waits_for_delivery_and_then_for_silence() {
-    let mut bench = Bench::joined(Speaker::Program);
+    let mut bench = Bench::joined(User::Program);
     let relay = bench.relay.take();
     bench.say("one");
     bench.session.handle_end_of_input(bench.now);
@@ -421,7 +421,7 @@ fn the_end_of_the_input_waits_for_delivery_and_then_for_silence() {
 
 #[test]
 fn the_end_of_the_input_waits_thirty_seconds_and_tells_how_much_is_missing() {
-    let mut bench = Bench::joined(Speaker::Program);
+    let mut bench = Bench::joined(User::Program);
     bench.say("arrives");
     bench.pass(SECOND);
     bench.relay = None;
@@ -442,7 +442,7 @@ fn the_end_of_the_input_waits_thirty_seconds_and_tells_how_much_is_missing() {
 
 #[test]
 fn quit_is_said_when_the_line_before_it_has_arrived() {
-    let mut bench = Bench::joined(Speaker::Person);
+    let mut bench = Bench::joined(User::Person);
     bench.delay = Duration::from_millis(200);
     bench.say("goodbye");
     bench.say("/quit");
@@ -454,7 +454,7 @@ fn quit_is_said_when_the_line_before_it_has_arrived() {
 
 #[test]
 fn a_person_who_leaves_does_not_wait_for_a_relay_that_has_gone() {
-    let mut bench = Bench::joined(Speaker::Person);
+    let mut bench = Bench::joined(User::Person);
     bench.relay = None;
     bench.say("goodbye");
     bench.say("/quit");
@@ -468,7 +468,7 @@ fn a_person_who_leaves_does_not_wait_for_a_relay_that_has_gone() {
 
 #[test]
 fn commands_are_answered_and_are_no_lines() {
-    let mut bench = Bench::joined(Speaker::Person);
+    let mut bench = Bench::joined(User::Person);
     bench.say("/who");
     bench.say("/quiet on");
     bench.say("//usr/bin");

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 /// Maximum number of lines in a burst. A receive buffer of default size has room for ten times as
 /// many.
-const GROUP: u32 = 16;
+const BURST: u32 = 16;
 
 /// Time between two bursts: the maximum rate is 2,000 lines per second.
 const INTERVAL: Duration = Duration::from_millis(8);
@@ -24,7 +24,7 @@ const ASKED_MAX: u32 = 3;
 /// The state of the pacing.
 #[derive(Debug)]
 pub(super) struct Pace {
-    left: u32,
+    left_in_burst: u32,
     resume: Instant,
     /// Lines sent since the last question.
     since_question: usize,
@@ -42,7 +42,7 @@ impl Pace {
     /// Creates the state with no lines in flight.
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            left: GROUP,
+            left_in_burst: BURST,
             resume: now,
             since_question: 0,
             question: None,
@@ -71,12 +71,12 @@ impl Pace {
     pub(super) fn handle_sent(&mut self, now: Instant) {
         self.since_question += 1;
         if now >= self.resume + INTERVAL {
-            self.left = GROUP;
+            self.left_in_burst = BURST;
             self.resume = now;
         }
-        self.left = self.left.saturating_sub(1);
-        if self.left == 0 {
-            self.left = GROUP;
+        self.left_in_burst = self.left_in_burst.saturating_sub(1);
+        if self.left_in_burst == 0 {
+            self.left_in_burst = BURST;
             self.resume = now + INTERVAL;
         }
     }

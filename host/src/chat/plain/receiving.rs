@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use kilochat_core::Notice;
 
-use super::super::dialect::{End, MAY_MISS, Speaker};
+use super::super::dialect::{End, MAY_MISS, User};
 use super::super::screen::output::{Kind, Shown};
 use super::asked::Asker;
 use super::wire::{self, Received};
-use super::{ACCEPTED, FULL_RETRY, Phase, Server, Session, Why};
+use super::{ACCEPTED_AFTER, FULL_RETRY_INTERVAL, Phase, RejoinReason, Server, Session};
 
 /// Time after a welcome in which an equal one is a duplicate made by the network.
-const DOUBLED: Duration = Duration::from_millis(500);
+const DUPLICATE_WITHIN: Duration = Duration::from_millis(500);
 
 impl Session {
     /// Handles a received line, which must be clean.
@@ -57,21 +57,21 @@ impl Session {
             Notice::Nameless if self.is_for_frames() => self.finish_leaving(),
             Notice::Nameless if is_welcomed => {
                 self.show(Kind::Notice, None, text);
-                self.say("the relay was restarted; joining again");
+                self.report("the relay was restarted; joining again");
                 self.outbox.queue_recent(now);
                 self.outbox.queue_last();
-                self.rejoin(now, now, Why::Forgotten);
+                self.rejoin(now, now, RejoinReason::Forgotten);
             }
             Notice::Stopping if is_welcomed => {
                 self.show(Kind::Notice, None, text);
                 self.outbox.queue_recent(now);
-                self.say("waiting for the relay, to join again");
-                self.rejoin(now, now + ACCEPTED, Why::Told);
+                self.report("waiting for the relay, to join again");
+                self.rejoin(now, now + ACCEPTED_AFTER, RejoinReason::Announced);
             }
             Notice::GivenAway if is_welcomed => {
                 self.show(Kind::Notice, None, text);
-                self.say("joining again");
-                self.rejoin(now, now, Why::Told);
+                self.report("joining again");
+                self.rejoin(now, now, RejoinReason::Announced);
             }
             Notice::Bye if matches!(self.phase, Phase::Leaving { .. }) => {
                 self.show(Kind::Notice, None, text);
@@ -79,7 +79,7 @@ impl Session {
             }
             Notice::Lost(lost) => {
                 self.output.push_back(Shown::new(Kind::Notice, None, text));
-                self.history = self.history.saturating_sub(lost);
+                self.history_left = self.history_left.saturating_sub(lost);
             }
             Notice::Full
             | Notice::Nameless
@@ -92,14 +92,15 @@ impl Session {
     }
 
     fn handle_welcome(&mut self, now: Instant, text: &str, name: &str, history: usize) {
-        let is_doubled = matches!(self.phase, Phase::Welcomed { since } if now < since + DOUBLED);
-        if is_doubled && name == self.name {
+        let is_duplicate =
+            matches!(self.phase, Phase::Welcomed { since } if now < since + DUPLICATE_WITHIN);
+        if is_duplicate && name == self.name {
             return;
         }
         if self.server != Server::Frameless {
-            self.history = 0;
+            self.history_left = 0;
             self.show(Kind::Notice, None, text);
-            self.history = history;
+            self.history_left = history;
         }
         let _ = self.asked.take(name);
         let is_ours = wire::is_made_of(name, &self.name);
@@ -122,7 +123,7 @@ impl Session {
         }
         if let Phase::Welcomed { .. } = self.phase {
             self.outbox.queue_recent(now);
-            self.say(format!("the relay was restarted; joined again{MAY_MISS}"));
+            self.report(format!("the relay was restarted; joined again{MAY_MISS}"));
         }
         self.enter(now, name, true);
     }
@@ -132,10 +133,10 @@ impl Session {
         let Phase::Rejoining(rejoining) = &mut self.phase else {
             return;
         };
-        rejoining.next = now + FULL_RETRY;
+        rejoining.next = now + FULL_RETRY_INTERVAL;
         if !mem::replace(&mut rejoining.is_full, true) {
-            let seconds = FULL_RETRY.as_secs();
-            self.say(format!("no seat yet ({text}); asking again in {seconds} s"));
+            let seconds = FULL_RETRY_INTERVAL.as_secs();
+            self.report(format!("no seat yet ({text}); asking again in {seconds} s"));
         }
     }
 
@@ -144,17 +145,17 @@ impl Session {
     fn handle_mistaken(&mut self, now: Instant, name: &str) {
         if self.outbox.has_renamed(name) {
             if !matches!(self.phase, Phase::Rejoining(_)) {
-                self.say(format!("the relay was restarted; joined again{MAY_MISS}"));
+                self.report(format!("the relay was restarted; joined again{MAY_MISS}"));
             }
             self.enter(now, name, true);
             return;
         }
         self.outbox.queue_mistaken(name);
-        self.say("the relay was restarted; joining again");
+        self.report("the relay was restarted; joining again");
         if !matches!(self.phase, Phase::Welcomed { .. }) {
             self.phase = Phase::Welcomed { since: now };
         }
-        self.rejoin(now, now, Why::Forgotten);
+        self.rejoin(now, now, RejoinReason::Forgotten);
     }
 
     /// Handles a confirmed name. It is valid only if one of the names that the text can be parsed
@@ -187,12 +188,12 @@ impl Session {
     fn enter(&mut self, now: Instant, name: &str, is_new: bool) {
         if let Phase::Rejoining(rejoining) = self.phase {
             let may_miss = match rejoining.why {
-                Why::Told => false,
-                Why::Doubt => is_new,
-                Why::Forgotten | Why::Moved => true,
+                RejoinReason::Announced => false,
+                RejoinReason::Silent => is_new,
+                RejoinReason::Forgotten | RejoinReason::Moved => true,
             };
             let end = if may_miss { MAY_MISS } else { "" };
-            self.say(format!("joined again as {name}{end}"));
+            self.report(format!("joined again as {name}{end}"));
         }
         self.name = name.into();
         self.outbox.pace.reset(now);
@@ -201,8 +202,10 @@ impl Session {
 
     /// Handles a message before a welcome: the server is an old one.
     fn notice_old_server(&mut self) {
-        if self.speaker == Speaker::Person && matches!(self.phase, Phase::Joining { .. }) {
-            self.say("no welcome: this is an old server, which gets what you type as you type it");
+        if self.user == User::Person && matches!(self.phase, Phase::Joining { .. }) {
+            self.report(
+                "no welcome: this is an old server; lines are sent exactly as you type them",
+            );
             self.phase = Phase::Unwelcomed;
         }
     }
@@ -211,8 +214,8 @@ impl Session {
         if self.is_for_frames() {
             return; // the line is received again as history
         }
-        let is_history = self.history > 0;
-        self.history = self.history.saturating_sub(1);
+        let is_history = self.history_left > 0;
+        self.history_left = self.history_left.saturating_sub(1);
         let kind = if is_history { Kind::History } else { kind };
         self.output.push_back(Shown::new(kind, name, text));
     }

@@ -16,22 +16,22 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(speaker: Speaker) -> Self {
-        Self::with(speaker, Server::Unknown)
+    fn new(user: User) -> Self {
+        Self::with(user, Server::Unknown)
     }
 
-    fn with(speaker: Speaker, server: Server) -> Self {
+    fn with(user: User, server: Server) -> Self {
         let now = Instant::now();
         Self {
             now,
-            session: Session::new(now, "Ada".into(), speaker, server, Vec::new()),
+            session: Session::new(now, "Ada".into(), user, server, Vec::new()),
             shown: Vec::new(),
         }
     }
 
     /// Creates a session that has received the welcome.
-    fn welcomed(speaker: Speaker) -> Self {
-        let mut bench = Self::new(speaker);
+    fn welcomed(user: User) -> Self {
+        let mut bench = Self::new(user);
         assert_eq!(bench.sent(), ["Ada"]);
         bench.receive(WELCOME);
         bench.shown.clear();
@@ -93,7 +93,7 @@ impl Bench {
 
 #[test]
 fn a_program_waits_for_the_welcome() {
-    let mut bench = Bench::new(Speaker::Program);
+    let mut bench = Bench::new(User::Program);
     assert_eq!(bench.sent(), ["Ada"]);
     assert!(bench.say("one").is_empty());
     assert!(bench.pass(Duration::from_secs(4)).is_empty());
@@ -103,7 +103,7 @@ fn a_program_waits_for_the_welcome() {
 
 #[test]
 fn a_program_gives_up_after_five_seconds() {
-    let mut bench = Bench::new(Speaker::Program);
+    let mut bench = Bench::new(User::Program);
     assert_eq!(bench.pass(Duration::from_millis(4999)), ["Ada"]);
     assert_eq!(bench.session.end(), None);
     assert!(bench.pass(Duration::from_millis(1)).is_empty());
@@ -112,7 +112,7 @@ fn a_program_gives_up_after_five_seconds() {
 
 #[test]
 fn to_nobody_nothing_is_sent_blindly() {
-    let mut bench = Bench::new(Speaker::Person);
+    let mut bench = Bench::new(User::Person);
     assert_eq!(bench.sent(), ["Ada"]);
     assert!(bench.say("/one").is_empty());
     assert!(bench.say("two").is_empty());
@@ -125,7 +125,7 @@ fn to_nobody_nothing_is_sent_blindly() {
 
 #[test]
 fn a_classic_server_gets_lines_at_once() {
-    let mut bench = Bench::with(Speaker::Program, Server::Classic);
+    let mut bench = Bench::with(User::Program, Server::Classic);
     assert!(bench.session.handle_line(bench.now, "/one"));
     assert_eq!(bench.sent(), ["Ada", "/one"]);
     bench.session.handle_end_of_input(bench.now);
@@ -135,7 +135,7 @@ fn a_classic_server_gets_lines_at_once() {
 
 #[test]
 fn an_old_server_is_known_by_what_others_say() {
-    let mut bench = Bench::new(Speaker::Person);
+    let mut bench = Bench::new(User::Person);
     bench.sent();
     bench.receive("Bob : hi");
     assert_eq!(bench.kinds(), [Kind::Message, Kind::Status]);
@@ -147,7 +147,7 @@ fn an_old_server_is_known_by_what_others_say() {
 
 #[test]
 fn silence_is_kept_alive_and_then_doubted() {
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     assert!(bench.pass(Duration::from_millis(19_999)).is_empty());
     assert_eq!(bench.pass(Duration::from_millis(1)), ["", "/nick Ada"]);
     bench.receive("* you are Ada already");
@@ -159,7 +159,7 @@ fn silence_is_kept_alive_and_then_doubted() {
 
 #[test]
 fn a_relay_that_forgot_a_listener_is_noticed() {
-    let mut bench = Bench::welcomed(Speaker::Program);
+    let mut bench = Bench::welcomed(User::Program);
     assert_eq!(bench.pass(Duration::from_secs(20)), ["", "/nick Ada"]);
     bench.receive(WELCOME);
     assert_eq!(bench.kinds(), [Kind::Notice, Kind::Status]);
@@ -168,7 +168,7 @@ fn a_relay_that_forgot_a_listener_is_noticed() {
 
 #[test]
 fn history_is_as_long_as_the_welcome_says() {
-    let mut bench = Bench::new(Speaker::Program);
+    let mut bench = Bench::new(User::Program);
     bench.sent();
     bench.receive("* welcome Ada: 2 here (Bob, Ada); /help lists commands; the last 3 lines:");
     bench.receive("Bob : one\n* Eve left (quit)");
@@ -190,7 +190,7 @@ fn history_is_as_long_as_the_welcome_says() {
 
 #[test]
 fn a_gap_in_the_history_counts() {
-    let mut bench = Bench::new(Speaker::Program);
+    let mut bench = Bench::new(User::Program);
     bench.sent();
     bench.receive("* welcome Ada: 2 here (Bob, Ada); /help lists commands; the last 3 lines:");
     bench.receive("* 2 lines lost\nBob : three\nBob : new");
@@ -202,7 +202,7 @@ fn a_gap_in_the_history_counts() {
 
 #[test]
 fn what_arrives_is_clean() {
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     bench.receive("Bob : \x1b[2Jx\u{9b}31m\u{202e}\r\n* a\tb\n");
     assert_eq!(bench.shown[0].text, "?[2Jx\u{fffd}31m\u{fffd}");
     assert_eq!(bench.shown[1].text, "a b");
@@ -216,7 +216,7 @@ fn what_arrives_is_clean() {
 #[test]
 fn refused_at_first_is_the_end() {
     for server in [Server::Unknown, Server::Classic, Server::Frameless] {
-        let mut bench = Bench::with(Speaker::Person, server);
+        let mut bench = Bench::with(User::Person, server);
         bench.sent();
         bench.refuse();
         assert_eq!(bench.session.end(), Some(&End::Refused("refused".into())));
@@ -225,7 +225,7 @@ fn refused_at_first_is_the_end() {
 
 #[test]
 fn refused_at_first_goes_on_at_the_next_address_with_all_lines() {
-    let mut bench = Bench::with(Speaker::Program, Server::Classic);
+    let mut bench = Bench::with(User::Program, Server::Classic);
     assert!(bench.session.handle_line(bench.now, "one"));
     assert_eq!(bench.sent(), ["Ada", "one"]);
     bench.refuse();
@@ -236,7 +236,7 @@ fn refused_at_first_goes_on_at_the_next_address_with_all_lines() {
 #[test]
 fn a_welcome_that_was_not_expected_leads_back_to_frames() {
     for goodbye in ["* bye", "* say your name first"] {
-        let mut bench = Bench::with(Speaker::Person, Server::Frameless);
+        let mut bench = Bench::with(User::Person, Server::Frameless);
         assert_eq!(bench.sent(), ["Ada"]);
         bench.session.handle_line(bench.now, "one");
         bench.receive(WELCOME);
@@ -253,7 +253,7 @@ fn a_welcome_that_was_not_expected_leads_back_to_frames() {
 
 #[test]
 fn a_goodbye_that_nobody_answers_leads_back_to_frames_all_the_same() {
-    let mut bench = Bench::with(Speaker::Program, Server::Frameless);
+    let mut bench = Bench::with(User::Program, Server::Frameless);
     bench.sent();
     bench.receive(WELCOME);
     assert_eq!(bench.pass(Duration::from_secs(1)), ["/quit"; 3]);
@@ -262,7 +262,7 @@ fn a_goodbye_that_nobody_answers_leads_back_to_frames_all_the_same() {
 
 #[test]
 fn a_line_that_became_a_name_is_said_with_frames() {
-    let mut bench = Bench::with(Speaker::Person, Server::Frameless);
+    let mut bench = Bench::with(User::Person, Server::Frameless);
     bench.sent();
     bench.receive("Bob : heard on an old server");
     assert_eq!(bench.say("hello there"), ["hello there"]);
@@ -276,8 +276,8 @@ fn a_line_that_became_a_name_is_said_with_frames() {
 
 #[test]
 fn a_full_relay_is_the_end() {
-    for speaker in [Speaker::Person, Speaker::Program] {
-        let mut bench = Bench::new(speaker);
+    for user in [User::Person, User::Program] {
+        let mut bench = Bench::new(user);
         bench.sent();
         bench.receive("* full: 4 of 4 seats taken");
         let Some(End::Failed(why)) = bench.session.end() else {
@@ -289,7 +289,7 @@ fn a_full_relay_is_the_end() {
 
 #[test]
 fn a_line_refused_is_said_again_after_joining_again() {
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     assert_eq!(bench.say("old"), ["old"]);
     bench.now += Duration::from_millis(51);
     assert_eq!(bench.say("one"), ["one"]);
@@ -305,7 +305,7 @@ fn a_line_refused_is_said_again_after_joining_again() {
 
 #[test]
 fn a_refusal_that_was_wrong_does_no_harm() {
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     bench.refuse();
     assert_eq!(bench.pass(Duration::from_secs(1)), ["/nick Ada"]);
     bench.receive("* you are Ada already");
@@ -315,7 +315,7 @@ fn a_refusal_that_was_wrong_does_no_harm() {
 
 #[test]
 fn a_stop_notice_is_waited_out() {
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     bench.receive("* relay is stopping");
     assert!(bench.say("one").is_empty());
     assert_eq!(bench.pass(Duration::from_secs(1)), ["/nick Ada"]);
@@ -325,7 +325,7 @@ fn a_stop_notice_is_waited_out() {
 
 #[test]
 fn a_seat_given_away_is_taken_back() {
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     bench.receive("* your seat was given away; say your name to come back");
     assert_eq!(bench.sent(), ["/nick Ada"]);
     bench.receive(WELCOME);
@@ -348,7 +348,7 @@ fn seats_that_are_lost_at_once_are_asked_for_less_and_less_often() {
         "* say your name first",
         "* relay is stopping",
     ] {
-        let mut bench = Bench::welcomed(Speaker::Program);
+        let mut bench = Bench::welcomed(User::Program);
         let begun = bench.now;
         let mut asked = 0;
         while bench.now < begun + Duration::from_secs(60) {
@@ -362,7 +362,7 @@ fn seats_that_are_lost_at_once_are_asked_for_less_and_less_often() {
             "{loss}: {asked} times in a minute"
         );
         // after a seat of some seconds, the client joins again at once
-        bench.pass(SHORT);
+        bench.pass(SHORT_LIVED);
         bench.receive("* your seat was given away; say your name to come back");
         assert_eq!(bench.sent(), ["/nick Ada"]);
     }
@@ -370,7 +370,7 @@ fn seats_that_are_lost_at_once_are_asked_for_less_and_less_often() {
 
 #[test]
 fn a_full_room_is_asked_again_after_a_minute() {
-    let mut bench = Bench::welcomed(Speaker::Program);
+    let mut bench = Bench::welcomed(User::Program);
     bench.receive("* your seat was given away; say your name to come back");
     assert_eq!(bench.say("waits"), ["/nick Ada"]);
     for number in 0..3 {
@@ -388,7 +388,7 @@ fn a_full_room_is_asked_again_after_a_minute() {
 
 #[test]
 fn after_a_move_the_name_comes_before_the_lines() {
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     bench.say("before");
     bench.now += Duration::from_secs(3);
     bench.session.handle_network_change(bench.now, true);
@@ -411,8 +411,8 @@ fn after_a_move_the_name_comes_before_the_lines() {
 
 #[test]
 fn after_a_move_an_old_server_gets_the_bare_name() {
-    for speaker in [Speaker::Person, Speaker::Program] {
-        let mut bench = Bench::with(speaker, Server::Classic);
+    for user in [User::Person, User::Program] {
+        let mut bench = Bench::with(user, Server::Classic);
         assert_eq!(bench.sent(), ["Ada"]);
         bench.now += Duration::from_secs(3);
         bench.session.handle_network_change(bench.now, true);
@@ -429,7 +429,7 @@ fn after_a_move_an_old_server_gets_the_bare_name() {
         );
     }
     // the same holds before the welcome
-    let mut bench = Bench::new(Speaker::Program);
+    let mut bench = Bench::new(User::Program);
     assert_eq!(bench.sent(), ["Ada"]);
     bench.session.handle_network_change(bench.now, true);
     assert_eq!(bench.sent(), ["Ada"]);
@@ -438,7 +438,7 @@ fn after_a_move_an_old_server_gets_the_bare_name() {
 #[test]
 fn a_machine_that_slept_has_its_ports_still() {
     for server in [Server::Unknown, Server::Classic] {
-        let mut bench = Bench::with(Speaker::Person, server);
+        let mut bench = Bench::with(User::Person, server);
         bench.sent();
         bench.receive(WELCOME);
         bench.session.handle_network_change(bench.now, false);
@@ -455,7 +455,7 @@ fn a_line_taken_for_a_name_is_said_again_under_the_right_one() {
         ("hello", "hello~2"),
         ("\u{200b}odd", "_odd"),
     ] {
-        let mut bench = Bench::welcomed(Speaker::Person);
+        let mut bench = Bench::welcomed(User::Person);
         assert_eq!(bench.say(line), [line]);
         bench.now += Duration::from_millis(300);
         bench.receive(&format!(
@@ -469,7 +469,7 @@ fn a_line_taken_for_a_name_is_said_again_under_the_right_one() {
 
 #[test]
 fn a_command_to_a_relay_that_forgot_us_is_sent_again() {
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     assert_eq!(bench.say("/who"), ["/who"]);
     bench.now += Duration::from_millis(300);
     bench.receive("* say your name first");
@@ -480,7 +480,7 @@ fn a_command_to_a_relay_that_forgot_us_is_sent_again() {
 
 #[test]
 fn a_rename_is_remembered() {
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     assert_eq!(bench.say("/nick Bea"), ["/nick Bea"]);
     bench.receive("* you are now Bea");
     bench.receive("* relay is stopping");
@@ -494,7 +494,7 @@ fn a_rename_is_remembered() {
 
 #[test]
 fn an_old_server_that_comes_back_gets_name_and_line() {
-    let mut bench = Bench::with(Speaker::Person, Server::Classic);
+    let mut bench = Bench::with(User::Person, Server::Classic);
     assert_eq!(bench.sent(), ["Ada"]);
     bench.now += Duration::from_secs(60);
     assert_eq!(bench.say("one"), ["one"]);

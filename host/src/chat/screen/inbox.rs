@@ -30,7 +30,7 @@ pub(super) struct Inbox {
 
 #[derive(Debug, Default)]
 struct State {
-    news: News,
+    updates: Updates,
     /// The conversation that must be told to leave. `None` before it starts.
     leave: Option<Sender<Event>>,
     /// Whether the thread that owns the terminal has finished.
@@ -39,7 +39,7 @@ struct State {
 
 /// The events since the last call of [`Inbox::take`].
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct Updates {
     /// Lines to print, and when they arrived.
     pub(super) lines: VecDeque<(Shown, Zoned)>,
     /// Number of lines that were left out before them.
@@ -58,7 +58,7 @@ pub(super) struct News {
     pub(super) is_over: bool,
 }
 
-impl News {
+impl Updates {
     pub(super) fn is_some(&self) -> bool {
         !self.lines.is_empty()
             || !self.bytes.is_empty()
@@ -75,19 +75,19 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, what: impl FnOnce(&mut News)) {
-        what(&mut self.lock().news);
+    fn update(&self, what: impl FnOnce(&mut Updates)) {
+        what(&mut self.lock().updates);
         self.changed.notify_all();
     }
 
     /// Adds lines to print. Leaves out the oldest ones if there are too many.
     pub(super) fn put_lines(&self, lines: impl Iterator<Item = Shown>) {
         let now = Zoned::now();
-        self.tell(|news| {
-            news.lines.extend(lines.map(|line| (line, now.clone())));
-            let surplus = news.lines.len().saturating_sub(LINES_MAX);
-            news.lines.drain(..surplus);
-            news.left_out += surplus;
+        self.update(|updates| {
+            updates.lines.extend(lines.map(|line| (line, now.clone())));
+            let surplus = updates.lines.len().saturating_sub(LINES_MAX);
+            updates.lines.drain(..surplus);
+            updates.left_out += surplus;
         });
     }
 
@@ -96,32 +96,32 @@ impl Inbox {
         let state = self.lock();
         let mut state = self
             .changed
-            .wait_while(state, |state| state.news.bytes.len() > BYTES_MAX)
+            .wait_while(state, |state| state.updates.bytes.len() > BYTES_MAX)
             .unwrap_or_else(PoisonError::into_inner);
-        state.news.bytes.extend_from_slice(bytes);
+        state.updates.bytes.extend_from_slice(bytes);
         drop(state);
         self.changed.notify_all();
     }
 
     /// Reports that the terminal may have a new size.
     pub(super) fn resize(&self) {
-        self.tell(|news| news.is_resized = true);
+        self.update(|updates| updates.is_resized = true);
     }
 
     /// Reports that the program was continued.
     #[cfg(unix)]
     pub(super) fn go_on(&self) {
-        self.tell(|news| news.is_continued = true);
+        self.update(|updates| updates.is_continued = true);
     }
 
     /// Reports that the terminal cannot be read any more.
     pub(super) fn close(&self, why: Option<String>) {
-        self.tell(|news| news.closed = Some(why));
+        self.update(|updates| updates.closed = Some(why));
     }
 
     /// Reports that the conversation has ended.
     pub(super) fn end(&self) {
-        self.tell(|news| news.is_over = true);
+        self.update(|updates| updates.is_over = true);
     }
 
     /// Sets the conversation that must be told to leave.
@@ -136,24 +136,24 @@ impl Inbox {
             // fails if the conversation has ended
             let _ = leave.send(Event::Leave);
         } else {
-            self.tell(|news| news.is_leaving = true);
+            self.update(|updates| updates.is_leaving = true);
         }
     }
 
     /// Waits for an event, for at most `timeout`, and takes all events. If the screen `is_held`,
     /// waits for the whole `timeout`.
-    pub(super) fn take(&self, timeout: Option<Duration>, is_held: bool) -> News {
+    pub(super) fn take(&self, timeout: Option<Duration>, is_held: bool) -> Updates {
         let state = self.lock();
         let timeout = timeout.unwrap_or(Duration::from_secs(3600));
         let (mut state, _) = self
             .changed
-            .wait_timeout_while(state, timeout, |state| is_held || !state.news.is_some())
+            .wait_timeout_while(state, timeout, |state| is_held || !state.updates.is_some())
             .unwrap_or_else(PoisonError::into_inner);
-        let mut taken = take(&mut state.news);
+        let mut taken = take(&mut state.updates);
         let rest = taken.lines.split_off(taken.lines.len().min(LINES_AT_ONCE));
         if !rest.is_empty() {
-            state.news.lines = rest;
-            state.news.is_over = take(&mut taken.is_over);
+            state.updates.lines = rest;
+            state.updates.is_over = take(&mut taken.is_over);
         }
         drop(state);
         self.changed.notify_all();
@@ -163,7 +163,7 @@ impl Inbox {
     /// Forgets that the program was continued.
     #[cfg(unix)]
     pub(super) fn forget_continued(&self) {
-        self.lock().news.is_continued = false;
+        self.lock().updates.is_continued = false;
     }
 
     /// Waits until the program is continued, for at most `timeout`.
@@ -172,7 +172,7 @@ impl Inbox {
         let state = self.lock();
         let _ = self
             .changed
-            .wait_timeout_while(state, timeout, |state| !state.news.is_continued);
+            .wait_timeout_while(state, timeout, |state| !state.updates.is_continued);
     }
 
     /// Reports that the thread that owns the terminal has finished.
@@ -209,10 +209,10 @@ mod tests {
         assert!(!first.is_over);
         let mut lines = first.lines.len();
         loop {
-            let news = inbox.take(None, false);
-            assert_eq!(news.left_out, 0);
-            lines += news.lines.len();
-            if news.is_over {
+            let updates = inbox.take(None, false);
+            assert_eq!(updates.left_out, 0);
+            lines += updates.lines.len();
+            if updates.is_over {
                 break;
             }
         }

@@ -109,7 +109,7 @@ fn watch_output(sender: Sender<Event>) {
 /// Reads lines, one for each permit, until the end of `input`.
 fn read(input: &mut impl BufRead, permitted: &Receiver<()>, sender: &Sender<Event>, stay: bool) {
     let mut rest = Vec::new();
-    let mut is_told = false;
+    let mut is_reported = false;
     while permitted.recv().is_ok() {
         let (line, is_end) = match next_line(input, &mut rest) {
             Ok(line) => (line, false),
@@ -120,9 +120,9 @@ fn read(input: &mut impl BufRead, permitted: &Receiver<()>, sender: &Sender<Even
                 (take(&mut rest), true)
             }
         };
-        if !is_told && from_utf8(&line).is_err() {
-            is_told = true;
-            let text = "the input is not UTF-8; what is not is sent as U+FFFD";
+        if !is_reported && from_utf8(&line).is_err() {
+            is_reported = true;
+            let text = "the input is not UTF-8; invalid bytes are sent as U+FFFD";
             let _ = sender.send(Event::Status(text.into()));
         }
         let text = String::from_utf8_lossy(&line).into_owned();

@@ -18,7 +18,7 @@ use std::time::Instant;
 use jiff::Zoned;
 
 use super::editor::{Action, Editor};
-use super::inbox::{Inbox, News};
+use super::inbox::{Inbox, Updates};
 use super::keys::{Key, Parser, Waiting};
 use super::mode::Mode;
 use super::output::{Format, Kind, Shown};
@@ -186,7 +186,7 @@ struct Screen {
     /// Whether the user has ended the input.
     is_input_over: bool,
     /// Whether the user was told that the current line is not UTF-8.
-    has_told_invalid: bool,
+    has_reported_invalid: bool,
     failure: Option<String>,
 }
 
@@ -212,7 +212,7 @@ impl Screen {
             old_size: None,
             rows_owned: 0,
             is_input_over: false,
-            has_told_invalid: false,
+            has_reported_invalid: false,
             failure: None,
         }
     }
@@ -250,16 +250,16 @@ impl Screen {
             self.erase(&mut draft);
             self.draw(&mut draft);
             self.write(&take(&mut draft)).map_err(fail)?;
-            let news = self.take_news();
-            if news.is_leaving {
+            let updates = self.take_updates();
+            if updates.is_leaving {
                 return Ok(None);
             }
-            if let Some(why) = news.closed {
+            if let Some(why) = updates.closed {
                 return why.map_or(Ok(None), |why| {
                     Err(Error::Failure(format!("the terminal: {why}")))
                 });
             }
-            if news.is_continued {
+            if updates.is_continued {
                 self.go_on(&mut draft);
             }
         }
@@ -273,9 +273,9 @@ impl Screen {
         self.draw(&mut text);
         let mut result = self.write(&text);
         while result.is_ok() {
-            let news = self.take_news();
-            let is_over = news.is_over;
-            result = self.handle(news, sender);
+            let updates = self.take_updates();
+            let is_over = updates.is_over;
+            result = self.handle(updates, sender);
             if is_over {
                 break;
             }
@@ -292,7 +292,7 @@ impl Screen {
     }
 
     /// Waits for updates, and parses the keys in them.
-    fn take_news(&mut self) -> News {
+    fn take_updates(&mut self) -> Updates {
         let is_held = self.old_size.is_some();
         let limit = self.parser.waiting().map(|waiting| match waiting {
             Waiting::Sequence => SEQUENCE,
@@ -303,24 +303,24 @@ impl Screen {
             _ if is_held => Some(RESIZING),
             limit => limit.map(|limit| limit.saturating_sub(self.typed_at.elapsed())),
         };
-        let news = self.inbox.take(timeout, is_held);
-        if !news.bytes.is_empty() {
+        let updates = self.inbox.take(timeout, is_held);
+        if !updates.bytes.is_empty() {
             self.typed_at = Instant::now();
-            self.keys.extend(self.parser.handle_bytes(&news.bytes));
+            self.keys.extend(self.parser.handle_bytes(&updates.bytes));
         } else if limit.is_some_and(|limit| self.typed_at.elapsed() >= limit) {
             self.keys.extend(self.parser.handle_timeout());
         }
-        news
+        updates
     }
 
-    fn handle(&mut self, news: News, sender: &Sender<Event>) -> io::Result<()> {
-        if let Some(why) = news.closed {
+    fn handle(&mut self, updates: Updates, sender: &Sender<Event>) -> io::Result<()> {
+        if let Some(why) = updates.closed {
             self.failure = why;
             // fails if the conversation has ended
             let _ = sender.send(Event::Leave);
         }
         let mut text = String::new();
-        if news.is_continued {
+        if updates.is_continued {
             self.go_on(&mut text);
         }
         let size = size();
@@ -330,12 +330,12 @@ impl Screen {
             self.size = size;
         }
         let is_changed =
-            is_due || news.is_continued || !news.lines.is_empty() || !self.keys.is_empty();
+            is_due || updates.is_continued || !updates.lines.is_empty() || !self.keys.is_empty();
         if !is_changed {
             return Ok(());
         }
         self.erase(&mut text);
-        self.print(news.lines, news.left_out, is_due, &mut text);
+        self.print(updates.lines, updates.left_out, is_due, &mut text);
         if is_due {
             self.repaint(&mut text);
         }
@@ -363,7 +363,7 @@ impl Screen {
         match self.editor.handle(key) {
             Action::Edited => {}
             Action::Enter(line) => {
-                self.has_told_invalid = false;
+                self.has_reported_invalid = false;
                 let line = line.trim_end_matches('\n');
                 self.is_input_over = is_quit(line);
                 if line.contains('\n') {
@@ -386,21 +386,23 @@ impl Screen {
                 self.go_on(text);
             }
             Action::Repaint => self.clear_and_print(0, text),
-            Action::Invalid if take(&mut self.has_told_invalid) => self.has_told_invalid = true,
+            Action::Invalid if take(&mut self.has_reported_invalid) => {
+                self.has_reported_invalid = true
+            }
             Action::Invalid => {
-                self.has_told_invalid = true;
-                self.tell("what was typed is not UTF-8; it is sent as U+FFFD", text);
+                self.has_reported_invalid = true;
+                self.report("what was typed is not UTF-8; it is sent as U+FFFD", text);
             }
             Action::Full(bytes) => {
                 let told = format!("the line is too long; {bytes} bytes of it are left out");
-                self.tell(&told, text);
+                self.report(&told, text);
             }
         }
         Ok(())
     }
 
     /// Shows a message about this screen.
-    fn tell(&mut self, told: &str, text: &mut String) {
+    fn report(&mut self, told: &str, text: &mut String) {
         let line = (Shown::status(told), Zoned::now());
         self.print([line].into(), 0, false, text);
     }

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_lost_connection_is_told_and_so_is_its_return() {
-    let mut bench = Bench::joined(Speaker::Person);
+    let mut bench = Bench::joined(User::Person);
     let relay = bench.relay.take();
     bench.pass(30 * SECOND);
     assert_eq!(
@@ -26,7 +26,7 @@ fn a_lost_connection_is_told_and_so_is_its_return() {
 
 #[test]
 fn after_a_restart_what_may_be_lost_is_told() {
-    let mut bench = Bench::joined(Speaker::Person);
+    let mut bench = Bench::joined(User::Person);
     bench.relay = None;
     bench.say("into the void");
     bench.pass(Duration::from_millis(10));
@@ -54,7 +54,7 @@ fn after_a_restart_what_may_be_lost_is_told() {
 
 #[test]
 fn a_relay_that_says_it_stops_gets_the_lines_when_it_is_back() {
-    let mut bench = Bench::joined(Speaker::Program);
+    let mut bench = Bench::joined(User::Program);
     let moment = bench.moment();
     bench.relay.as_mut().expect("it runs").stop(moment);
     bench.step();
@@ -71,7 +71,7 @@ fn a_relay_that_says_it_stops_gets_the_lines_when_it_is_back() {
 
 /// Ada's client is suspended, and Eve is given its seat.
 fn given_away(lines: usize) -> Bench {
-    let mut bench = Bench::joined_of(Speaker::Person, 2);
+    let mut bench = Bench::joined_of(User::Person, 2);
     bench.say("/nick Zoe");
     bench.say("/quiet on");
     bench.pass(SECOND);
@@ -167,7 +167,7 @@ fn a_full_room_is_asked_again_when_it_said_to() {
 #[test]
 fn a_first_seat_is_waited_for_by_whoever_stays() {
     let full = |waits| {
-        let mut bench = Bench::with(Speaker::Program, 1, waits);
+        let mut bench = Bench::with(User::Program, 1, waits);
         bench.pass(100 * SECOND);
         bench
     };
@@ -184,5 +184,5 @@ fn a_first_seat_is_waited_for_by_whoever_stays() {
     assert_eq!(bench.statuses().len(), 1);
     bench.bob("/quit");
     bench.pass(60 * SECOND);
-    assert!(bench.session.talk.has_joined);
+    assert!(bench.session.exchange.has_joined);
 }

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_end_of_the_input_waits_for_silence() {
-    let mut bench = Bench::welcomed(Speaker::Program);
+    let mut bench = Bench::welcomed(User::Program);
     bench.say("one");
     bench.session.handle_end_of_input(bench.now);
     assert!(bench.pass(Duration::from_millis(199)).is_empty());
@@ -17,7 +17,7 @@ fn the_end_of_the_input_waits_for_silence() {
 
 #[test]
 fn the_end_of_the_input_does_not_wait_for_ever() {
-    let mut bench = Bench::welcomed(Speaker::Program);
+    let mut bench = Bench::welcomed(User::Program);
     bench.session.handle_end_of_input(bench.now);
     let mut payloads = Vec::new();
     for _ in 0..20 {
@@ -37,7 +37,7 @@ fn the_end_of_the_input_does_not_wait_for_ever() {
 
 #[test]
 fn lines_wait_for_a_relay_that_has_gone_but_not_for_ever() {
-    let mut bench = Bench::welcomed(Speaker::Program);
+    let mut bench = Bench::welcomed(User::Program);
     bench.receive("* relay is stopping");
     bench.say("one");
     bench.session.handle_end_of_input(bench.now);
@@ -55,7 +55,7 @@ fn lines_wait_for_a_relay_that_has_gone_but_not_for_ever() {
 
 #[test]
 fn a_program_says_slashes() {
-    let mut bench = Bench::welcomed(Speaker::Program);
+    let mut bench = Bench::welcomed(User::Program);
     assert_eq!(bench.say("/quit"), ["//quit"]);
     assert_eq!(bench.say("//x"), ["///x"]);
     assert!(!bench.session.handle_line(bench.now, " \t"));
@@ -63,7 +63,7 @@ fn a_program_says_slashes() {
 
 #[test]
 fn quit_is_answered_before_it_ends() {
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     assert_eq!(bench.say("one"), ["one"]);
     bench.session.handle_line(bench.now, "/quit");
     assert_eq!(bench.sent(), ["/quit"]);
@@ -78,7 +78,7 @@ fn quit_is_answered_before_it_ends() {
 
 #[test]
 fn a_flood_never_runs_ahead_of_the_answers() {
-    let mut bench = Bench::welcomed(Speaker::Program);
+    let mut bench = Bench::welcomed(User::Program);
     for number in 0..1000 {
         assert!(bench.session.handle_line(bench.now, &number.to_string()));
     }
@@ -103,7 +103,7 @@ fn a_flood_never_runs_ahead_of_the_answers() {
 
 #[test]
 fn a_relay_that_stops_answering_loses_no_line() {
-    let mut bench = Bench::welcomed(Speaker::Program);
+    let mut bench = Bench::welcomed(User::Program);
     for number in 0..300 {
         assert!(bench.session.handle_line(bench.now, &number.to_string()));
     }
@@ -127,7 +127,7 @@ fn a_relay_that_stops_answering_loses_no_line() {
 
 #[test]
 fn a_doubled_welcome_is_shown_once() {
-    let mut bench = Bench::new(Speaker::Person);
+    let mut bench = Bench::new(User::Person);
     bench.sent();
     bench.receive(WELCOME);
     bench.receive(WELCOME);
@@ -136,7 +136,7 @@ fn a_doubled_welcome_is_shown_once() {
 
 #[test]
 fn late_answers_to_questions_are_not_shown() {
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     bench.receive("* relay is stopping");
     assert_eq!(bench.pass(Duration::from_millis(2400)), ["/nick Ada"; 2]);
     bench.shown.clear();

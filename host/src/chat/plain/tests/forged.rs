@@ -4,35 +4,35 @@ use super::*;
 
 /// Creates sessions in each phase, with and without pending questions.
 fn in_every_phase() -> Vec<(&'static str, Bench)> {
-    let mut joining = Bench::new(Speaker::Program);
+    let mut joining = Bench::new(User::Program);
     assert_eq!(joining.sent(), ["Ada"]);
-    let mut unwelcomed = Bench::new(Speaker::Person);
+    let mut unwelcomed = Bench::new(User::Person);
     unwelcomed.sent();
     unwelcomed.receive("Bob : heard on an old server");
-    let mut asked = Bench::welcomed(Speaker::Person);
+    let mut asked = Bench::welcomed(User::Person);
     assert_eq!(asked.pass(Duration::from_secs(20)), ["", "/nick Ada"]);
-    let mut typed = Bench::welcomed(Speaker::Person);
+    let mut typed = Bench::welcomed(User::Person);
     assert_eq!(typed.say("/nick Bea"), ["/nick Bea"]);
-    let mut rejoining = Bench::welcomed(Speaker::Program);
+    let mut rejoining = Bench::welcomed(User::Program);
     rejoining.receive("* relay is stopping");
-    let mut rejoining_asked = Bench::welcomed(Speaker::Person);
+    let mut rejoining_asked = Bench::welcomed(User::Person);
     rejoining_asked.refuse();
     assert_eq!(
         rejoining_asked.pass(Duration::from_millis(600)),
         ["/nick Ada"]
     );
-    let mut rejoining_classic = Bench::with(Speaker::Person, Server::Classic);
+    let mut rejoining_classic = Bench::with(User::Person, Server::Classic);
     rejoining_classic.sent();
     rejoining_classic.now += Duration::from_secs(60);
     rejoining_classic.refuse();
     assert_eq!(rejoining_classic.pass(Duration::from_millis(510)), ["Ada"]);
-    let mut leaving = Bench::welcomed(Speaker::Person);
+    let mut leaving = Bench::welcomed(User::Person);
     leaving.session.handle_leave(leaving.now);
     assert_eq!(leaving.sent(), ["/quit"]);
     vec![
         ("joining", joining),
         ("unwelcomed", unwelcomed),
-        ("welcomed", Bench::welcomed(Speaker::Program)),
+        ("welcomed", Bench::welcomed(User::Program)),
         ("asked", asked),
         ("typed", typed),
         ("rejoining", rejoining),
@@ -100,7 +100,7 @@ fn nobody_can_join_under_a_name_that_is_a_notice() {
 
 #[test]
 fn only_a_name_that_was_asked_for_is_an_answer() {
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     bench.receive("* you are now Eve");
     bench.receive("* you are Eve already");
     assert_eq!(bench.kinds(), [Kind::Notice; 2]);
@@ -119,7 +119,7 @@ fn only_a_name_that_was_asked_for_is_an_answer() {
 
 #[test]
 fn a_rename_that_is_answered_while_joining_again_is_kept() {
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     assert_eq!(bench.say("/nick Bea"), ["/nick Bea"]);
     bench.now += Duration::from_millis(100);
     bench.receive("* relay is stopping");
@@ -141,14 +141,14 @@ fn only_after_a_restart_that_nobody_announced_lines_may_be_missing() {
         statuses(bench).iter().filter(is_said).count()
     };
     // a restarted relay answers a question, a line or a command as it answers a stranger
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     bench.pass(Duration::from_secs(20));
     bench.receive(WELCOME);
     assert_eq!(
         statuses(&bench),
         ["the relay was restarted; joined again; lines may be missing"]
     );
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     bench.say("hello there");
     bench.receive("* welcome hello there: 1 here (hello there); /help lists commands");
     assert_eq!(bench.sent(), ["/nick Ada"]);
@@ -160,7 +160,7 @@ fn only_after_a_restart_that_nobody_announced_lines_may_be_missing() {
             "joined again as Ada; lines may be missing"
         ]
     );
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     bench.say("/who");
     bench.receive("* say your name first");
     assert_eq!(bench.sent(), ["/nick Ada"]);
@@ -168,14 +168,14 @@ fn only_after_a_restart_that_nobody_announced_lines_may_be_missing() {
     assert_eq!(missing(&bench), 1);
     // the relay's port is closed for a while
     for (answer, expected) in [(WELCOME, 1), ("* you are Ada already", 0)] {
-        let mut bench = Bench::welcomed(Speaker::Person);
+        let mut bench = Bench::welcomed(User::Person);
         bench.refuse();
         bench.pass(Duration::from_secs(1));
         bench.receive(answer);
         assert_eq!(missing(&bench), expected, "{answer}");
     }
     // the relay announced the restart
-    let mut bench = Bench::welcomed(Speaker::Person);
+    let mut bench = Bench::welcomed(User::Person);
     bench.receive("* relay is stopping");
     bench.pass(Duration::from_secs(1));
     bench.receive(WELCOME);

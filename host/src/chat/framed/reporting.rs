@@ -8,18 +8,18 @@ use kilochat_core::{
     ClientEvent, End as ClientEnd, Joined, LineKind, NOTICE, Notice, PostId, SeatLoss,
 };
 
-use super::super::dialect::{End, MAY_MISS, Speaker, typed};
+use super::super::dialect::{End, MAY_MISS, User, typed};
 use super::super::plain::outbox::Line;
 use super::super::screen::output::{Kind, Shown};
-use super::{Connection, NOTICED, Talk};
+use super::{Connection, Exchange, LATE_AFTER};
 
 /// Resolution of the relay's timestamps.
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Maximum number of bytes of a line that are quoted in a message about it.
-const QUOTED: usize = 40;
+const QUOTED_MAX: usize = 40;
 
-impl Talk {
+impl Exchange {
     pub(super) fn handle(&mut self, now: Instant, event: ClientEvent<'_>) {
         match event {
             ClientEvent::Joined {
@@ -34,18 +34,18 @@ impl Talk {
             }
             ClientEvent::Line { .. } => self.handle_line(now, event),
             ClientEvent::Lost { from, lines } => {
-                self.shown = from.saturating_add(lines);
+                self.shown_end = from.saturating_add(lines);
                 self.output.push_back(Shown::gap(from, lines));
             }
             ClientEvent::Said { post, first, lines } => {
                 self.progress_at = now;
-                self.said = first.saturating_add(lines.into());
-                self.take(post);
-                self.check_told();
+                self.own_end = first.saturating_add(lines.into());
+                self.take_posted(post);
+                self.check_delivered();
             }
             ClientEvent::Answered { post, text } => {
                 self.progress_at = now;
-                self.take(post);
+                self.take_posted(post);
                 for line in text.lines() {
                     let line = line.strip_prefix(NOTICE).unwrap_or(line);
                     if let Notice::Named([Some(name), _]) = Notice::of(line) {
@@ -53,29 +53,29 @@ impl Talk {
                     }
                     self.notice(line);
                 }
-                self.check_told();
+                self.check_delivered();
             }
             ClientEvent::Refused { post, reason } => {
                 self.refused += 1;
-                self.say_of(post, &format!("not delivered ({})", reason.as_str()));
+                self.report_post(post, &format!("not delivered ({})", reason.as_str()));
             }
             ClientEvent::Doubtful { post } => {
                 self.doubtful += 1;
-                self.say_of(post, "perhaps not delivered");
+                self.report_post(post, "perhaps not delivered");
             }
             // the session has ended; `finish` reports the number of lines
             ClientEvent::Unsaid { post } => {
                 self.refused += 1;
-                self.take(post);
+                self.take_posted(post);
             }
             ClientEvent::SeatLost(why) => self.handle_seat_loss(why),
             ClientEvent::NoSeat { reason, retry_s } => self.handle_no_seat(reason, retry_s),
             ClientEvent::Silent => {
-                self.lose("the relay does not answer; trying again until it does")
+                self.report_lost("the relay does not answer; trying again until it does")
             }
             ClientEvent::Back => {
                 self.connection = Connection::Back;
-                self.say("the relay answers again");
+                self.report("the relay answers again");
             }
             ClientEvent::Ended(why) => self.handle_ended(why),
         }
@@ -83,7 +83,7 @@ impl Talk {
 
     /// Queues a line, and shows it to the person who typed it.
     pub(super) fn push(&mut self, line: Line) {
-        if self.speaker == Speaker::Person {
+        if self.user == User::Person {
             self.output.push_back(typed(&self.name, &line));
         }
         self.outbox.push(line);
@@ -92,17 +92,17 @@ impl Talk {
     fn handle_joined(&mut self, how: Joined, name: &str, text: &str, history: u64) {
         self.name = name.into();
         self.has_joined = true;
-        self.has_told_no_seat = false;
+        self.has_reported_no_seat = false;
         let was_back = self.connection == Connection::Back;
         self.connection = Connection::Good;
         match how {
             Joined::New => {}
             Joined::Resumed if was_back => {}
-            Joined::Resumed => self.say(format!("connected again as {name}")),
-            Joined::Continued => self.say(format!("joined again as {name}")),
+            Joined::Resumed => self.report(format!("connected again as {name}")),
+            Joined::Continued => self.report(format!("joined again as {name}")),
             Joined::Restarted => {
-                (self.said, self.shown) = (0, 0);
-                self.say(format!(
+                (self.own_end, self.shown_end) = (0, 0);
+                self.report(format!(
                     "the relay was restarted; joined again as {name}{MAY_MISS}"
                 ));
             }
@@ -123,10 +123,10 @@ impl Talk {
         match why {
             SeatLoss::GivenAway => {
                 self.notice("your seat was given away");
-                self.say("joining again");
+                self.report("joining again");
             }
             SeatLoss::TakenOver => {
-                self.say("taken over: another client goes on with this session; joining again");
+                self.report("taken over: another client goes on with this session; joining again");
             }
         }
     }
@@ -139,11 +139,11 @@ impl Talk {
             reason.as_str()
         };
         self.connection = Connection::Lost;
-        if !self.has_joined && !self.waits {
+        if !self.has_joined && !self.waits_for_seat {
             self.fail(&format!("the relay refused: {why}"));
-        } else if !self.has_told_no_seat {
-            self.has_told_no_seat = true;
-            self.say(format!("no seat yet ({why}); asking again in {retry_s} s"));
+        } else if !self.has_reported_no_seat {
+            self.has_reported_no_seat = true;
+            self.report(format!("no seat yet ({why}); asking again in {retry_s} s"));
         }
     }
 
@@ -167,7 +167,7 @@ impl Talk {
             LineKind::Announcement | LineKind::Notice => Kind::Notice,
         };
         if kind == Kind::Notice && Notice::of(text) == Notice::Stopping {
-            self.lose("waiting for the relay, to join again");
+            self.report_lost("waiting for the relay, to join again");
         }
         let name = Some(name).filter(|name| !name.is_empty());
         let age = self.uptime.map(|(then, uptime)| {
@@ -176,7 +176,7 @@ impl Talk {
         });
         // timestamps are whole seconds: a younger line is shown with the current time, in order
         let age = age.map(|age| if age < SECOND { Duration::ZERO } else { age });
-        self.shown = sequence.saturating_add(1);
+        self.shown_end = sequence.saturating_add(1);
         self.output.push_back(Shown {
             sequence: Some(sequence),
             age,
@@ -188,9 +188,11 @@ impl Talk {
         match why {
             ClientEnd::Left => self.finish(End::Left),
             ClientEnd::NoRelay if !self.has_joined => self.finish(End::NoFrames),
-            ClientEnd::NoRelay => self.fail("the relay did not come back"),
+            ClientEnd::NoRelay => self.fail("the relay does not answer any more"),
             ClientEnd::Full => self.fail("the relay refused: full: all seats are taken"),
-            ClientEnd::Nameless => self.fail("the relay refused: no name that can be seen"),
+            ClientEnd::Nameless => {
+                self.fail("the relay refused: the name has no visible character")
+            }
             ClientEnd::Refused => self.fail("the relay refused"),
         }
     }
@@ -211,10 +213,10 @@ impl Talk {
         let Some(undelivered) = self.undelivered() else {
             return;
         };
-        if self.speaker == Speaker::Program && end == End::Left {
+        if self.user == User::Program && end == End::Left {
             self.end = Some(End::Failed(undelivered));
         } else {
-            self.say(undelivered);
+            self.report(undelivered);
         }
     }
 
@@ -234,9 +236,9 @@ impl Talk {
 
     /// Returns when to report that a line is not delivered yet.
     pub(super) fn late_at(&self) -> Option<Instant> {
-        let is_told = self.has_told_late || self.speaker == Speaker::Program;
-        let oldest = self.posted.front().filter(|_| !is_told)?;
-        Some(oldest.since + NOTICED)
+        let is_reported = self.has_reported_late || self.user == User::Program;
+        let oldest = self.posted.front().filter(|_| !is_reported)?;
+        Some(oldest.since + LATE_AFTER)
     }
 
     /// Reports, if it is due, that lines are not delivered yet.
@@ -244,23 +246,23 @@ impl Talk {
         if self.late_at().is_none_or(|at| now < at) {
             return;
         }
-        (self.has_told_late, self.has_told_lost) = (true, false);
+        (self.has_reported_late, self.has_reported_lost) = (true, false);
         match self.posted.front() {
             Some(oldest) if self.posted.len() + self.outbox.len() == 1 => {
-                self.say(format!("not delivered yet: {}", quoted(&oldest.line)));
+                self.report(format!("not delivered yet: {}", quoted(&oldest.line)));
             }
             _ => {
                 let lines = self.posted.len() + self.outbox.len();
-                self.say(format!("{lines} lines are not delivered yet"));
+                self.report(format!("{lines} lines are not delivered yet"));
             }
         }
     }
 
     /// Reports that all lines are delivered, if they were reported as not delivered.
-    fn check_told(&mut self) {
-        if self.has_told_late && self.posted.is_empty() && self.outbox.is_empty() {
-            self.has_told_late = false;
-            self.say(if self.has_told_lost {
+    fn check_delivered(&mut self) {
+        if self.has_reported_late && self.posted.is_empty() && self.outbox.is_empty() {
+            self.has_reported_late = false;
+            self.report(if self.has_reported_lost {
                 "the rest is delivered"
             } else {
                 "delivered"
@@ -269,14 +271,14 @@ impl Talk {
     }
 
     /// Reports, once, that the connection is lost.
-    pub(super) fn lose(&mut self, how: impl Into<String>) {
+    pub(super) fn report_lost(&mut self, how: impl Into<String>) {
         if self.connection != Connection::Lost {
             self.connection = Connection::Lost;
-            self.say(how);
+            self.report(how);
         }
     }
 
-    pub(super) fn say(&mut self, text: impl Into<String>) {
+    pub(super) fn report(&mut self, text: impl Into<String>) {
         self.output.push_back(Shown::status(text));
     }
 
@@ -285,17 +287,17 @@ impl Talk {
         self.output.push_back(Shown::new(Kind::Notice, None, text));
     }
 
-    fn say_of(&mut self, post: PostId, what: &str) {
-        if let Some(line) = self.take(post) {
-            self.say(format!("{what}: {}", quoted(&line)));
+    fn report_post(&mut self, post: PostId, what: &str) {
+        if let Some(line) = self.take_posted(post) {
+            self.report(format!("{what}: {}", quoted(&line)));
         }
-        self.has_told_lost = true;
+        self.has_reported_lost = true;
         if self.posted.is_empty() {
-            self.has_told_late = false;
+            self.has_reported_late = false;
         }
     }
 
-    fn take(&mut self, post: PostId) -> Option<Line> {
+    fn take_posted(&mut self, post: PostId) -> Option<Line> {
         let index = self.posted.iter().position(|posted| posted.post == post)?;
         self.posted.remove(index).map(|posted| posted.line)
     }
@@ -304,7 +306,7 @@ impl Talk {
 /// Returns the beginning of a line, as it was typed, for a message about it.
 fn quoted(line: &Line) -> String {
     let (Line::Typed(text) | Line::Said(text)) = line;
-    let start = &text[..text.floor_char_boundary(QUOTED)];
+    let start = &text[..text.floor_char_boundary(QUOTED_MAX)];
     if start.len() == text.len() {
         start.into()
     } else {
