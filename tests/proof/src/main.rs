@@ -22,7 +22,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::panic::PanicInfo;
 use core::time::Duration;
 
-use kilochat_core::framed::{Data, Frame, Malformed, Reason, Texts};
+use kilochat_core::framed::{Data, Frame, Hello, Malformed, Reason, Texts};
 use kilochat_core::{
     Client, ClientEvent, ClientStats, Config, Delivery, Departed, Departure, Dropped, Event,
     Expired, Fanout, Farewell, Instant, Network, Notice, Path, PostError, PostId, Received,
@@ -166,9 +166,12 @@ enum Call {
     FrameDecode,
     MalformedFmt,
     FrameEncode,
+    HelloForeignNonce,
     DataEntries,
+    DataBytes,
     TextsCollect,
     TextsIter,
+    TextsAsBytes,
     ReasonAsStr,
     ClientNew,
     ClientHandleDatagram,
@@ -290,6 +293,9 @@ impl<
                     v.index = frame.encode(v.buffer).unwrap_or(0);
                 }
             }
+            Call::HelloForeignNonce => v.number = Hello::foreign_nonce(v.bytes).unwrap_or(0),
+            Call::DataBytes => v.bytes = v.data.bytes(),
+            Call::TextsAsBytes => v.bytes = v.texts.as_bytes(),
             Call::DataEntries => v.index = v.data.entries().map(|entry| entry.line.len()).sum(),
             Call::TextsCollect => {
                 let (texts, count) = Texts::collect([v.text, v.text], v.buffer);
