@@ -593,3 +593,22 @@ fn what_a_script_cannot_send_is_told() {
         assert_eq!(send(arguments, "").0, Some(2), "{arguments:?}");
     }
 }
+
+#[test]
+fn an_input_that_is_empty_or_cannot_be_read_is_told() {
+    let relay = relay();
+    let host = relay.address.to_string();
+    let empty = "kilochat: standard input is empty: nothing was sent\n";
+    let told = send(&[&host, "--name", "cron"], "");
+    assert_eq!(told, (Some(1), empty.into()));
+    for command in ["send", "chat"] {
+        let mut program = Command::new(PROGRAM);
+        program.args([command, &host, "--name", "cron"]);
+        let folder = std::fs::File::open(std::env::temp_dir()).expect("a folder");
+        let output = program.stdin(folder).output().expect("it starts");
+        let errors = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.starts_with("kilochat: standard input: "), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+    }
+}

@@ -112,6 +112,8 @@ pub(super) struct Conversation {
     sender: Sender<Event>,
     wake: Wake,
     is_input_over: bool,
+    /// Why the input was not read as a whole.
+    input_failure: Option<String>,
     is_leaving: bool,
     /// Permits for the reader of standard input, one for each line.
     permits: Option<Sender<()>>,
@@ -149,6 +151,7 @@ impl Conversation {
             sender,
             wake: Wake::new(Instant::now(), SystemTime::now()),
             is_input_over: false,
+            input_failure: None,
             is_leaving: false,
             permits: None,
             granted: 0,
@@ -202,7 +205,10 @@ impl Conversation {
                     continue;
                 }
                 return match end {
-                    End::Left | End::Welcomed => failure.map_or(Ok(()), Err),
+                    End::Left | End::Welcomed => {
+                        let input = self.input_failure.take().map(Error::Failure);
+                        failure.or(input).map_or(Ok(()), Err)
+                    }
                     End::Refused(why) | End::Failed(why) => {
                         Err(failure.unwrap_or(Error::Failure(why)))
                     }
@@ -259,6 +265,7 @@ impl Conversation {
             Event::Text(text) => self.dialect.handle_text(now, &text),
             Event::Found(addresses) => self.handle_found(addresses),
             Event::Status(text) => self.dialect.status(text),
+            Event::BadInput(why) => self.input_failure = Some(why),
             Event::EndOfInput => {
                 self.is_input_over = true;
                 if self.reports_blank && self.blank_lines > 0 {

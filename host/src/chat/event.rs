@@ -19,6 +19,8 @@ pub(super) enum Event {
     Found(Vec<SocketAddr>),
     /// A message from the reader of the input.
     Status(String),
+    /// The input could not be read, or holds nothing although it must: the exit code says so.
+    BadInput(String),
     /// The input has ended.
     EndOfInput,
     /// The client must leave: a signal arrived, or the reader of the output has gone.

@@ -7,7 +7,7 @@ use kilochat_core::is_blank;
 use super::conversation::{Choice, Conversation, Output, Plan};
 use super::dialect::User;
 use super::event::Event;
-use super::screen::lines;
+use super::screen::lines::{self, AtEnd};
 use super::screen::output::{Kind, Shown};
 use crate::args::SendArguments;
 use crate::signals::{self, Leaving, Place};
@@ -42,7 +42,7 @@ pub fn send(arguments: &SendArguments) -> Result<(), Error> {
     let leave = move || drop(leave.send(Event::Leave));
     let leaving = signals::watch(Place::Pipe, leave, || {})?;
     if arguments.text.is_empty() {
-        lines::read_input(&mut conversation, false);
+        lines::read_input(&mut conversation, AtEnd::LeaveIfSaid);
     } else {
         let sender = conversation.sender();
         // cannot fail, because the conversation has the receiver

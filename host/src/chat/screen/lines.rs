@@ -35,7 +35,12 @@ pub(crate) struct Options {
 ///
 /// If the session fails.
 pub(crate) fn run(conversation: &mut Conversation, options: Options) -> Result<(), Error> {
-    read_input(conversation, options.stay);
+    let at_end = if options.stay {
+        AtEnd::Stay
+    } else {
+        AtEnd::Leave
+    };
+    read_input(conversation, at_end);
     let leave = conversation.sender();
     let leave = move || drop(leave.send(Event::Leave));
     let leaving = signals::watch(Place::Pipe, leave, || {})?;
@@ -44,13 +49,23 @@ pub(crate) fn run(conversation: &mut Conversation, options: Options) -> Result<(
     conversation.run(&mut Lines { options, leaving })
 }
 
-/// Starts to read standard input, no faster than it can be sent. At its end the client leaves,
-/// unless it is to `stay`.
-pub(crate) fn read_input(conversation: &mut Conversation, stay: bool) {
+/// What to do at the end of the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtEnd {
+    /// Leave.
+    Leave,
+    /// Leave, with an error if there was no line at all.
+    LeaveIfSaid,
+    /// Keep listening.
+    Stay,
+}
+
+/// Starts to read standard input, no faster than it can be sent.
+pub(crate) fn read_input(conversation: &mut Conversation, at_end: AtEnd) {
     let (permits, permitted) = channel();
     conversation.set_permits(permits);
     let sender = conversation.sender();
-    thread::spawn(move || read(&mut io::stdin().lock(), &permitted, &sender, stay));
+    thread::spawn(move || read(&mut io::stdin().lock(), &permitted, &sender, at_end));
 }
 
 struct Lines {
@@ -107,15 +122,23 @@ fn watch_output(sender: Sender<Event>) {
 }
 
 /// Reads lines, one for each permit, until the end of `input`.
-fn read(input: &mut impl BufRead, permitted: &Receiver<()>, sender: &Sender<Event>, stay: bool) {
+fn read(input: &mut impl BufRead, permitted: &Receiver<()>, sender: &Sender<Event>, at_end: AtEnd) {
     let mut rest = Vec::new();
-    let mut is_reported = false;
+    let (mut is_reported, mut is_empty) = (false, true);
     while permitted.recv().is_ok() {
         let (line, is_end) = match next_line(input, &mut rest) {
             Ok(line) => (line, false),
             Err(error) => {
                 if let Some(error) = error {
-                    let _ = sender.send(Event::Status(format!("standard input: {error}")));
+                    let why = format!("standard input: {error}");
+                    if at_end == AtEnd::Stay {
+                        // the error that ends the program is far away
+                        let _ = sender.send(Event::Status(why.clone()));
+                    }
+                    let _ = sender.send(Event::BadInput(why));
+                } else if is_empty && rest.is_empty() && at_end == AtEnd::LeaveIfSaid {
+                    let why = "standard input is empty: nothing was sent";
+                    let _ = sender.send(Event::BadInput(why.into()));
                 }
                 (take(&mut rest), true)
             }
@@ -125,12 +148,13 @@ fn read(input: &mut impl BufRead, permitted: &Receiver<()>, sender: &Sender<Even
             let text = "the input is not UTF-8; invalid bytes are sent as U+FFFD";
             let _ = sender.send(Event::Status(text.into()));
         }
+        is_empty = false;
         let text = String::from_utf8_lossy(&line).into_owned();
         if (!is_end || !text.is_empty()) && sender.send(Event::Line(text)).is_err() {
             return;
         }
         if is_end {
-            if !stay {
+            if at_end != AtEnd::Stay {
                 let _ = sender.send(Event::EndOfInput);
             }
             return;
