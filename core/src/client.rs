@@ -37,7 +37,8 @@ use receiving::Receiving;
 /// Maximum length of a text that the relay sends to this client only, in bytes.
 const TEXT_BUFFER: usize = DATAGRAM_MAX - 15;
 
-/// First and longest time between two LEAVE.
+/// Minimum and maximum time from a LEAVE to the next one or, after the last one, to giving up.
+/// Between these bounds it is the retransmission time-out, which doubles with each LEAVE.
 const LEAVE_PAUSE: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
 /// Maximum number of LEAVE that are sent.
@@ -57,8 +58,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A client of the framed dialect. It opens no socket, reads no clock, and never allocates or
 /// panics.
 ///
-/// It stores at most `HELD` + 1 datagrams of lines that arrived before earlier ones, of about 1 KiB
-/// each, and `OUT` bytes of texts to be posted, each of which takes six bytes more.
+/// It stores at most `HELD` + 1 received datagrams of about 1 KiB each, whose lines are not polled
+/// yet or wait for earlier lines. The texts to be posted share a buffer of `OUT` bytes, in which
+/// each text takes six bytes more than its length.
 ///
 /// A driver passes in what arrives, sends everything that [`poll_transmit`](Self::poll_transmit)
 /// returns, shows everything that [`poll_event`](Self::poll_event) returns, and sleeps until

@@ -139,7 +139,8 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         }
     }
 
-    /// Sets the addresses of the node.
+    /// Sets the link-local and static addresses, except an IPv4 address while DHCP is on, and
+    /// passes them to the relay and the log.
     fn set_up(&mut self, config: &Config) {
         self.stack.set_static(config);
         log!(
@@ -200,7 +201,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         self.relay
     }
 
-    /// Returns the counters of the network.
+    /// Returns the network counters since the start. [`Relay::stats`] returns those of the relay.
     pub fn stats(&self) -> Stats {
         Stats {
             dropped: self.stack.dropped(),

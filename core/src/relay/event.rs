@@ -270,7 +270,7 @@ impl Departure {
     }
 }
 
-/// How the network reported a destination as unreachable.
+/// What the network reported as unreachable: a port of the destination, or the path to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Unreachable {

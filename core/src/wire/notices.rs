@@ -131,7 +131,7 @@ fn write_clean(to: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Notice<'a> {
-    /// The client has a seat.
+    /// The relay accepted the client, which now has a seat.
     Welcome {
         /// The name of the client, which may differ from the requested one.
         name: &'a str,

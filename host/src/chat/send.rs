@@ -17,7 +17,9 @@ use crate::{Error, stdio};
 ///
 /// # Errors
 ///
-/// If a line is not known to have arrived or, without frames, was not sent.
+/// Fails unless the relay has confirmed every line. In plain text, which has no confirmations, it
+/// fails if a line was not sent. It also fails if the text is blank or the name has no visible
+/// character.
 pub fn send(arguments: &SendArguments) -> Result<(), Error> {
     let text = arguments.text.join(" ");
     if !arguments.text.is_empty() && is_blank(&text) {

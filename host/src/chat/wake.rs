@@ -27,8 +27,8 @@ impl Wake {
         self.at + TICK
     }
 
-    /// Returns whether the machine was suspended since the last comparison. Returns `None` if it is
-    /// too early to compare.
+    /// Returns whether the machine was suspended since the last comparison. Returns `None` if less
+    /// than `TICK` has passed without a suspension.
     pub(super) fn check(&mut self, now: Instant, wall: SystemTime) -> Option<bool> {
         let passed = now.saturating_duration_since(self.at);
         // zero if the wall clock was set back

@@ -164,7 +164,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Writes the reply to a POST. The caller appends the reply to a command.
+    /// Replaces the contents of `reply` with the POSTED frame for `post`. If the POST is a command
+    /// that is obeyed, the answer in the frame is empty: the caller appends it, or replaces the
+    /// frame with a BYE.
     fn report(&self, post: &Post<'_>, outcome: Last, reply: &mut Reply) {
         let outcome = match outcome {
             Last::None | Last::Answered | Last::Renamed => Outcome::Answer(""),

@@ -29,7 +29,8 @@ const CLOCK_MS: u16 = 1;
 /// The contents of one datagram of lines.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::relay) struct Segment {
-    /// Length of its entries in bytes.
+    /// Total length of the lines in bytes, with the entry header of each but without the header of
+    /// the datagram.
     pub(in crate::relay) bytes: u16,
     pub(in crate::relay) lines: u8,
 }
@@ -182,7 +183,8 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
-    /// The flight that starts at this sequence number was retransmitted.
+    /// Records that the datagram whose first line has this sequence number was retransmitted at
+    /// `now`. Does nothing if the datagram is not in the window.
     pub(in crate::relay) fn handle_resent(&mut self, now: u16, sequence: u64) {
         if let Some(flight) = self.flight_at(sequence) {
             flight.state = State::Sent;

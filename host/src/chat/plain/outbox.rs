@@ -49,7 +49,8 @@ pub(crate) enum Next {
     Nothing,
 }
 
-/// The lines that are queued for the relay, in order, and those that were sent to it.
+/// The lines to send to the relay, in order, and the recently sent ones, which may have to be sent
+/// again.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: VecDeque<Line>,

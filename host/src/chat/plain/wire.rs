@@ -49,7 +49,8 @@ pub(crate) fn may_be_said(text: &str) -> bool {
     text.contains(SEPARATOR)
 }
 
-/// Splits a datagram into lines, and cleans them.
+/// Splits a datagram into lines at each LF or CR LF. Replaces invalid UTF-8, and applies [`clean`]
+/// to each line.
 pub(crate) fn lines(payload: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(payload);
     text.strip_suffix('\n')
@@ -78,8 +79,8 @@ pub(crate) fn literal(text: &str) -> String {
     }
 }
 
-/// Returns the name in the form in which it is sent: clean, and cut between two characters if it is
-/// too long.
+/// Returns the name in the form in which it is sent: trimmed, with unsafe characters replaced by
+/// [`clean`], and cut at a character boundary if it is longer than [`NAME_MAX`] bytes.
 pub(crate) fn name(raw: &str) -> String {
     let mut name: String = clean(raw.trim()).collect();
     name.truncate(name.floor_char_boundary(NAME_MAX));

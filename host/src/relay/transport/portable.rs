@@ -68,7 +68,8 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if nothing has arrived. After any other error the call may be repeated.
+    /// Returns `WouldBlock` if no datagram has arrived. After any other error a datagram may still
+    /// be waiting, so the caller can call this function again.
     pub(crate) fn receive(
         &mut self,
         buffer: &mut [u8],
