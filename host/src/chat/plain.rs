@@ -586,12 +586,15 @@ impl Session {
         if self.end.is_some() {
             return;
         }
-        match self.outbox.len() {
-            _ if matches!(end, End::Refused(_) | End::Silent | End::Welcomed) => {}
-            0 => {}
-            1 => self.report("1 line was not sent"),
-            lines => self.report(format!("{lines} lines were not sent")),
-        }
-        self.end = Some(end);
+        let goes_on = matches!(end, End::Refused(_) | End::Silent | End::Welcomed);
+        let unsent = self.outbox.unsent().filter(|_| !goes_on);
+        self.end = Some(match unsent {
+            Some(unsent) if self.user == User::Program && end == End::Left => End::Failed(unsent),
+            Some(unsent) => {
+                self.report(unsent);
+                end
+            }
+            None => end,
+        });
     }
 }

@@ -75,6 +75,15 @@ impl Outbox {
         }
     }
 
+    /// Returns how many lines were not sent, in words, or `None` if all were.
+    pub(crate) fn unsent(&self) -> Option<String> {
+        match self.len() {
+            0 => None,
+            1 => Some("1 line was not sent".into()),
+            lines => Some(format!("{lines} lines were not sent")),
+        }
+    }
+
     /// Returns the number of lines in the queue.
     pub(crate) fn len(&self) -> usize {
         self.queue.len()

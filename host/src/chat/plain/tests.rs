@@ -111,6 +111,23 @@ fn a_program_gives_up_after_five_seconds() {
 }
 
 #[test]
+fn a_program_that_is_told_to_leave_fails_if_lines_were_not_sent() {
+    for user in [User::Program, User::Person] {
+        let mut bench = Bench::new(user);
+        assert_eq!(bench.sent(), ["Ada"]);
+        assert!(bench.session.handle_line(bench.now, "one"));
+        bench.session.handle_leave(bench.now);
+        let failed = End::Failed("1 line was not sent".into());
+        let expected = if user == User::Program {
+            failed
+        } else {
+            End::Left
+        };
+        assert_eq!(bench.session.end(), Some(&expected));
+    }
+}
+
+#[test]
 fn to_nobody_nothing_is_sent_blindly() {
     let mut bench = Bench::new(User::Person);
     assert_eq!(bench.sent(), ["Ada"]);
