@@ -145,7 +145,8 @@ pub enum End {
 }
 
 /// An event. Each text that [`Client::post`](crate::Client::post) accepted gets exactly one of
-/// `Said`, `Answered`, `Refused`, `Doubtful` and `Unsaid`. All texts are [`clean`](crate::clean).
+/// `Said`, `Answered`, `Refused`, `Doubtful` and `Unsaid`. All texts are [`clean`](crate::clean), and
+/// only that of `Answered` may have several lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum ClientEvent<'a> {

@@ -201,7 +201,8 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             // the reply to `/nick` may be lost
             self.want(welcome.name);
         }
-        self.keep(welcome.text);
+        self.text_buffer.clear();
+        push_clean(&mut self.text_buffer, without_star(welcome.text));
         self.name.clear();
         push_clean(&mut self.name, welcome.name);
         self.joined = Some(NewSeat {
@@ -306,10 +307,10 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         Ok(())
     }
 
-    /// Stores a notice for the driver, a line or several, without their prefix.
-    fn keep(&mut self, notice: &str) {
+    /// Stores an answer for the driver, a line or several, without their prefix.
+    fn keep(&mut self, answer: &str) {
         self.text_buffer.clear();
-        let mut rest = without_star(notice);
+        let mut rest = without_star(answer);
         while let Some((line, next)) = rest.split_once(is_line_end) {
             push_clean(&mut self.text_buffer, line);
             // what does not fit is cut

@@ -491,7 +491,8 @@ impl Talk<'_> {
                 self.next = Some(from.checked_add(lines).expect("a sequence number"));
             }
             ClientEvent::Answered { post, text } => {
-                shown.push(text);
+                // an answer may have several lines
+                shown.extend(text.split('\n'));
                 settled = Some(post);
             }
             ClientEvent::Said { post, .. }
