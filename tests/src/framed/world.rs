@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, VecDeque};
 use fastrand::Rng;
 use kilochat_core::{Config, Instant, Relay, Seat};
 
-use crate::Verdict;
 use crate::counts::Counts;
 use crate::framed::counts::Met;
 use crate::framed::fanouts::InHand;
@@ -20,6 +19,7 @@ use crate::framed::room::Room;
 use crate::framed::setup::{Driver, Setup};
 use crate::framed::story::Story;
 use crate::framed::wire::told;
+use crate::{Verdict, check};
 
 /// Where the relay is.
 pub(crate) const RELAY: &str = "192.168.1.100:10888";
@@ -29,6 +29,9 @@ pub(crate) const WAYS: usize = 3;
 
 /// How many of the last events a failure shows, unless the environment says so in `EVENTS`.
 const LAST_EVENTS: usize = 80;
+
+/// Steps at one moment, which the longest queue of datagrams needs few of.
+const STEPS_MAX: u32 = 10_000;
 
 /// A relay that may hold so much, and clients that may hold `HELD` datagrams each.
 pub(crate) struct World<
@@ -167,7 +170,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
 
     /// Lets everything happen that is due up to this moment.
     pub(crate) fn run_until(&mut self, end: u64) -> Verdict {
+        let mut steps = 0;
         while let Some(next) = self.next_moment().filter(|next| *next <= end) {
+            steps = if next > self.now { 0 } else { steps + 1 };
+            check(steps < STEPS_MAX, || {
+                "something is due for ever at one moment".into()
+            })?;
             self.now = self.now.max(next);
             self.step()?;
         }

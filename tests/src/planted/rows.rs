@@ -261,14 +261,6 @@ pub const ROWS: &[Row] = &[
         text: "if ahead == 1 {",
         replacement: "if ahead == 1 || PLANTED {",
     },
-    // A command that comes again is obeyed again.
-    Row {
-        bug: "RenamedTwice",
-        found_by: Framed,
-        file: "core/src/relay/framed/posting.rs",
-        text: "match (command_of(post), outcome) {",
-        replacement: "match (command_of(post), outcome) { (Some(command @ Command::Nick(_)), Last::Renamed) if PLANTED => { self.obey_in_frames(now, seat, command, reply); }",
-    },
     // Other texts under the number of the last POST are answered as that one was.
     Row {
         bug: "TextSwallowed",
