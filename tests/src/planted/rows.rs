@@ -298,8 +298,16 @@ pub const ROWS: &[Row] = &[
         bug: "ParkedServed",
         found_by: Framed,
         file: "core/src/relay/framed.rs",
-        text: "peer.is_blocked || framed.is_parked {",
-        replacement: "peer.is_blocked || framed.is_parked && !PLANTED {",
+        text: "self.queue.unlink(list, seat);
+            if let Some(framed) = self.sessions.framed_mut(seat) {
+                framed.is_parked = true;
+                framed.is_held = true;
+            }",
+        replacement: "if !PLANTED { self.queue.unlink(list, seat); }
+            if let Some(framed) = self.sessions.framed_mut(seat) {
+                framed.is_parked = true;
+                framed.is_held = !PLANTED || list.is_none();
+            }",
     },
     // The old address of a session that moved is not told.
     Row {
