@@ -294,8 +294,8 @@ fn coalesced_for_authors(mut room: Box<Room>) -> Box<Room> {
 }
 
 #[library_benchmark]
-#[bench::seats_32(args = (32), setup = nearly_full, config = limit(8800, JOINS))]
-#[bench::seats_4096(args = (4096), setup = nearly_full, config = limit(8800, JOINS))]
+#[bench::seats_32(args = (32), setup = nearly_full, config = limit(9600, JOINS))]
+#[bench::seats_4096(args = (4096), setup = nearly_full, config = limit(9600, JOINS))]
 fn join(mut room: Box<Room>) -> Box<Room> {
     let seats = room.seats;
     room.join(seats - JOINS..seats);
@@ -352,8 +352,8 @@ fn framed_coalesced(mut room: Box<Room>) -> Box<Room> {
 
 // A client whose session is gone goes on at a line in a full ring.
 #[library_benchmark]
-#[bench::seats_32(args = (32), setup = returning, config = limit(9400, JOINS))]
-#[bench::seats_4096(args = (4096), setup = returning, config = limit(9400, JOINS))]
+#[bench::seats_32(args = (32), setup = returning, config = limit(10_000, JOINS))]
+#[bench::seats_4096(args = (4096), setup = returning, config = limit(10_000, JOINS))]
 fn go_on(mut room: Box<Room>) -> Box<Room> {
     for peer in 2..2 + JOINS {
         let frame = &room.frames[usize::from(peer - 2)];
