@@ -106,7 +106,7 @@ fn switch(variable: &str, default: bool) -> bool {
 
 /// Returns an address with its prefix as Rust source.
 fn network<Address: FromStr + Into<IpAddr>>(variable: &str, bits: u8) -> String {
-    let Some(text) = value(variable).filter(|text| !text.is_empty()) else {
+    let Some(text) = value(variable) else {
         return "None".into();
     };
     let example = if bits == 32 {

@@ -47,11 +47,7 @@ fn a_message_goes_to_all_but_its_author() {
 // [R1]
 #[test]
 fn peers_that_are_behind_get_several_lines_in_a_datagram() {
-    let mut room = Room::new(Config {
-        announce_up_to: 0,
-        history: 0,
-        ..Config::new([0; 16])
-    });
+    let mut room = Room::plain();
     for (port, name) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
         room.say(port, name);
     }
@@ -86,11 +82,7 @@ fn a_newcomer_reads_the_history_and_then_its_own_join() {
 
 #[test]
 fn a_peer_whose_way_blocks_gets_later_what_came_since_and_holds_nobody_up() {
-    let mut room = Room::new(Config {
-        announce_up_to: 0,
-        history: 0,
-        ..Config::new([0; 16])
-    });
+    let mut room = Room::plain();
     for (port, name) in [(1, "a"), (2, "b"), (3, "c")] {
         room.say(port, name);
     }
@@ -113,11 +105,7 @@ fn a_peer_whose_way_blocks_gets_later_what_came_since_and_holds_nobody_up() {
 
 #[test]
 fn a_blocked_peer_makes_nobody_wait_for_it_and_is_told_what_it_lost() {
-    let mut room = Room::new(Config {
-        announce_up_to: 0,
-        history: 0,
-        ..Config::new([0; 16])
-    });
+    let mut room = Room::plain();
     for (port, name) in [(1, "a"), (2, "b"), (3, "c")] {
         room.say(port, name);
     }
@@ -140,11 +128,7 @@ fn a_blocked_peer_makes_nobody_wait_for_it_and_is_told_what_it_lost() {
 
 #[test]
 fn a_blocked_author_does_not_get_its_own_lines_later() {
-    let mut room = Room::new(Config {
-        announce_up_to: 0,
-        history: 0,
-        ..Config::new([0; 16])
-    });
+    let mut room = Room::plain();
     room.say(1, "a");
     room.say(2, "b");
     let seat = room.relay.find(&Room::source(1)).unwrap();
@@ -181,11 +165,7 @@ fn a_seat_that_changes_hands_hides_no_line_and_shows_none_twice() {
 // [R3]
 #[test]
 fn what_was_overwritten_is_told_as_a_number() {
-    let mut room = Room::new(Config {
-        announce_up_to: 0,
-        history: 0,
-        ..Config::new([0; 16])
-    });
+    let mut room = Room::plain();
     room.say(1, "a");
     room.say(2, "b");
     for _ in 0..5 {
@@ -204,11 +184,7 @@ fn what_was_overwritten_is_told_as_a_number() {
 
 #[test]
 fn what_was_overwritten_in_the_hands_of_a_driver_is_counted_once() {
-    let mut room = Room::new(Config {
-        announce_up_to: 0,
-        history: 0,
-        ..Config::new([0; 16])
-    });
+    let mut room = Room::plain();
     room.say(1, "a");
     room.say(2, "b");
     let text = "x".repeat(500); // 3 such lines fit
@@ -237,11 +213,7 @@ fn what_was_overwritten_in_the_hands_of_a_driver_is_counted_once() {
 // [T15]
 #[test]
 fn long_text_goes_on_in_a_second_line_and_never_in_a_third() {
-    let mut room = Room::new(Config {
-        announce_up_to: 0,
-        history: 0,
-        ..Config::new([0; 16])
-    });
+    let mut room = Room::plain();
     room.say(1, "n".repeat(40));
     room.say(2, "reader");
     for length in 900..=DATAGRAM_MAX {

@@ -12,6 +12,15 @@ pub(crate) struct Room {
 }
 
 impl Room {
+    /// Creates a room without announcements and history.
+    pub(crate) fn plain() -> Self {
+        Self::new(Config {
+            announce_up_to: 0,
+            history: 0,
+            ..Config::new([0; 16])
+        })
+    }
+
     pub(crate) fn new(config: Config) -> Self {
         let mut relay = Box::new(Relay::new());
         relay.configure(config);
