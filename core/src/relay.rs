@@ -1,5 +1,6 @@
 //! The relay as a state machine: datagrams and time in, replies and fan-outs out.
 
+mod admission;
 mod config;
 mod event;
 mod fanout;
@@ -12,6 +13,7 @@ mod ring;
 mod schedule;
 mod seat;
 mod seats;
+mod secret;
 mod stopping;
 
 use core::cell::Cell;
@@ -28,6 +30,7 @@ pub use seat::Seat;
 use crate::time::Instant;
 use crate::wire::framed::FRAME;
 use crate::wire::text::{DATAGRAM_MAX, LINE_MAX};
+use admission::Admission;
 use framed::Sessions;
 use peers::{Peer, Peers};
 use queue::Queue;
@@ -65,6 +68,7 @@ pub struct Relay<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     sessions: Sessions<PEERS, WINDOW>,
     ring: Ring<RING, PEERS>,
     config: Config,
+    admission: Admission,
     stats: Stats,
     /// A lower bound of the offsets of the lines that due peers are owed.
     owed: Cell<u64>,
@@ -93,6 +97,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             sessions: Sessions::new(),
             ring: Ring::new(),
             config: Config::nothing(),
+            admission: Admission::new(),
             stats: Stats::new(),
             owed: Cell::new(0),
             history: History::NONE,

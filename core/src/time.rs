@@ -41,6 +41,12 @@ impl Instant {
         u16::from_be_bytes([high, low])
     }
 
+    /// Returns the low 32 bits of the milliseconds.
+    pub(crate) fn as_wrapped_ms(self) -> u32 {
+        let [.., a, b, c, d] = self.millis.to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
     /// Returns whole seconds since the start, as a line's time stamp has them.
     pub(crate) fn as_seconds(self) -> u32 {
         u32::try_from(self.millis / 1000).unwrap_or(u32::MAX)

@@ -1,6 +1,7 @@
 //! What relay and client share: the rules for text, the commands, the relay's notices and the
 //! frames.
 
+pub(crate) mod code;
 pub(crate) mod command;
 pub mod framed;
 pub(crate) mod notices;

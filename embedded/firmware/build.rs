@@ -8,7 +8,7 @@
 //! | `KILOCHAT_PORT` | the UDP port, by default 10888 |
 //! | `KILOCHAT_NAME` | the name in `NAME.local`, by default `kilochat`; `-` for none |
 //! | `KILOCHAT_MOTD` | a greeting for newcomers |
-//! | `KILOCHAT_OPEN` | 1: also serve sources outside the local networks |
+//! | `KILOCHAT_OPEN` | 1: also serve sources outside the local networks, once they have proved their address |
 //! | `KILOCHAT_MAC` | the hardware address, in place of the one in the chip's user registers |
 //! | `KILOCHAT_KEY` | a secret number of up to 32 hexadecimal digits, different for each board |
 //!

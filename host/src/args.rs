@@ -86,9 +86,15 @@ pub struct RelayArguments {
     #[arg(long, env = "KILOCHAT_CLASSIC", value_parser = FalseyValueParser::new())]
     pub classic: bool,
 
-    /// Also serve peers from outside the local networks (there is no encryption)
-    #[arg(long, env = "KILOCHAT_OPEN", value_parser = FalseyValueParser::new())]
+    /// Also serve peers from outside the local networks, once they have proved their address (there is no
+    /// encryption)
+    #[arg(long, env = "KILOCHAT_OPEN", value_parser = FalseyValueParser::new(), conflicts_with = "classic")]
     pub open: bool,
+
+    /// Let everybody prove their address, neighbours too: whoever types must repeat a code of 8 digits; the
+    /// commands of this program do that by themselves
+    #[arg(long, env = "KILOCHAT_PROVE", value_parser = FalseyValueParser::new(), conflicts_with = "classic")]
+    pub prove: bool,
 
     /// A line that greets each newcomer
     #[arg(long, value_name = "TEXT", env = "KILOCHAT_MOTD")]

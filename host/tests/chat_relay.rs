@@ -49,6 +49,20 @@ fn share_a_room(first: &[&str], second: &[&str], third: &[&str]) {
     assert!(late.lines[0].contains("the last "), "{:?}", late.lines);
 }
 
+// [G3]
+#[test]
+fn a_relay_that_wants_proof_gets_it_from_the_client_by_itself() {
+    let relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0", "--prove"]);
+    for dialect in DIALECTS {
+        let mut ada = join(&relay, "Ada", dialect);
+        let mut bob = join(&relay, "Bob", dialect);
+        ada.write("hello\n");
+        bob.wait_for(|line| line == "Ada : hello");
+        ada.close_input();
+        assert_eq!(ada.finish().code, Some(0));
+    }
+}
+
 #[test]
 fn a_newcomer_reads_the_history_as_history() {
     for dialect in DIALECTS {

@@ -59,6 +59,9 @@ seen! {
         Nameless
         Source
         Foreign
+        Unproven
+        CodeGiven
+        Proven
         Full
         RefusedStopping
         // who came and went

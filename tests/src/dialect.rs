@@ -189,8 +189,56 @@ pub(crate) fn is_unicast(source: SocketAddr) -> bool {
     is_one && source.port() != 0
 }
 
-/// Whether a seat may be given to this source.
-pub(crate) fn is_admitted(config: &Config, source: IpAddr) -> bool {
+/// Whom the relay serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    AtOnce,
+    AfterProof,
+    Never,
+}
+
+/// How a source is served that has no seat.
+pub(crate) fn admitted(config: &Config, source: IpAddr) -> Admitted {
+    match (is_local(config, source), config.prove, config.open) {
+        (true, false, _) => Admitted::AtOnce,
+        (true, true, _) | (false, _, true) => Admitted::AfterProof,
+        (false, _, false) => Admitted::Never,
+    }
+}
+
+/// Eight digits at the start of a text, as people type them, and what comes after them.
+pub(crate) fn code(text: &str) -> Option<(u32, &str)> {
+    let narrow = |character: char| match character {
+        '０'..='９' => char::from_u32(u32::from(character) - 0xFEE0),
+        '－' => Some('-'),
+        _ => Some(character),
+    };
+    let text = text.trim_start();
+    for length in [8, 9] {
+        let head: String = text.chars().take(length).filter_map(narrow).collect();
+        let digits: String = match length {
+            8 => head,
+            _ => {
+                let split = head.chars().nth(4);
+                if !split.is_some_and(|it| it == '-' || it.is_whitespace()) {
+                    continue;
+                }
+                let halves = head.chars().enumerate().filter(|(at, _)| *at != 4);
+                halves.map(|(_, digit)| digit).collect()
+            }
+        };
+        let rest = text.char_indices().nth(length);
+        let rest = rest.map_or("", |(at, _)| &text[at..]);
+        let is_over = rest.is_empty() || rest.starts_with(char::is_whitespace);
+        if digits.len() == 8 && digits.bytes().all(|digit| digit.is_ascii_digit()) && is_over {
+            return Some((digits.parse().unwrap(), rest.trim()));
+        }
+    }
+    None
+}
+
+/// Whether a source is on a local network.
+fn is_local(config: &Config, source: IpAddr) -> bool {
     const LOCAL: [(&str, u8); 8] = [
         ("127.0.0.0", 8),
         ("10.0.0.0", 8),
@@ -208,7 +256,7 @@ pub(crate) fn is_admitted(config: &Config, source: IpAddr) -> bool {
         })
     });
     let named = config.networks.iter().copied();
-    config.open || local.chain(named).any(|network| is_in(network, source))
+    local.chain(named).any(|network| is_in(network, source))
 }
 
 fn is_in(network: Network, source: IpAddr) -> bool {

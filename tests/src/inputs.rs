@@ -201,6 +201,26 @@ pub(crate) fn names(random: &mut Rng, clients: usize) -> Vec<Vec<u8>> {
     each.collect()
 }
 
+/// A first datagram with a code before it, as people type it.
+pub(crate) fn with_code(random: &mut Rng, code: u32, name: &[u8]) -> Vec<u8> {
+    let (high, low) = (code / 10_000, code % 10_000);
+    let mut payload = match random.u32(0..6) {
+        0 => format!("{high:04}{low:04} "),
+        1 => format!("{high:04} {low:04}  "),
+        2 => format!("{:08} ", code ^ 1),
+        3 => {
+            format!("{high:04}-{low:04}")
+                .replace('-', "－")
+                .replace('1', "１")
+                + "\u{3000}"
+        }
+        _ => format!("{high:04}-{low:04} "),
+    }
+    .into_bytes();
+    payload.extend(name);
+    payload
+}
+
 /// Anything that a client might send.
 pub(crate) fn anything(random: &mut Rng) -> Vec<u8> {
     match random.u32(0..100) {
@@ -295,8 +315,11 @@ pub(crate) fn config(random: &mut Rng, peers: usize) -> Config {
         echo: chance(random, 15),
         classic: chance(random, 10),
         open: chance(random, 15),
+        prove: chance(random, 15),
         ..Config::new([0; 16])
     };
+    // in classic mode nobody can prove anything
+    config.prove &= !config.classic;
     if chance(random, 30) {
         let motd = pick(random, &["be kind", "\x1b[1mbold\n* forged", "規則：友善"]);
         config.motd = motd.try_into().unwrap();

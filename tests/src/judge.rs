@@ -1,17 +1,19 @@
 //! The oracle's judgement of one datagram: the event and the reply that it has to cause.
 
 mod joining;
+mod proving;
 
 use core::net::SocketAddr;
 
 use kilochat_core::{Departure, Event, Instant, NAME_MAX, Name, Refusal};
 
-use crate::dialect::{self, HELP_START, Meaning, is_blank, text_of};
+use crate::dialect::{self, Admitted, HELP_START, Meaning, is_blank, text_of};
 use crate::log::Kind;
 use crate::oracle::{Member, Oracle};
 use crate::text::{cut, folded, repaired, visible};
 use crate::transcript::check_wire;
 use crate::{Seen, Verdict, Violation, check};
+pub(crate) use proving::code_asked_for;
 
 /// A peer is told at most so often that its datagrams are not text.
 const NOT_UTF8_INTERVAL: u64 = 60_000;
@@ -30,6 +32,8 @@ enum Due {
     Exactly(Event, String),
     /// A help text, whose words are free, with a line end or without.
     Help(Event, bool),
+    /// A code for this name, with a line end or without.
+    Code(String, bool),
 }
 
 impl Oracle {
@@ -56,7 +60,11 @@ impl Oracle {
             .map(|(seat, _)| *seat);
         let due = match seat {
             Some(seat) => self.by_member(now, seat, payload, &outcome)?,
-            None => self.by_stranger(now, source, payload, &outcome)?,
+            None => {
+                let due = self.by_stranger(now, source, payload, &outcome)?;
+                self.account(source, payload, outcome.reply)?;
+                self.limited(now, due)
+            }
         };
         let ok = match &due {
             Due::Exactly(right, text) => event == right && reply == text,
@@ -66,12 +74,14 @@ impl Oracle {
                     && reply.lines().all(|line| line.starts_with("* "))
                     && reply.ends_with('\n') == *newline
             }
+            Due::Code(name, newline) => self.learns_code(now, source, &outcome, name, *newline),
         };
         check(ok, || match &due {
             Due::Exactly(right, text) => {
                 format!("{event:?} {reply:?} instead of {right:?} {text:?}")
             }
             Due::Help(right, _) => format!("{event:?} {reply:?} instead of {right:?} and help"),
+            Due::Code(name, _) => format!("{event:?} {reply:?} instead of a code for {name}"),
         })?;
         self.count(event, reply);
         Ok(())
@@ -114,6 +124,7 @@ impl Oracle {
                 Refusal::Nameless => Seen::Nameless,
                 Refusal::Source => Seen::Source,
                 Refusal::Foreign => Seen::Foreign,
+                Refusal::Unproven => Seen::Unproven,
                 Refusal::Full => Seen::Full,
                 Refusal::Stopping => Seen::RefusedStopping,
             },
@@ -140,7 +151,8 @@ impl Oracle {
         if !dialect::is_unicast(source) {
             return refused(Refusal::Source, "");
         }
-        if !dialect::is_admitted(&self.config, source.ip()) {
+        let admitted = dialect::admitted(&self.config, source.ip());
+        if admitted == Admitted::Never {
             return refused(Refusal::Foreign, "");
         }
         if self.is_frame(payload) {
@@ -148,6 +160,9 @@ impl Oracle {
         }
         if self.is_stopping {
             return refused(Refusal::Stopping, "");
+        }
+        if admitted == Admitted::AfterProof {
+            return self.must_prove(now, source, payload, newline, outcome);
         }
         let text = match text_of(payload) {
             Ok(text) => text,
@@ -159,8 +174,15 @@ impl Oracle {
         if is_blank(text) {
             return refused(Refusal::Blank, "");
         }
-        if self.config.classic || !visible(text).starts_with('/') {
+        if self.config.classic {
             return self.joins(now, source, text, newline, outcome);
+        }
+        if !visible(text).starts_with('/') {
+            return match dialect::code(text) {
+                Some((_, "")) => refused(Refusal::Nameless, dialect::NAMELESS),
+                Some((_, name)) => self.joins(now, source, name, newline, outcome),
+                None => self.joins(now, source, text, newline, outcome),
+            };
         }
         match Meaning::of(visible(text)) {
             Meaning::Help => Ok(Due::Help(Event::Helped, newline)),

@@ -13,6 +13,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod bucket;
 mod chat;
 mod counts;
 mod dialect;

@@ -8,6 +8,7 @@ use kilochat_core::{
     Unreachable,
 };
 
+use crate::bucket::Bucket;
 use crate::dialect::{GIVEN_AWAY, STOPPING};
 use crate::log::{Kind, Log, Reader};
 use crate::tally::Tally;
@@ -35,9 +36,34 @@ pub struct Oracle {
     pub(crate) slack: u64,
     clock: u64,
     pub(crate) is_stopping: bool,
+    pub(crate) admission: Admission,
     pub(crate) tally: Tally,
     /// What it has seen.
     pub counts: Counts,
+}
+
+/// What sources without a seat were told.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    /// The codes that each source was sent, and in which minute.
+    pub(crate) codes: BTreeMap<SocketAddr, Vec<(u32, u64)>>,
+    /// Bytes from each source that must prove its address, and bytes to it, with headers.
+    pub(crate) ledger: BTreeMap<SocketAddr, (usize, usize)>,
+    pub(crate) given: Bucket,
+    pub(crate) looked: Bucket,
+    pub(crate) answers: Bucket,
+}
+
+impl Admission {
+    const fn new() -> Self {
+        Self {
+            codes: BTreeMap::new(),
+            ledger: BTreeMap::new(),
+            given: Bucket::new(50, 20),
+            looked: Bucket::new(50, 20),
+            answers: Bucket::new(200, 5),
+        }
+    }
 }
 
 /// A peer as the oracle knows it.
@@ -88,6 +114,7 @@ impl Oracle {
             slack: 0,
             clock: 0,
             is_stopping: false,
+            admission: Admission::new(),
             tally: Tally::default(),
             counts: Counts::new(),
         }

@@ -4,7 +4,7 @@ mod driver;
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use fastrand::Rng;
 use kilochat_core::{Delivery, Instant, Relay, Seat, Unreachable};
@@ -144,6 +144,8 @@ struct World<const PEERS: usize, const RING: usize> {
     network: Network,
     is_blocked: bool,
     clients: Vec<Client>,
+    /// The codes that sources were asked for.
+    codes: BTreeMap<SocketAddr, u32>,
     arrivals: Vec<Arrival>,
     reports: Vec<Report>,
     in_hand: Vec<(Delivery, Offer)>,
@@ -191,6 +193,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
                     fate: Fate::Arrives,
                 })
                 .collect(),
+            codes: BTreeMap::new(),
             arrivals: Vec::new(),
             reports: Vec::new(),
             in_hand: Vec::new(),
@@ -300,7 +303,10 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         let is_peer = self.relay.find(&address).is_some();
         let is_naming = !is_peer && chance(&mut self.random, 70);
         let is_long = is_peer && chance(&mut self.random, self.flood);
-        let payload = if is_naming {
+        let code = self.codes.get(&address).copied();
+        let payload = if let Some(code) = code.filter(|_| is_naming) {
+            inputs::with_code(&mut self.random, code, &name)
+        } else if is_naming {
             name
         } else if is_long {
             inputs::long_text(&mut self.random)
@@ -398,6 +404,8 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         self.blocked.clear();
         let oracle = core::mem::replace(&mut self.oracle, Oracle::new(config, PEERS, RING));
         self.counts.add(&oracle.counts);
+        // the key stays the same, and so do the codes
+        self.oracle.admission.codes = oracle.admission.codes;
         self.saw(Seen::RelayRestarted);
         Ok(())
     }

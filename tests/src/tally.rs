@@ -22,6 +22,8 @@ pub(crate) struct Tally {
     pub(crate) missed: u64,
     pub(crate) unreachable: u64,
     pub(crate) untold: u64,
+    pub(crate) coded: u64,
+    pub(crate) proven: u64,
     pub(crate) refused: [u64; Refusal::ALL.len()],
 }
 
@@ -45,6 +47,8 @@ impl Tally {
             ("missed", stats.missed, self.missed),
             ("unreachable", stats.unreachable, self.unreachable),
             ("untold", stats.untold, self.untold),
+            ("coded", stats.coded, self.coded),
+            ("proven", stats.proven, self.proven),
         ] {
             check(counted == expected, || {
                 format!("counter {name} is {counted} instead of {expected}")

@@ -35,8 +35,11 @@ pub struct Config {
     /// Whether to behave like the Python server that the protocol comes from: names and messages
     /// only, without notices, commands and frames.
     pub classic: bool,
-    /// Whether sources outside the local networks may have seats too.
+    /// Whether sources outside the local networks are served too, after they have proved that they
+    /// receive at their address. In classic mode nobody can prove that.
     pub open: bool,
+    /// Whether those on the local networks must prove it, too.
+    pub prove: bool,
     /// The key for cookies and sessions: random, and a new one for each run where there is a random
     /// generator. Keep it secret: with the key and a spoofed source address an attacker can speak
     /// for any client.
@@ -44,8 +47,7 @@ pub struct Config {
     /// A greeting for newcomers, or empty. It is shown [`clean`](crate::clean).
     pub motd: String<MOTD_MAX>,
     /// Networks that are local although their addresses are public: those to which this machine is
-    /// attached. The relay cannot find them; without them it does not answer their hosts, unless it
-    /// is `open`.
+    /// attached. The relay cannot find them; without them their hosts are not local.
     pub networks: Vec<Network, NETWORKS_MAX>,
 }
 
@@ -74,6 +76,7 @@ impl Config {
             echo: false,
             classic: false,
             open: false,
+            prove: false,
             key: [0; 16],
             motd: String::new(),
             networks: Vec::new(),

@@ -138,6 +138,9 @@ pub enum Refusal {
     Source,
     /// Its source is outside the local networks: see [`Config::open`](crate::Config::open).
     Foreign,
+    /// Its source must prove that it receives there, and has not: see
+    /// [`Config::prove`](crate::Config::prove).
+    Unproven,
     /// All seats are taken by peers that were heard from recently.
     Full,
     /// The relay is stopping: see [`Relay::stop`](crate::Relay::stop).
@@ -146,7 +149,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Frame,
         Self::Session,
         Self::Dialect,
@@ -157,6 +160,7 @@ impl Refusal {
         Self::Nameless,
         Self::Source,
         Self::Foreign,
+        Self::Unproven,
         Self::Full,
         Self::Stopping,
     ];
@@ -174,6 +178,7 @@ impl Refusal {
             Self::Nameless => "no name yet",
             Self::Source => "source is not unicast",
             Self::Foreign => "outside the local networks",
+            Self::Unproven => "address not proved",
             Self::Full => "all seats taken",
             Self::Stopping => "relay is stopping",
         }
@@ -328,6 +333,10 @@ pub struct Stats {
     pub unparked: u64,
     /// Cookies sent.
     pub challenged: u64,
+    /// Codes sent to plain clients that must prove their address.
+    pub coded: u64,
+    /// Plain clients that joined with such a code.
+    pub proven: u64,
     /// Deliveries that would have blocked. They were offered again, unless the peer had left.
     pub deferred: u64,
     /// Lines that were overwritten before a peer was sent them, summed over all peers.
@@ -364,6 +373,8 @@ impl Stats {
             parked: 0,
             unparked: 0,
             challenged: 0,
+            coded: 0,
+            proven: 0,
             deferred: 0,
             missed: 0,
             unreachable: 0,

@@ -4,7 +4,6 @@
 mod deadlines;
 mod joining;
 mod posting;
-mod secret;
 mod window;
 
 use core::net::SocketAddr;
@@ -149,7 +148,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         // the source may be forged
         let refused = |why| Event::Refused { seat: None, why };
         if seat.is_none()
-            && let Some(why) = self.unserved(source)
+            && let Err(why) = self.served(source)
         {
             return refused(why);
         }

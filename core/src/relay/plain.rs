@@ -6,11 +6,13 @@ use core::time::Duration;
 
 use heapless::String;
 
+use super::admission::Served;
 use super::event::{Departure, Event, Refusal};
 use super::peers::{Dialect, Peer, Plain, Suspicion};
 use super::seat::Seat;
 use super::{Line, Relay, Reply};
 use crate::time::Instant;
+use crate::wire::code::Code;
 use crate::wire::command::Command;
 use crate::wire::framed::FRAME;
 use crate::wire::framed::LineKind;
@@ -31,6 +33,7 @@ const WELCOME_NAMES: usize = 16;
 const LIST_END: usize = 64;
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
+    /// Text arrived from a source without a seat. What all of them together are answered is limited.
     pub(super) fn handle_stranger(
         &mut self,
         now: Instant,
@@ -38,15 +41,46 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         payload: &[u8],
         reply: &mut Reply,
     ) -> Event {
-        let refused = |why| Event::Refused { seat: None, why };
-        if let Some(why) = self.unserved(source) {
-            return refused(why);
+        let event = self.answer_stranger(now, source, payload, reply);
+        let is_limited = match event {
+            Event::Helped => true,
+            // codes have a limit of their own
+            Event::Refused { why, .. } => why != Refusal::Unproven && !reply.is_empty(),
+            _ => false,
+        };
+        if !is_limited || self.admission.may_answer(now) {
+            return event;
         }
+        reply.clear();
+        match event {
+            Event::Refused { .. } => event,
+            _ => Event::Refused {
+                seat: None,
+                why: Refusal::Nameless,
+            },
+        }
+    }
+
+    fn answer_stranger(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        payload: &[u8],
+        reply: &mut Reply,
+    ) -> Event {
+        let refused = |why| Event::Refused { seat: None, why };
+        let served = match self.served(source) {
+            Ok(served) => served,
+            Err(why) => return refused(why),
+        };
         if self.is_stopping {
             return refused(Refusal::Stopping);
         }
         let (bytes, newline) = without_line_end(payload);
         let mut reply = PlainReply { reply, newline };
+        if served == Served::Proven {
+            return self.prove(now, source, payload, reply);
+        }
         let text = match checked(payload, bytes) {
             Ok(text) => text,
             Err(why) => {
@@ -59,27 +93,24 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if is_blank(text) {
             return refused(Refusal::Blank);
         }
-        let is_unseen = |character: char| character.is_whitespace() || is_invisible(character);
-        let visible = text.trim_start_matches(is_unseen);
-        let Some(command) = Command::of(visible).filter(|_| !self.config.classic) else {
+        if self.config.classic {
             return self.join(now, source, text, reply);
-        };
-        match command {
-            Command::Nick(name) if !is_blank(name) => self.join(now, source, name, reply),
-            Command::Help => {
-                reply.answer(Sentence::HelpForStrangers);
-                Event::Helped
-            }
-            Command::Nick(_)
-            | Command::Who(_)
-            | Command::Quit
-            | Command::Quiet(_)
-            | Command::Say(_)
-            | Command::Unknown(_) => {
-                reply.answer(Sentence::Nameless);
-                refused(Refusal::Nameless)
-            }
         }
+        let name = match Command::of(visible(text)) {
+            // a code that is not needed is not part of the name
+            None => Code::read(text).map_or(text, |(_, name)| name),
+            Some(Command::Nick(name)) => name,
+            Some(Command::Help) => {
+                reply.answer(Sentence::HelpForStrangers);
+                return Event::Helped;
+            }
+            Some(_) => "",
+        };
+        if is_blank(name) {
+            reply.answer(Sentence::Nameless);
+            return refused(Refusal::Nameless);
+        }
+        self.join(now, source, name, reply)
     }
 
     pub(super) fn handle_peer(
@@ -130,7 +161,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Returns whether the sender may be told of a refusal. It may not if the payload looks like a
     /// notice: the sender may be a relay, and both would reply for ever.
-    fn may_answer(&self, payload: &[u8]) -> bool {
+    pub(super) fn may_answer(&self, payload: &[u8]) -> bool {
         !self.config.classic && !payload.starts_with(NOTICE.as_bytes())
     }
 
@@ -208,7 +239,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Event::Answered { seat }
     }
 
-    fn join(
+    pub(super) fn join(
         &mut self,
         now: Instant,
         source: SocketAddr,
@@ -387,6 +418,11 @@ fn without_line_end(payload: &[u8]) -> (&[u8], bool) {
     }
 }
 
+/// Returns the text of a datagram without its line end, or why it has none.
+pub(super) fn text_of(payload: &[u8]) -> Result<&str, Refusal> {
+    checked(payload, without_line_end(payload).0)
+}
+
 /// Returns the text of a datagram, or why it has none. `bytes` is `payload` without its line end.
 fn checked<'a>(payload: &[u8], bytes: &'a [u8]) -> Result<&'a str, Refusal> {
     if payload.len() > DATAGRAM_MAX {
@@ -406,7 +442,7 @@ pub(super) struct PlainReply<'a> {
 
 impl PlainReply<'_> {
     /// Writes the rest of the reply, which must fit.
-    fn answer(&mut self, sentence: Sentence<'_>) {
+    pub(super) fn answer(&mut self, sentence: Sentence<'_>) {
         let _ = write!(self.reply, "{sentence}");
         self.end();
     }
@@ -416,6 +452,11 @@ impl PlainReply<'_> {
             let _ = self.reply.push(b'\n');
         }
     }
+}
+
+/// Returns a text from its first visible character on.
+pub(super) fn visible(text: &str) -> &str {
+    text.trim_start_matches(|it: char| it.is_whitespace() || is_invisible(it))
 }
 
 /// Returns whether a name starts with `prefix`, as names are compared.

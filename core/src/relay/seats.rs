@@ -7,7 +7,6 @@ use core::num::NonZeroU32;
 use heapless::String;
 
 use super::Relay;
-use super::config::is_unicast;
 use super::event::{Departed, Departure, Farewell, Refusal};
 use super::peers::{Dialect, Peer, Suspicion};
 use super::seat::Seat;
@@ -33,15 +32,6 @@ pub(super) struct Newcomer {
 }
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
-    /// Returns why the source is not served, or `None` if it is.
-    pub(super) fn unserved(&self, source: SocketAddr) -> Option<Refusal> {
-        if !is_unicast(source.ip()) || source.port() == 0 {
-            return Some(Refusal::Source);
-        }
-        let is_served = self.config.open || self.config.is_local(source.ip());
-        (!is_served).then_some(Refusal::Foreign)
-    }
-
     /// Gives a newcomer a seat and announces it. The seat is in no list yet.
     pub(super) fn take_seat(
         &mut self,

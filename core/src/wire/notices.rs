@@ -2,13 +2,17 @@
 
 use core::fmt::{self, Display, Write};
 
-use super::text::clean;
+use super::code::Code;
+use super::text::{clean, repaired_name};
 
 /// Prefix of every notice. No name starts with it.
 pub const NOTICE: &str = "* ";
 
 /// Notice to all peers when the relay shuts down.
 pub(crate) const STOPPING: &str = "* relay is stopping";
+
+/// Start of the request to prove an address, behind [`NOTICE`].
+const PROVE: &str = "to join, send: ";
 
 /// Farewell to a peer whose seat was given to another, without and with a line end.
 pub(crate) const GIVEN_AWAY: [&str; 2] = [
@@ -33,6 +37,8 @@ pub(crate) enum Sentence<'a> {
     /// The end of a welcome: the number of lines of history that follow it.
     History(u64),
     Nameless,
+    /// The request to prove its address, with the name that it seems to want.
+    Prove(Code, &'a str),
     Full {
         seats: usize,
     },
@@ -61,6 +67,13 @@ impl Display for Sentence<'_> {
             Self::History(1) => to.write_str("; the last line:"),
             Self::History(lines) => write!(to, "; the last {lines} lines:"),
             Self::Nameless => to.write_str("* say your name first"),
+            Self::Prove(code, wanted) => {
+                write!(to, "{NOTICE}{PROVE}{code} ")?;
+                match repaired_name(wanted) {
+                    Some((name, _)) => to.write_str(&name),
+                    None => to.write_str("NAME"),
+                }
+            }
             Self::Full { seats } => write!(to, "* full: {seats} of {seats} seats taken"),
             Self::TooLong => to.write_str("* not sent: longer than 1024 bytes"),
             Self::NotUtf8 => to.write_str("* not sent: not UTF-8 text"),
@@ -143,6 +156,9 @@ pub enum Notice<'a> {
     Named([Option<&'a str>; 2]),
     /// A peer joined, left or was renamed.
     Announcement,
+    /// The relay wants the client to prove that it receives at its address: the name is to be sent
+    /// again, after this code and a space.
+    Prove(&'a str),
     /// All seats are taken.
     Full,
     /// A command came from an address that has no seat.
@@ -177,6 +193,11 @@ impl<'a> Notice<'a> {
         let lost = lost.or_else(|| text.strip_suffix(" line lost"));
         if let Some(lost) = lost.and_then(|lost| lost.parse().ok()) {
             return Self::Lost(lost);
+        }
+        if let Some(code) = text.strip_prefix(PROVE).and_then(|rest| rest.get(..9))
+            && Code::read(code).is_some()
+        {
+            return Self::Prove(code);
         }
         match text {
             "say your name first" => Self::Nameless,
@@ -254,6 +275,14 @@ mod tests {
         let already = [None, Some("Ada")];
         for (sentence, expected) in [
             (Sentence::Nameless, Notice::Nameless),
+            (
+                Sentence::Prove(Code::of(48_291_350), "Ada"),
+                Notice::Prove("4829-1350"),
+            ),
+            (
+                Sentence::Prove(Code::of(7), "*"),
+                Notice::Prove("0000-0007"),
+            ),
             (Sentence::Full { seats: 4 }, Notice::Full),
             (Sentence::Now("Ada"), Notice::Named(now)),
             (Sentence::Already("Ada"), Notice::Named(already)),

@@ -80,7 +80,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 10, env = "KILOCHAT_HISTORY")]
     pub(crate) history: u16,
 
-    /// Also serve peers from outside the local networks (there is no encryption)
+    /// Also serve peers from outside the local networks, once they have proved their address (there is no
+    /// encryption)
     #[arg(long, env = "KILOCHAT_OPEN", value_parser = FalseyValueParser::new())]
     pub(crate) open: bool,
 

@@ -6,6 +6,7 @@
 //! a relay that has forgotten this client is detected by its replies.
 
 mod asked;
+mod joining;
 pub(super) mod outbox;
 mod pace;
 mod receiving;
@@ -76,6 +77,7 @@ pub(super) struct Session {
     short_lived_seats: u32,
     output: VecDeque<Shown>,
     end: Option<End>,
+    code: joining::Code,
 }
 
 /// The kind of server.
@@ -183,6 +185,7 @@ impl Session {
             short_lived_seats: 0,
             output: VecDeque::new(),
             end: None,
+            code: joining::Code::default(),
         }
     }
 }
@@ -455,7 +458,7 @@ impl Session {
                 if self.server == Server::Classic {
                     self.phase = Phase::Unwelcomed;
                 }
-                Some(self.name.clone().into_bytes())
+                Some(self.first_datagram(false))
             }
             Phase::Leaving { is_sent, .. } => {
                 *is_sent = true;
@@ -467,12 +470,8 @@ impl Session {
                 }
                 rejoining.next = now + RETRY_INTERVAL;
                 rejoining.name_sent_at = Some(now);
-                // from a peer that has its seat still, the bare name would be a message
-                Some(if rejoining.was_welcomed {
-                    self.question()
-                } else {
-                    self.name.clone().into_bytes()
-                })
+                let was_welcomed = rejoining.was_welcomed;
+                Some(self.first_datagram(was_welcomed))
             }
             Phase::Unwelcomed => self.next_line(now, false),
             Phase::Welcomed { .. } => {
@@ -490,13 +489,6 @@ impl Session {
         }
     }
 
-    /// Returns `/nick` with the current name. A relay that knows this client confirms the name, and
-    /// a relay that does not takes it as a join. Other peers do not see the command.
-    fn question(&mut self) -> Vec<u8> {
-        self.asked.push(&self.name, Asker::Client);
-        format!("/nick {}", self.name).into_bytes()
-    }
-
     fn next_line(&mut self, now: Instant, has_commands: bool) -> Option<Vec<u8>> {
         loop {
             match self.outbox.next(now, &self.name, has_commands) {
@@ -510,31 +502,6 @@ impl Session {
                 Next::TooLong => self.report("not sent: a command has at most 1024 bytes"),
                 Next::Nothing => return None,
             }
-        }
-    }
-
-    fn give_up_welcome(&mut self) {
-        if self.user == User::Program {
-            self.finish(End::Failed(
-                "no welcome within 5 s: an old server (--classic is for those), a firewall, or nobody"
-                    .into(),
-            ));
-            return;
-        }
-        self.finish(End::Silent);
-    }
-
-    fn check_rejoining(&mut self, now: Instant, rejoining: Rejoining) {
-        if rejoining.accepted_at().is_some_and(|at| now >= at) {
-            self.report(format!("joined again as {}{MAY_MISS}", self.name));
-            self.phase = Phase::Unwelcomed;
-            return;
-        }
-        let Some(ending) = self.ending else { return };
-        if self.outbox.is_empty() || self.user == User::Person {
-            self.finish(End::Left);
-        } else if now >= ending.since.max(rejoining.since) + DRAIN_TIMEOUT {
-            self.finish(End::Failed("the relay does not answer any more".into()));
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) fn config(
         echo: arguments.echo,
         classic: arguments.classic,
         open: arguments.open,
+        prove: arguments.prove,
         motd,
         networks: attached_networks(interfaces),
         ..Config::new(key)

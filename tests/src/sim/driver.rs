@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use kilochat_core::{DATAGRAM_MAX, Instant, Reply, Seat};
 
 use crate::inputs::{chance, pick};
+use crate::judge::code_asked_for;
 use crate::sim::{Arrival, Fate, Report, World, keep, shown};
 use crate::{Seen, Verdict, check};
 
@@ -56,6 +57,10 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
             let (payload, reply) = (shown(payload), shown(&reply));
             format!("{source} says {payload} -> {event:?} {reply}")
         });
+        let asked = str::from_utf8(&reply).ok().and_then(code_asked_for);
+        if let Some((code, _)) = asked {
+            self.codes.insert(*source, code);
+        }
         self.oracle.datagram(now, *source, payload, &event, &reply)
     }
 

@@ -3,12 +3,12 @@
 use core::net::SocketAddr;
 
 use super::posting::LastPost;
-use super::secret;
 use super::window::Window;
 use super::{Framed, write};
 use crate::relay::event::{Departure, Event, Farewell, Refusal};
 use crate::relay::peers::{Dialect, Welcomed};
 use crate::relay::seat::Seat;
+use crate::relay::secret;
 use crate::relay::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::framed::{

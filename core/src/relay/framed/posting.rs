@@ -2,11 +2,12 @@
 
 use core::fmt::Write;
 
-use super::{secret, write};
+use super::write;
 use crate::relay::event::{Departure, Event, Refusal};
 use crate::relay::plain::PlainReply;
 use crate::relay::ring::{MESSAGE_MAX, low_half};
 use crate::relay::seat::Seat;
+use crate::relay::secret;
 use crate::relay::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::command::Command;

@@ -31,6 +31,7 @@ impl Session {
                         Notice::Welcome { .. }
                             | Notice::Named(_)
                             | Notice::Announcement
+                            | Notice::Prove(_)
                             | Notice::Lost(_)
                     );
                 if is_refusal && wire::may_be_said(text) {
@@ -48,6 +49,7 @@ impl Session {
     fn handle_notice(&mut self, now: Instant, text: &str, meaning: Notice<'_>) {
         let is_welcomed = matches!(self.phase, Phase::Welcomed { .. });
         match meaning {
+            Notice::Prove(code) => self.handle_code(now, code),
             Notice::Welcome { name, history } => self.handle_welcome(now, text, name, history),
             Notice::Named(names) => self.handle_named(now, text, names),
             Notice::Full if matches!(self.phase, Phase::Rejoining(_)) => {

@@ -2,6 +2,7 @@
 
 mod ending;
 mod forged;
+mod proving;
 
 use super::super::screen::output::Kind;
 use super::*;

@@ -6,6 +6,7 @@ use heapless::Vec;
 use siphasher::sip128::SipHasher24;
 
 use crate::time::Instant;
+use crate::wire::code::Code;
 
 /// Minimum time for which a cookie is valid, in milliseconds; the maximum is twice that.
 const COOKIE_MS: u64 = 60_000;
@@ -16,6 +17,7 @@ enum Use {
     Cookie,
     Session,
     Epoch,
+    Code,
 }
 
 /// Returns the cookie that a client at `source` must repeat to prove that it receives there.
@@ -35,6 +37,25 @@ pub(super) fn is_cookie(
         .into_iter()
         .flatten()
         .any(|period| hashed(key, Use::Cookie, source, period) == *cookie)
+}
+
+/// Returns the code that a plain client at `source` must repeat to prove that it receives there.
+pub(super) fn code(key: &[u8; 16], now: Instant, source: &SocketAddr) -> Code {
+    code_of(key, source, now.as_millis() / COOKIE_MS)
+}
+
+/// Returns whether a client at `source` was recently sent this code.
+pub(super) fn is_code(key: &[u8; 16], now: Instant, source: &SocketAddr, code: Code) -> bool {
+    let period = now.as_millis() / COOKIE_MS;
+    [Some(period), period.checked_sub(1)]
+        .into_iter()
+        .flatten()
+        .any(|period| code_of(key, source, period) == code)
+}
+
+fn code_of(key: &[u8; 16], source: &SocketAddr, period: u64) -> Code {
+    let [a, b, c, d, ..] = hashed(key, Use::Code, source, period);
+    Code::of(u32::from_be_bytes([a, b, c, d]))
 }
 
 /// Returns a session for a client at `source` whose `id` no other peer has.
@@ -107,6 +128,21 @@ mod tests {
             assert!(!is_cookie(&KEY, at(0), &other.parse().unwrap(), &given));
         }
         assert!(!is_cookie(&[8; 16], at(0), &source, &given));
+    }
+
+    #[test]
+    fn a_code_is_good_for_its_source_and_one_to_two_minutes() {
+        let source = "192.0.2.1:1000".parse().unwrap();
+        let at = |millis| Instant::from_millis(millis);
+        let given = code(&KEY, at(59_999), &source);
+        for good in [0, 59_999, 60_000, 119_999] {
+            assert!(is_code(&KEY, at(good), &source, given), "{good}");
+        }
+        assert!(!is_code(&KEY, at(120_000), &source, given));
+        for other in ["192.0.2.1:1001", "192.0.2.2:1000", "[::1]:1000"] {
+            assert!(!is_code(&KEY, at(0), &other.parse().unwrap(), given));
+        }
+        assert!(!is_code(&[8; 16], at(0), &source, given));
     }
 
     #[test]

@@ -1,0 +1,42 @@
+//! A relay that wants a code before it gives a seat.
+
+use super::*;
+
+const CODE: &str = "* to join, send: 4829-1350 Ada";
+
+// [G3]
+#[test]
+fn a_code_is_answered_with_code_and_name() {
+    for user in [User::Person, User::Program] {
+        let mut bench = Bench::new(user);
+        assert_eq!(bench.sent(), ["Ada"]);
+        bench.receive(CODE);
+        assert_eq!(bench.sent(), ["4829-1350 Ada"]);
+        bench.receive(WELCOME);
+        assert_eq!(bench.say("hello"), ["hello"]);
+        assert_eq!(bench.kinds().first(), Some(&Kind::Notice));
+    }
+}
+
+#[test]
+fn a_relay_that_wants_one_code_after_another_is_answered_once_a_second() {
+    let mut bench = Bench::new(User::Program);
+    assert_eq!(bench.sent(), ["Ada"]);
+    let mut answers = 0;
+    for _ in 0..300 {
+        bench.receive(CODE);
+        answers += bench.pass(Duration::from_millis(10)).len();
+    }
+    assert_eq!(answers, 3);
+}
+
+#[test]
+fn a_relay_that_forgot_the_client_is_told_the_code_and_then_the_line() {
+    let mut bench = Bench::welcomed(User::Program);
+    bench.pass(Duration::from_secs(6));
+    assert_eq!(bench.say("hello"), ["hello"]);
+    bench.receive("* to join, send: 4829-1350 hello");
+    assert_eq!(bench.sent(), ["4829-1350 Ada"]);
+    bench.receive(WELCOME);
+    assert_eq!(bench.sent(), ["hello"]);
+}
