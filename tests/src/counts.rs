@@ -69,6 +69,7 @@ seen! {
         JoinedClassic
         JoinedV6
         JoinedWithNewline
+        SaidAtOnce
         NameChanged
         NameNumbered
         NameNumberedHigh

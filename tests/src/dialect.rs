@@ -86,6 +86,17 @@ pub(crate) fn text_of(payload: &[u8]) -> Result<&str, Refusal> {
     Ok(bare.unwrap_or(text))
 }
 
+/// The first line of a text that is not blank, and what follows it.
+pub(crate) fn first_line(text: &str) -> (&str, String) {
+    let lines: Vec<&str> = text.split('\n').collect();
+    let first = lines.iter().position(|line| !is_blank(line)).unwrap_or(0);
+    let message = lines[first + 1..].join("\n");
+    match lines.len() {
+        1 => (text, message),
+        _ => (lines[first].trim(), message),
+    }
+}
+
 pub(crate) fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }

@@ -41,7 +41,7 @@ const STRANGE_SOURCES: [&str; 12] = [
     "[2001:db8:1::7]:9",
 ];
 
-const NAMES: [&str; 38] = [
+const NAMES: [&str; 42] = [
     "Ada",
     "Bob",
     "BOB",
@@ -74,6 +74,10 @@ const NAMES: [&str; 38] = [
     "a name of more than thirty-two bytes, cut",
     "十十十十十十十十十十十十",
     "two\nlines",
+    "\n \r\nAda\r\nhello\r\n\nall",
+    "Bob\n \n",
+    "Cyd\n/who",
+    "\u{200B}\nx",
     "*:*:",
     "\u{34F}\u{AD}",
     "x\u{FEFF}\u{E0041}",

@@ -198,6 +198,18 @@ impl Oracle {
         }
     }
 
+    /// What follows the name in a first datagram is said, if it got a seat.
+    fn says_first(&mut self, message: &str, event: &Event) -> Verdict {
+        if let Event::Joined { seat, .. } = event
+            && !is_blank(message)
+        {
+            self.says(seat.index(), message)?;
+            self.tally.messages += 1;
+            self.counts.saw(Seen::SaidAtOnce);
+        }
+        Ok(())
+    }
+
     /// Whether it is of the other dialect, of which these datagrams never make sense.
     fn is_frame(&self, payload: &[u8]) -> bool {
         payload.first() == Some(&1) && !self.config.classic

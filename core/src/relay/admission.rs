@@ -9,7 +9,7 @@ pub(super) use bucket::{Bucket, Limit};
 use super::Relay;
 use super::config::is_unicast;
 use super::event::{Event, Refusal};
-use super::plain::{PlainReply, text_of, visible};
+use super::plain::{PlainReply, first_line, text_of, visible};
 use super::secret;
 use crate::time::Instant;
 use crate::wire::code::Code;
@@ -120,7 +120,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let may_answer = self.may_answer(payload);
         if may_answer && self.admission.may_give_code(now) {
             let code = secret::code(&self.config.key, now, &source);
-            reply.answer(Sentence::Prove(code, name));
+            reply.answer(Sentence::Prove(code, first_line(name).0));
             self.stats.coded += 1;
         }
         refused(Refusal::Unproven)

@@ -10,7 +10,7 @@ use crate::wire::text::Name;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Event {
-    /// A stranger got a seat. The driver records the route to it.
+    /// A stranger got a seat, and may have said a message. The driver records the route to it.
     Joined {
         /// The new peer's seat.
         seat: Seat,

@@ -239,6 +239,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Event::Answered { seat }
     }
 
+    /// Gives a newcomer a seat under the first line of `raw`, and says what follows it.
     pub(super) fn join(
         &mut self,
         now: Instant,
@@ -246,6 +247,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         raw: &str,
         mut reply: PlainReply<'_>,
     ) -> Event {
+        let (raw, message) = if self.config.classic {
+            (raw, "")
+        } else {
+            first_line(raw)
+        };
         let dialect = Dialect::Plain(Plain {
             newline: reply.newline,
             ..Plain::default()
@@ -266,6 +272,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if !self.config.classic {
             self.welcome(seat, newcomer.changed, reply.reply);
             reply.answer(Sentence::History(newcomer.history));
+        }
+        if !is_blank(message) {
+            self.say(now, seat, message);
         }
         Event::Joined {
             seat,
@@ -407,6 +416,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             self.settle_again(self.list(seat, peer), seat);
         }
         quiet
+    }
+}
+
+/// Returns the name in a first datagram, its first line that is not blank, and what follows it.
+pub(super) fn first_line(raw: &str) -> (&str, &str) {
+    match raw.trim_start().split_once('\n') {
+        Some((name, message)) => (name.trim_end(), message),
+        None => (raw, ""),
     }
 }
 

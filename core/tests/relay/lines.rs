@@ -44,6 +44,52 @@ fn a_message_goes_to_all_but_its_author() {
     );
 }
 
+// [J1] [J6] [T15]
+#[test]
+fn what_follows_the_first_line_of_a_first_datagram_is_said() {
+    let mut room = Room::new(Config {
+        history: 1,
+        ..Config::new([0; 16])
+    });
+    room.say(1, "Ada");
+    room.flush();
+    assert_eq!(
+        room.say(2, "bot\nthe disk is full\n"),
+        "* welcome bot: 2 here (Ada, bot); /help lists commands\n"
+    );
+    let lines = "* bot joined\nbot : the disk is full";
+    assert_eq!(room.flush(), [due(lines, &[1])]);
+    let reply = room.say(3, "\n \r\n/nick Cyd\r\n/quit\r\nor not");
+    let welcome = "* welcome Cyd: 3 here (Ada, bot, Cyd); /help lists commands; the last line:";
+    assert_eq!(reply, welcome);
+    let new = "* Cyd joined\nCyd : /quit  or not";
+    let history = "bot : the disk is full\n* Cyd joined";
+    assert_eq!(
+        room.flush(),
+        [
+            due(&format!("{new}\n"), &[2]),
+            due(new, &[1]),
+            due(history, &[3])
+        ]
+    );
+    assert!(
+        room.say(4, "Dan\n \n\n")
+            .starts_with("* welcome Dan: 4 here")
+    );
+    assert_eq!(room.relay.stats().messages, 2);
+}
+
+// [J8]
+#[test]
+fn nothing_is_said_in_a_first_datagram_that_gets_no_seat() {
+    let mut room = Room::plain();
+    room.say(1, "Ada");
+    assert_eq!(room.say(2, "/who\nhello"), "* say your name first");
+    assert!(room.say(2, "/help\nhello").starts_with("* /who"));
+    assert_eq!(room.flush(), []);
+    assert_eq!(room.relay.peer_count(), 1);
+}
+
 // [R1]
 #[test]
 fn peers_that_are_behind_get_several_lines_in_a_datagram() {

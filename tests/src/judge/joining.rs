@@ -20,6 +20,10 @@ impl Oracle {
         newline: bool,
         outcome: &Outcome<'_>,
     ) -> Verdict<Due> {
+        let (raw, message) = match self.config.classic {
+            true => (raw, String::new()),
+            false => dialect::first_line(raw),
+        };
         let refused = |why, text| Ok(Due::Exactly(Event::Refused { seat: None, why }, text));
         let Some(wanted) = repaired(raw) else {
             return refused(Refusal::Blank, String::new());
@@ -56,6 +60,7 @@ impl Oracle {
             self.unique(&wanted, None, told)?
         };
         let text = self.seated(now, seat, source, (raw, &name), newline);
+        self.says_first(&message, outcome.event)?;
         Ok(Due::Exactly(Event::Joined { seat, displaced }, text))
     }
 

@@ -64,7 +64,7 @@ impl Oracle {
             return Ok(refused(Refusal::Unproven));
         }
         self.tally.coded += 1;
-        let name = repaired(name).unwrap_or_else(|| "NAME".to_owned());
+        let name = repaired(dialect::first_line(name).0).unwrap_or_else(|| "NAME".to_owned());
         Ok(Due::Code(name, newline))
     }
 
