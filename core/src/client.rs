@@ -25,7 +25,7 @@ pub use event::{
 
 use crate::Instant;
 use crate::wire::command::Command;
-use crate::wire::framed::{Reason, Session};
+use crate::wire::framed::{Reason, Session, UNANNOUNCED};
 use crate::wire::notices::NOTICE;
 use crate::wire::text::{DATAGRAM_MAX, Name, clean, whole_characters};
 use acknowledging::Acknowledging;
@@ -98,6 +98,8 @@ pub struct Client<const HELD: usize, const OUT: usize> {
     /// Events that are not polled yet: the loss of a seat, and the refusal of a new one.
     seat_loss: Option<SeatLoss>,
     no_seat: Option<NoSeat>,
+    /// What HELLO says about this client.
+    abilities: u32,
     is_quiet: bool,
     /// A `/quiet` that is not answered yet.
     asked_quiet: Option<PostId>,
@@ -172,6 +174,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             joined: None,
             seat_loss: None,
             no_seat: None,
+            abilities: 0,
             is_quiet: false,
             asked_quiet: None,
             is_quitting: false,
@@ -182,6 +185,12 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         };
         client.want(name);
         client
+    }
+
+    /// Asks the relay not to announce that this client joins and leaves: for a program that says
+    /// something and leaves. Call it before the first datagram.
+    pub const fn join_unannounced(&mut self) {
+        self.abilities |= UNANNOUNCED;
     }
 
     /// Queues a text, cleaned as by [`clean`](crate::clean): a message, `//TEXT` for the message

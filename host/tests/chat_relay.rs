@@ -91,6 +91,34 @@ fn read_the_history(dialect: &[&str]) {
 }
 
 #[test]
+fn scripts_that_send_are_not_announced_and_fill_no_history() {
+    let relay = relay();
+    let mut ada = join(&relay, "Ada", &[]);
+    let host = relay.address.to_string();
+    for number in 1..=12 {
+        let text = format!("backup {number} done");
+        let program = std::process::Command::new(PROGRAM)
+            .args(["send", &host, "--name", "cron", &text])
+            .output();
+        assert!(program.unwrap().status.success());
+        ada.wait_for(|line| line == format!("cron : {text}"));
+    }
+    let mut bob = join(&relay, "Bob", &[]);
+    bob.wait_for(|line| line == "cron : backup 12 done");
+    let texts: Vec<String> = (3..=12)
+        .map(|number| format!("cron : backup {number} done"))
+        .collect();
+    let welcome = "* welcome Bob: 2 here (Ada, Bob); /help lists commands; the last 10 lines:";
+    assert_eq!(bob.lines[0], welcome);
+    assert_eq!(bob.lines[1..], texts);
+    assert!(
+        !ada.lines
+            .iter()
+            .any(|line| line.contains("cron joined") || line.contains("left"))
+    );
+}
+
+#[test]
 fn names_that_look_like_notices_change_nothing() {
     for dialect in DIALECTS {
         ignore_odd_names(dialect);

@@ -77,7 +77,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             next: self.receiving.next(),
         });
         let hello = Hello {
-            abilities: 0,
+            abilities: self.abilities,
             nonce,
             cookie,
             resume,

@@ -284,7 +284,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 
     fn announce_parked(&mut self, now: Instant, seat: Seat, is_parked: bool) {
-        let Some(name) = self.peers.peer(seat).map(|peer| peer.name.clone()) else {
+        let peer = self
+            .peers
+            .peer(seat)
+            .filter(|peer| peer.dialect.is_announced());
+        let Some(name) = peer.map(|peer| peer.name.clone()) else {
             return;
         };
         let announcement = if is_parked {

@@ -54,13 +54,23 @@ pub(super) struct Plain {
     pub(super) tell_at: Instant,
 }
 
-/// What depended on the moment in the last WELCOME, so that a repeated HELLO gets the same reply.
+/// What depended on the moment in the last WELCOME, so that a repeated HELLO gets the same reply,
+/// and whether the peer is announced.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Welcomed {
     pub(super) first: u64,
     pub(super) head: u64,
     /// Whether the HELLO took a seat. Then the WELCOME has a text.
     pub(super) is_new: bool,
+    /// Whether the peer is not announced when it joins, leaves, is away or is back.
+    pub(super) is_unannounced: bool,
+}
+
+impl Dialect {
+    /// Returns whether the room is told when the peer joins, leaves, is away or is back.
+    pub(super) const fn is_announced(&self) -> bool {
+        !matches!(self, Self::Framed(welcomed) if welcomed.is_unannounced)
+    }
 }
 
 impl Plain {

@@ -66,8 +66,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             self.leave(now, seat, why)
         });
         let before = self.ring.head();
-        let peers = self.peers.len() + 1;
-        self.announce(now, peers, None, Announcement::Joined(&name));
+        if dialect.is_announced() {
+            let peers = self.peers.len() + 1;
+            self.announce(now, peers, None, Announcement::Joined(&name));
+        }
         let history = before.sequence.saturating_sub(self.history.start.sequence);
         let peer = Peer {
             id,
@@ -195,7 +197,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Departure::Contested => self.stats.contested += 1,
             Departure::Quit | Departure::Unreachable => {}
         }
-        if why != Departure::Restarted {
+        if why != Departure::Restarted && peer.dialect.is_announced() {
             // the count is that at its join, so that both are announced, or neither
             let peers = self.peers.len() + 1;
             let announcement = Announcement::Left(&peer.name, why.as_str());

@@ -23,6 +23,9 @@ pub const FRAME: u8 = 0x01;
 /// amplifies nothing.
 pub const HELLO_MIN: usize = 128;
 
+/// The ability of a client that is not announced when it joins, leaves, is away or is back.
+pub const UNANNOUNCED: u32 = 1;
+
 /// Maximum length of a COOKIE, in bytes.
 pub const COOKIE_MAX: usize = HELLO_MIN;
 
@@ -86,7 +89,7 @@ pub enum Frame<'a> {
 /// HELLO. A relay that knows no frames may receive it as text, so it is ASCII except for the name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello<'a> {
-    /// Optional abilities of the client; none are defined yet, so this is 0.
+    /// Optional abilities of the client: 0 or [`UNANNOUNCED`].
     pub abilities: u32,
     /// Starts at a random value and increases by one with each HELLO that a client composes.
     pub nonce: u64,

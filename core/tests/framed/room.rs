@@ -37,6 +37,8 @@ pub(crate) struct Room {
     pub(crate) relay: Box<Relay<4, 2048, 2>>,
     pub(crate) now: Instant,
     pub(crate) nonce: u64,
+    /// What HELLO says of the client.
+    pub(crate) abilities: u32,
 }
 
 impl Room {
@@ -58,6 +60,7 @@ impl Room {
             relay,
             now: Instant::from_millis(0),
             nonce: 1 << 40,
+            abilities: 0,
         }
     }
 
@@ -85,7 +88,7 @@ impl Room {
         cookie: Option<[u8; 16]>,
         resume: Option<Resume>,
     ) -> (Event, Vec<u8>) {
-        let abilities = 0;
+        let abilities = self.abilities;
         self.frame(
             port,
             &Frame::Hello(Hello {

@@ -412,3 +412,32 @@ fn a_relay_that_was_suspended_reads_before_it_judges_silence() {
     room.ack(1, ada.session, 0, &[]);
     assert_eq!(room.sleep(2998), ["eve"]);
 }
+
+// [R5]
+#[test]
+fn a_client_that_asks_for_it_is_announced_only_when_it_is_renamed() {
+    let mut room = Room::with(Config {
+        history: 3,
+        ..Config::new([0; 16])
+    });
+    room.datagram(1, b"Ada");
+    room.flush();
+    room.abilities = 0x8000_0001;
+    for time in 0..5 {
+        let cron = room.join(2, "cron");
+        let welcome = "* welcome cron: 2 here (Ada, cron); /help lists commands";
+        assert_eq!(cron.text, welcome);
+        room.post(2, cron.session, 1, &["done"]);
+        assert_eq!(room.sleep(60_001), ["cron"]);
+        room.post(2, cron.session, 2, &["/nick disk"]);
+        room.frame(2, &Frame::Leave(cron.session));
+        let lines = "cron : done\n* cron is now disk";
+        assert_eq!(
+            room.flush(),
+            [(Sent::Text(lines.into()), vec![1])],
+            "{time}"
+        );
+    }
+    let (_, welcome) = room.datagram(3, b"Bob");
+    assert!(welcome.ends_with(b"; the last 6 lines:"));
+}

@@ -22,7 +22,9 @@ use crate::{Error, stdio};
 /// character.
 pub fn send(arguments: &SendArguments) -> Result<(), Error> {
     let text = arguments.text.join(" ");
-    if !arguments.text.is_empty() && is_blank(&text) {
+    // a file may begin with a byte order mark
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(&text);
+    if !arguments.text.is_empty() && is_blank(text) {
         return Err(Error::Usage(
             "the text is blank: there is nothing to send".into(),
         ));
@@ -36,6 +38,7 @@ pub fn send(arguments: &SendArguments) -> Result<(), Error> {
         name: super::usable_name(&arguments.name)?,
         user: User::Program,
         choice,
+        is_announced: false,
         lingers: false,
         waits_for_seat: false,
     };

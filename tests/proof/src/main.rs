@@ -182,6 +182,7 @@ enum Call {
     ClientPost,
     PostErrorFmt,
     ClientUnanswered,
+    ClientJoinUnannounced,
     ClientLeave,
     ClientReconnect,
     ClientHandleUnreachable,
@@ -318,6 +319,7 @@ impl<
                 }
             }
             Call::ClientUnanswered => v.index = client.unanswered(),
+            Call::ClientJoinUnannounced => client.join_unannounced(),
             Call::ClientLeave => client.leave(v.now),
             Call::ClientReconnect => client.reconnect(v.now),
             Call::ClientHandleUnreachable => client.handle_unreachable(v.now),

@@ -7,6 +7,7 @@ seen! {
     Met {
         // seats
         JoinedNew
+        JoinedUnannounced
         Resumed
         ResumedElsewhere
         Continued

@@ -130,12 +130,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
 
     /// The relay is given a datagram.
     pub(crate) fn relay_handles(&mut self, datagram: &Datagram) -> Verdict {
-        let Datagram {
-            source, payload, ..
-        } = datagram;
-        let source = *source;
+        let (source, payload) = (datagram.source, &datagram.payload);
         let now = self.relay_clock();
         let before = self.shown();
+        let head_before = self.room().head;
         let seat_of = |shown: &[Shown]| {
             let mut shown = shown.iter();
             let peer = shown.find(|peer| peer.address == source);
@@ -149,7 +147,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             format!("relay hears {who}: {said} -> {event:?} {answer}")
         });
         self.count_lines(now);
-        self.judge_welcome(now, &event, &reply)?;
+        self.judge_unannounced(&event, payload, head_before)?;
+        self.judge_welcome(now, &event, payload, &reply)?;
         self.count_event(&event, payload);
         if let Some(measure) = &mut self.measure {
             measure.relayed(self.now, &event, payload);
@@ -246,9 +245,30 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.room().grows(head, now.as_millis() / 1000);
     }
 
+    /// Nothing is said when a client joins that wants no announcement, unless it takes a seat.
+    fn judge_unannounced(&mut self, event: &Event, payload: &[u8], head: u64) -> Verdict {
+        let Event::Joined {
+            displaced: None, ..
+        } = event
+        else {
+            return Ok(());
+        };
+        if !is_unannounced(payload) {
+            return Ok(());
+        }
+        self.saw(Met::JoinedUnannounced);
+        check(self.room().head == head, || "it was announced".to_owned())
+    }
+
     /// Judges what a WELCOME says of history and time by what was said so far. One that comes again is
     /// compared with the first one elsewhere.
-    fn judge_welcome(&mut self, now: Instant, event: &Event, reply: &[u8]) -> Verdict {
+    fn judge_welcome(
+        &mut self,
+        now: Instant,
+        event: &Event,
+        payload: &[u8],
+        reply: &[u8],
+    ) -> Verdict {
         let Some(Wire::Welcome(welcome)) = Wire::read(reply) else {
             return Ok(());
         };
@@ -258,7 +278,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         })?;
         let room = self.room();
         let head = match event {
-            Event::Joined { .. } => room.welcomes(welcome.session, welcome.first),
+            Event::Joined { .. } => {
+                room.welcomes(welcome.session, welcome.first, !is_unannounced(payload))
+            }
             Event::Resumed { .. } => room.head,
             _ => {
                 self.saw(Met::WelcomeAgain);
@@ -410,4 +432,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             format!("the relay wakes at {then:?} again")
         })
     }
+}
+
+/// Whether this is a HELLO of a client that wants no announcement.
+fn is_unannounced(payload: &[u8]) -> bool {
+    matches!(
+        Wire::read(payload),
+        Some(Wire::Hello {
+            is_announced: false,
+            ..
+        })
+    )
 }

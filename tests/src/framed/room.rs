@@ -85,10 +85,12 @@ impl Room {
         self.said_at.resize(length, second);
     }
 
-    /// A client joined whose first line is to be `first`; the last line is that it did, which it is not
-    /// told if there is no history. Returns where the lines end that were said before it joined.
-    pub(crate) fn welcomes(&mut self, session: u64, first: u64) -> u64 {
-        let end = self.head.saturating_sub(1).max(first);
+    /// A client joined whose first line is to be `first`; the last line is that it did, unless it is
+    /// not announced, and it is not told that line if there is no history. Returns where the lines
+    /// end that were said before it joined.
+    pub(crate) fn welcomes(&mut self, session: u64, first: u64, is_announced: bool) -> u64 {
+        let end = self.head - u64::from(is_announced && self.head > 0);
+        let end = end.max(first);
         self.history_ends.insert(session, end);
         end
     }

@@ -9,6 +9,7 @@ pub(crate) enum Wire {
         nonce: u64,
         cookie: Option<String>,
         resume: Option<(u64, u32, u64)>,
+        is_announced: bool,
     },
     Cookie {
         nonce: u64,
@@ -148,7 +149,7 @@ impl Wire {
 
     fn hello(body: &[u8]) -> Option<Self> {
         let words: Vec<&str> = text(body)?.splitn(7, ' ').collect();
-        let ["", "KC1", _, nonce, cookie, resume, _] = words[..] else {
+        let ["", "KC1", abilities, nonce, cookie, resume, _] = words[..] else {
             return None;
         };
         let resume = match resume {
@@ -163,6 +164,7 @@ impl Wire {
             nonce: hexadecimal(nonce, 16)?,
             cookie: (cookie != "-").then(|| cookie.to_owned()),
             resume,
+            is_announced: hexadecimal(abilities, 8)? & 1 == 0,
         })
     }
 
@@ -233,6 +235,7 @@ impl fmt::Display for Wire {
                 nonce,
                 cookie,
                 resume,
+                ..
             } => {
                 let cookie = if cookie.is_some() { " with cookie" } else { "" };
                 write!(formatter, "HELLO {nonce:x}{cookie}")?;

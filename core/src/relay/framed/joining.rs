@@ -12,7 +12,7 @@ use crate::relay::secret;
 use crate::relay::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::framed::{
-    Cookie, Frame, Goodbye, Hello, Reason, Refused, Resume, Session, Welcome,
+    Cookie, Frame, Goodbye, Hello, Reason, Refused, Resume, Session, UNANNOUNCED, Welcome,
 };
 use crate::wire::text::without_padding;
 
@@ -148,12 +148,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.settle_again(list, seat);
         self.hear(now, seat);
         let acked = |framed: &Framed<WINDOW>| framed.window.acked();
-        let welcomed = Welcomed {
-            first: self.sessions.framed(seat).map_or(0, acked),
-            head: self.ring.head().sequence,
-            ..Welcomed::default()
-        };
-        self.set_welcomed(seat, welcomed);
+        let first = self.sessions.framed(seat).map_or(0, acked);
+        self.set_welcomed(seat, first, self.ring.head().sequence, false);
         self.welcome_in_frame(now, seat, reply);
         Event::Resumed {
             seat,
@@ -173,8 +169,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     ) -> Event {
         let name = without_padding(hello.name.as_bytes());
         let name = core::str::from_utf8(name).unwrap_or_default();
-        let dialect = Dialect::Framed(Welcomed::default());
-        let newcomer = match self.take_seat(now, source, name.trim_matches(' '), dialect) {
+        let dialect = Dialect::Framed(Welcomed {
+            is_unannounced: hello.abilities & UNANNOUNCED != 0,
+            ..Welcomed::default()
+        });
+        let name = name.trim_matches(' ');
+        let newcomer = match self.take_seat(now, source, name, dialect) {
             Ok(newcomer) => newcomer,
             Err(why) => {
                 let (reason, retry_s) = if why == Refusal::Full {
@@ -222,12 +222,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         );
         self.settle(seat);
         self.arm(now, seat);
-        let welcomed = Welcomed {
-            first: acked,
-            head: newcomer.head.max(acked),
-            is_new: true,
-        };
-        self.set_welcomed(seat, welcomed);
+        self.set_welcomed(seat, acked, newcomer.head.max(acked), true);
         self.welcome_in_frame(now, seat, reply);
         Event::Joined {
             seat,
@@ -265,9 +260,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    fn set_welcomed(&mut self, seat: Seat, welcomed: Welcomed) {
-        if let Some(peer) = self.peers.peer_mut(seat) {
-            peer.dialect = Dialect::Framed(welcomed);
+    fn set_welcomed(&mut self, seat: Seat, first: u64, head: u64, is_new: bool) {
+        let dialect = self.peers.peer_mut(seat).map(|peer| &mut peer.dialect);
+        if let Some(Dialect::Framed(welcomed)) = dialect {
+            (welcomed.first, welcomed.head, welcomed.is_new) = (first, head, is_new);
         }
     }
 }
