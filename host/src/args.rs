@@ -7,6 +7,7 @@
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::net::ToSocketAddrs;
+use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
@@ -154,7 +155,9 @@ Examples:
   kilochat chat 192.168.1.5 --name Ada      on a terminal
   kilochat chat boat --name log --stay --json </dev/null >>room.jsonl
 
-On a terminal, Ctrl-C clears the line; on an empty line it leaves, like Ctrl-D and /quit. A line \
+On a terminal, Ctrl-C clears the line; on an empty line it leaves, like Ctrl-D and /quit. Tab completes \
+names and commands, /me TEXT says what you do, and /ignore NAME hides what NAME says. A message with your \
+name rings the bell. A line \
 that is not delivered after one second is reported, and again when it is delivered.
 
 In a pipe, every line of input is sent as a message, even if it begins with /; blank lines are not \
@@ -187,6 +190,14 @@ pub struct ChatArguments {
         env = "KILOCHAT_COLOR"
     )]
     pub color: ColorChoice,
+
+    /// Append what is shown to a file, with date and time
+    #[arg(long, value_name = "FILE", env = "KILOCHAT_LOG")]
+    pub log: Option<PathBuf>,
+
+    /// Ring no bell when a message contains your name
+    #[arg(long, env = "KILOCHAT_NO_BELL", value_parser = FalseyValueParser::new())]
+    pub no_bell: bool,
 
     /// Print a JSON object for each line: time, kind (message, own, history, notice, gap, status),
     /// sequence (the line's number, or null), name, text; for a gap also how many lines

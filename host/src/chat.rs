@@ -4,6 +4,8 @@ mod conversation;
 mod dialect;
 mod event;
 mod framed;
+mod ignored;
+mod log;
 mod plain;
 mod ports;
 mod screen;
@@ -70,7 +72,7 @@ fn is_dumb(term: &str) -> bool {
 }
 
 fn on_terminal(arguments: &ChatArguments, format: Format) -> Result<(), Error> {
-    let mut terminal = Terminal::new(format)?;
+    let mut terminal = Terminal::new(format, !arguments.no_bell)?;
     let host = match &arguments.host {
         Some(host) => Some(host.clone()),
         None => terminal.ask("IP address or name of the relay", "127.0.0.1")?,
@@ -102,10 +104,14 @@ fn conversation(
         name: name.clone(),
         user,
         choice,
+        is_announced: true,
         lingers: true,
         waits_for_seat: user == User::Person || arguments.stay,
     };
     let mut conversation = Conversation::new(plan, host)?;
+    if let Some(path) = &arguments.log {
+        conversation.set_log(path)?;
+    }
     if raw.trim().len() > NAME_MAX {
         conversation.status(format!("the name is cut to {NAME_MAX} bytes: {name}"));
     }

@@ -1,8 +1,10 @@
 //! Connects a dialect to sockets: one event loop for the terminal and for pipes.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Instant, SystemTime};
@@ -10,10 +12,12 @@ use std::time::{Instant, SystemTime};
 use super::dialect::{Dialect, End, User};
 use super::event::Event;
 use super::framed::Framed;
+use super::ignored::Ignored;
+use super::log::Log;
 use super::plain::outbox::Line;
 use super::plain::{Server, Session};
 use super::ports::Ports;
-use super::screen::output::Shown;
+use super::screen::output::{Kind, Shown};
 use super::wake::Wake;
 use crate::{Error, address, port, race};
 
@@ -27,6 +31,9 @@ const INPUT_MAX: usize = 256;
 /// them but did not answer them before.
 const FRAMED_ATTEMPTS: u8 = 2;
 
+/// Time without a first answer after which the prompt says so.
+const NO_ANSWER: Duration = Duration::from_secs(1);
+
 /// A destination for lines.
 pub(super) trait Output {
     /// Shows lines. Returns when they are written, or handed over to the thread that writes them.
@@ -35,6 +42,30 @@ pub(super) trait Output {
     ///
     /// If the lines cannot be written. A broken pipe only means that the reader has gone.
     fn show(&mut self, lines: &[Shown]) -> io::Result<()>;
+
+    /// Shows the state of the connection, which has changed.
+    fn set_standing(&mut self, _standing: &Standing) {}
+}
+
+/// The state of the connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// The current name of this client.
+    pub(super) name: String,
+    /// Whether, and since when, the relay does not answer.
+    pub(super) answers: Answers,
+}
+
+/// Whether the relay answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Answers {
+    /// It answers, or was asked a moment ago.
+    #[default]
+    Yes,
+    /// It has not answered yet.
+    NotYet,
+    /// It does not answer any more.
+    NoLonger,
 }
 
 /// The dialects that may be used.
@@ -59,6 +90,8 @@ pub(super) struct Plan {
     pub(super) user: User,
     /// The dialects that may be used.
     pub(super) choice: Choice,
+    /// Whether the room is told that it joins and leaves, where frames can ask for that.
+    pub(super) is_announced: bool,
     /// Whether to keep listening for a short time after all lines are sent.
     pub(super) lingers: bool,
     /// Whether to wait for a seat when the room is full.
@@ -121,6 +154,10 @@ pub(super) struct Conversation {
     /// Number of blank input lines, which are not sent.
     blank_lines: usize,
     reports_blank: bool,
+    started_at: Instant,
+    standing: Standing,
+    ignored: Ignored,
+    log: Option<Log>,
 }
 
 impl Conversation {
@@ -157,12 +194,26 @@ impl Conversation {
             granted: 0,
             blank_lines: 0,
             reports_blank: false,
+            started_at: Instant::now(),
+            standing: Standing::default(),
+            ignored: Ignored::default(),
+            log: None,
         })
     }
 
     /// Returns a sender for events of this conversation.
     pub(super) fn sender(&self) -> Sender<Event> {
         self.sender.clone()
+    }
+
+    /// Appends what is shown to a file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be opened.
+    pub(super) fn set_log(&mut self, path: &Path) -> Result<(), Error> {
+        self.log = Some(Log::open(path, self.sender())?);
+        Ok(())
     }
 
     /// Issues permits to read one line each, so that no more input is read than can be queued.
@@ -188,7 +239,8 @@ impl Conversation {
             self.check_network();
             self.dialect.handle_timeout(Instant::now());
             self.transmit();
-            let lines: Vec<Shown> = core::iter::from_fn(|| self.dialect.poll_output()).collect();
+            self.check_standing(output);
+            let lines = self.take_lines();
             if is_readable
                 && !lines.is_empty()
                 && let Err(error) = output.show(&lines)
@@ -220,11 +272,52 @@ impl Conversation {
         }
     }
 
+    /// Returns the lines to show, and logs them.
+    fn take_lines(&mut self) -> Vec<Shown> {
+        // on a terminal, own lines are shown when they are typed
+        let is_person = self.plan.user == User::Person;
+        let mut lines = Vec::new();
+        while let Some(line) = self.dialect.poll_output() {
+            if !(self.ignored.hides(&line) || is_person && line.kind == Kind::Own) {
+                lines.push(line);
+            }
+        }
+        if let Some(log) = &mut self.log
+            && !lines.is_empty()
+        {
+            log.put(&lines);
+        }
+        lines
+    }
+
+    /// Tells the output whether the relay answers, and the client's name, if that has changed.
+    fn check_standing(&mut self, output: &mut dyn Output) {
+        let answers = if self.dialect.is_lost() {
+            Answers::NoLonger
+        } else if self.dialect.is_joining() && self.started_at.elapsed() >= NO_ANSWER {
+            Answers::NotYet
+        } else {
+            Answers::Yes
+        };
+        let name = self.dialect.name();
+        if (self.standing.answers, self.standing.name.as_str()) != (answers, name) {
+            let name = name.into();
+            self.standing = Standing { name, answers };
+            output.set_standing(&self.standing);
+        }
+    }
+
     /// Handles pending events, or waits for the next event or timeout.
     fn wait(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         let due = self.wake.due();
         let until = self.dialect.poll_timeout().map_or(due, |at| at.min(due));
+        let silent_at = self.started_at + NO_ANSWER;
+        let until = if now < silent_at {
+            until.min(silent_at)
+        } else {
+            until
+        };
         let timeout = until.saturating_duration_since(now);
         match self.events.recv_timeout(timeout) {
             Ok(event) => self.handle(event),
@@ -258,9 +351,7 @@ impl Conversation {
             }
             Event::Line(text) => {
                 self.granted = self.granted.saturating_sub(1);
-                if !self.dialect.handle_line(now, &text) {
-                    self.blank_lines += 1;
-                }
+                self.handle_line(now, &text);
             }
             Event::Text(text) => self.dialect.handle_text(now, &text),
             Event::Found(addresses) => self.handle_found(addresses),
@@ -283,6 +374,20 @@ impl Conversation {
                 self.is_leaving = true;
                 self.dialect.handle_leave(now);
             }
+        }
+    }
+
+    fn handle_line(&mut self, now: Instant, text: &str) {
+        if self.plan.user == User::Person {
+            if let Some(told) = self.ignored.obey(text) {
+                return self.dialect.status(told);
+            }
+            if let Some(told) = Ignored::help(text) {
+                self.dialect.status(told.into());
+            }
+        }
+        if !self.dialect.handle_line(now, text) {
+            self.blank_lines += 1;
         }
     }
 

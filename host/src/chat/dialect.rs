@@ -6,7 +6,7 @@ use std::time::Instant;
 use kilochat_core::{Path, clean, is_blank};
 
 use super::plain::outbox::Line;
-use super::screen::output::{Kind, Shown};
+use super::screen::output::{ACTION, Kind, Shown};
 
 /// Silence after the end of the input that ends a session.
 pub(super) const LINGER: Duration = Duration::from_millis(200);
@@ -50,6 +50,14 @@ pub(super) trait Dialect {
 
     /// Returns whether the relay has answered before, but does not answer now.
     fn is_lost(&self) -> bool;
+
+    /// Returns whether the relay has not answered frames yet.
+    fn is_joining(&self) -> bool {
+        false
+    }
+
+    /// Returns the current name of this client.
+    fn name(&self) -> &str;
 
     /// Returns when to call [`handle_timeout`](Self::handle_timeout) and
     /// [`poll_transmit`](Self::poll_transmit) next.
@@ -126,6 +134,18 @@ fn without_indent(text: String) -> String {
     text
 }
 
+/// Returns the line that a person typed. `/me TEXT` is a message for all relays, and clients show it
+/// as what its author does.
+fn of_person(text: String) -> Line {
+    let text = without_indent(text);
+    match text.split_once(char::is_whitespace) {
+        Some((word, rest)) if word.eq_ignore_ascii_case("/me") && !is_blank(rest) => {
+            Line::Said(format!("{ACTION}{}", rest.trim()))
+        }
+        _ => Line::Typed(text),
+    }
+}
+
 /// Returns a typed line as it is shown: a command, or text under `name`.
 pub(super) fn typed(name: &str, line: &Line) -> Shown {
     match line {
@@ -145,7 +165,7 @@ impl Typed {
         match user {
             _ if is_blank(&text) => Self::Blank,
             User::Person if is_quit(&text) => Self::Quit,
-            User::Person => Self::Line(Line::Typed(without_indent(text))),
+            User::Person => Self::Line(of_person(text)),
             User::Program => Self::Line(Line::Said(text)),
         }
     }
@@ -166,6 +186,9 @@ mod tests {
         for quit in ["/quit", "/QUIT", " /exit ", "/Exit"] {
             assert_eq!(read(quit), Typed::Quit, "{quit}");
         }
+        let does = Typed::Line(Line::Said("/me waves".into()));
+        assert_eq!(read(" /ME  waves "), does);
+        assert_eq!(read("/me "), typed("/me "));
         let said = Typed::Line(Line::Said(" /who".into()));
         assert_eq!(Typed::read(User::Program, " /who"), said);
     }

@@ -112,10 +112,15 @@ impl Framed {
             user,
             lingers,
             waits_for_seat,
+            is_announced,
             ..
         } = *plan;
+        let mut client = Client::new(name, crate::random(), PATHS);
+        if !is_announced {
+            client.join_unannounced();
+        }
         Self {
-            client: Client::new(name, crate::random(), PATHS),
+            client,
             exchange: Exchange {
                 user,
                 name: name.clone(),
@@ -276,6 +281,14 @@ impl Dialect for Framed {
 
     fn is_lost(&self) -> bool {
         self.exchange.connection == Connection::Lost
+    }
+
+    fn is_joining(&self) -> bool {
+        !self.exchange.has_joined
+    }
+
+    fn name(&self) -> &str {
+        &self.exchange.name
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -10,6 +10,7 @@ mod joining;
 pub(super) mod outbox;
 mod pace;
 mod receiving;
+mod rejoining;
 #[cfg(test)]
 mod tests;
 pub(super) mod wire;
@@ -22,6 +23,7 @@ use kilochat_core::Path;
 
 use self::asked::{Asked, Asker};
 use self::outbox::{Line, Next, Outbox};
+use self::rejoining::{ACCEPTED_AFTER, RejoinReason, Rejoining};
 use super::dialect::{
     DRAIN_TIMEOUT, Dialect, End, LINGER, LINGER_MAX, MAY_MISS, Typed, User, typed,
 };
@@ -50,10 +52,6 @@ const SHORT_LIVED: Duration = Duration::from_secs(5);
 /// a row. The pause doubles with each.
 const REJOIN_PAUSE: Duration = Duration::from_millis(500);
 const REJOIN_PAUSE_MAX: Duration = Duration::from_secs(5);
-
-/// Time without a refusal after which a server that sends no welcome counts as having accepted the
-/// name.
-const ACCEPTED_AFTER: Duration = Duration::from_millis(500);
 
 /// Time to wait for the relay's answer to `/quit`.
 const GOODBYE_WAIT: Duration = Duration::from_millis(200);
@@ -112,41 +110,6 @@ enum Phase {
         /// Whether to join again with frames.
         for_frames: bool,
     },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rejoining {
-    since: Instant,
-    next: Instant,
-    /// When the name was last sent. `None` if it was refused since.
-    name_sent_at: Option<Instant>,
-    was_welcomed: bool,
-    /// Whether the user was told that the room is full.
-    is_full: bool,
-    why: RejoinReason,
-}
-
-/// Why the client joins again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RejoinReason {
-    /// The relay announced that this client has no seat any more.
-    Announced,
-    /// The relay does not answer. It may have been restarted.
-    Silent,
-    /// The relay has forgotten this client without an announcement.
-    Forgotten,
-    /// The address of this client has changed, so the relay takes it for a new one.
-    Moved,
-}
-
-impl Rejoining {
-    /// Returns when the absence of a refusal means that a server without welcome has accepted the
-    /// name.
-    fn accepted_at(&self) -> Option<Instant> {
-        self.name_sent_at
-            .filter(|_| !self.was_welcomed)
-            .map(|sent_at| sent_at + ACCEPTED_AFTER)
-    }
 }
 
 /// The state after the end of the input.
@@ -280,6 +243,10 @@ impl Dialect for Session {
             self.phase,
             Phase::Rejoining(Rejoining { is_full: false, .. })
         )
+    }
+
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -5,6 +5,7 @@ mod inbox;
 mod keys;
 pub(super) mod lines;
 mod mode;
+mod names;
 pub(super) mod output;
 pub(super) mod terminal;
 mod view;

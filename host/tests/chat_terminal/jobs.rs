@@ -78,3 +78,44 @@ fn a_signal_while_it_asks_gives_the_terminal_back() {
     terminal.wait_for("code 0");
     terminal.expect_last("icanon");
 }
+
+#[test]
+fn a_signal_from_elsewhere_stops_it_as_the_key_does() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let mut terminal = Terminal::start(80, &["env", "PS1=shell? ", "sh", "-i"]);
+    terminal.expect_last("shell?");
+    terminal.press(format!(
+        "{PROGRAM} chat {} --name Ada --plain\n",
+        relay.address()
+    ));
+    relay.welcome("Ada");
+    terminal.wait_for("welcome");
+    let shell = terminal.child.process_id().expect("it runs");
+    let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children"));
+    let Ok(children) = children else { return };
+    let id = children.trim().parse().expect("one child");
+    for round in 0..3 {
+        terminal.press(format!("draft {round}"));
+        terminal.wait_for(&format!("> draft {round}"));
+        kill(Pid::from_raw(id), Signal::SIGTSTP).expect("it runs");
+        terminal.wait_for("topped");
+        terminal.press(format!(
+            "stty -a | grep -c ' icanon.* echo ' | sed 's/^/round {round} mode /'\n"
+        ));
+        terminal.wait_for(&format!("round {round} mode 1"));
+        terminal.press("fg\n");
+        terminal.expect_last(&format!("> draft {round}"));
+        terminal.press("\r");
+        relay.expect(&format!("draft {round}"));
+        terminal.press("\x0c");
+        terminal.expect_last(">");
+    }
+    // nobody could continue it there
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let mut alone = Terminal::chat(80, &relay);
+    relay.welcome("Ada");
+    alone.wait_for("welcome");
+    alone.signal(Signal::SIGTSTP);
+    alone.press("\x1astill here\r");
+    relay.expect("still here");
+}

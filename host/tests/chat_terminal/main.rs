@@ -4,6 +4,7 @@
 
 mod jobs;
 mod keys;
+mod people;
 mod size;
 mod terminal;
 

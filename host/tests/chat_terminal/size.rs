@@ -73,6 +73,33 @@ fn a_long_draft_does_not_fill_what_scrolls_away() {
     relay.expect(&draft);
 }
 
+#[test]
+fn a_new_size_doubles_no_line_and_erases_none_of_other_programs() {
+    let mut relay = ScriptedRelay::bind("127.0.0.1");
+    let script = format!(
+        "echo 'from before'; exec {PROGRAM} chat {} --name Ada --plain",
+        relay.address()
+    );
+    let mut terminal = Terminal::start(40, &["sh", "-c", &script]);
+    relay.welcome("Ada");
+    relay.send("小明 : 一\nBob : two");
+    terminal.wait_for("Bob : two");
+    terminal.press("draft");
+    terminal.expect_last("> draft");
+    for columns in [60, 100, 50, 120] {
+        terminal.resize(ROWS, columns);
+        // it is drawn again before this comes
+        relay.send(format!("Bob : {columns}"));
+        terminal.wait_for(&format!("Bob : {columns}"));
+        std::thread::sleep(core::time::Duration::from_millis(200));
+        let history = terminal.history();
+        for line in ["from before", "小明 : 一", "Bob : two", "> draft"] {
+            let times = history.iter().filter(|row| *row == line).count();
+            assert_eq!(times, 1, "{line}: {history:#?}");
+        }
+    }
+}
+
 /// A terminal as people have it, which moves its rows when its size changes.
 struct Tmux(String);
 

@@ -1,6 +1,7 @@
 //! A terminal, with a program on it, and its screen as a person sees it.
 
 use core::num::NonZero;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io::{Read, Write};
 use std::sync::{Arc, Condvar, Mutex};
@@ -19,6 +20,8 @@ pub(crate) struct Terminal {
     pub(crate) child: Box<dyn Child + Send + Sync>,
     keys: Box<dyn Write + Send>,
     screen: Arc<Mutex<vt100::Parser>>,
+    /// How often it was told to ring.
+    bells: Arc<AtomicUsize>,
     /// Whether it takes nothing now, as after Ctrl-S.
     stopped: Arc<(Mutex<bool>, Condvar)>,
     master: Box<dyn MasterPty + Send>,
@@ -51,9 +54,13 @@ impl Terminal {
         let gate = stopped.clone();
         let mut output = pair.master.try_clone_reader().expect("a terminal");
         let shared = screen.clone();
+        let bells = Arc::new(AtomicUsize::new(0));
+        let rung = bells.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = output.read(&mut buffer) {
+                let rings = buffer[..length].iter().filter(|byte| **byte == 7);
+                rung.fetch_add(rings.count(), Ordering::Relaxed);
                 shared.lock().expect("no panic").process(&buffer[..length]);
                 let is_stopped = gate.0.lock().expect("no panic");
                 let go_on = gate.1.wait_while(is_stopped, |is_stopped| *is_stopped);
@@ -64,6 +71,7 @@ impl Terminal {
             child,
             keys: pair.master.take_writer().expect("a terminal"),
             screen,
+            bells,
             stopped,
             master: pair.master,
         }
@@ -164,6 +172,15 @@ impl Terminal {
         }
     }
 
+    /// Waits until the text on the screen, whatever its rows, ends so.
+    pub(crate) fn expect_end(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.rows().concat().ends_with(text) {
+            assert!(Instant::now() < deadline, "{:#?}", self.rows());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub(crate) fn wait_for(&self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.rows().iter().any(|row| row.contains(text)) {
@@ -174,6 +191,35 @@ impl Terminal {
             );
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// How often it was told to ring.
+    pub(crate) fn bells(&self) -> usize {
+        self.bells.load(Ordering::Relaxed)
+    }
+
+    /// The texts on the screen that are shown inverted.
+    pub(crate) fn inverted(&self) -> Vec<String> {
+        let parser = self.screen.lock().expect("no panic");
+        let (rows, columns) = parser.screen().size();
+        let mut texts = vec![String::new()];
+        for place in 0..rows.get() * columns.get() {
+            let (row, column) = (place / columns, place % columns);
+            let Some(cell) = parser.screen().cell(row, column) else {
+                continue;
+            };
+            if cell.is_wide_continuation() {
+                continue;
+            }
+            let last = texts.len() - 1;
+            if cell.inverse() {
+                texts[last].push_str(cell.contents());
+            } else if !texts[last].is_empty() {
+                texts.push(String::new());
+            }
+        }
+        texts.retain(|text| !text.is_empty());
+        texts
     }
 
     pub(crate) fn cursor(&self) -> (u16, u16) {

@@ -44,6 +44,7 @@ impl Bench {
     fn with(user: User, seats: u16, waits_for_seat: bool) -> Self {
         let now = Instant::now();
         let plan = Plan {
+            is_announced: true,
             name: "Ada".into(),
             user,
             choice: Choice::Any,

@@ -82,6 +82,8 @@ pub(crate) fn literal(text: &str) -> String {
 /// Returns the name in the form in which it is sent: trimmed, with unsafe characters replaced by
 /// [`clean`], and cut at a character boundary if it is longer than [`NAME_MAX`] bytes.
 pub(crate) fn name(raw: &str) -> String {
+    // a file may begin with a byte order mark
+    let raw = raw.strip_prefix('\u{FEFF}').unwrap_or(raw);
     let mut name: String = clean(raw.trim()).collect();
     name.truncate(name.floor_char_boundary(NAME_MAX));
     name.truncate(name.trim_end().len());

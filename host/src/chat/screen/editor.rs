@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::keys::Key;
+use super::names::Completions;
 
 /// Maximum number of lines in the history.
 const HISTORY_MAX: usize = 1000;
@@ -19,6 +20,8 @@ const DRAFT_MAX: usize = 256 << 10;
 pub(super) enum Action {
     /// No further effect.
     Edited,
+    /// The end of the draft before the cursor must be completed: see [`Editor::complete`].
+    Complete,
     /// The line is complete.
     Enter(String),
     /// The user wants to leave.
@@ -45,6 +48,8 @@ pub(super) struct Editor {
     /// The index of the recalled line in the history, and the draft that it replaces.
     recalled: Option<(usize, String)>,
     search: Option<Search>,
+    /// The last completion, if that was the last key.
+    completion: Option<(Completions, usize)>,
 }
 
 /// A search in the history.
@@ -83,6 +88,9 @@ impl Editor {
             Err(key) => key,
         };
         let was_killing = take(&mut self.is_killing);
+        if key != Key::Tab {
+            self.completion = None;
+        }
         match key {
             Key::Char(character) => return self.insert(character.encode_utf8(&mut [0; 4])),
             Key::Paste(text, true) => return self.insert(&text),
@@ -126,7 +134,8 @@ impl Editor {
                 return self.insert(&killed);
             }
             Key::Ctrl('t') => self.transpose(),
-            Key::Ctrl(_) | Key::Alt(_) | Key::Tab | Key::Escape | Key::Other => {}
+            Key::Tab => return Action::Complete,
+            Key::Ctrl(_) | Key::Alt(_) | Key::Escape | Key::Other => {}
         }
         Action::Edited
     }
@@ -217,6 +226,23 @@ impl Editor {
             self.history.pop_front();
         }
         line
+    }
+
+    /// Completes the end of the draft before the cursor as `find` tells, or replaces the last
+    /// completion by the next one.
+    pub(super) fn complete(&mut self, find: impl FnOnce(&str) -> Option<Completions>) {
+        let next = match self.completion.take() {
+            Some((found, last)) => Some((last + 1) % found.texts.len()).map(|next| (found, next)),
+            None => find(&self.text[..self.cursor]).map(|found| (found, 0)),
+        };
+        let Some((found, index)) = next else { return };
+        let text = &found.texts[index];
+        if self.text.len() + text.len() > DRAFT_MAX {
+            return;
+        }
+        self.text.replace_range(found.start..self.cursor, text);
+        self.cursor = found.start + text.len();
+        self.completion = Some((found, index));
     }
 
     fn set(&mut self, text: String) {
@@ -407,6 +433,25 @@ mod tests {
         let mut editor = Editor::default();
         let actions = press(&mut editor, &format!("{lines}\x12gr\r"));
         assert_eq!(actions.last(), Some(&Action::Enter("green pear".into())));
+    }
+
+    #[test]
+    fn tab_goes_through_the_completions_until_another_key() {
+        let mut editor = Editor::default();
+        let find = |text: &str| {
+            let start = text.len().checked_sub(1)?;
+            let texts = ["小明 ", "Zoë "].map(str::to_owned).to_vec();
+            (text.len() < 9).then_some(Completions { start, texts })
+        };
+        press(&mut editor, "hi zx\x02");
+        for expected in ["hi 小明 x", "hi Zoë x", "hi 小明 x"] {
+            assert_eq!(editor.handle(Key::Tab), Action::Complete);
+            editor.complete(find);
+            assert_eq!(editor.text(), expected);
+        }
+        press(&mut editor, "!");
+        editor.complete(find);
+        assert_eq!(editor.text(), "hi 小明 !x");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use jiff::Zoned;
 
 use super::output::Shown;
+use crate::chat::conversation::Standing;
 use crate::chat::event::Event;
 
 /// Maximum number of lines in the inbox. When it is full, the oldest are left out.
@@ -48,8 +49,12 @@ pub(super) struct Updates {
     pub(super) bytes: Vec<u8>,
     /// The terminal may have a new size.
     pub(super) is_resized: bool,
+    /// The program must be suspended, because a signal says so.
+    pub(super) is_suspended: bool,
     /// The program was continued after a suspension.
     pub(super) is_continued: bool,
+    /// The new state of the connection.
+    pub(super) standing: Option<Standing>,
     /// The terminal cannot be read any more. The reason is `None` if the terminal has gone.
     pub(super) closed: Option<Option<String>>,
     /// The program must end, and there is no conversation yet.
@@ -63,7 +68,9 @@ impl Updates {
         !self.lines.is_empty()
             || !self.bytes.is_empty()
             || self.is_resized
+            || self.is_suspended
             || self.is_continued
+            || self.standing.is_some()
             || self.closed.is_some()
             || self.is_leaving
             || self.is_over
@@ -106,6 +113,17 @@ impl Inbox {
     /// Reports that the terminal may have a new size.
     pub(super) fn resize(&self) {
         self.update(|updates| updates.is_resized = true);
+    }
+
+    /// Reports the state of the connection.
+    pub(super) fn set_standing(&self, standing: Standing) {
+        self.update(|updates| updates.standing = Some(standing));
+    }
+
+    /// Reports that the program must be suspended.
+    #[cfg(unix)]
+    pub(super) fn suspend(&self) {
+        self.update(|updates| updates.is_suspended = true);
     }
 
     /// Reports that the program was continued.
@@ -160,19 +178,31 @@ impl Inbox {
         taken
     }
 
-    /// Forgets that the program was continued.
+    /// Forgets that the program was suspended and continued.
     #[cfg(unix)]
-    pub(super) fn forget_continued(&self) {
-        self.lock().updates.is_continued = false;
+    pub(super) fn forget_suspension(&self) {
+        let updates = &mut self.lock().updates;
+        (updates.is_suspended, updates.is_continued) = (false, false);
+    }
+
+    /// Waits until the program is told to stop, for at most `timeout`.
+    #[cfg(unix)]
+    pub(super) fn wait_suspended(&self, timeout: Duration) {
+        self.wait_for(timeout, |updates| updates.is_suspended);
     }
 
     /// Waits until the program is continued, for at most `timeout`.
     #[cfg(unix)]
     pub(super) fn wait_continued(&self, timeout: Duration) {
+        self.wait_for(timeout, |updates| updates.is_continued);
+    }
+
+    #[cfg(unix)]
+    fn wait_for(&self, timeout: Duration, is_there: impl Fn(&Updates) -> bool) {
         let state = self.lock();
         let _ = self
             .changed
-            .wait_timeout_while(state, timeout, |state| !state.updates.is_continued);
+            .wait_timeout_while(state, timeout, |state| !is_there(&state.updates));
     }
 
     /// Reports that the thread that owns the terminal has finished.

@@ -124,7 +124,7 @@ fn watch_output(sender: Sender<Event>) {
 /// Reads lines, one for each permit, until the end of `input`.
 fn read(input: &mut impl BufRead, permitted: &Receiver<()>, sender: &Sender<Event>, at_end: AtEnd) {
     let mut rest = Vec::new();
-    let (mut is_reported, mut is_empty) = (false, true);
+    let (mut is_reported, mut is_empty, mut is_first) = (false, true, true);
     while permitted.recv().is_ok() {
         let (line, is_end) = match next_line(input, &mut rest) {
             Ok(line) => (line, false),
@@ -143,13 +143,14 @@ fn read(input: &mut impl BufRead, permitted: &Receiver<()>, sender: &Sender<Even
                 (take(&mut rest), true)
             }
         };
-        if !is_reported && from_utf8(&line).is_err() {
+        let line = without_padding(&line, take(&mut is_first));
+        if !is_reported && from_utf8(line).is_err() {
             is_reported = true;
             let text = "the input is not UTF-8; invalid bytes are sent as U+FFFD";
             let _ = sender.send(Event::Status(text.into()));
         }
         is_empty = false;
-        let text = String::from_utf8_lossy(&line).into_owned();
+        let text = String::from_utf8_lossy(line).into_owned();
         if (!is_end || !text.is_empty()) && sender.send(Event::Line(text)).is_err() {
             return;
         }
@@ -160,6 +161,17 @@ fn read(input: &mut impl BufRead, permitted: &Receiver<()>, sender: &Sender<Even
             return;
         }
     }
+}
+
+/// Returns a line without the NULs of a C program at its end, and without a byte order mark if it is
+/// the first line.
+fn without_padding(line: &[u8], is_first: bool) -> &[u8] {
+    let mark = "\u{FEFF}".as_bytes();
+    let mut line = line.strip_prefix(mark).filter(|_| is_first).unwrap_or(line);
+    while let [rest @ .., 0] = line {
+        line = rest;
+    }
+    line
 }
 
 /// Reads the next line without its line end. `rest` keeps the bytes of an incomplete character.

@@ -24,14 +24,13 @@ mod unix {
         ControlFlags, InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr,
         tcsetattr,
     };
-    use nix::unistd::{Pid, read};
-    use signal_hook::consts::{SIGCONT, SIGWINCH};
+    use nix::unistd::{Pid, getpgrp, getppid, getsid, read};
+    use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
     use signal_hook::iterator::Signals;
 
     use super::{Arc, Duration, Inbox, io, thread};
 
-    /// Maximum time to wait for a suspension. The system ignores the signal if no process could
-    /// continue the program.
+    /// Maximum time to wait for a signal that this program sent to itself.
     const STOP: Duration = Duration::from_millis(500);
 
     /// The mode of the terminal before the program changed it.
@@ -82,17 +81,25 @@ mod unix {
             let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.before);
         }
 
-        /// Suspends the process group, in the mode from before, as the terminal driver does.
-        /// Returns when the program is continued.
-        pub(in super::super) fn stop(&self, inbox: &Inbox) {
-            inbox.forget_continued();
+        /// Suspends the program, in the mode from before, and the rest of its process group if a key
+        /// says so, as the terminal driver does. Returns when the program is continued.
+        pub(in super::super) fn stop(&self, inbox: &Inbox, is_by_key: bool) {
+            inbox.forget_suspension();
+            if !may_be_continued() {
+                return;
+            }
             self.restore();
+            if is_by_key && kill(Pid::from_raw(0), Signal::SIGTSTP).is_ok() {
+                // this program receives it, too
+                inbox.wait_suspended(STOP);
+            }
+            inbox.forget_suspension();
             // another thread may receive the signal, so this one waits until the program is
             // continued
-            if kill(Pid::from_raw(0), Signal::SIGTSTP).is_ok() {
+            if kill(Pid::this(), Signal::SIGSTOP).is_ok() {
                 inbox.wait_continued(STOP);
             }
-            inbox.forget_continued();
+            inbox.forget_suspension();
         }
 
         /// Starts the threads that report keys, and signals about the terminal.
@@ -101,14 +108,14 @@ mod unix {
         ///
         /// If the system does not let signals be watched.
         pub(in super::super) fn watch(inbox: &Arc<Inbox>) -> io::Result<()> {
-            let mut signals = Signals::new([SIGCONT, SIGWINCH])?;
+            let mut signals = Signals::new([SIGCONT, SIGTSTP, SIGWINCH])?;
             let signalled = inbox.clone();
             thread::spawn(move || {
                 for signal in signals.forever() {
-                    if signal == SIGCONT {
-                        signalled.go_on();
-                    } else {
-                        signalled.resize();
+                    match signal {
+                        SIGCONT => signalled.go_on(),
+                        SIGTSTP => signalled.suspend(),
+                        _ => signalled.resize(),
                     }
                 }
             });
@@ -116,6 +123,13 @@ mod unix {
             thread::spawn(move || typed.close(read_keys(&typed)));
             Ok(())
         }
+    }
+
+    /// Returns whether a shell can continue the program: its process group is not orphaned. The
+    /// system itself ignores only signals that are not caught.
+    fn may_be_continued() -> bool {
+        let (group, session) = (getpgrp(), getsid(None));
+        session.is_ok_and(|session| session != group) && getsid(Some(getppid())) == session
     }
 
     /// Reports typed bytes until the input ends. Returns the error, if there was one.
@@ -180,7 +194,7 @@ mod windows {
         }
 
         /// Does nothing: this system has no suspension by key.
-        pub(in super::super) fn stop(&self, _inbox: &Inbox) {}
+        pub(in super::super) fn stop(&self, _inbox: &Inbox, _is_by_key: bool) {}
 
         /// Starts the thread that reports keys and changes of the size.
         ///

@@ -1,5 +1,6 @@
 //! Formatting of lines: as plain or coloured text, or as JSON objects.
 
+use core::ops::Range;
 use core::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -28,6 +29,9 @@ pub(crate) enum Kind {
     Gap(u64),
 }
 
+/// The start of a message that says what its author does.
+pub(crate) const ACTION: &str = "/me ";
+
 /// A line to show. Its text is clean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
@@ -42,6 +46,8 @@ pub(crate) struct Shown {
     pub(crate) sequence: Option<u64>,
     /// The age of the line, if it is known.
     pub(crate) age: Option<Duration>,
+    /// The part of the text that is highlighted.
+    pub(crate) highlight: Option<Range<usize>>,
 }
 
 /// The format of lines.
@@ -98,6 +104,7 @@ impl Shown {
             text: text.into(),
             sequence: None,
             age: None,
+            highlight: None,
         }
     }
 
@@ -149,19 +156,45 @@ impl Shown {
             Kind::History | Kind::Notice | Kind::Status | Kind::Gap(_) => Style::new().dimmed(),
         };
         let plain = if format.colour { plain } else { Style::new() };
+        let (text, end) = match text.strip_prefix(ACTION) {
+            Some(action) if name.is_some() => (action, "]"),
+            _ => (text, ""),
+        };
         if let Some(name) = name {
             let style = if format.colour {
                 name_style(name)
             } else {
                 Style::new()
             };
-            out.push_str(&format!("{style}{name}{style:#}{plain}{SEPARATOR}"));
+            // no name begins with a bracket, so nobody can make another line look like this one
+            let (start, separator) = if end.is_empty() {
+                ("", SEPARATOR)
+            } else {
+                ("[", " ")
+            };
+            out.push_str(&format!("{start}{style}{name}{style:#}{plain}{separator}"));
         } else {
             out.push_str(&format!("{plain}{mark}"));
         }
         let head = out.len();
-        out.push_str(&format!("{text}{plain:#}"));
+        match self.highlighted(text) {
+            Some((before, own, after)) => {
+                let style = Style::new().invert();
+                out.push_str(&format!("{before}{style}{own}{style:#}{plain}{after}"));
+            }
+            None => out.push_str(text),
+        }
+        out.push_str(&format!("{end}{plain:#}"));
         (out, head)
+    }
+
+    /// Returns the parts of `text`, the end of this line's text, before, in and after its highlight.
+    fn highlighted<'a>(&self, text: &'a str) -> Option<(&'a str, &'a str, &'a str)> {
+        let skipped = self.text.len() - text.len();
+        let Range { start, end } = self.highlight.clone()?;
+        let (rest, after) = text.split_at_checked(end.checked_sub(skipped)?)?;
+        let (before, own) = rest.split_at_checked(start.checked_sub(skipped)?)?;
+        Some((before, own, after))
     }
 
     /// Appends the line as a JSON object, with a line end.
@@ -233,6 +266,34 @@ mod tests {
             text(&Shown::new(Kind::Message, None, "echo"), false, false),
             "echo\n"
         );
+    }
+
+    #[test]
+    fn what_somebody_does_looks_like_no_message_and_no_notice() {
+        for kind in [Kind::Message, Kind::History, Kind::Typed, Kind::Own] {
+            let does = Shown::new(kind, Some("小明"), "/me * waves : hello");
+            assert_eq!(text(&does, false, false), "[小明 * waves : hello]\n");
+        }
+        for said in ["/me", "/meow x", "/ me x", " /me x"] {
+            let shown = text(&Shown::new(Kind::Message, Some("Ada"), said), false, false);
+            assert_eq!(shown, format!("Ada : {said}\n"));
+        }
+        let notice = Shown::new(Kind::Notice, None, "/me x");
+        assert_eq!(text(&notice, false, false), "* /me x\n");
+    }
+
+    #[test]
+    fn the_own_name_is_highlighted_also_without_colour() {
+        let mut said = Shown::new(Kind::Message, Some("Bob"), "hi Zoë!");
+        said.highlight = Some(3..7);
+        let shown = "Bob : hi \x1b[7mZoë\x1b[0m!\n";
+        assert_eq!(text(&said, false, false), shown);
+        said.text = "/me hugs Zoë".into();
+        said.highlight = Some(9..13);
+        let shown = "[Bob hugs \x1b[7mZoë\x1b[0m]\n";
+        assert_eq!(text(&said, false, false), shown);
+        said.highlight = Some(1..3);
+        assert_eq!(text(&said, false, false), "[Bob hugs Zoë]\n");
     }
 
     #[test]

@@ -21,17 +21,24 @@ use super::editor::{Action, Editor};
 use super::inbox::{Inbox, Updates};
 use super::keys::{Key, Parser, Waiting};
 use super::mode::Mode;
-use super::output::{Format, Kind, Shown};
+use super::names::Names;
+use super::output::{Format, Shown};
 use super::wrap::Autowrap;
 use crate::Error;
-use crate::chat::conversation::{Conversation, Output};
+use crate::chat::conversation::{Answers, Conversation, Output, Standing};
 use crate::chat::dialect::is_quit;
 use crate::chat::event::Event;
 use crate::signals::{self, Leaving, Place};
 use crate::stdio;
 
-/// The prompt before the draft.
-const PROMPT: &str = "> ";
+/// Returns the prompt before the draft.
+const fn prompt(answers: Answers) -> &'static str {
+    match answers {
+        Answers::Yes => "> ",
+        Answers::NotYet => "(no answer yet) > ",
+        Answers::NoLonger => "(no answer) > ",
+    }
+}
 
 /// Maximum time to wait for the rest of a control sequence. If nothing arrives, the key was Esc
 /// alone.
@@ -61,12 +68,12 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// Sets raw mode. Nothing is drawn yet.
+    /// Sets raw mode. Nothing is drawn yet. With `has_bell`, a message with the own name rings.
     ///
     /// # Errors
     ///
     /// If there is no terminal, or it lacks a required function.
-    pub(crate) fn new(format: Format) -> Result<Self, Error> {
+    pub(crate) fn new(format: Format, has_bell: bool) -> Result<Self, Error> {
         let fail = |error: io::Error| Error::Failure(format!("the terminal: {error}"));
         let mode = Mode::raw().map_err(fail)?;
         let mut terminal = Self {
@@ -78,7 +85,8 @@ impl Terminal {
         let leave = move || inbox.leave();
         let leaving = signals::watch(Place::Terminal, leave, move || before.restore())?;
         Mode::watch(&terminal.inbox).map_err(fail)?;
-        let screen = Screen::new(terminal.inbox.clone(), mode, format, leaving);
+        let mut screen = Screen::new(terminal.inbox.clone(), mode, format, leaving);
+        screen.has_bell = has_bell;
         terminal.screen = Some(screen);
         Ok(terminal)
     }
@@ -152,10 +160,12 @@ struct Printer(Arc<Inbox>);
 
 impl Output for Printer {
     fn show(&mut self, lines: &[Shown]) -> io::Result<()> {
-        // own lines are shown when they are typed
-        let lines = lines.iter().filter(|line| line.kind != Kind::Own);
-        self.0.put_lines(lines.cloned());
+        self.0.put_lines(lines.iter().cloned());
         Ok(())
+    }
+
+    fn set_standing(&mut self, standing: &Standing) {
+        self.0.set_standing(standing.clone());
     }
 }
 
@@ -171,6 +181,9 @@ struct Screen {
     /// Keys that are not handled yet.
     keys: VecDeque<Key>,
     editor: Editor,
+    names: Names,
+    /// Whether a message with the own name rings the bell.
+    has_bell: bool,
     prompt: String,
     /// The most recent printed lines, and when they arrived.
     shown: VecDeque<(Shown, Zoned)>,
@@ -180,6 +193,8 @@ struct Screen {
     rows_above: usize,
     /// The size before a change, if the screen is not drawn again yet.
     old_size: Option<(usize, usize)>,
+    /// Number of the most recent lines that are printed when it is drawn again.
+    unprinted: usize,
     /// Height of the screen when earlier output of other programs was last scrolled into the
     /// terminal's history.
     rows_owned: usize,
@@ -205,11 +220,14 @@ impl Screen {
             typed_at: Instant::now(),
             keys: VecDeque::new(),
             editor: Editor::default(),
+            names: Names::default(),
+            has_bell: false,
             prompt: String::new(),
             shown: VecDeque::new(),
             size: size(),
             rows_above: 0,
             old_size: None,
+            unprinted: 0,
             rows_owned: 0,
             is_input_over: false,
             has_reported_invalid: false,
@@ -228,13 +246,15 @@ impl Screen {
                     Action::Enter(line) => Some(line),
                     Action::Leave => None,
                     Action::Suspend => {
-                        self.suspend().map_err(fail)?;
+                        self.suspend(true).map_err(fail)?;
                         self.go_on(&mut draft);
                         continue;
                     }
-                    Action::Edited | Action::Repaint | Action::Invalid | Action::Full(_) => {
-                        continue;
-                    }
+                    Action::Edited
+                    | Action::Complete
+                    | Action::Repaint
+                    | Action::Invalid
+                    | Action::Full(_) => continue,
                 };
                 // the answer stays on the screen, and does not enter the history
                 self.write(&format!(
@@ -259,7 +279,10 @@ impl Screen {
                     Err(Error::Failure(format!("the terminal: {why}")))
                 });
             }
-            if updates.is_continued {
+            if updates.is_suspended {
+                self.suspend(false).map_err(fail)?;
+            }
+            if updates.is_suspended || updates.is_continued {
                 self.go_on(&mut draft);
             }
         }
@@ -268,7 +291,7 @@ impl Screen {
     /// Prints lines and passes on the input until the conversation ends. Returns the error, if
     /// there was one.
     fn run(mut self, sender: &Sender<Event>) -> Option<String> {
-        self.prompt = PROMPT.into();
+        self.prompt = prompt(Answers::Yes).into();
         let mut text = MARK_PASTES.to_owned();
         self.draw(&mut text);
         let mut result = self.write(&text);
@@ -320,7 +343,11 @@ impl Screen {
             let _ = sender.send(Event::Leave);
         }
         let mut text = String::new();
-        if updates.is_continued {
+        if updates.is_suspended {
+            self.suspend(false)?;
+        }
+        let is_continued = updates.is_continued || updates.is_suspended;
+        if is_continued {
             self.go_on(&mut text);
         }
         let size = size();
@@ -329,10 +356,22 @@ impl Screen {
             self.old_size.get_or_insert(self.size);
             self.size = size;
         }
-        let is_changed =
-            is_due || updates.is_continued || !updates.lines.is_empty() || !self.keys.is_empty();
+        let is_changed = is_due
+            || is_continued
+            || updates.standing.is_some()
+            || !updates.lines.is_empty()
+            || !self.keys.is_empty();
         if !is_changed {
             return Ok(());
+        }
+        if let Some(standing) = updates.standing {
+            self.prompt = prompt(standing.answers).into();
+            self.names.own = standing.name;
+        }
+        if self.old_size.is_some() && !is_due {
+            // nothing is drawn for a size that may change again at once
+            self.print(updates.lines, updates.left_out, true, &mut text);
+            return self.write(&text);
         }
         self.erase(&mut text);
         self.print(updates.lines, updates.left_out, is_due, &mut text);
@@ -362,6 +401,7 @@ impl Screen {
         }
         match self.editor.handle(key) {
             Action::Edited => {}
+            Action::Complete => self.editor.complete(|text| self.names.complete(text)),
             Action::Enter(line) => {
                 self.has_reported_invalid = false;
                 let line = line.trim_end_matches('\n');
@@ -382,7 +422,7 @@ impl Screen {
             }
             Action::Suspend => {
                 self.write(&take(text))?;
-                self.suspend()?;
+                self.suspend(true)?;
                 self.go_on(text);
             }
             Action::Repaint => self.clear_and_print(0, text),
@@ -408,12 +448,12 @@ impl Screen {
     }
 
     /// Suspends the program until it is continued.
-    fn suspend(&mut self) -> io::Result<()> {
+    fn suspend(&mut self, is_by_key: bool) -> io::Result<()> {
         let mut text = String::new();
         self.erase(&mut text);
         text.push_str(MARK_NO_PASTES);
         self.write(&text)?;
-        self.mode.stop(&self.inbox);
+        self.mode.stop(&self.inbox, is_by_key);
         Ok(())
     }
 

@@ -4,13 +4,16 @@ use std::collections::VecDeque;
 
 use jiff::Zoned;
 
-use super::super::output::{Format, Shown};
+use super::super::output::{Format, Kind, Shown};
 use super::super::view::{View, view};
 use super::super::wrap::{AUTOWRAP, NO_AUTOWRAP, height};
 use super::Screen;
 
 /// Maximum number of printed lines that are kept, to be drawn again.
 const SHOWN_MAX: usize = 500;
+
+/// The character that makes the terminal ring, or mark its window.
+const BELL: char = '\x07';
 
 /// Clears from the cursor to the end of the screen.
 const CLEAR: &str = "\x1b[J";
@@ -31,16 +34,47 @@ impl Screen {
         });
         let before = self.shown.len();
         self.shown.extend(gap);
-        self.shown.extend(lines);
-        if self.shown.len() > before && !is_due {
-            text.push_str(NO_AUTOWRAP);
-            for (line, at) in self.shown.range(before..) {
-                text.push_str(&self.rows(line, at, self.size.0));
+        let mut rings = false;
+        for (mut line, at) in lines {
+            self.names.learn(&line);
+            if line.kind == Kind::Message {
+                line.highlight = self.names.find_own(&line.text);
+                rings |= line.highlight.is_some();
             }
-            text.push_str(AUTOWRAP);
+            self.shown.push_back((line, at));
+        }
+        if rings && self.has_bell {
+            text.push(BELL);
+        }
+        if is_due {
+            self.unprinted += self.shown.len() - before;
+        } else if self.shown.len() > before {
+            self.print_from(before, text);
         }
         let surplus = self.shown.len().saturating_sub(SHOWN_MAX);
         self.shown.drain(..surplus);
+    }
+
+    /// Prints the lines from the one with this index on.
+    fn print_from(&self, first: usize, text: &mut String) {
+        text.push_str(NO_AUTOWRAP);
+        for (line, at) in self.shown.range(first..) {
+            text.push_str(&self.rows(line, at, self.size.0));
+        }
+        text.push_str(AUTOWRAP);
+    }
+
+    /// Returns whether no terminal has wrapped a row of this program again when it got its new size:
+    /// it did not become narrower than what was drawn.
+    fn is_unmoved(&self, old_columns: usize) -> bool {
+        let columns = self.size.0;
+        let fits = |rows: &str| rows.lines().all(|row| height(row, columns) <= 1);
+        columns >= old_columns
+            || self
+                .shown
+                .iter()
+                .all(|(line, at)| fits(&self.rows(line, at, old_columns)))
+                && fits(&self.view(old_columns, self.size.1).rows.join("\n"))
     }
 
     /// Formats a line for a terminal with this number of columns.
@@ -57,19 +91,36 @@ impl Screen {
     /// Draws everything again, if the terminal has a new size: it may have moved or wrapped the
     /// rows.
     pub(super) fn repaint(&mut self, text: &mut String) {
-        let Some((old_columns, old_rows)) = self.old_size.take() else {
+        let Some((old_columns, old_screen_rows)) = self.old_size.take() else {
             return;
         };
         if self.shown.is_empty() {
             return;
         }
         // all lines that were visible are printed, even if some scroll into the history at once
-        let seen = self.last_lines(old_columns, old_rows);
+        let seen = self.last_lines(old_columns, old_screen_rows);
         let rows: usize = self
             .shown
             .iter()
             .map(|(line, at)| height(&self.rows(line, at, self.size.0), self.size.0))
             .sum();
+        let printed = self.shown.len().saturating_sub(self.unprinted);
+        let old_rows: usize = self
+            .shown
+            .iter()
+            .take(printed)
+            .map(|(line, at)| height(&self.rows(line, at, old_columns), old_columns))
+            .sum();
+        self.unprinted = 0;
+        if rows < self.size.1 && old_rows < old_screen_rows && self.is_unmoved(old_columns) {
+            // they are above the cursor, and other programs' output above them stays
+            if old_rows > 0 {
+                text.push_str(&format!("\x1b[{old_rows}A"));
+            }
+            text.push_str(CLEAR);
+            self.print_from(0, text);
+            return;
+        }
         if rows < self.size.1 && self.rows_owned < self.size.1 {
             // output of other programs on the screen is scrolled into the history
             let (_, screen_rows) = self.size;
