@@ -23,6 +23,7 @@ quick_steps=(
 )
 slow_steps=(
     "ignored: the tests that need other programs, network namespaces or QEMU"
+    "browser: the page in chromium and firefox-esr"
     "portable: the relay with what systems other than Linux have"
     "release: the memory of the program as people build it, under load"
     "load: the load benchmark in its short form, beside other servers"
@@ -124,7 +125,17 @@ step_ignored() {
         echo "left out: the tests of the Python programs, because KILOCHAT_SEED is not set"
         left_out=(--skip _python_)
     fi
-    cargo test --no-fail-fast -- --ignored "${left_out[@]}"
+    cargo test --no-fail-fast -- --ignored --skip browsers:: "${left_out[@]}"
+}
+
+# The page in real browsers, one after the other, in a network from which nothing gets out.
+step_browser() {
+    need chromium "apt install chromium"
+    need firefox-esr "apt install firefox-esr"
+    need node "apt install nodejs"
+    [[ -d tests/browser/node_modules ]] ||
+        fail "what drives the browsers is missing: npm ci --prefix tests/browser --ignore-scripts"
+    cargo test --package kilochat --test web -- --ignored --test-threads 1 --nocapture browsers::
 }
 
 # The relay with no more than it has on systems other than Linux, in the chat and under load.

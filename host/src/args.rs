@@ -4,7 +4,10 @@
     reason = "clap shows these texts as they are"
 )]
 
-use core::net::{IpAddr, SocketAddr};
+#[cfg(feature = "web")]
+mod web;
+
+use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use core::time::Duration;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
@@ -12,6 +15,9 @@ use std::path::PathBuf;
 use clap::builder::FalseyValueParser;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use kilochat_core::PORT;
+
+#[cfg(feature = "web")]
+pub use web::{PageOptions, WebAddress, WebArguments, WebOptions};
 
 /// Maximum number of seats in this build.
 pub const SEATS_MAX: u16 = 4096;
@@ -24,6 +30,7 @@ pub const SEATS_MAX: u16 = 4096;
     after_help = "\
 Examples:
   kilochat relay                     run the relay on this machine
+  kilochat relay --web               ... with a page for browsers
   kilochat chat 192.168.1.5          join it from another one
   kilochat send boat --name cron hi  say something in a script
   kilochat ping 192.168.1.5          see whether it answers, and how fast
@@ -40,6 +47,9 @@ pub struct Arguments {
 pub enum Command {
     /// Run the relay that everybody talks through.
     Relay(RelayArguments),
+    /// Serve a page for browsers, in front of a relay.
+    #[cfg(feature = "web")]
+    Web(WebArguments),
     /// Join a relay and chat.
     Chat(ChatArguments),
     /// Say something and make sure that it has arrived, for scripts.
@@ -97,6 +107,11 @@ pub struct RelayArguments {
     #[arg(long, env = "KILOCHAT_PROVE", value_parser = FalseyValueParser::new(), conflicts_with = "classic")]
     pub prove: bool,
 
+    /// The page for browsers.
+    #[cfg(feature = "web")]
+    #[command(flatten)]
+    pub page: PageOptions,
+
     /// A line that greets each newcomer
     #[arg(long, value_name = "TEXT", env = "KILOCHAT_MOTD")]
     pub motd: Option<String>,
@@ -145,6 +160,20 @@ pub struct Bind {
     pub scope: u32,
     /// The port, if the address contains one.
     pub port: Option<u16>,
+}
+
+impl Bind {
+    /// Returns the address, with `port` if it has none.
+    pub const fn at(&self, port: u16) -> SocketAddr {
+        let port = match self.port {
+            Some(port) => port,
+            None => port,
+        };
+        match self.ip {
+            IpAddr::V4(_) => SocketAddr::new(self.ip, port),
+            IpAddr::V6(ip) => SocketAddr::V6(SocketAddrV6::new(ip, port, 0, self.scope)),
+        }
+    }
 }
 
 /// `kilochat chat`.

@@ -12,6 +12,8 @@ mod race;
 pub mod relay;
 mod signals;
 mod stdio;
+#[cfg(feature = "web")]
+pub mod web;
 
 use core::hash::BuildHasher;
 use std::hash::RandomState;
@@ -30,6 +32,8 @@ pub fn run() -> ExitCode {
         .unwrap_or_else(|error| error.format(&mut command).exit());
     let result = match arguments.command {
         args::Command::Relay(arguments) => relay::run(&arguments),
+        #[cfg(feature = "web")]
+        args::Command::Web(arguments) => web::run(&arguments),
         args::Command::Chat(arguments) => chat::run(&arguments),
         args::Command::Ping(arguments) => ping::run(&arguments),
         args::Command::Send(arguments) => chat::send(&arguments),

@@ -23,14 +23,50 @@ use crate::args::RelayArguments;
 pub use server::Server;
 pub use stopper::Stopper;
 
+#[cfg(feature = "web")]
+pub(crate) use addresses::{attached_networks, interfaces};
+#[cfg(feature = "web")]
+pub(crate) use greeting::reachable;
+#[cfg(feature = "web")]
+pub(crate) use journal::subscribe;
+#[cfg(feature = "web")]
+pub(crate) use signals::handle as handle_signals;
+#[cfg(feature = "web")]
+pub(crate) use sockets::allow_many as allow_many_files;
+
 /// Runs the relay until it is told to stop.
 ///
 /// # Errors
 ///
 /// If a socket cannot be opened as requested.
+#[cfg(not(feature = "web"))]
 pub fn run(arguments: &RelayArguments) -> Result<(), Error> {
     let mut server = Server::bind(arguments)?;
-    signals::handle(server.stopper())?;
+    signals::handle(server.stopper(), None)?;
     greeting::print(&server.addresses(), arguments.open);
     server.run()
+}
+
+/// Runs the relay until it is told to stop, with the page if it is requested. Without the page it runs all
+/// the same if that cannot be served.
+///
+/// # Errors
+///
+/// If a socket cannot be opened as requested.
+#[cfg(feature = "web")]
+pub fn run(arguments: &RelayArguments) -> Result<(), Error> {
+    use crate::web::Beside;
+
+    let mut server = Server::bind(arguments)?;
+    let web = Beside::start(arguments, &server.addresses()).unwrap_or_else(|error| {
+        tracing::error!("{error}; the relay runs without a page");
+        None
+    });
+    signals::handle(server.stopper(), web.as_ref().map(Beside::stopper))?;
+    greeting::print(&server.addresses(), arguments.open);
+    web.iter().for_each(Beside::greet);
+    let result = server.run();
+    // not earlier: pages acknowledge the last lines
+    web.into_iter().for_each(Beside::stop);
+    result
 }

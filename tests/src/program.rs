@@ -41,6 +41,11 @@ impl RelayProgram {
 
     /// Starts a relay as `command` says and waits until it listens.
     pub fn spawn(command: &mut Command) -> Self {
+        Self::spawn_listening(command, "listening on ")
+    }
+
+    /// Starts a server whose first line is its address after this text.
+    pub fn spawn_listening(command: &mut Command, before: &str) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .spawn()
@@ -49,10 +54,11 @@ impl RelayProgram {
         let mut line = String::new();
         stdout.read_line(&mut line).expect("the relay prints UTF-8");
         let log = lines_of(child.stderr.take().map(|stderr| Box::new(stderr) as _));
-        let Some(address) = line.strip_prefix("listening on ") else {
+        let Some(address) = line.strip_prefix(before) else {
             panic!("no relay: {line:?} {:?}", log.iter().collect::<Vec<_>>());
         };
-        let address = address.trim().parse().expect("an address");
+        let address = address.trim().trim_end_matches('/').parse();
+        let address = address.expect("an address");
         Self {
             child,
             address,

@@ -83,8 +83,8 @@ impl Config {
         }
     }
 
-    /// Returns whether `source` is on a local network.
-    pub(super) fn is_local(&self, source: IpAddr) -> bool {
+    /// Returns whether `source` is on a local network. If not, the relay answers it only if it is `open`.
+    pub fn is_local(&self, source: IpAddr) -> bool {
         let private = match source {
             IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
             IpAddr::V6(ip) => {

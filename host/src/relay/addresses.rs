@@ -14,7 +14,7 @@ pub(super) use watch::Watch;
 
 /// Returns the addresses of this machine, each with its interface. The list is empty if the system
 /// does not provide it.
-pub(super) fn interfaces() -> Vec<Interface> {
+pub(crate) fn interfaces() -> Vec<Interface> {
     get_if_addrs().unwrap_or_default()
 }
 
@@ -31,7 +31,7 @@ pub(super) fn own_addresses(
 
 /// Returns the networks that this machine is attached to, each once, without those whose addresses
 /// are local in any case. Networks beyond the core's capacity are left out.
-pub(super) fn attached_networks(interfaces: &[Interface]) -> Few<Network, NETWORKS_MAX> {
+pub(crate) fn attached_networks(interfaces: &[Interface]) -> Few<Network, NETWORKS_MAX> {
     let mut networks = Few::<Network, NETWORKS_MAX>::new();
     for network in interfaces.iter().filter_map(public_network) {
         let is_same =

@@ -21,6 +21,17 @@ pub(super) fn print(listening: &[SocketAddr], is_open: bool) {
     let _ = machine.write(&mut io::stdout().lock(), listening, is_open);
 }
 
+/// Returns the addresses under which others reach these sockets and are served, the best one first.
+#[cfg(feature = "web")]
+pub(crate) fn reachable(listening: &[SocketAddr], is_open: bool) -> Vec<SocketAddr> {
+    Machine {
+        interfaces: interfaces(),
+        source: default_sources(),
+        program: String::new(),
+    }
+    .reachable(listening, is_open)
+}
+
 /// What the greeting says about this machine.
 struct Machine {
     interfaces: Vec<Interface>,
@@ -40,10 +51,7 @@ impl Machine {
         for address in listening {
             writeln!(out, "listening on {address}")?;
         }
-        let reachable: Vec<SocketAddr> = listening
-            .iter()
-            .flat_map(|at| self.reachable_at(*at, listening.len() == 1, is_open))
-            .collect();
+        let reachable = self.reachable(listening, is_open);
         let port = listening.first().map_or(PORT, SocketAddr::port);
         let Some(first) = reachable.first() else {
             let local = listening.iter().find(|at| !at.ip().is_unspecified());
@@ -72,6 +80,14 @@ impl Machine {
             "nothing arrives? the firewall may need: sudo ufw allow {port}/udp"
         )?;
         out.flush()
+    }
+
+    fn reachable(&self, listening: &[SocketAddr], is_open: bool) -> Vec<SocketAddr> {
+        let alone = listening.len() == 1;
+        let sockets = listening.iter();
+        sockets
+            .flat_map(|at| self.reachable_at(*at, alone, is_open))
+            .collect()
     }
 
     /// Returns the addresses under which others reach a socket and are served, those of the default route

@@ -86,17 +86,7 @@ impl Journal {
             (false, true) => Level::DEBUG,
             (false, false) => Level::INFO,
         };
-        let builder = tracing_subscriber::fmt()
-            .with_max_level(level.max(Level::INFO)) // records are filtered before
-            .with_target(false)
-            .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-            .log_internal_errors(false)
-            .with_writer(io::stderr);
-        // fails if the program has set a subscriber of its own, which it keeps
-        let _ = match arguments.log_format {
-            LogFormat::Text => builder.try_init(),
-            LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        };
+        subscribe(level.max(Level::INFO), arguments.log_format); // records are filtered before
         let (queue, records) = sync_channel(QUEUE);
         let lost = Arc::<AtomicU64>::default();
         let lost_too = Arc::clone(&lost);
@@ -188,6 +178,21 @@ impl Journal {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// Writes what is logged from this level on to standard error.
+pub(crate) fn subscribe(level: Level, format: LogFormat) {
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .log_internal_errors(false)
+        .with_writer(io::stderr);
+    // fails if the program has set a subscriber of its own, which it keeps
+    let _ = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
 }
 
 fn name(peer: Option<PeerInfo<'_>>) -> Name {

@@ -4,13 +4,13 @@
 use super::stopper::Stopper;
 use crate::Error;
 
-/// Directs the signals of this process to a relay.
+/// Directs the signals of this process to a relay. `web` is requested for statistics, too.
 ///
 /// # Errors
 ///
 /// If the system does not allow signal handlers.
 #[cfg(unix)]
-pub(super) fn handle(stopper: Stopper) -> Result<(), Error> {
+pub(crate) fn handle(stopper: Stopper, web: Option<Stopper>) -> Result<(), Error> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
     let failed = |error| Error::Failure(format!("cannot handle signals: {error}"));
@@ -23,6 +23,7 @@ pub(super) fn handle(stopper: Stopper) -> Result<(), Error> {
         for signal in signals.forever() {
             if signal == SIGUSR1 {
                 stopper.report();
+                web.iter().for_each(Stopper::report);
             } else if stopper.stop() {
                 std::process::exit(128 + signal);
             }
@@ -51,7 +52,7 @@ fn is_ignored(signal: i32) -> bool {
 ///
 /// If the system does not allow handlers for them.
 #[cfg(not(unix))]
-pub(super) fn handle(stopper: Stopper) -> Result<(), Error> {
+pub(crate) fn handle(stopper: Stopper, _web: Option<Stopper>) -> Result<(), Error> {
     let interrupted = move || {
         if stopper.stop() {
             std::process::exit(130);

@@ -1,6 +1,6 @@
 //! Opens the sockets that the command line requests.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::io;
 
 use kilochat_core::PORT;
@@ -32,19 +32,14 @@ pub(super) fn open(arguments: &RelayArguments) -> Result<Vec<mio::net::UdpSocket
     }
     let several = arguments.bind.len() > 1;
     let open_one = |bind: &Bind| {
-        let address = match bind.ip {
-            IpAddr::V4(ip) => (ip, bind.port.unwrap_or(port)).into(),
-            IpAddr::V6(ip) => {
-                SocketAddrV6::new(ip, bind.port.unwrap_or(port), 0, bind.scope).into()
-            }
-        };
+        let address = bind.at(port);
         bound(address, several).map_err(|error| explained(address, &error))
     };
     arguments.bind.iter().map(open_one).collect()
 }
 
 /// Raises the limit on open files as far as permitted: each peer may need a socket.
-pub(super) fn allow_many() {
+pub(crate) fn allow_many() {
     #[cfg(unix)]
     {
         use nix::sys::resource::{Resource, getrlimit, setrlimit};

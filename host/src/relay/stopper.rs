@@ -20,7 +20,7 @@ struct Requests {
 
 impl Stopper {
     /// `waker` wakes the relay's thread.
-    pub(super) fn new(waker: Waker) -> Self {
+    pub(crate) fn new(waker: Waker) -> Self {
         Self {
             requests: Arc::default(),
             waker: Arc::new(waker),
@@ -41,12 +41,12 @@ impl Stopper {
     }
 
     /// Returns whether the relay must end.
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.requests.stop.load(Ordering::Relaxed)
     }
 
     /// Returns whether a report was requested since the last call.
-    pub(super) fn take_report(&self) -> bool {
+    pub(crate) fn take_report(&self) -> bool {
         self.requests.report.swap(false, Ordering::Relaxed)
     }
 
