@@ -45,9 +45,14 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
                 self.is_silent = true;
                 self.lose(now, Phase::Silent);
             }
-            Phase::Joined if is_over(self.posting.patience()) || is_over(self.stops) => {
+            Phase::Joined if is_over(self.posting.patience()) => {
+                if self.posting.give_up() {
+                    // the relay expects another number: somebody else posted in this session
+                    self.session = Some(NOBODYS);
+                }
                 self.lose(now, Phase::Severed);
             }
+            Phase::Joined if is_over(self.stops) => self.lose(now, Phase::Severed),
             Phase::Joining | Phase::Silent | Phase::Severed => {
                 self.is_silent |= self.greeting.is_silent();
             }

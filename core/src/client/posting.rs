@@ -47,6 +47,8 @@ enum Flight {
         since: Instant,
         due: Instant,
         tries: u8,
+        /// Whether the session was resumed because it was not answered.
+        is_overdue: bool,
     },
     /// The POST was answered; `texts` results are still to be polled.
     Done {
@@ -119,6 +121,14 @@ impl<const OUT: usize> Posting<OUT> {
         }
     }
 
+    /// The POST in flight was not answered in time. Returns whether that is so for the second time.
+    pub(super) const fn give_up(&mut self) -> bool {
+        match &mut self.flight {
+            Flight::Sent { is_overdue, .. } => core::mem::replace(is_overdue, true),
+            Flight::None | Flight::Done { .. } => false,
+        }
+    }
+
     /// Writes a POST that is due. Returns its length, and whether it is a retransmission.
     pub(super) fn poll(
         &mut self,
@@ -129,14 +139,15 @@ impl<const OUT: usize> Posting<OUT> {
         if self.timeout().is_none_or(|due| now < due) {
             return None;
         }
-        let (most, since, tries) = match self.flight {
+        let (most, since, tries, is_overdue) = match self.flight {
             Flight::Sent {
                 texts,
                 since,
                 tries,
+                is_overdue,
                 ..
-            } => (texts, since, tries.saturating_add(1)),
-            Flight::None | Flight::Done { .. } => (MOST, now, 0),
+            } => (texts, since, tries.saturating_add(1), is_overdue),
+            Flight::None | Flight::Done { .. } => (MOST, now, 0, false),
         };
         if tries == 0 {
             self.number = self.number.wrapping_add(1);
@@ -148,6 +159,7 @@ impl<const OUT: usize> Posting<OUT> {
             since,
             due: now.after(self.rto(tries)),
             tries,
+            is_overdue,
         };
         let post = Post {
             session,

@@ -66,21 +66,35 @@ fn a_post_without_any_answer_is_silence_too() {
     assert_eq!(hand.told(), ["silent"]);
 }
 
-#[test]
-fn a_post_that_only_lines_follow_is_given_up_after_half_a_minute() {
-    let mut hand = Hand::joined();
-    hand.client.post("a").unwrap();
-    for line in 10..39 {
+/// Lets half a minute pass in which only lines arrive, then returns the HELLO.
+fn half_a_minute_of_lines(hand: &mut Hand, first: u64) -> String {
+    for line in first..first + 29 {
         hand.data(line, line + 1);
         let said = hand.wait(1000);
         assert!(said.iter().all(|said| !said.contains("hello")), "{said:?}");
         hand.told();
     }
-    let said = hand.wait(1000);
-    assert_eq!(said.last().unwrap(), "1000 hello 0 +1 01 a 7 39");
+    hand.wait(1000).pop().unwrap()
+}
+
+// [U5]
+#[test]
+fn a_post_that_only_lines_follow_is_given_up_after_half_a_minute() {
+    let mut hand = Hand::joined();
+    hand.client.post("a").unwrap();
+    let hello = half_a_minute_of_lines(&mut hand, 10);
+    assert_eq!(hello, "1000 hello 0 +1 01 a 7 39");
     assert_eq!(hand.told(), [""; 0]);
     hand.welcome(1, SESSION, EPOCH, 39, 39);
     assert_eq!(hand.wait(0), ["0 post 1 a"]);
+    hand.told();
+    // somebody else used the number
+    let hello = half_a_minute_of_lines(&mut hand, 39);
+    assert_eq!(hello, "1000 hello 0 +2 01 0 7 68");
+    hand.client.post("b").unwrap();
+    hand.welcome(2, Session(0xB), EPOCH, 68, 68);
+    assert_eq!(hand.told(), ["doubtful 0", "joined Continued Ada 0"]);
+    assert_eq!(hand.said()[0], "post 1 b");
 }
 
 #[test]
