@@ -75,6 +75,7 @@ seen! {
         NeighbourGone
         WayBlocked
         OtherWayOpen
+        OtherWayOpenFramed
         CrowdCame
         CrowdWent
         NotReadable

@@ -71,6 +71,19 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
                 self.saw(Met::OtherWayOpen);
             }
         }
+        let head = self.rooms.last_mut().unwrap().head;
+        for peer in shown.iter().filter(|peer| peer.framed && !peer.parked) {
+            if self.blocked.iter().any(|seat| seat.index() == peer.seat) {
+                continue;
+            }
+            let lacks = self.gate.lacks(peer.seat, head);
+            check(lacks == 0, || {
+                format!("nothing is on its way to {peer:?}, which lacks {lacks} lines")
+            })?;
+            if is_blocked {
+                self.saw(Met::OtherWayOpenFramed);
+            }
+        }
         Ok(())
     }
 
@@ -156,7 +169,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             } => {
                 check(session == holder.session, || wrong("the wrong session").0)?;
                 room.claim(until, || format!("GAP {from}..{until}"))?;
-                self.gate.arrived(seat, Some(until));
+                self.gate.gap(seat, until);
                 self.saw(Met::GapSent);
                 Ok(())
             }

@@ -26,6 +26,10 @@ pub(crate) struct Holder {
     posted: Option<(u16, Vec<Vec<u8>>)>,
     /// It has acknowledged all lines before this one.
     pub(crate) acked: u64,
+    /// Lines before this one were sent to it, or it was told that they are lost.
+    served: u64,
+    /// Where the last GAP ended.
+    gap: u64,
     /// How many DATA may be on their way to it.
     window: usize,
     /// Where the DATA end that were for it and are not acknowledged.
@@ -121,11 +125,39 @@ impl Gate {
         }
     }
 
+    /// How many of the lines before `head` a client lacks to which nothing is on its way, not even
+    /// a GAP: it may hold as much beyond it as it can.
+    pub(crate) fn lacks(&self, seat: usize, head: u64) -> u64 {
+        match self.holders.get(&seat) {
+            Some(holder) if holder.underway.is_empty() && holder.acked >= holder.gap => {
+                head.saturating_sub(holder.served)
+            }
+            Some(_) | None => 0,
+        }
+    }
+
+    /// It is told that all lines before `until` are lost.
+    pub(crate) fn gap(&mut self, seat: usize, until: u64) {
+        self.arrived(seat, Some(until));
+        self.served(seat, until);
+        if let Some(holder) = self.holders.get_mut(&seat) {
+            holder.gap = until;
+        }
+    }
+
+    /// It has all lines before `until` that were sent to it, or is told that they are lost.
+    pub(crate) fn served(&mut self, seat: usize, until: u64) {
+        if let Some(holder) = self.holders.get_mut(&seat) {
+            holder.served = holder.served.max(until);
+        }
+    }
+
     /// Its ACK says that it has all lines before `next`.
     pub(crate) fn acknowledged(&mut self, seat: usize, next: u64) {
         self.arrived(seat, Some(next));
         if let Some(holder) = self.holders.get_mut(&seat) {
             holder.acked = holder.acked.max(next);
+            holder.served = holder.served.max(next);
         }
     }
 
@@ -373,6 +405,10 @@ impl Gate {
         )?;
         let acked = known.map_or(0, |known| known.acked);
         let posted = known.and_then(|known| known.posted.clone());
+        let (served, gap, underway) = match known {
+            Some(known) if is_again => (known.served, known.gap, known.underway.clone()),
+            Some(_) | None => (welcome.first, 0, BTreeSet::new()),
+        };
         check(is_again || welcome.first >= acked, || {
             exchange.wrong(&format!("{acked} lines were acknowledged"))
         })?;
@@ -404,8 +440,10 @@ impl Gate {
             welcomed: said,
             posted,
             acked,
+            served,
+            gap,
             window: welcome.window.into(),
-            underway: BTreeSet::new(),
+            underway,
         };
         self.holders.insert(seat, holder);
         Ok(())
