@@ -19,13 +19,13 @@ impl<const SEATS: usize> Index<SEATS> {
 
     /// Returns the seats that may have this hash. The caller compares what was hashed.
     pub(super) fn candidates(&self, hash: u32) -> impl Iterator<Item = Seat> + '_ {
-        let first = self.first.get(hash as usize % SEATS).copied().flatten();
+        let first = self.first.get(place(hash, SEATS)).copied().flatten();
         core::iter::successors(first, |seat| self.next.get(seat.index()).copied().flatten())
     }
 
     pub(super) fn insert(&mut self, hash: u32, seat: Seat) {
         if let (Some(first), Some(next)) = (
-            self.first.get_mut(hash as usize % SEATS),
+            self.first.get_mut(place(hash, SEATS)),
             self.next.get_mut(seat.index()),
         ) {
             *next = first.replace(seat);
@@ -34,7 +34,7 @@ impl<const SEATS: usize> Index<SEATS> {
 
     pub(super) fn remove(&mut self, hash: u32, seat: Seat) {
         let behind = self.next.get_mut(seat.index()).and_then(Option::take);
-        let mut link = self.first.get_mut(hash as usize % SEATS);
+        let mut link = self.first.get_mut(place(hash, SEATS));
         while let Some(here) = link {
             let Some(candidate) = *here else {
                 return;
@@ -46,6 +46,11 @@ impl<const SEATS: usize> Index<SEATS> {
             link = self.next.get_mut(candidate.index());
         }
     }
+}
+
+/// Returns the place of a hash among `places`. Its upper bits decide, which are the best mixed ones.
+pub(super) const fn place(hash: u32, places: usize) -> usize {
+    ((hash as u64 * places as u64) >> 32) as usize
 }
 
 /// Mixes `bits` into a hash of 32 bits.

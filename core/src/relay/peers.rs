@@ -254,15 +254,17 @@ fn name_hash(name: &str) -> u32 {
 mod tests {
     extern crate std;
 
-    use std::collections::BTreeMap;
+    use core::net::{Ipv4Addr, Ipv6Addr};
+    use std::collections::{BTreeMap, BTreeSet};
     use std::format;
 
     use super::*;
+    use crate::relay::index::place;
 
     fn peer(port: u16, name: &str) -> Peer {
         Peer {
             id: NonZeroU32::MIN,
-            address: (core::net::Ipv4Addr::LOCALHOST, port).into(),
+            address: (Ipv4Addr::LOCALHOST, port).into(),
             name: name.try_into().unwrap(),
             dialect: Dialect::Plain(Plain::default()),
             is_blocked: false,
@@ -314,6 +316,33 @@ mod tests {
                     model.get(&port).copied()
                 );
             }
+        }
+    }
+
+    #[test]
+    fn the_hashes_of_neighbours_differ() {
+        let spread = |hashes: &mut dyn Iterator<Item = u32>| {
+            let places = hashes.map(|hash| place(hash, 4096));
+            places.collect::<BTreeSet<_>>().len()
+        };
+        let numbers = || 0..1024_u16;
+        let address = |ip: IpAddr, port| address_hash(&SocketAddr::new(ip, port));
+        let v4 = |host: u16| Ipv4Addr::from(0xC0A8_0000 + u32::from(host));
+        let ports = spread(&mut numbers().map(|port| address(v4(1).into(), 49152 + port)));
+        let hosts = spread(&mut numbers().map(|host| address(v4(host).into(), 10888)));
+        let v6 = |upper: u16, lower: u16| Ipv6Addr::new(0xFD00, 0, 0, upper, 0, 0, 0, lower);
+        let nets = spread(&mut numbers().map(|net| address(v6(net, 1).into(), 10888)));
+        let ids = spread(&mut numbers().map(|id| address(v6(1, id).into(), 10888)));
+        let names = spread(&mut numbers().map(|number| name_hash(&format!("user{number}"))));
+        // 906 for random numbers
+        for (what, places) in [
+            ("ports", ports),
+            ("hosts", hosts),
+            ("nets", nets),
+            ("ids", ids),
+            ("names", names),
+        ] {
+            assert!(places > 800, "1024 {what} have {places} places");
         }
     }
 }

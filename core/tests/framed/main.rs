@@ -44,6 +44,36 @@ fn a_post_is_said_once_however_often_it_comes() {
     assert_eq!(room.flush(), [data(0, &["ada : hello"], &[1])]);
 }
 
+/// Returns how many texts of a first POST are said.
+fn said_of(name: &str, texts: &[&str]) -> u8 {
+    let mut room = Room::new();
+    let client = room.join(1, name);
+    let (_, reply) = room.post(1, client.session, 1, texts);
+    match outcome(&reply) {
+        Outcome::Accepted { texts, .. } => texts,
+        other => panic!("{other:?}"),
+    }
+}
+
+// [U3]
+#[test]
+fn the_last_text_of_a_post_may_fill_what_one_message_has_to_the_byte() {
+    let of = |length| "x".repeat(length);
+    // 65 texts of 12 + 3 + 3 + 11 bytes leave 59 of 1944
+    let many = |last: &str| said_of("ada", &[vec!["12345678901"; 65], vec![last]].concat());
+    assert_eq!((many(&of(41)), many(&of(42))), (66, 65));
+    assert_eq!(many(&format!("{}é", of(39))), 66);
+    assert_eq!(many(&format!("{}é", of(40))), 65);
+    // 20 texts of 48 bytes leave 984: one line of 960 bytes, and not two, each with the name. Two
+    // bytes of a control character become three
+    let long = |extra: &str| {
+        let name = "a name of two and thirty bytes!!";
+        let last = "\u{80}".repeat(308) + extra;
+        said_of(name, &[vec!["x"; 20], vec![&last]].concat())
+    };
+    assert_eq!((long("x"), long("xx")), (21, 20));
+}
+
 // [U3]
 #[test]
 fn a_post_is_taken_as_far_as_one_message_reaches() {

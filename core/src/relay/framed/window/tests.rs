@@ -348,3 +348,41 @@ fn only_what_the_network_refused_is_retransmitted() {
     assert_eq!(window.lost(), Some((cursor(2), cursor(3))));
     assert_eq!((window.in_flight, window.lost), (2, 1));
 }
+
+#[test]
+fn a_refused_datagram_is_taken_back_without_those_before_it() {
+    let mut window = sent(&[1, 1, 1]);
+    window.handle_refused(2, 3, true);
+    assert_eq!(window.end(), cursor(2));
+    assert_eq!((window.in_flight, window.lost), (2, 0));
+}
+
+#[test]
+fn a_range_is_progress_and_an_acknowledgement_without_news_is_none() {
+    let mut window = sent(&[1, 1, 1]);
+    assert!(window.handle_timeout(1000));
+    let backed_off = window.rto_ms();
+    assert_eq!(resend(&mut window), 2); // half of four
+    let mut ack = Ack {
+        session: Session(1),
+        echo: None,
+        answer: false,
+        next: 0,
+        ranges: Default::default(),
+    };
+    window.handle_ack(1000, &ack);
+    assert_eq!(window.rto_ms(), backed_off);
+    ack.ranges.push(Range { skip: 1, run: 1 }).unwrap();
+    window.handle_ack(1000, &ack);
+    assert!(window.rto_ms() < backed_off);
+}
+
+#[test]
+fn what_is_overwritten_up_to_its_end_may_still_arrive() {
+    let mut window = sent(&[2, 1]);
+    assert_eq!(window.handle_overwritten(cursor(3)), 0);
+    assert_eq!(window.gap(), None);
+    window.handle_refused(2, 3, false);
+    assert_eq!(window.handle_overwritten(cursor(2)), 0);
+    assert_eq!(window.lost(), Some((cursor(2), cursor(3))));
+}
