@@ -146,7 +146,8 @@ pub use client::{
 };
 pub use relay::{
     Config, Delivery, Departed, Departure, Event, Expired, Fanout, Farewell, MOTD_MAX,
-    NETWORKS_MAX, Network, PeerInfo, Refusal, Relay, Reply, Seat, Stats, Unreachable,
+    NETWORKS_MAX, Network, PeerInfo, Reader, Refusal, Relay, Reply, Restored, Seat, Stats,
+    Unreachable,
 };
 pub use time::Instant;
 pub use wire::PORT;

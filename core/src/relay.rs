@@ -6,6 +6,7 @@ mod event;
 mod fanout;
 mod framed;
 mod index;
+mod keeping;
 mod peers;
 mod plain;
 mod queue;
@@ -25,6 +26,7 @@ use heapless::{String, Vec};
 pub use config::{Config, MOTD_MAX, NETWORKS_MAX, Network};
 pub use event::{Departed, Departure, Event, Expired, Farewell, Refusal, Stats, Unreachable};
 pub use fanout::{Delivery, Fanout};
+pub use keeping::{Reader, Restored};
 pub use seat::Seat;
 
 use crate::time::Instant;
@@ -278,6 +280,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             parked: self.sessions.is_parked(seat),
             blocked: peer.is_blocked,
             owed: self.ring.head().sequence - peer.cursor.sequence,
+            newline: peer.plain().is_some_and(|plain| plain.newline),
+            quiet: peer.plain().is_some_and(|plain| plain.quiet),
         }
     }
 }
@@ -311,6 +315,10 @@ pub struct PeerInfo<'a> {
     pub blocked: bool,
     /// Number of lines that it was not sent yet, including those that it skips.
     pub owed: u64,
+    /// Whether it uses the plain dialect and each datagram to it ends in a line end.
+    pub newline: bool,
+    /// Whether it uses the plain dialect and wants no announcements.
+    pub quiet: bool,
 }
 
 #[cfg(test)]

@@ -75,6 +75,15 @@ impl<const SEATS: usize, const WINDOW: usize> Sessions<SEATS, WINDOW> {
         }
     }
 
+    pub(super) const fn epoch(&self) -> Option<u32> {
+        self.epoch
+    }
+
+    /// Sets the epoch of a former run.
+    pub(super) const fn set_epoch(&mut self, epoch: Option<u32>) {
+        self.epoch = epoch;
+    }
+
     pub(super) fn framed(&self, seat: Seat) -> Option<&Framed<WINDOW>> {
         self.by_seat.get(seat.index())?.as_ref()
     }

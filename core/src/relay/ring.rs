@@ -76,6 +76,12 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
         }
     }
 
+    /// Numbers the lines of an empty ring from `sequence` on.
+    pub(super) const fn start_at(&mut self, sequence: u64) {
+        self.head.sequence = sequence;
+        self.tail = self.head;
+    }
+
     /// Returns the position of the oldest line in the ring, or the head if there is none.
     pub(super) const fn tail(&self) -> Cursor {
         self.tail
@@ -211,6 +217,20 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
         if let Some(line) = line.get_mut(..entry.length) {
             self.read(entry.offset, line);
         }
+    }
+
+    /// Copies the line at `cursor` to the start of `buffer`. Returns the offset of the next line, and
+    /// the line. Returns `None` if the cursor is at the head. It must not be before the tail.
+    pub(super) fn read_entry<'a>(
+        &self,
+        cursor: Cursor,
+        buffer: &'a mut [u8; LINE_MAX],
+    ) -> Option<(u64, framed::Entry<'a>)> {
+        let entry = self.entry(cursor)?;
+        let (header, _) = framed::Entry::from_header(self.header(cursor.offset))?;
+        self.read_line(&entry, buffer);
+        let line = core::str::from_utf8(buffer.get(..entry.length)?).ok()?;
+        Some((entry.next.offset, framed::Entry { line, ..header }))
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) {

@@ -38,6 +38,11 @@ impl History {
         },
         messages: 0,
     };
+
+    /// No lines, before the line at `start`.
+    pub(super) const fn at(start: Cursor) -> Self {
+        Self { start, messages: 0 }
+    }
 }
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
@@ -134,7 +139,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Evicts lines until there is space for one of `length` bytes, and counts the lines that peers
     /// were still owed.
-    fn make_room(&mut self, length: usize) {
+    pub(super) fn make_room(&mut self, length: usize) {
         let before = self.ring.tail();
         while let Some(oldest) = self.ring.evict_for(length) {
             let History { start, messages } = &mut self.history;
@@ -167,7 +172,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 
     /// Extends the history by the line that was just appended.
-    fn extend_history(&mut self, kind: LineKind) {
+    pub(super) fn extend_history(&mut self, kind: LineKind) {
         let most = if self.config.classic {
             0
         } else {

@@ -11,6 +11,9 @@ pub const NOTICE: &str = "* ";
 /// Notice to all peers when the relay shuts down.
 pub(crate) const STOPPING: &str = "* relay is stopping";
 
+/// Notice to all peers when the relay is there again and has kept the room.
+pub(crate) const BACK: &str = "* relay is back";
+
 /// Start of the request to prove an address, behind [`NOTICE`].
 const PROVE: &str = "to join, send: ";
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod delivery;
+mod keeping;
 mod numbers;
 mod once;
 mod padding;

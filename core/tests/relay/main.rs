@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod commands;
+mod keeping;
 mod lines;
 mod room;
 mod seats;

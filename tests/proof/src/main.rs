@@ -25,8 +25,9 @@ use core::time::Duration;
 use kilochat_core::framed::{Data, Frame, Hello, Malformed, Reason, Texts};
 use kilochat_core::{
     Client, ClientEvent, ClientStats, Config, Delivery, Departed, Departure, Dropped, Event,
-    Expired, Fanout, Farewell, Instant, Network, Notice, Path, PostError, PostId, Received,
-    Refusal, Relay, Reply, Seat, State, Stats, Transmit, Unreachable, clean, is_blank,
+    Expired, Fanout, Farewell, Instant, LINE_MAX, Network, Notice, Path, PostError, PostId, Reader,
+    Received, Refusal, Relay, Reply, Restored, Seat, State, Stats, Transmit, Unreachable, clean,
+    is_blank,
 };
 
 // on Cortex-M3, as the docs of `Relay` say
@@ -120,6 +121,9 @@ struct Values {
     told: Option<ClientEvent<'static>>,
     client_stats: ClientStats,
     dropped: Dropped,
+    reader: Reader,
+    line: [u8; LINE_MAX],
+    restored: Restored<'static>,
 }
 
 /// Which call: each public function of the core, as `tests/calls.rs` checks.
@@ -142,6 +146,9 @@ enum Call {
     RelayCanReceive,
     RelayStop,
     RelayIsSettled,
+    RelayEpoch,
+    RelayRead,
+    RelayRestore,
     RelayFind,
     RelayPeer,
     RelayPeers,
@@ -259,6 +266,13 @@ impl<
             Call::RelayCanReceive => v.truth = relay.can_receive(),
             Call::RelayStop => relay.stop(v.now),
             Call::RelayIsSettled => v.truth = relay.is_settled(),
+            Call::RelayEpoch => v.number = relay.epoch().map_or(0, u64::from),
+            Call::RelayRead => {
+                if let Some((sequence, entry)) = relay.read(&mut v.reader, &mut v.line) {
+                    (v.number, v.index) = (sequence, entry.line.len());
+                }
+            }
+            Call::RelayRestore => v.found = relay.restore(v.now, v.restored),
             Call::RelayFind => v.found = relay.find(&v.address),
             Call::RelayPeer => {
                 if let Some(peer) = relay.peer(v.seat) {
