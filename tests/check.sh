@@ -34,6 +34,8 @@ slow_steps=(
     "firmware: the firmware compiles with each set of features"
     "proof: the core links only if no panic can be reached"
     "systems: the workspace compiles for Windows, macOS and Arm Linux"
+    "oldest: what ships compiles with the Rust that the manifests name"
+    "packaging: systemd and Prometheus accept the example files"
 )
 # They run only when they are named.
 named_steps=(
@@ -117,6 +119,7 @@ step_ignored() {
     need ip "apt install iproute2"
     need tc "apt install iproute2"
     need tmux "apt install tmux"
+    need prometheus "apt install prometheus"
     need unshare "apt install util-linux"
     need qemu-system-arm "apt install qemu-system-arm"
     need_target thumbv7m-none-eabi
@@ -238,6 +241,25 @@ step_systems() {
         echo "$system"
         RUSTFLAGS="-D warnings" cargo check --workspace --target "$system"
     done
+}
+
+# With the Rust that rust-version promises, and the dependencies of the lock file.
+step_oldest() {
+    local version
+    version=$(awk -F '"' '/^rust-version/ { print $2 }' Cargo.toml)
+    cargo "+$version" --version >/dev/null ||
+        fail "no Rust $version: rustup toolchain install $version --profile minimal"
+    cargo "+$version" check --locked --package kilochat --package kilochat-core \
+        --package kilochat-embedded --package kilochat-tap
+}
+
+# The unit is exposed by at most 1.5 (of 10), and the alerts are understood.
+step_packaging() {
+    need systemd-analyze "apt install systemd"
+    need promtool "apt install prometheus"
+    systemd-analyze security --offline=true --threshold=15 --no-pager \
+        host/packaging/kilochat.service
+    promtool check rules host/packaging/alerts.yml
 }
 
 # list prints the steps.

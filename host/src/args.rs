@@ -7,13 +7,15 @@
 #[cfg(feature = "web")]
 mod web;
 
-use core::net::{IpAddr, SocketAddr, SocketAddrV6};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use core::time::Duration;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
+use jiff::civil::DateTime;
+use jiff::{Span, Timestamp, Zoned};
 use kilochat_core::PORT;
 
 #[cfg(feature = "web")]
@@ -56,6 +58,8 @@ pub enum Command {
     Send(SendArguments),
     /// See whether a relay answers, and how fast, without joining it.
     Ping(PingArguments),
+    /// Read what a relay has kept (relay --keep).
+    History(HistoryArguments),
 }
 
 /// `kilochat relay`.
@@ -66,6 +70,7 @@ Examples:
   kilochat relay --bind 192.168.1.5    listen on one address only
   kilochat relay --motd 'Lab 3'        greet newcomers
   kilochat relay --port 0              take a free port; the output names it
+  kilochat relay --keep ~/chat         keep what is said; the welcome tells people
   KILOCHAT_HISTORY=20 kilochat relay   options can be environment variables
 
 Ctrl-C says goodbye to all peers and ends. SIGUSR1 logs statistics. An empty environment variable \
@@ -128,6 +133,29 @@ pub struct RelayArguments {
     /// Never announce joins, leaves and renames
     #[arg(long, env = "KILOCHAT_NO_NOTICES", value_parser = FalseyValueParser::new())]
     pub no_notices: bool,
+
+    /// Keep what is said in this folder, a file a day, and restore the room from it after a restart
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "KILOCHAT_KEEP",
+        conflicts_with = "classic"
+    )]
+    pub keep: Option<PathBuf>,
+
+    /// Delete what was kept after N days
+    #[arg(long, value_name = "N", default_value_t = 30, env = "KILOCHAT_KEEP_DAYS",
+          value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub keep_days: u16,
+
+    /// Keep at most N MiB, and delete the oldest files first
+    #[arg(long, value_name = "N", default_value_t = 256, env = "KILOCHAT_KEEP_MIB",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub keep_mib: u32,
+
+    /// Serve /metrics for Prometheus and /healthz over HTTP; a port alone means 127.0.0.1
+    #[arg(long, value_name = "[IP:]PORT", value_parser = metrics_address, env = "KILOCHAT_METRICS")]
+    pub metrics: Option<SocketAddr>,
 
     /// Log warnings and errors only
     #[arg(long, short, env = "KILOCHAT_QUIET", value_parser = FalseyValueParser::new(), conflicts_with = "verbose")]
@@ -283,6 +311,51 @@ pub struct SendArguments {
     pub classic: bool,
 }
 
+/// `kilochat history`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  kilochat history ~/chat                      everything, the oldest first
+  kilochat history ~/chat --since 2h --name Ada
+  kilochat history ~/chat --last 20 --follow   ... and what is said from now on
+  kilochat history ~/chat --grep ferry --json  one JSON object a line, as chat --json prints them
+
+DIR is the folder of relay --keep, which need not run. Times are local, and UTC with --json. Lines that \
+cannot be read, and files of a newer version, are left out and counted on standard error.
+
+Exit codes: 0 done, 1 the folder cannot be read, 2 wrong usage.")]
+pub struct HistoryArguments {
+    /// Folder in which a relay keeps what is said
+    #[arg(value_name = "DIR", env = "KILOCHAT_KEEP")]
+    pub folder: PathBuf,
+
+    /// Only what was said since then: 90s, 5m, 2h, 3d, or a time such as 2026-01-31 or
+    /// 2026-01-31T18:00
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub since: Option<Timestamp>,
+
+    /// Only the last N lines
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
+
+    /// Only what this person said
+    #[arg(long, value_name = "N")]
+    pub name: Option<String>,
+
+    /// Only lines that contain this text, in upper or lower case
+    #[arg(long, value_name = "TEXT")]
+    pub grep: Option<String>,
+
+    /// Print a JSON object for each line: time, kind (message, notice, gap, status), sequence, name,
+    /// text
+    #[arg(long)]
+    pub json: bool,
+
+    /// Go on with what is said from now on, until Ctrl-C
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
 /// `kilochat ping`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -313,6 +386,22 @@ pub struct PingArguments {
     pub interval: Duration,
 }
 
+/// Parses a time, or a duration before now.
+fn since(text: &str) -> Result<Timestamp, String> {
+    let now = Zoned::now();
+    if let Ok(span) = text.parse::<Span>()
+        && let Ok(then) = now.checked_sub(span)
+    {
+        return Ok(then.timestamp());
+    }
+    let local = text.parse::<DateTime>().ok();
+    let local = local.and_then(|local| local.to_zoned(now.time_zone().clone()).ok());
+    let exact = text.parse::<Timestamp>().ok();
+    exact
+        .or_else(|| Some(local?.timestamp()))
+        .ok_or_else(|| "write 90s, 5m, 2h, 3d or a time such as 2026-01-31T18:00".into())
+}
+
 /// Parses a number of seconds, with or without a fraction.
 fn interval(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok();
@@ -320,6 +409,14 @@ fn interval(text: &str) -> Result<Duration, String> {
     seconds
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| "write seconds, like 0.5, from 0.01 to 1000000".into())
+}
+
+/// Parses `IP:PORT`, or the port of a loopback address.
+fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    let local = text.parse().map(|port| (Ipv4Addr::LOCALHOST, port).into());
+    let address = local.or_else(|_| text.parse());
+    address
+        .map_err(|_| "write a port or an address, like 9188, 192.168.1.5:9188 or [::1]:9188".into())
 }
 
 /// Parses `IP`, `IP:PORT` or `[IP]:PORT`. An IPv6 address may have a zone.

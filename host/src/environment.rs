@@ -32,9 +32,92 @@ fn ignore_unset_variable(argument: Arg, value: impl FnOnce(&OsStr) -> Option<OsS
     argument
 }
 
+/// Maximum number of characters by which a misspelt name differs.
+const MISSPELT: usize = 2;
+
+/// Returns what to tell of variables that look like an option of the command and are none.
+pub(crate) fn misspelt(command: &Command) -> Vec<String> {
+    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    hints(command, names)
+}
+
+fn hints(command: &Command, names: impl Iterator<Item = String>) -> Vec<String> {
+    let commands = core::iter::once(command).chain(command.get_subcommands());
+    let arguments = commands.flat_map(Command::get_arguments);
+    let known: Vec<&str> = arguments
+        .filter_map(|argument| argument.get_env()?.to_str())
+        .collect();
+    let hint = |name: String| {
+        let distances = known.iter().map(|known| (distance(&name, known), *known));
+        let (distance, nearest) = distances.min()?;
+        let is_misspelt = (1..=MISSPELT).contains(&distance);
+        is_misspelt.then(|| format!("{name} is no option; did you mean {nearest}?"))
+    };
+    names
+        .filter(|name| name.starts_with("KILOCHAT_"))
+        .filter_map(hint)
+        .collect()
+}
+
+/// Returns the number of characters that must be inserted, removed or replaced to make one text of the
+/// other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (above, character) in one.chars().enumerate() {
+        let mut diagonal = above;
+        let mut left = above + 1;
+        row[0] = left;
+        for (place, theirs) in row[1..].iter_mut().zip(other.chars()) {
+            let changed = diagonal + usize::from(character != theirs);
+            diagonal = *place;
+            left = changed.min(left + 1).min(*place + 1);
+            *place = left;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_misspelt_variable_is_told_with_the_nearest_one() {
+        let option = |name: &'static str| Arg::new(name).env(name);
+        let relay = Command::new("relay").arg(option("KILOCHAT_HISTORY"));
+        let command = Command::new("kilochat")
+            .subcommand(relay)
+            .subcommand(Command::new("chat").arg(option("KILOCHAT_HOST")));
+        let names = [
+            "KILOCHAT_HISTROY",
+            "KILOCHAT_HISTORY",
+            "KILOCHAT_SEED",
+            "HISTORY",
+            "KILOCHAT_OST",
+        ];
+        let hints = hints(&command, names.into_iter().map(Into::into));
+        assert_eq!(
+            hints,
+            [
+                "KILOCHAT_HISTROY is no option; did you mean KILOCHAT_HISTORY?",
+                "KILOCHAT_OST is no option; did you mean KILOCHAT_HOST?"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_distance_is_the_least_number_of_changes() {
+        for (one, other, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "abc", 0),
+            ("kitten", "sitting", 3),
+            ("ab", "ba", 2),
+        ] {
+            assert_eq!(distance(one, other), expected);
+            assert_eq!(distance(other, one), expected);
+        }
+    }
 
     #[test]
     fn a_variable_that_says_nothing_is_none() {

@@ -6,6 +6,8 @@ pub mod args;
 pub mod chat;
 mod environment;
 mod error;
+pub mod history;
+mod kept;
 pub mod ping;
 mod port;
 mod race;
@@ -26,7 +28,12 @@ pub use error::Error;
 
 /// Runs the command that the command line specifies.
 pub fn run() -> ExitCode {
-    let mut command = environment::ignore_unset_variables(args::Arguments::command());
+    let command = args::Arguments::command();
+    for hint in environment::misspelt(&command) {
+        // standard error may be closed
+        let _ = writeln!(std::io::stderr(), "kilochat: {hint}");
+    }
+    let mut command = environment::ignore_unset_variables(command);
     let matches = command.get_matches_mut();
     let arguments = args::Arguments::from_arg_matches(&matches)
         .unwrap_or_else(|error| error.format(&mut command).exit());
@@ -36,6 +43,7 @@ pub fn run() -> ExitCode {
         args::Command::Web(arguments) => web::run(&arguments),
         args::Command::Chat(arguments) => chat::run(&arguments),
         args::Command::Ping(arguments) => ping::run(&arguments),
+        args::Command::History(arguments) => history::run(&arguments),
         args::Command::Send(arguments) => chat::send(&arguments),
     };
     let Err(error) = result else {

@@ -3,7 +3,10 @@
 mod addresses;
 mod config;
 mod greeting;
+mod inquiry;
 mod journal;
+mod keep;
+mod metrics;
 mod network;
 mod paths;
 mod pauses;
@@ -13,6 +16,8 @@ mod server;
 mod signals;
 mod sockets;
 mod stopper;
+#[cfg(unix)]
+mod systemd;
 mod transport;
 mod turn;
 mod worker;

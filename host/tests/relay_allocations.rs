@@ -16,7 +16,10 @@ const MESSAGES: usize = 100_000;
 #[test]
 fn a_relay_at_work_allocates_nothing() {
     allow_many_sockets();
+    let folder = std::env::temp_dir().join(format!("kilochat-keep-{}", std::process::id()));
+    let folder_too = folder.to_str().expect("UTF-8");
     let line = ["kilochat", "relay", "--bind", "127.0.0.1:0", "--quiet"];
+    let line = line.into_iter().chain(["--keep", folder_too]);
     let Command::Relay(arguments) = Arguments::parse_from(line).command else {
         panic!("it is a relay");
     };
@@ -83,4 +86,5 @@ fn a_relay_at_work_allocates_nothing() {
     let (work, planted, _server) = relay.join().expect("no panic");
     assert_eq!(planted.count_total, 1, "the counter sees an allocation");
     assert_eq!(work.count_total, 0, "{work:?}");
+    std::fs::remove_dir_all(folder).expect("it was kept there");
 }

@@ -17,13 +17,7 @@ pub(super) fn config(
     arguments: &RelayArguments,
     interfaces: &[Interface],
 ) -> Result<Config, Error> {
-    let motd = arguments.motd.as_deref().unwrap_or_default();
-    let motd = String::try_from(motd).map_err(|_| {
-        Error::Usage(format!(
-            "--motd is {} bytes; at most {MOTD_MAX} fit",
-            motd.len()
-        ))
-    })?;
+    let motd = motd(arguments)?;
     let mut key = [0; 16];
     getrandom::fill(&mut key)
         .map_err(|error| Error::Failure(format!("the system has no random numbers: {error}")))?;
@@ -42,5 +36,27 @@ pub(super) fn config(
         motd,
         networks: attached_networks(interfaces),
         ..Config::new(key)
+    })
+}
+
+/// Returns what greets newcomers, who must know that what they say is kept.
+fn motd(arguments: &RelayArguments) -> Result<String<MOTD_MAX>, Error> {
+    let asked = arguments.motd.as_deref().unwrap_or_default();
+    let days = arguments.keep_days;
+    let kept = match (&arguments.keep, days) {
+        (None, _) => std::string::String::new(),
+        (Some(_), 1) => "what is said is kept for a day".into(),
+        (Some(_), _) => format!("what is said is kept for {days} days"),
+    };
+    let between = if asked.is_empty() || kept.is_empty() {
+        ""
+    } else {
+        "; "
+    };
+    let room = MOTD_MAX - kept.len() - between.len();
+    let whole = format!("{asked}{between}{kept}");
+    String::try_from(whole.as_str()).map_err(|_| {
+        let length = asked.len();
+        Error::Usage(format!("--motd is {length} bytes; at most {room} fit"))
     })
 }

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use kilochat_core::{Departed, Event, Expired, Instant, Name, PeerInfo, Refusal, Seat, Stats};
 use tracing::{Level, debug, info, warn};
 
+use super::keep::KeptCounts;
 use super::network::Counters;
 use super::per_address::Followed;
 use crate::Error;
@@ -41,6 +42,15 @@ pub(super) enum Record {
         name: Name,
         event: Event,
     },
+    /// The room of the last run was restored: the number of its last lines, the number of plain peers,
+    /// and whether the numbers of the lines go on.
+    Restored {
+        lines: usize,
+        peers: usize,
+        numbers_go_on: bool,
+    },
+    /// Metrics are served at this address.
+    Metrics(SocketAddr),
     /// A peer left.
     Departed(Departed),
     /// A peer was parked because it does not respond.
@@ -58,6 +68,8 @@ pub(super) enum Record {
         peers: usize,
         relay: Stats,
         counters: Counters,
+        /// With `--keep`.
+        kept: Option<KeptCounts>,
     },
 }
 
@@ -67,6 +79,8 @@ pub(super) struct Journal {
     queue: Option<SyncSender<Record>>,
     level: Level,
     lost: Arc<AtomicU64>,
+    /// Number of records that were lost since the start.
+    pub(super) lost_total: u64,
     writer: Option<JoinHandle<()>>,
     /// The current second, and the numbers of events that were logged and left out in it.
     second: u64,
@@ -98,6 +112,7 @@ impl Journal {
             queue: Some(queue),
             level,
             lost,
+            lost_total: 0,
             writer: Some(writer),
             second: 0,
             events: 0,
@@ -114,6 +129,7 @@ impl Journal {
             && queue.try_send(record).is_err()
         {
             self.lost.fetch_add(1, Ordering::Relaxed);
+            self.lost_total += 1;
         }
     }
 
@@ -180,8 +196,11 @@ impl Journal {
     }
 }
 
-/// Writes what is logged from this level on to standard error.
+/// Writes what is logged from this level on to standard error, or to the journal of systemd.
 pub(crate) fn subscribe(level: Level, format: LogFormat) {
+    if format == LogFormat::Text && under_systemd(level) {
+        return;
+    }
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
@@ -195,6 +214,35 @@ pub(crate) fn subscribe(level: Level, format: LogFormat) {
     };
 }
 
+/// Logs to the journal of systemd, with priorities and fields, if standard error leads there. Returns
+/// whether it does.
+#[cfg(target_os = "linux")]
+fn under_systemd(level: Level) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    use tracing_subscriber::filter::LevelFilter;
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    let Ok(error) = std::fs::metadata("/proc/self/fd/2") else {
+        return false;
+    };
+    // its device and inode: systemd.exec(5)
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    if stream != format!("{}:{}", error.dev(), error.ino()) {
+        return false;
+    }
+    tracing_journald::layer().is_ok_and(|layer| {
+        let layer = layer.with_field_prefix(None);
+        let subscriber = tracing_subscriber::registry().with(LevelFilter::from_level(level));
+        subscriber.with(layer).try_init().is_ok()
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn under_systemd(_level: Level) -> bool {
+    false
+}
+
 fn name(peer: Option<PeerInfo<'_>>) -> Name {
     let name = peer.map(|peer| peer.name).unwrap_or_default();
     Name::try_from(name).unwrap_or_default()
@@ -205,6 +253,8 @@ impl Record {
         match self {
             Self::Event { event, .. } => level(event),
             Self::Listening { .. }
+            | Self::Restored { .. }
+            | Self::Metrics(_)
             | Self::Departed(_)
             | Self::Parked(_)
             | Self::LeftOut(_)
@@ -259,6 +309,12 @@ fn write(record: Record) {
             name,
             event,
         } => write_event(source, &name, event),
+        Record::Restored {
+            lines,
+            peers,
+            numbers_go_on,
+        } => info!(lines, peers, numbers_go_on, "the room was restored"),
+        Record::Metrics(address) => info!(%address, "serving metrics"),
         Record::Departed(departed) => write_departed(&departed),
         Record::Parked(name) => info!(%name, "away: does not answer"),
         Record::LeftOut(events) => info!(events, "not logged: too many in a second"),
@@ -279,8 +335,9 @@ fn write(record: Record) {
             peers,
             relay,
             counters,
+            kept,
             ..
-        } => write_stats(peers, &relay, &counters),
+        } => write_stats(peers, &relay, &counters, kept),
     }
 }
 
@@ -332,7 +389,8 @@ fn write_departed(departed: &Departed) {
     info!(%name, %address, why = why.as_str(), "left");
 }
 
-fn write_stats(peers: usize, relay: &Stats, counters: &Counters) {
+fn write_stats(peers: usize, relay: &Stats, counters: &Counters, kept: Option<KeptCounts>) {
+    let kept = kept.unwrap_or_default();
     info!(
         peers,
         datagrams = relay.datagrams,
@@ -380,6 +438,9 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters) {
         reports_lost = counters.reports_lost,
         kernel_dropped = counters.kernel_dropped,
         outlets_missing = counters.outlets_missing,
+        kept = kept.kept,
+        not_kept = kept.lost,
+        keep_failures = kept.failures,
         "statistics"
     );
 }

@@ -8,10 +8,11 @@ use if_addrs::Interface;
 use kilochat_core::{Delivery, Instant, Seat, Unreachable};
 use mio::{Interest, Poll, Token};
 
+use super::addresses::folded;
 use super::paths::Paths;
 use super::per_address::{OWN_MAX, PER_ADDRESS_MAX, Place};
 use super::reports::{Reports, Sent};
-use super::transport::{self, Destination, Path, Transport, send_some};
+use super::transport::{self, Destination, Path, Route, Transport, send_some};
 use super::turn::{Arrival, Network, Outcome};
 use super::worker::Worker;
 use crate::args::SEATS_MAX;
@@ -161,6 +162,53 @@ impl Sockets {
     pub(super) fn kernel_dropped(&self) -> u64 {
         let open: u64 = self.transports.iter().map(Transport::dropped).sum();
         self.counters.kernel_dropped + open
+    }
+
+    /// Returns the address at which a peer reaches this machine, if it is known.
+    pub(super) fn local_address(&self, seat: Seat) -> Option<SocketAddr> {
+        let Path { socket, route } = self.paths.path(seat);
+        let bound = folded(self.transports.get(socket)?.socket.local_addr().ok()?);
+        let own = route.own().unwrap_or(bound.ip());
+        (!own.is_unspecified()).then_some((own, bound.port()).into())
+    }
+
+    /// Sets the path to a peer of a former run, which reached this machine at `local`.
+    pub(super) fn restore_path(
+        &mut self,
+        now: Instant,
+        seat: Seat,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+    ) {
+        let local = local.filter(|local| local.ip().is_loopback() || self.own.contains(local));
+        let bound = |transport: &Transport| transport.socket.local_addr().ok().map(folded);
+        let serves = |bound: SocketAddr| bound.is_ipv6() || peer.is_ipv4();
+        let position = |is_wanted: &dyn Fn(SocketAddr) -> bool| {
+            let mut transports = self.transports.iter();
+            transports.position(|transport| bound(transport).is_some_and(is_wanted))
+        };
+        let path = if let Some(local) = local {
+            let socket = position(&|bound| bound == local).map(|socket| Path {
+                socket,
+                ..Path::default()
+            });
+            let all = |bound: SocketAddr| {
+                bound.ip().is_unspecified() && bound.port() == local.port() && serves(bound)
+            };
+            socket.or_else(|| {
+                position(&all).map(|socket| Path {
+                    socket,
+                    route: Route::from_own(local.ip()),
+                })
+            })
+        } else {
+            None
+        };
+        let path = path.unwrap_or_else(|| Path {
+            socket: position(&serves).unwrap_or_default(),
+            ..Path::default()
+        });
+        self.handle_heard(now, seat, path, true);
     }
 
     /// Returns whether the source is the relay itself, which would answer its own replies for ever.

@@ -13,7 +13,10 @@ use static_cell::ConstStaticCell;
 
 use super::addresses::{Watch, attached_networks, interfaces};
 use super::config::config;
+use super::inquiry::{Inquiry, Peers, Snapshot};
 use super::journal::{Journal, Record};
+use super::keep::Keeper;
+use super::metrics;
 use super::network::Sockets;
 use super::sockets;
 use super::stopper::Stopper;
@@ -60,7 +63,13 @@ pub struct Server {
     events: Events,
     stopper: Stopper,
     journal: Journal,
+    keeper: Option<Keeper>,
+    /// Other threads that ask whether the loop turns.
+    inquiries: Vec<Inquiry>,
+    seats: u16,
+    /// When the relay's clock was `begun`.
     start: std::time::Instant,
+    begun: Instant,
     now: Instant,
     loss: Loss,
 }
@@ -100,7 +109,7 @@ impl Server {
         let addresses = addresses.map_err(failed)?;
         let poll = Poll::new().map_err(failed)?;
         sockets::allow_many();
-        let network = Sockets::new(sockets, &interfaces, &poll).map_err(failed)?;
+        let mut network = Sockets::new(sockets, &interfaces, &poll).map_err(failed)?;
         let stopper = Stopper::new(Waker::new(poll.registry(), WAKE).map_err(failed)?);
         let Some(relay) = RELAY.try_take() else {
             return Err(Error::Failure("this process has a relay already".into()));
@@ -115,6 +124,10 @@ impl Server {
                 receive_buffer,
             });
         }
+        let inquiries = inquiries(arguments, &stopper, &mut journal)?;
+        let start = std::time::Instant::now();
+        let (keeper, begun) = Keeper::start(arguments, relay, &mut network, &mut journal)?.unzip();
+        let begun = begun.unwrap_or_default();
         Ok(Self {
             relay,
             addresses,
@@ -127,8 +140,12 @@ impl Server {
             asked: Asked::default(),
             networks,
             turn: Turn::new(usize::from(SEATS_MAX)),
-            start: std::time::Instant::now(),
-            now: Instant::default(),
+            keeper,
+            inquiries,
+            seats: arguments.seats,
+            start,
+            begun,
+            now: begun,
             loss: Loss::default(),
         })
     }
@@ -187,12 +204,42 @@ impl Server {
     }
 
     fn take_turn(&mut self) -> Option<Instant> {
-        let millis = self.start.elapsed().as_millis();
-        self.now = Instant::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+        self.now = self.begun.after(self.start.elapsed());
         let (relay, network) = (&mut *self.relay, &mut self.network);
-        let wake = self.turn.run(self.now, relay, network, &mut self.journal);
+        let mut witnesses = Witnesses {
+            journal: &mut self.journal,
+            keeper: self.keeper.as_mut(),
+        };
+        let wake = self.turn.run(self.now, relay, network, &mut witnesses);
+        let keeper = self.keeper.as_mut();
+        let again = keeper.and_then(|keeper| keeper.keep(self.now, relay, network));
         self.note_loss();
-        wake
+        for inquiry in &self.inquiries {
+            inquiry.answer(|| self.snapshot());
+        }
+        wake.into_iter().chain(again).min()
+    }
+
+    /// Returns a copy of all counters.
+    fn snapshot(&self) -> Snapshot {
+        let mut peers = Peers::default();
+        for peer in self.relay.peers() {
+            *match (peer.framed, peer.parked, peer.suspect) {
+                (true, true, _) => &mut peers.framed_parked,
+                (true, false, true) => &mut peers.framed_suspect,
+                (true, false, false) => &mut peers.framed,
+                (false, _, true) => &mut peers.plain_suspect,
+                (false, _, false) => &mut peers.plain,
+            } += 1;
+        }
+        Snapshot {
+            seats: self.seats,
+            peers,
+            relay: self.relay.stats().clone(),
+            counters: self.network.counters(),
+            log_lost: self.journal.lost_total,
+            kept: self.keeper.as_ref().map(Keeper::counts),
+        }
     }
 
     /// Logs, at a limited rate, how many datagrams the kernel dropped.
@@ -218,6 +265,7 @@ impl Server {
             peers,
             relay,
             counters: self.network.counters(),
+            kept: self.keeper.as_ref().map(Keeper::counts),
         });
     }
 
@@ -251,14 +299,40 @@ impl Server {
             }
             self.wait(Some(wake.map_or(deadline, |wake| wake.min(deadline))))?;
         }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.close(self.now, self.relay, &self.network);
+        }
         self.report(false);
         self.journal.close();
         Ok(())
     }
 }
 
+/// Starts the threads that ask the loop.
+fn inquiries(
+    arguments: &RelayArguments,
+    stopper: &Stopper,
+    journal: &mut Journal,
+) -> Result<Vec<Inquiry>, Error> {
+    let mut inquiries = Vec::new();
+    if let Some(at) = arguments.metrics {
+        let (inquiry, address) = metrics::start(at, stopper.clone())?;
+        journal.write(Record::Metrics(address));
+        inquiries.push(inquiry);
+    }
+    #[cfg(unix)]
+    inquiries.extend(super::systemd::start(stopper.clone())?);
+    Ok(inquiries)
+}
+
+/// Those that are told what happens.
+struct Witnesses<'a> {
+    journal: &'a mut Journal,
+    keeper: Option<&'a mut Keeper>,
+}
+
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Log<PEERS, RING, WINDOW>
-    for Journal
+    for Witnesses<'_>
 {
     fn event(
         &mut self,
@@ -267,14 +341,24 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Log<PEERS, RING
         event: Event,
         relay: &Relay<PEERS, RING, WINDOW>,
     ) {
-        self.write_event(now, source, event, |seat| relay.peer(seat));
+        if let Some(keeper) = &mut self.keeper {
+            keeper.handle_event(now, &event, relay);
+        }
+        self.journal
+            .write_event(now, source, event, |seat| relay.peer(seat));
     }
 
     fn expired(&mut self, expired: Expired, relay: &Relay<PEERS, RING, WINDOW>) {
-        self.write_expired(expired, |seat| relay.peer(seat));
+        if let Some(keeper) = &mut self.keeper {
+            keeper.handle_expired(&expired);
+        }
+        self.journal.write_expired(expired, |seat| relay.peer(seat));
     }
 
     fn departed(&mut self, departed: Departed) {
-        self.write(Record::Departed(departed));
+        if let Some(keeper) = &mut self.keeper {
+            keeper.note_seat(departed.seat);
+        }
+        self.journal.write(Record::Departed(departed));
     }
 }

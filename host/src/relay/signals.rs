@@ -24,6 +24,8 @@ pub(crate) fn handle(stopper: Stopper, web: Option<Stopper>) -> Result<(), Error
             if signal == SIGUSR1 {
                 stopper.report();
                 web.iter().for_each(Stopper::report);
+            } else if signal == SIGHUP && super::systemd::is_manager() {
+                // a service has no terminal that could hang up
             } else if stopper.stop() {
                 std::process::exit(128 + signal);
             }

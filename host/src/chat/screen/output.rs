@@ -9,6 +9,7 @@ use jiff::{Timestamp, Zoned};
 use kilochat_core::SEPARATOR;
 
 use super::wrap::{Autowrap, wrap};
+use crate::kept::line;
 
 /// The origin of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,10 +116,9 @@ impl Shown {
 
     /// Creates the report of a gap of `lines` lines that begins with the sequence number `from`.
     pub(crate) fn gap(from: u64, lines: u64) -> Self {
-        let messages = if lines == 1 { "message" } else { "messages" };
         Self {
             sequence: Some(from),
-            ..Self::new(Kind::Gap(lines), None, format!("{lines} {messages} lost"))
+            ..Self::new(Kind::Gap(lines), None, line::lost(lines))
         }
     }
 
@@ -208,14 +208,15 @@ impl Shown {
             Kind::Gap(_) => "gap",
         };
         let said = self.age.and_then(|age| now.saturating_sub(age).ok());
-        let time = said.unwrap_or(now).strftime("%Y-%m-%dT%H:%M:%S.%3fZ");
-        let sequence = serde_json::Value::from(self.sequence);
-        let name = serde_json::Value::from(self.name.as_deref());
-        let text = serde_json::Value::from(self.text.as_str());
-        // written by hand, to keep the keys in this order
-        out.push_str(&format!(
-            r#"{{"time":"{time}","kind":"{kind}","sequence":{sequence},"name":{name},"text":{text}"#
-        ));
+        let time = said.unwrap_or(now);
+        line::write(
+            out,
+            time,
+            kind,
+            self.sequence,
+            self.name.as_deref(),
+            &self.text,
+        );
         if let Kind::Gap(lines) = self.kind {
             out.push_str(&format!(r#","lines":{lines}"#));
         }

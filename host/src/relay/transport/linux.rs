@@ -304,6 +304,11 @@ impl Route {
         }
     }
 
+    /// Returns this machine's address, if the route has one.
+    pub(crate) fn own(&self) -> Option<IpAddr> {
+        self.own.filter(|own| !own.is_unspecified())
+    }
+
     /// Returns the route from this address through any interface that leads to the peer.
     pub(crate) const fn from_own(own: IpAddr) -> Self {
         Self {

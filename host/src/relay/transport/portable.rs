@@ -27,6 +27,12 @@ pub(crate) const CONTROL: usize = 0;
 pub(crate) struct Route;
 
 impl Route {
+    /// Returns this machine's address, which is not known.
+    #[cfg(any(not(target_os = "linux"), feature = "std-sockets"))]
+    pub(crate) const fn own(self) -> Option<IpAddr> {
+        None
+    }
+
     /// Returns the route from an address, which the system chooses in any case.
     pub(crate) const fn from_own(_own: IpAddr) -> Self {
         Self

@@ -1,0 +1,99 @@
+//! The file of plain peers: a line that says when it was written, then a line for each peer. It is
+//! written beside the last one and then takes its place, so that there is always a whole one.
+
+use core::fmt::Write;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use jiff::Timestamp;
+use kilochat_core::Name;
+use serde_json::Value;
+
+use super::KeptPeer;
+use crate::kept::{FORMAT, files};
+
+const NAME: &str = "seats.jsonl";
+const NEW: &str = "seats.jsonl.new";
+
+/// What a file of peers has.
+#[derive(Debug)]
+pub(super) enum Seats {
+    /// When it was written, and the peers.
+    Written(Timestamp, Vec<KeptPeer>),
+    /// There is none, or it cannot be read.
+    Nothing,
+    /// It is of a newer version of this program, and must stay as it is.
+    Newer,
+}
+
+/// Reads the file in a folder.
+pub(super) fn read(folder: &Path) -> Seats {
+    let Ok(text) = fs::read_to_string(folder.join(NAME)) else {
+        return Seats::Nothing;
+    };
+    let mut lines = text.lines();
+    let first: Option<Value> = lines
+        .next()
+        .and_then(|line| serde_json::from_str(line).ok());
+    let Some(first) = first else {
+        return Seats::Nothing;
+    };
+    if first["format"]
+        .as_u64()
+        .is_none_or(|format| format > FORMAT)
+    {
+        return Seats::Newer;
+    }
+    let time = first["time"].as_str().and_then(|time| time.parse().ok());
+    time.map_or(Seats::Nothing, |time| {
+        Seats::Written(time, lines.filter_map(peer).collect())
+    })
+}
+
+fn peer(line: &str) -> Option<KeptPeer> {
+    let object: Value = serde_json::from_str(line).ok()?;
+    Some(KeptPeer {
+        address: object["address"].as_str()?.parse().ok()?,
+        name: Name::try_from(object["name"].as_str()?).ok()?,
+        newline: object["newline"].as_bool()?,
+        quiet: object["quiet"].as_bool()?,
+        local: object["local"]
+            .as_str()
+            .and_then(|local| local.parse().ok()),
+    })
+}
+
+/// Replaces the file in a folder.
+///
+/// # Errors
+///
+/// If the disk takes nothing. Then the last one is still there.
+pub(super) fn write<'a>(
+    folder: &Path,
+    time: Timestamp,
+    peers: impl Iterator<Item = &'a KeptPeer>,
+) -> io::Result<()> {
+    let mut text = format!("{{\"time\":\"{time:.3}\",\"format\":{FORMAT}}}\n");
+    for peer in peers {
+        let KeptPeer {
+            address,
+            name,
+            newline,
+            quiet,
+            local,
+        } = peer;
+        let name = Value::from(name.as_str());
+        let local = Value::from(local.map(|local| local.to_string()));
+        // to a string, which does not fail
+        let _ = writeln!(
+            text,
+            r#"{{"address":"{address}","name":{name},"newline":{newline},"quiet":{quiet},"local":{local}}}"#
+        );
+    }
+    let new = folder.join(NEW);
+    let mut file = files::open(&new, OpenOptions::new().write(true).truncate(true))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_data()?;
+    fs::rename(new, folder.join(NAME))
+}
