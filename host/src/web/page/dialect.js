@@ -407,7 +407,12 @@ export class Client {
       if (now >= this.pulse.patience()) {
         this.becomeSilent();
         this.lose(now, "silent");
-      } else if (now >= this.stops || (this.flight !== null && now >= this.flight.since + 30_000)) {
+      } else if (this.flight !== null && now >= this.flight.since + 30_000) {
+        // for the second time: somebody else posted in this session [U5]
+        if (this.flight.isOverdue) this.session = 0n;
+        this.flight.isOverdue = true;
+        this.lose(now, "severed");
+      } else if (now >= this.stops) {
         this.lose(now, "severed");
       }
     } else if (this.phase === "leaving") {
