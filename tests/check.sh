@@ -225,7 +225,7 @@ step_fuzz() {
         fail "no nightly compiler: rustup toolchain install nightly --profile minimal"
     (cd tests/fuzz && cargo fmt --check)
     local target
-    for target in client frame relay; do
+    for target in client frame head relay; do
         mkdir -p "target/fuzz/corpus/$target"
         cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none \
             "$target" "target/fuzz/corpus/$target" "tests/fuzz/corpus/$target" -- \

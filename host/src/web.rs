@@ -61,6 +61,16 @@ pub fn run(arguments: &WebArguments) -> Result<(), Error> {
     gateway.run().map_err(failed)
 }
 
+/// Returns what a gateway without `--web-name` answers to a request head, or `None` if the head is not
+/// complete. It is for tests that try any bytes.
+pub fn answer(head: &[u8]) -> Option<Vec<u8>> {
+    match http::parse(head, &Names::new([])) {
+        http::Parsed::Partial => None,
+        http::Parsed::Request { request, .. } => Some(request.answer(None)),
+        http::Parsed::Refused(why) => Some(why.answer()),
+    }
+}
+
 /// A gateway on a thread of its own, beside a relay of this process.
 #[derive(Debug)]
 pub struct Beside {

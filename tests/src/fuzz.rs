@@ -5,10 +5,12 @@
 
 mod client;
 mod frame;
+mod head;
 mod relay;
 
 pub use client::client;
 pub use frame::frame;
+pub use head::{Answer, head};
 pub use relay::relay;
 
 use core::str::from_utf8;
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// Plays a script.
 pub type Target = fn(&[u8]);
 
-/// All targets, by the names of their corpora.
+/// All targets that need no other package, by the names of their corpora.
 pub const TARGETS: [(&str, Target); 3] = [("client", client), ("frame", frame), ("relay", relay)];
 
 /// The scripts for a target that fuzzers found interesting, each in a file.

@@ -1,7 +1,8 @@
 //! The page's gateway on real sockets. The clients are the core's, over WebSockets.
-#![cfg(unix)]
+#![cfg(all(unix, feature = "web"))]
 
 mod browsers;
+mod heads;
 mod page;
 
 use core::net::SocketAddr;
@@ -254,7 +255,7 @@ fn a_page_goes_on_when_the_relay_or_the_gateway_is_started_again() {
     page.reconnect(front.address);
     page.say("between");
     Page::run_until(core::slice::from_mut(&mut page), |page| {
-        page.is_settled() && page.heard("Ada : between") == 1
+        page.is_settled() && page.has_heard("Ada : between")
     });
     assert_eq!(page.peer.seats, [Joined::New, Joined::Resumed]);
     relay.kill();
