@@ -9,7 +9,9 @@ import puppeteer from "puppeteer-core";
 
 export const PROGRAM = process.env.KILOCHAT_PROGRAM;
 export const SCREENSHOTS = process.env.KILOCHAT_SCREENSHOTS;
-const PATIENCE = 30_000;
+/** A bug that the page is served with: { file, text, replacement }. A test must notice it. */
+const PLANTED = JSON.parse(process.env.KILOCHAT_PLANTED ?? "null");
+const PATIENCE = PLANTED ? 10_000 : 30_000;
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 export function ensure(condition, ...what) {
@@ -111,8 +113,21 @@ export class Person {
     await page.evaluateOnNewDocument((language) => {
       Object.defineProperty(navigator, "language", { get: () => language });
     }, language);
+    if (PLANTED && kind === "chromium") await person.plant();
     await page.goto(url);
     return person;
+  }
+
+  /** Replaces a text in a file of the page before the browser gets it. */
+  async plant() {
+    await this.page.setRequestInterception(true);
+    this.page.on("request", async (request) => {
+      if (!request.url().endsWith(PLANTED.file)) return request.continue();
+      const source = await (await fetch(request.url())).text();
+      ensure(source.split(PLANTED.text).length === 2, "not once:", PLANTED);
+      const body = source.replace(PLANTED.text, () => PLANTED.replacement);
+      await request.respond({ body, contentType: "text/javascript" });
+    });
   }
 
   static async join(browser, url, name, options) {

@@ -26,8 +26,42 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/browser")
 }
 
+/// Bugs that the tests must notice, in a file of the page: the text, and its replacement.
+const PLANTED: [(&str, &str, &str, &[&str]); 4] = [
+    (
+        "/page.js",
+        "if (content !== undefined) made.textContent = content;",
+        "if (content !== undefined) made.innerHTML = content;",
+        &["cases.mjs", "chromium", "hostile"],
+    ),
+    (
+        "/page.js",
+        " || event.isComposing || event.keyCode === 229",
+        "",
+        &["cases.mjs", "chromium", "composition"],
+    ),
+    (
+        "/dialect.js",
+        ".u8(flags).u64(this.next);",
+        ".u8(flags).u64(this.next + 1);",
+        &["loss.mjs"],
+    ),
+    (
+        "/dialect.js",
+        "this.flight.tries += 1;",
+        "this.flight.tries += 1; this.number += 1;",
+        &["loss.mjs"],
+    ),
+];
+
 /// Runs a script of `tests/browser` and shows what it prints.
 fn node(words: &[&str]) {
+    let (is_well, output) = run(words, "null");
+    println!("{output}");
+    assert!(is_well, "{words:?}\n{output}");
+}
+
+fn run(words: &[&str], planted: &str) -> (bool, String) {
     for file in ["/usr/bin/chromium", "/usr/bin/firefox-esr"] {
         assert!(Path::new(file).exists(), "{NEEDS}");
     }
@@ -39,6 +73,7 @@ fn node(words: &[&str]) {
         .current_dir(folder())
         .env("HOME", &home)
         .env("KILOCHAT_PROGRAM", PROGRAM)
+        .env("KILOCHAT_PLANTED", planted)
         .env(
             "KILOCHAT_SCREENSHOTS",
             Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser"),
@@ -47,10 +82,42 @@ fn node(words: &[&str]) {
         .expect(NEEDS);
     // the profiles of the browsers
     let _ = std::fs::remove_dir_all(home);
-    let stdout = String::from_utf8_lossy(&output.stdout);
-    println!("{stdout}");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{words:?}\n{stdout}{stderr}");
+    let [stdout, stderr] = [output.stdout, output.stderr].map(String::from_utf8);
+    let printed = stdout.expect("UTF-8") + &stderr.expect("UTF-8");
+    (output.status.success(), printed)
+}
+
+/// A relay, a network with faults before it, and a gateway before that.
+struct Faulty {
+    front: RelayProgram,
+    proxy: Proxy,
+    _relay: RelayProgram,
+}
+
+impl Faulty {
+    fn start() -> Self {
+        let relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"]);
+        let faults = Faults {
+            loss_percent: 20.0,
+            duplicate_percent: 5.0,
+            reorder_percent: 20.0,
+            delay: Duration::from_millis(50),
+            ..Faults::HARSH
+        };
+        let free = "127.0.0.1:0".parse().expect("an address");
+        let proxy = Proxy::start(free, relay.address, faults, 7).expect("it starts");
+        let to = proxy.address().to_string();
+        let front = gateway(&[&to, "--listen", "127.0.0.1:0"]);
+        Self {
+            front,
+            proxy,
+            _relay: relay,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/", self.front.address)
+    }
 }
 
 #[test]
@@ -81,19 +148,28 @@ fn two_browsers_lose_nothing_on_a_network_that_loses_20_percent() {
         return;
     }
     ip("link set lo up");
-    let relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"]);
-    let faults = Faults {
-        loss_percent: 20.0,
-        duplicate_percent: 5.0,
-        reorder_percent: 20.0,
-        delay: Duration::from_millis(50),
-        ..Faults::HARSH
-    };
-    let free = "127.0.0.1:0".parse().expect("an address");
-    let proxy = Proxy::start(free, relay.address, faults, 7).expect("it starts");
-    let front = gateway(&[&proxy.address().to_string(), "--listen", "127.0.0.1:0"]);
-    node(&["loss.mjs", &format!("http://{}/", front.address)]);
-    println!("{:?}", proxy.totals());
+    let faulty = Faulty::start();
+    node(&["loss.mjs", &faulty.url()]);
+    println!("{:?}", faulty.proxy.totals());
+}
+
+#[test]
+#[ignore = "needs chromium, firefox-esr, node and its packages: apt-get install chromium firefox-esr nodejs npm, \
+            then npm ci --prefix tests/browser"]
+fn bugs_that_are_planted_in_the_page_are_found() {
+    if !is_in_namespace("browsers::bugs_that_are_planted_in_the_page_are_found") {
+        return;
+    }
+    ip("link set lo up");
+    for (file, text, replacement, words) in PLANTED {
+        let planted = serde_json::json!({ "file": file, "text": text, "replacement": replacement });
+        let faulty = Faulty::start();
+        let url = faulty.url();
+        let words = [words, &[&url]].concat();
+        let (is_well, printed) = run(&words, &planted.to_string());
+        assert!(!is_well, "not found: {replacement}\n{printed}");
+        assert!(!printed.contains("not once"), "{printed}");
+    }
 }
 
 #[test]

@@ -85,6 +85,12 @@ impl Page {
         lines.filter(|(_, line)| line.contains(text)).count()
     }
 
+    /// Whether one of the last lines contains `text`.
+    pub(crate) fn has_heard(&self, text: &str) -> bool {
+        let mut lines = self.peer.lines.iter().rev().take(100);
+        lines.any(|(_, line)| line.contains(text))
+    }
+
     /// Whether everything that it said is answered.
     pub(crate) fn is_settled(&mut self) -> bool {
         self.peer.client().unanswered() == 0
