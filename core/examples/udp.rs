@@ -52,7 +52,11 @@ pub(crate) fn run(socket: &UdpSocket) -> io::Result<()> {
             Err(error) if is_late(&error) => {}
             Err(error) => println!("cannot receive: {error}"),
         }
-        while relay.handle_timeout(now()).is_some() {}
+        while let Some(expired) = relay.handle_timeout(now()) {
+            if let Some((_, address, farewell)) = expired.farewell() {
+                let _ = socket.send_to(farewell, address);
+            }
+        }
         for seat in blocked.drain(..) {
             relay.handle_writable(seat);
         }

@@ -227,6 +227,19 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         self.posting.count() + usize::from(self.asked_quiet.is_some())
     }
 
+    /// Signs orders from now on, with the key of the relay's operators: `/kick NAME` and what else
+    /// `PROTOCOL.md`, section "The operator", lists.
+    #[cfg(feature = "operator")]
+    pub const fn set_operator(&mut self, key: [u8; 16]) {
+        self.posting.operator = Some(key);
+    }
+
+    /// Returns whether texts wait because the relay limits how fast this client may talk. They are
+    /// posted as fast as it allows.
+    pub const fn is_slowed(&self) -> bool {
+        self.posting.is_slowed()
+    }
+
     /// Sends LEAVE at most three times, and ends when it is answered or after the last time-out. A
     /// client that never had a seat ends at once.
     pub fn leave(&mut self, now: Instant) {

@@ -48,7 +48,7 @@
 //!    - Note for [`Event::seat`] the route by which this datagram came.
 //!    - Send the reply, if it is not empty, to the source.
 //! 4. **Let time pass**: when the socket is empty, call [`Relay::handle_timeout`] until it returns
-//!    `None`. What waits in the socket may end the silence of a peer.
+//!    `None`, and send each [`Expired::farewell`] like that of an event. What waits in the socket may end the silence of a peer.
 //! 5. **Fan out**: call [`Relay::poll_fanout`] until it returns `None`, and send each delivery. Then
 //!    the relay can receive again. There are three outcomes:
 //!    - It was taken: nothing needs to be done.
@@ -105,7 +105,11 @@
 //!     }
 //! }
 //! if relay.poll_timeout().is_some_and(|then| now >= then) {
-//!     while let Some(_expired) = relay.handle_timeout(now) {}
+//!     while let Some(expired) = relay.handle_timeout(now) {
+//!         if let Some((_, address, farewell)) = expired.farewell() {
+//!             send(address, farewell);
+//!         }
+//!     }
 //! }
 //! while let Some(fanout) = relay.poll_fanout(now, &mut buffer) {
 //!     let payload = fanout.payload();
@@ -146,8 +150,8 @@ pub use client::{
 };
 pub use relay::{
     Config, Delivery, Departed, Departure, Event, Expired, Fanout, Farewell, MOTD_MAX,
-    NETWORKS_MAX, Network, PeerInfo, Reader, Refusal, Relay, Reply, Restored, Seat, Stats,
-    Unreachable,
+    NETWORKS_MAX, Network, PeerInfo, RULES_MAX, Reader, Refusal, Relay, Reply, Restored, Rule,
+    Seat, Stats, Unreachable, Verdict,
 };
 pub use time::Instant;
 pub use wire::PORT;

@@ -7,6 +7,8 @@ mod fanout;
 mod framed;
 mod index;
 mod keeping;
+#[cfg(feature = "operator")]
+mod operator;
 mod peers;
 mod plain;
 mod queue;
@@ -23,6 +25,7 @@ use core::time::Duration;
 
 use heapless::{String, Vec};
 
+pub use admission::{RULES_MAX, Rule, Verdict};
 pub use config::{Config, MOTD_MAX, NETWORKS_MAX, Network};
 pub use event::{Departed, Departure, Event, Expired, Farewell, Refusal, Stats, Unreachable};
 pub use fanout::{Delivery, Fanout};
@@ -60,9 +63,9 @@ const REPORTS_MAX: u8 = 3;
 ///
 /// | `Relay<PEERS, RING, WINDOW>` | bytes on a 64-bit machine | bytes on Cortex-M3 |
 /// |---|---|---|
-/// | `Relay<32, 8192, 8>` | 18344 | 18336 |
-/// | `Relay<64, 65536, 32>` | 94248 | 94240 |
-/// | `Relay<4096, 1048576, 32>` | 2835240 | 2835232 |
+/// | `Relay<32, 8192, 8>` | 19320 | 19304 |
+/// | `Relay<64, 65536, 32>` | 95480 | 95464 |
+/// | `Relay<4096, 1048576, 32>` | 2868728 | 2868712 |
 #[derive(Clone, Debug)]
 pub struct Relay<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     peers: Peers<PEERS>,
@@ -86,9 +89,9 @@ pub struct Relay<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     expiry: Option<Instant>,
 }
 
-// 32 peers of 274 bytes, 124 of them for a framed session; 8416 of ring, 192 of them marks; 368 of
-// configuration, 272 of counters and some 510 of the rest
-const _: () = assert!(size_of::<Relay<32, 8192, 8>>() <= 18 * 1024);
+// 32 peers of 282 bytes, 124 of them for a framed session; 8416 of ring, 192 of them marks; 376 of
+// configuration, 560 of admission, 340 of counters and some 480 of the rest
+const _: () = assert!(size_of::<Relay<32, 8192, 8>>() <= 19 * 1024);
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     /// Returns a relay that has no seats until it is [configured](Self::configure).
@@ -160,6 +163,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Event::Challenged => self.stats.challenged += 1,
             Event::Resumed { .. } => self.stats.resumed += 1,
             Event::Acknowledged { .. } => self.stats.acknowledged += 1,
+            #[cfg(feature = "operator")]
+            Event::Removed { .. } => self.stats.answered += 1,
             Event::Joined { .. } | Event::Left(_) | Event::Said { .. } => {}
         }
         event
@@ -199,14 +204,19 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Time passed. A peer whose port was reported as unreachable, and that has been silent for
     /// [`Config::idle`] since, leaves; in framed sessions datagrams are retransmitted and silent
-    /// clients are parked. Call it again until it returns `None`; extra calls have no effect.
+    /// clients are parked. Foreign plain peers that were silent for an hour leave. Send
+    /// [`Expired::farewell`], if there is one, and call it again until it returns `None`; extra calls have
+    /// no effect.
     ///
     /// Silence is judged by the datagrams that were passed in. After a pause, as when the machine
     /// or the process was suspended, pass in everything that has arrived before you call this. A
     /// call that is more than a second late gives each client a second more.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Expired> {
-        if let Some(seat) = self.handle_deadlines(now) {
-            return Some(Expired::Parked(seat));
+        if let Some(departed) = self.shut_out(now) {
+            return Some(Expired::Left(departed));
+        }
+        if let Some(expired) = self.handle_deadlines(now) {
+            return Some(expired);
         }
         if self.expiry.is_none_or(|expiry| now < expiry) {
             return None;
@@ -237,6 +247,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Returns when to call [`handle_timeout`](Self::handle_timeout) next. It may be too early.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.has_unjudged() {
+            return Some(Instant::default());
+        }
         let deadline = self.sessions.deadlines.first().map(|(_, at)| at);
         match (self.expiry, deadline) {
             (Some(expiry), Some(deadline)) => Some(expiry.min(deadline)),

@@ -5,6 +5,8 @@ pub(crate) mod code;
 pub(crate) mod command;
 pub mod framed;
 pub(crate) mod notices;
+#[cfg(feature = "operator")]
+pub(crate) mod order;
 pub(crate) mod round_trip;
 pub(crate) mod text;
 

@@ -16,7 +16,7 @@ const START: Instant = Instant::from_millis(0);
 
 fn relay(config: Config) -> Box<Small> {
     let mut relay = Box::new(Relay::new());
-    relay.configure(config);
+    relay.configure(Config { rate: 0, ..config });
     relay
 }
 

@@ -9,6 +9,7 @@
 //! | `KILOCHAT_NAME` | the name in `NAME.local`, by default `kilochat`; `-` for none |
 //! | `KILOCHAT_MOTD` | a greeting for newcomers |
 //! | `KILOCHAT_OPEN` | 1: also serve sources outside the local networks, once they have proved their address |
+//! | `KILOCHAT_RATE` | lines a second that a peer may say after 64 at once, at most 1000, by default 20; 0 is no limit |
 //! | `KILOCHAT_MAC` | the hardware address, in place of the one in the chip's user registers |
 //! | `KILOCHAT_KEY` | a secret number of up to 32 hexadecimal digits, different for each board |
 //!
@@ -42,6 +43,10 @@ fn main() {
         Ok(port) => port.to_string(),
         Err(_) => fail("KILOCHAT_PORT", &text, "10888"),
     });
+    let rate = value("KILOCHAT_RATE").map_or(20, |text| match text.parse::<u16>() {
+        Ok(rate) if rate <= 1000 => rate,
+        _ => fail("KILOCHAT_RATE", &text, "20"),
+    });
     let name = value("KILOCHAT_NAME").unwrap_or_else(|| "kilochat".into());
     let name = if name == "-" { String::new() } else { name };
     if name.len() > 63
@@ -64,6 +69,7 @@ fn main() {
          pub(crate) const DHCP: bool = {};
          pub(crate) const SLAAC: bool = {};
          pub(crate) const OPEN: bool = {};
+         pub(crate) const RATE: u16 = {rate};
          pub(crate) const PORT: u16 = {port};
          pub(crate) const NAME: &str = {name:?};
          pub(crate) const MOTD: &str = {motd:?};

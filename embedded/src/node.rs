@@ -227,6 +227,11 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
 
     fn handle_timeout(&mut self, now: Instant) {
         while let Some(expired) = self.relay.handle_timeout(now) {
+            if let Some((seat, address, farewell)) = expired.farewell()
+                && let Some(route) = self.routes.get(seat.index()).copied()
+            {
+                self.answer(now, &route, address, farewell);
+            }
             match expired {
                 Expired::Left(departed) => log_departed(&departed),
                 Expired::Parked(seat) => log!(

@@ -4,6 +4,7 @@
     reason = "clap shows these texts as they are"
 )]
 
+mod admission;
 #[cfg(feature = "web")]
 mod web;
 
@@ -18,6 +19,8 @@ use jiff::civil::DateTime;
 use jiff::{Span, Timestamp, Zoned};
 use kilochat_core::PORT;
 
+pub(crate) use admission::network;
+pub use admission::{AdmissionArguments, Rate};
 #[cfg(feature = "web")]
 pub use web::{PageOptions, WebAddress, WebArguments, WebOptions};
 
@@ -73,7 +76,8 @@ Examples:
   kilochat relay --keep ~/chat         keep what is said; the welcome tells people
   KILOCHAT_HISTORY=20 kilochat relay   options can be environment variables
 
-Ctrl-C says goodbye to all peers and ends. SIGUSR1 logs statistics. An empty environment variable \
+Ctrl-C says goodbye to all peers and ends. SIGUSR1 logs statistics. SIGHUP ends a relay on a terminal; \
+without one, it makes it read the rules and this machine's networks again. An empty environment variable \
 counts as not set; a switch is on unless its variable is 0, no, off or false.")]
 pub struct RelayArguments {
     /// Address to listen on; repeat it for several [default: all addresses, IPv6 and IPv4]
@@ -111,6 +115,10 @@ pub struct RelayArguments {
     /// commands of this program do that by themselves
     #[arg(long, env = "KILOCHAT_PROVE", value_parser = FalseyValueParser::new(), conflicts_with = "classic")]
     pub prove: bool,
+
+    /// Who may come in, and how fast.
+    #[command(flatten)]
+    pub admission: AdmissionArguments,
 
     /// The page for browsers.
     #[cfg(feature = "web")]
@@ -260,6 +268,11 @@ pub struct ChatArguments {
     /// sequence (the line's number, or null), name, text; for a gap also how many lines
     #[arg(long, env = "KILOCHAT_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
+
+    /// Key of the relay's operators: then /kick, /ban, /unban, /mute, /unmute, /lock, /unlock and /slow are
+    /// orders
+    #[arg(long, value_name = "FILE", env = "KILOCHAT_OPERATOR_KEY_FILE")]
+    pub operator_key: Option<PathBuf>,
 
     /// Go on listening after the end of the input, and wait for a seat if all are taken (on a terminal it
     /// always does)

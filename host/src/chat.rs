@@ -24,8 +24,8 @@ use self::screen::output::{self, Format};
 use self::screen::terminal::Terminal;
 use self::screen::wrap::Autowrap;
 pub use self::send::send;
-use crate::Error;
 use crate::args::ChatArguments;
+use crate::{Error, operator};
 
 /// Joins a relay and chats until the user leaves or the input ends.
 ///
@@ -100,7 +100,9 @@ fn conversation(
         _ if arguments.plain => Choice::Plain,
         _ => Choice::Any,
     };
+    let key = arguments.operator_key.as_deref().map(operator::read);
     let plan = Plan {
+        operator: key.transpose()?,
         name: name.clone(),
         user,
         choice,

@@ -8,6 +8,7 @@ mod environment;
 mod error;
 pub mod history;
 mod kept;
+mod operator;
 pub mod ping;
 mod port;
 mod race;

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod config;
+mod console;
 mod greeting;
 mod inquiry;
 mod journal;
@@ -12,6 +13,7 @@ mod paths;
 mod pauses;
 mod per_address;
 mod reports;
+mod rules;
 mod server;
 mod signals;
 mod sockets;
@@ -47,8 +49,10 @@ pub(crate) use sockets::allow_many as allow_many_files;
 #[cfg(not(feature = "web"))]
 pub fn run(arguments: &RelayArguments) -> Result<(), Error> {
     let mut server = Server::bind(arguments)?;
-    signals::handle(server.stopper(), None)?;
+    let rules = rules::Source::new(&arguments.admission);
+    signals::handle(server.stopper(), None, Some(rules))?;
     greeting::print(&server.addresses(), arguments.open);
+    take_orders(&mut server)?;
     server.run()
 }
 
@@ -67,11 +71,28 @@ pub fn run(arguments: &RelayArguments) -> Result<(), Error> {
         tracing::error!("{error}; the relay runs without a page");
         None
     });
-    signals::handle(server.stopper(), web.as_ref().map(Beside::stopper))?;
+    let rules = rules::Source::new(&arguments.admission);
+    let page = web.as_ref().map(Beside::stopper);
+    signals::handle(server.stopper(), page, Some(rules))?;
     greeting::print(&server.addresses(), arguments.open);
     web.iter().for_each(Beside::greet);
+    take_orders(&mut server)?;
     let result = server.run();
     // not earlier: pages acknowledge the last lines
     web.into_iter().for_each(Beside::stop);
     result
 }
+
+/// Lets somebody at the relay's own terminal, if there is one, speak and give orders.
+fn take_orders(server: &mut Server) -> Result<(), Error> {
+    if console::is_there() {
+        server.take_orders()?;
+        let mut out = std::io::stdout();
+        // nobody reads it if that fails
+        let _ = std::io::Write::write_all(&mut out, HINT);
+    }
+    Ok(())
+}
+
+/// What is printed where somebody can type.
+const HINT: &[u8] = b"what you type is said as host; /kick NAME is an order, / lists all\n";

@@ -55,7 +55,7 @@ pub fn run(arguments: &WebArguments) -> Result<(), Error> {
         is_quiet: arguments.quiet,
     };
     let mut gateway = new_gateway(listeners, relays, options, serve)?;
-    relay::handle_signals(gateway.stopper(), None)?;
+    relay::handle_signals(gateway.stopper(), None, None)?;
     greet(&listening, arguments.open);
     let failed = |error: io::Error| Error::Failure(format!("cannot wait for the sockets: {error}"));
     gateway.run().map_err(failed)

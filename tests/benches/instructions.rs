@@ -80,6 +80,7 @@ fn empty(seats: u16) -> Box<Room> {
         history: 0,
         announce_up_to: 0,
         key: [9; 16],
+        rate: 0,
         ..Config::new([0; 16])
     };
     let relay: Box<dyn Core> = if seats == 32 {
@@ -317,7 +318,7 @@ fn refused(mut room: Box<Room>) -> Box<Room> {
 // A stranger who finds all seats taken.
 #[library_benchmark]
 #[bench::seats_32(args = (32), setup = full, config = limit(2400, CALLS))]
-#[bench::seats_4096(args = (4096), setup = full, config = limit(5100, CALLS))]
+#[bench::seats_4096(args = (4096), setup = full, config = limit(6400, CALLS))]
 fn turned_away(mut room: Box<Room>) -> Box<Room> {
     for _ in 0..CALLS {
         let event = room.relay.handle(20_000, b"late", &mut room.reply);

@@ -54,6 +54,8 @@ seen! {
         TooLong
         NotUtf8
         NotUtf8Untold
+        TooFast
+        ToldTooFast
         LooksLikeNotice
         Blank
         Nameless
@@ -79,6 +81,7 @@ seen! {
         HistoryOfOne
         Unannounced
         Displaced
+        CrowdedOut
         Takeover
         LeftUnreachable
         LeftAfterTimeout

@@ -320,6 +320,8 @@ pub(crate) fn config(random: &mut Rng, peers: usize) -> Config {
         classic: chance(random, 10),
         open: chance(random, 15),
         prove: chance(random, 15),
+        rate: pick(random, &[0, 0, 1, 20]),
+        burst: pick(random, &[1, 4, 64]),
         ..Config::new([0; 16])
     };
     // in classic mode nobody can prove anything

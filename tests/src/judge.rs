@@ -18,6 +18,9 @@ pub(crate) use proving::code_asked_for;
 /// A peer is told at most so often that its datagrams are not text.
 const NOT_UTF8_INTERVAL: u64 = 60_000;
 
+/// A peer is told at most so often that its lines are too fast.
+const TOO_FAST_INTERVAL: u64 = 10_000;
+
 /// Numbers of equal names up to here are given in order.
 const SMALL_NUMBERS: u32 = 9;
 
@@ -101,6 +104,7 @@ impl Oracle {
             // ... and what is only of those who speak in frames
             Event::Joined { .. }
             | Event::Left(_)
+            | Event::Removed { .. }
             | Event::Challenged
             | Event::Resumed { .. }
             | Event::Acknowledged { .. } => {}
@@ -112,6 +116,7 @@ impl Oracle {
             Event::Keepalive { .. } => Seen::Keepalive,
             Event::Joined { .. } => Seen::Joined,
             Event::Left(_) => Seen::Quit,
+            Event::Removed { .. } => return,
             Event::Helped => Seen::StrangerHelped,
             Event::Answered { .. } => Seen::Answered,
             Event::Challenged | Event::Resumed { .. } | Event::Acknowledged { .. } => return,
@@ -126,6 +131,12 @@ impl Oracle {
                 Refusal::Foreign => Seen::Foreign,
                 Refusal::Unproven => Seen::Unproven,
                 Refusal::Full => Seen::Full,
+                Refusal::Locked
+                | Refusal::Muted
+                | Refusal::Denied
+                | Refusal::Crowded
+                | Refusal::Hasty => return,
+                Refusal::Slow => Seen::TooFast,
                 Refusal::Stopping => Seen::RefusedStopping,
             },
         };
@@ -245,10 +256,9 @@ impl Oracle {
         let meaning = if self.config.classic {
             Meaning::Say(text)
         } else if is_blank(text) {
-            return Ok(Due::Exactly(
-                Event::Keepalive { seat: place },
-                String::new(),
-            ));
+            let event = Event::Keepalive { seat: place };
+            let text = self.unsaid(now, seat, may_answer)?;
+            return Ok(Due::Exactly(event, text));
         } else {
             Meaning::of(text)
         };
@@ -260,8 +270,19 @@ impl Oracle {
             };
             return Ok(Due::Exactly(Event::Refused { seat, why }, text));
         }
-        if let Meaning::Say(text) = meaning {
-            return self.says(seat, text);
+        let pace = self.member(seat)?.pace.as_mut();
+        if meaning != Meaning::Quit && pace.is_some_and(|pace| pace.take(now).is_err()) {
+            self.member(seat)?.unsaid += 1;
+            let (place, why) = (Some(place), Refusal::Slow);
+            let text = self.unsaid(now, seat, may_answer)?;
+            return Ok(Due::Exactly(Event::Refused { seat: place, why }, text));
+        }
+        if let Meaning::Say(said) = meaning {
+            let told = self.unsaid(now, seat, may_answer)?;
+            return match self.says(seat, said)? {
+                Due::Exactly(event, _) => Ok(Due::Exactly(event, told)),
+                other => Ok(other),
+            };
         }
         self.commands(seat, meaning, outcome)
     }
@@ -288,13 +309,30 @@ impl Oracle {
         if why != Refusal::NotUtf8 {
             return Ok(String::new());
         }
-        let was_told = |told| now.saturating_sub(told) < NOT_UTF8_INTERVAL;
-        if member.told.is_some_and(was_told) {
+        if now < member.tell_at {
             self.counts.saw(Seen::NotUtf8Untold);
             return Ok(String::new());
         }
-        member.told = Some(now);
+        member.tell_at = now + NOT_UTF8_INTERVAL;
         Ok(ended(dialect::NOT_UTF8, newline))
+    }
+
+    /// What a peer is told of lines that were too fast, if it is told.
+    fn unsaid(&mut self, now: u64, seat: usize, may_answer: bool) -> Verdict<String> {
+        let (rate, burst) = (self.config.rate, self.config.burst);
+        let member = self.member(seat)?;
+        if !may_answer || member.unsaid == 0 || now < member.tell_at {
+            return Ok(String::new());
+        }
+        let lines = match core::mem::take(&mut member.unsaid) {
+            1 => "1 of your lines was".to_owned(),
+            lines => format!("{lines} of your lines were"),
+        };
+        member.tell_at = now + TOO_FAST_INTERVAL;
+        let newline = member.reader.newline;
+        self.counts.saw(Seen::ToldTooFast);
+        let text = format!("* too fast: {lines} not said; {burst} at once, then {rate} a second");
+        Ok(ended(&text, newline))
     }
 
     fn says(&mut self, seat: usize, text: &str) -> Verdict<Due> {

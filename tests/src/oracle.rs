@@ -52,6 +52,8 @@ pub(crate) struct Admission {
     pub(crate) given: Bucket,
     pub(crate) looked: Bucket,
     pub(crate) answers: Bucket,
+    /// When an address with too many seats may be looked for again.
+    pub(crate) crowd_at: u64,
 }
 
 impl Admission {
@@ -62,6 +64,7 @@ impl Admission {
             given: Bucket::new(50, 20),
             looked: Bucket::new(50, 20),
             answers: Bucket::new(200, 5),
+            crowd_at: 0,
         }
     }
 }
@@ -73,7 +76,11 @@ pub(crate) struct Member {
     pub(crate) address: SocketAddr,
     pub(crate) name: String,
     pub(crate) heard: u64,
-    pub(crate) told: Option<u64>,
+    /// When it may be told again that lines were not said, how many were too fast since then, and
+    /// what it may say.
+    pub(crate) tell_at: u64,
+    pub(crate) unsaid: u64,
+    pub(crate) pace: Option<Bucket>,
     pub(crate) suspect: bool,
     /// When the last report of its port came that counted.
     pub(crate) reported: Option<u64>,
@@ -452,7 +459,8 @@ impl Oracle {
         let reason = match why {
             Departure::Quit => Some("quit"),
             Departure::Unreachable => Some("unreachable"),
-            Departure::Displaced => Some("silent"),
+            Departure::Displaced | Departure::Lapsed => Some("silent"),
+            Departure::Removed => Some("removed"),
             Departure::Replaced => Some("replaced"),
             Departure::Contested => Some("contested"),
             Departure::Restarted => None,

@@ -39,7 +39,8 @@ impl RelayProgram {
         Self::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
 
-    /// Starts a relay as `command` says and waits until it listens.
+    /// Starts a relay as `command` says, with `--rate 0` unless it names a rate, and waits until it
+    /// listens.
     pub fn spawn(command: &mut Command) -> Self {
         Self::spawn_listening(command, "listening on ")
     }
@@ -47,6 +48,7 @@ impl RelayProgram {
     /// Starts a server whose first line is its address after this text.
     pub fn spawn_listening(command: &mut Command, before: &str) -> Self {
         let mut child = command
+            .env("KILOCHAT_RATE", "0")
             .stdin(Stdio::null())
             .spawn()
             .expect("the relay starts");

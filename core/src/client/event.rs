@@ -138,6 +138,8 @@ pub enum End {
     Full,
     /// The name has no visible character.
     Nameless,
+    /// The client was removed from the room.
+    Removed,
     /// The relay refused a seat permanently, for a reason that this version does not know.
     Refused,
     /// No frame arrived on several paths: the server knows no frames, or there is none.

@@ -348,6 +348,10 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
                 // another client has the session now, so a seat without it is requested
                 self.session = Some(NOBODYS);
             }
+            Goodbye::Removed => {
+                self.end(End::Removed);
+                return Ok(());
+            }
             Goodbye::GivenAway => self.seat_loss = Some(SeatLoss::GivenAway),
             // nobody requested to leave
             Goodbye::Left | Goodbye::Unknown | Goodbye::Other(_) => {}

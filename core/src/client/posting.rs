@@ -9,6 +9,8 @@ use crate::wire::command::Command;
 use crate::wire::framed::{
     Frame, Outcome, Post, Posted, Reason, Session, TEXT_MAX, TEXTS_MAX, Texts,
 };
+#[cfg(feature = "operator")]
+use crate::wire::order;
 use crate::wire::round_trip::RoundTrip;
 use crate::wire::text::{clean, is_blank};
 
@@ -34,6 +36,11 @@ pub(super) struct Posting<const OUT: usize> {
     flight: Flight,
     /// The time before which no POST is sent.
     hold: Option<Instant>,
+    /// Whether the relay limits how fast the waiting texts are said.
+    is_slowed: bool,
+    /// The key by which orders are signed.
+    #[cfg(feature = "operator")]
+    pub(super) operator: Option<[u8; 16]>,
     pub(super) round_trip: RoundTrip,
 }
 
@@ -74,6 +81,9 @@ impl<const OUT: usize> Posting<OUT> {
             number: 0,
             flight: Flight::None,
             hold: None,
+            is_slowed: false,
+            #[cfg(feature = "operator")]
+            operator: None,
             round_trip: RoundTrip::new(),
         }
     }
@@ -98,6 +108,11 @@ impl<const OUT: usize> Posting<OUT> {
             return Err(PostError::Full);
         }
         Ok(self.next_id())
+    }
+
+    /// Returns whether texts wait because the relay limits how fast they are said.
+    pub(super) const fn is_slowed(&self) -> bool {
+        self.is_slowed && self.waiting.count() > 0
     }
 
     pub(super) const fn count(&self) -> usize {
@@ -153,6 +168,14 @@ impl<const OUT: usize> Posting<OUT> {
             self.number = self.number.wrapping_add(1);
         }
         let mut room = [0; TEXTS_MAX];
+        #[cfg(feature = "operator")]
+        let signed = self.signed(session);
+        #[cfg(feature = "operator")]
+        let (texts, count) = match &signed {
+            Some(order) => Texts::collect([order.as_str()], &mut room),
+            None => Texts::collect(self.batch().take(most.into()), &mut room),
+        };
+        #[cfg(not(feature = "operator"))]
         let (texts, count) = Texts::collect(self.batch().take(most.into()), &mut room);
         self.flight = Flight::Sent {
             texts: u8::try_from(count).unwrap_or(MOST),
@@ -169,6 +192,12 @@ impl<const OUT: usize> Posting<OUT> {
         };
         let length = Frame::Post(post).encode(buffer)?;
         Some((length, tries > 0))
+    }
+
+    /// Returns the next text with its signature, if it is an order and there is a key.
+    #[cfg(feature = "operator")]
+    fn signed(&self, session: Session) -> Option<order::Signed> {
+        order::sign(&self.operator?, session, self.number, self.first()?)
     }
 
     /// Returns the time-out of an attempt; the number of the first one is 0.
@@ -219,7 +248,8 @@ impl<const OUT: usize> Posting<OUT> {
                 reason,
                 retry_ms: 0,
             } => (Told::Refused(reason), 1),
-            Outcome::Refused { retry_ms, .. } => {
+            Outcome::Refused { reason, retry_ms } => {
+                self.is_slowed = reason == Reason::TooFast;
                 let retry = Duration::from_millis(retry_ms.into());
                 self.hold = Some(now.after(retry.max(RETRY_MIN)));
                 self.flight = Flight::None;
@@ -246,6 +276,7 @@ impl<const OUT: usize> Posting<OUT> {
     pub(super) fn end(&mut self) {
         self.number = 0;
         self.hold = None;
+        self.is_slowed = false;
         if let Flight::Sent { texts, .. } = self.flight {
             self.flight = Flight::Done {
                 outcome: Told::Doubtful,
@@ -277,7 +308,9 @@ impl<const OUT: usize> Posting<OUT> {
         if is_last {
             self.flight = Flight::None;
         }
-        Some((self.waiting.pop()?, told))
+        let post = self.waiting.pop()?;
+        self.is_slowed &= self.waiting.count() > 0;
+        Some((post, told))
     }
 
     /// Returns the next text that will never be posted.

@@ -5,6 +5,8 @@ use core::time::Duration;
 
 use heapless::{String, Vec};
 
+use super::admission::Limit;
+
 /// Maximum length of [`Config::motd`], in bytes.
 pub const MOTD_MAX: usize = 160;
 
@@ -40,10 +42,25 @@ pub struct Config {
     pub open: bool,
     /// Whether those on the local networks must prove it, too.
     pub prove: bool,
+    /// The relay's own port, or 0. If it is set, plain newcomers from this port and from ports below 1024
+    /// are refused: another relay, or a service that returns what it is sent, would answer for ever.
+    pub port: u16,
+    /// Maximum number of lines that a peer may say in a second after its `burst`; 0 is no limit, and
+    /// more than 1000 means 1000. Commands count too.
+    pub rate: u16,
+    /// Number of lines that a peer may say at once; at least 1.
+    pub burst: u16,
     /// The key for cookies and sessions: random, and a new one for each run where there is a random
     /// generator. Keep it secret: with the key and a spoofed source address an attacker can speak
     /// for any client.
     pub key: [u8; 16],
+    /// The key of the operators, if there are any. Who has it gives orders in the room: see
+    /// `PROTOCOL.md`, section "The operator".
+    #[cfg(feature = "operator")]
+    pub operator: Option<[u8; 16]>,
+    /// Whether somebody speaks as `host` at the relay itself. Then no peer has this name.
+    #[cfg(feature = "operator")]
+    pub host: bool,
     /// A greeting for newcomers, or empty. It is shown [`clean`](crate::clean).
     pub motd: String<MOTD_MAX>,
     /// Networks that are local although their addresses are public: those to which this machine is
@@ -54,13 +71,15 @@ pub struct Config {
 impl Config {
     /// Returns the default limits and policies: as many seats as there are, a history of 10 messages,
     /// announcements while at most 63 peers are there, `idle` after 10 minutes, local networks only,
-    /// no echo, not classic. See the field for what `key` must be.
+    /// 64 lines at once and then 20 a second from each peer, no echo, not classic. See the field for what `key` must be.
     pub fn new(key: [u8; 16]) -> Self {
         Self {
             seats: u16::MAX,
             history: 10,
             announce_up_to: 63,
             idle: Duration::from_secs(600),
+            rate: 20,
+            burst: 64,
             key,
             ..Self::nothing()
         }
@@ -77,10 +96,26 @@ impl Config {
             classic: false,
             open: false,
             prove: false,
+            port: 0,
+            rate: 0,
+            burst: 0,
             key: [0; 16],
+            #[cfg(feature = "operator")]
+            operator: None,
+            #[cfg(feature = "operator")]
+            host: false,
             motd: String::new(),
             networks: Vec::new(),
         }
+    }
+
+    /// Returns the limit of the lines of each peer, if there is one.
+    pub(super) fn lines(&self) -> Option<Limit> {
+        let interval_ms = 1000_u32.checked_div(self.rate.min(1000).into())?;
+        Some(Limit {
+            burst: self.burst.max(1).into(),
+            interval_ms,
+        })
     }
 
     /// Returns whether `source` is on a local network. If not, the relay answers it only if it is `open`.

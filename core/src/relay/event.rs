@@ -33,6 +33,14 @@ pub enum Event {
     },
     /// A peer left by itself.
     Left(Departed),
+    /// An operator gave an order that removed a peer; the reply answers it.
+    #[cfg(feature = "operator")]
+    Removed {
+        /// The operator's seat, unless that is the one that was removed.
+        by: Option<Seat>,
+        /// The peer.
+        removed: Departed,
+    },
     /// A peer gave a command that concerns only itself; the reply answers it.
     Answered {
         /// The peer's seat.
@@ -74,14 +82,19 @@ pub enum Event {
 
 impl Event {
     /// Returns the farewell to an address that is no longer a peer's, with the seat that it had.
-    /// Returns `None` if there is nothing to send. No other departure has a farewell.
+    /// Returns `None` if there is nothing to send. Other departures have theirs in
+    /// [`Expired::farewell`].
     pub fn farewell(&self) -> Option<(Seat, SocketAddr, &[u8])> {
+        #[cfg(feature = "operator")]
+        if let Self::Removed { removed, .. } = self {
+            return removed.farewell();
+        }
         let (seat, address, farewell) = if let Self::Joined {
             displaced: Some(departed),
             ..
         } = self
         {
-            (departed.seat, departed.address, &departed.farewell)
+            return departed.farewell();
         } else if let Self::Resumed {
             seat,
             moved: Some((address, farewell)),
@@ -108,6 +121,8 @@ impl Event {
             | Self::Acknowledged { seat }
             | Self::Keepalive { seat } => Some(seat),
             Self::Refused { seat, .. } => seat,
+            #[cfg(feature = "operator")]
+            Self::Removed { by, .. } => by,
             Self::Left(_) | Self::Helped | Self::Challenged => None,
         }
     }
@@ -134,22 +149,35 @@ pub enum Refusal {
     Blank,
     /// It is a command from a stranger, which has no name yet.
     Nameless,
-    /// Its source is not a unicast address with a port, so no reply is possible.
+    /// Its source is not a unicast address with a port, so no reply is possible; or it is text from the
+    /// port of a relay or another service: see [`Config::port`](crate::Config::port).
     Source,
     /// Its source is outside the local networks: see [`Config::open`](crate::Config::open).
     Foreign,
     /// Its source must prove that it receives there, and has not: see
     /// [`Config::prove`](crate::Config::prove).
     Unproven,
+    /// A rule denies its source: see [`Relay::set_rules`](crate::Relay::set_rules).
+    Denied,
     /// All seats are taken by peers that were heard from recently.
     Full,
+    /// The operator has locked the room: nobody joins.
+    Locked,
+    /// The operator has muted the peer.
+    Muted,
+    /// Its network, or all foreign ones together, have their share of the seats.
+    Crowded,
+    /// Too many join from its network at once.
+    Hasty,
+    /// A peer says more than it may: see [`Config::rate`](crate::Config::rate).
+    Slow,
     /// The relay is stopping: see [`Relay::stop`](crate::Relay::stop).
     Stopping,
 }
 
 impl Refusal {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::Frame,
         Self::Session,
         Self::Dialect,
@@ -161,7 +189,13 @@ impl Refusal {
         Self::Source,
         Self::Foreign,
         Self::Unproven,
+        Self::Denied,
         Self::Full,
+        Self::Locked,
+        Self::Muted,
+        Self::Crowded,
+        Self::Hasty,
+        Self::Slow,
         Self::Stopping,
     ];
 
@@ -176,10 +210,16 @@ impl Refusal {
             Self::NotUtf8 => "not UTF-8",
             Self::Blank => "blank",
             Self::Nameless => "no name yet",
-            Self::Source => "source is not unicast",
+            Self::Source => "source is not unicast, or a service",
             Self::Foreign => "outside the local networks",
             Self::Unproven => "address not proved",
+            Self::Denied => "denied by a rule",
             Self::Full => "all seats taken",
+            Self::Locked => "the room is locked",
+            Self::Muted => "muted",
+            Self::Crowded => "its network has its share of the seats",
+            Self::Hasty => "its network joins too fast",
+            Self::Slow => "too fast",
             Self::Stopping => "relay is stopping",
         }
     }
@@ -199,6 +239,15 @@ pub struct Departed {
     pub why: Departure,
     /// What to send to its address, if that is still possible.
     pub farewell: Farewell,
+}
+
+impl Departed {
+    /// Returns the farewell to its address, with the seat that it had. Returns `None` if there is
+    /// nothing to send.
+    pub fn farewell(&self) -> Option<(Seat, SocketAddr, &[u8])> {
+        let payload = self.farewell.as_bytes();
+        (!payload.is_empty()).then_some((self.seat, self.address, payload))
+    }
 }
 
 /// The last datagram to an address at which a peer is no longer served.
@@ -242,6 +291,17 @@ pub enum Expired {
     Parked(Seat),
 }
 
+impl Expired {
+    /// Returns the farewell to an address that is no longer a peer's, with the seat that it had.
+    /// Returns `None` if there is nothing to send.
+    pub fn farewell(&self) -> Option<(Seat, SocketAddr, &[u8])> {
+        match self {
+            Self::Left(departed) => departed.farewell(),
+            Self::Parked(_) => None,
+        }
+    }
+}
+
 /// Why a peer left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -255,6 +315,10 @@ pub enum Departure {
     /// Its client was restarted: the same name came from the same address, or from another port of
     /// the same host after reports that the old port is unreachable.
     Restarted,
+    /// It is foreign, speaks the plain dialect, and was silent for an hour.
+    Lapsed,
+    /// It was removed by the operator, or by a rule.
+    Removed,
     /// Another client uses its address.
     Replaced,
     /// Two clients posted different texts under the same number in its session.
@@ -267,7 +331,8 @@ impl Departure {
         match self {
             Self::Quit => "quit",
             Self::Unreachable => "unreachable",
-            Self::Displaced => "silent",
+            Self::Displaced | Self::Lapsed => "silent",
+            Self::Removed => "removed",
             Self::Restarted => "restarted",
             Self::Replaced => "replaced",
             Self::Contested => "contested",
@@ -303,6 +368,10 @@ pub struct Stats {
     pub left: u64,
     /// Peers that left because their seat was given to another.
     pub displaced: u64,
+    /// Foreign peers of the plain dialect that left because they were silent for an hour.
+    pub lapsed: u64,
+    /// Peers that were removed by the operator or by a rule.
+    pub removed: u64,
     /// Peers that left because their client was restarted.
     pub restarted: u64,
     /// Peers that left because another client uses their address.
@@ -358,6 +427,8 @@ impl Stats {
             joined: 0,
             left: 0,
             displaced: 0,
+            lapsed: 0,
+            removed: 0,
             restarted: 0,
             replaced: 0,
             contested: 0,

@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use heapless::Vec;
 
-use super::event::{Event, Refusal};
+use super::event::{Departure, Event, Expired, Refusal};
 use super::index::{Index, hash};
 use super::peers::Suspicion;
 use super::queue::List;
@@ -35,6 +35,9 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(20);
 
 /// Number of consecutive time-outs after which the shorter limit applies.
 const TRIES: u8 = 4;
+
+/// Silence after which a foreign plain peer leaves: whoever has its address then does not want its lines.
+const LAPSE: Duration = Duration::from_secs(3600);
 
 /// Delay of a driver from which a suspension is assumed. Clients are then given the same time
 /// again, because what they have sent meanwhile may not be read yet.
@@ -133,9 +136,9 @@ impl<const SEATS: usize, const WINDOW: usize> Sessions<SEATS, WINDOW> {
 
     /// Ends the session of a seat, if it has one.
     pub(super) fn remove(&mut self, seat: Seat) -> Option<Session> {
+        self.deadlines.set(seat, None);
         let framed = self.by_seat.get_mut(seat.index())?.take()?;
         self.by_session.remove(session_hash(framed.session), seat);
-        self.deadlines.set(seat, None);
         Some(framed.session)
     }
 }
@@ -157,7 +160,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         // the source may be forged
         let refused = |why| Event::Refused { seat: None, why };
         if seat.is_none()
-            && let Err(why) = self.served(source)
+            && let Err(why) = self.served(now, source)
         {
             return refused(why);
         }
@@ -308,26 +311,43 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.announce(now, self.peers.len(), None, announcement);
     }
 
-    /// Handles the deadlines that have passed, until a client is parked. Returns its seat.
-    pub(super) fn handle_deadlines(&mut self, now: Instant) -> Option<Seat> {
+    /// Handles the deadlines that have passed, until a client is parked or a peer leaves.
+    pub(super) fn handle_deadlines(&mut self, now: Instant) -> Option<Expired> {
         while let Some((seat, at)) = self.sessions.deadlines.first()
             && at <= now
         {
             let list = self.peers.peer(seat).and_then(|peer| self.list(seat, peer));
             let heard = self.peers.peer(seat).map_or(now, |peer| peer.heard);
             let Some(framed) = self.sessions.framed_mut(seat) else {
+                let lapse = heard.after(LAPSE);
+                if now < lapse {
+                    self.sessions.deadlines.set(seat, Some(lapse));
+                    continue;
+                }
                 self.sessions.deadlines.set(seat, None);
-                continue;
+                let departed = self.leave(now, seat, Departure::Lapsed);
+                return departed.map(Expired::Left);
             };
             framed.window.handle_timeout(now.as_wrapped());
             if now.since(heard) >= framed.patience() && now.since(at) < SUSPENDED {
                 self.park(now, seat, list);
-                return Some(seat);
+                return Some(Expired::Parked(seat));
             }
             self.settle_again(list, seat);
             self.arm(now, seat);
         }
         None
+    }
+
+    /// A foreign plain peer leaves when it has been silent for an hour.
+    pub(super) fn arm_for_lapse(&mut self, now: Instant, seat: Seat) {
+        if self
+            .peers
+            .peer(seat)
+            .is_some_and(|peer| peer.slot.is_some())
+        {
+            self.sessions.deadlines.set(seat, Some(now.after(LAPSE)));
+        }
     }
 
     /// Sets the deadline of a client that is not parked.

@@ -3,6 +3,7 @@
 
 use core::net::SocketAddr;
 
+use super::admission::Bucket;
 use super::peers::{Dialect, Peer, Plain, Suspicion};
 use super::ring::Cursor;
 use super::schedule::History;
@@ -173,7 +174,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         name: &str,
         plain: Plain,
     ) -> Option<Seat> {
-        if self.served(address).is_err()
+        if self.served(now, address).is_err()
             || self.peers.find(&address).is_some()
             || self.peers.len() >= self.seats()
         {
@@ -182,20 +183,26 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let (name, mut changed) = repaired_name(name)?;
         let id = self.next_id();
         let quiet = u16::from(plain.quiet);
+        let slot = self.slot(now, address.ip());
         let seat = self.peers.insert(Peer {
             id,
             address,
             name: self.unique(name, None, id.get(), &mut changed),
             dialect: Dialect::Plain(plain),
             is_blocked: false,
+            is_muted: false,
             cursor: self.ring.head(),
             heard: now,
             suspicion: Suspicion::default(),
+            pace: Bucket::NEW,
+            slot,
             reported: Instant::default(),
         })?;
         self.quiet += quiet;
         self.stats.joined += 1;
+        self.count_in(slot);
         self.settle(seat);
+        self.arm_for_lapse(now, seat);
         Some(seat)
     }
 }

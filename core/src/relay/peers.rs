@@ -5,6 +5,7 @@ use core::num::NonZeroU32;
 
 use heapless::Vec;
 
+use super::admission::{Bucket, Slot};
 use super::index::{Index, hash};
 use super::ring::{Cursor, Entry};
 use super::seat::Seat;
@@ -22,11 +23,17 @@ pub(super) struct Peer {
     pub(super) dialect: Dialect,
     /// Whether sending to the peer would block. Then it is in no list.
     pub(super) is_blocked: bool,
+    /// Whether the operator lets nothing be said that it says.
+    pub(super) is_muted: bool,
     /// The first line that the peer may still be owed.
     pub(super) cursor: Cursor,
     /// When the last datagram arrived from it.
     pub(super) heard: Instant,
     pub(super) suspicion: Suspicion,
+    /// What limits the rate of its lines.
+    pub(super) pace: Bucket,
+    /// The slot of its prefix, if it is foreign.
+    pub(super) slot: Option<Slot>,
     /// When the last report that counted arrived, if any.
     pub(super) reported: Instant,
 }
@@ -45,12 +52,14 @@ pub(super) struct Plain {
     pub(super) newline: bool,
     /// Whether the peer does not want announcements.
     pub(super) quiet: bool,
+    /// Number of its lines that came too fast and that it was not told of.
+    pub(super) unsaid: u16,
     /// The sequence number after the peer's last own line.
     pub(super) own: u64,
     /// Number of lines that were overwritten before the peer was sent them, and that it was not
     /// told of yet.
     pub(super) missed: u64,
-    /// Earliest time of the next "not UTF-8" notice to this peer.
+    /// Earliest time of the next notice that lines were not UTF-8, or too fast.
     pub(super) tell_at: Instant,
 }
 
@@ -268,9 +277,12 @@ mod tests {
             name: name.try_into().unwrap(),
             dialect: Dialect::Plain(Plain::default()),
             is_blocked: false,
+            is_muted: false,
             cursor: Cursor::default(),
             heard: Instant::default(),
             suspicion: Suspicion::default(),
+            pace: Bucket::NEW,
+            slot: None,
             reported: Instant::default(),
         }
     }

@@ -69,10 +69,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         reply: &mut Reply,
     ) -> Event {
         let refused = |why| Event::Refused { seat: None, why };
-        let served = match self.served(source) {
+        let served = match self.served(now, source) {
             Ok(served) => served,
             Err(why) => return refused(why),
         };
+        if self.is_service(source.port()) {
+            return refused(Refusal::Source);
+        }
         if self.is_stopping {
             return refused(Refusal::Stopping);
         }
@@ -146,17 +149,31 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         };
         let is_classic = self.config.classic;
         if is_blank(text) && !is_classic {
+            if self.may_answer(payload) {
+                self.tell_unsaid(now, seat, &mut reply);
+            }
             return Event::Keepalive { seat };
         }
         let command = Command::of(text).filter(|_| !is_classic);
         if self.is_stopping && command != Some(Command::Quit) {
             return refused(self, Refusal::Stopping, &mut reply);
         }
-        match command {
-            None => self.say(now, seat, text),
-            Some(Command::Say(text)) => self.say(now, seat, text),
-            Some(command) => self.obey(now, seat, command, &mut reply),
+        if command != Some(Command::Quit) && self.pace(now, seat).is_err() {
+            self.count_unsaid(seat);
+            return refused(self, Refusal::Slow, &mut reply);
         }
+        let text = match command {
+            None => text,
+            Some(Command::Say(text)) => text,
+            Some(command) => return self.obey(now, seat, command, &mut reply),
+        };
+        if self.is_muted(seat) {
+            return refused(self, Refusal::Muted, &mut reply);
+        }
+        if self.may_answer(payload) {
+            self.tell_unsaid(now, seat, &mut reply);
+        }
+        self.say(now, seat, text)
     }
 
     /// Returns whether the sender may be told of a refusal. It may not if the payload looks like a
@@ -180,18 +197,38 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if why == Refusal::Stopping {
             reply.answer(Sentence::Stopping);
         }
+        #[cfg(feature = "operator")]
+        if why == Refusal::Muted {
+            reply.answer(Sentence::Muted);
+        }
+        if why == Refusal::Slow {
+            self.tell_unsaid(now, seat, reply);
+        }
     }
 
     /// Appends a peer's message: one line, or two with the same name if it is too long for one.
     pub(super) fn say(&mut self, now: Instant, seat: Seat, text: &str) -> Event {
-        let mut line = Line::new();
+        let mut name = Name::new();
         if let Some(peer) = self.peers.peer(seat) {
-            // a name and a separator fit
-            let _ = line.push_str(&peer.name);
-            let _ = line.push_str(SEPARATOR);
+            name.clone_from(&peer.name);
         }
+        let lines = self.say_as(now, Some(seat), &name, text);
+        Event::Said { seat, lines }
+    }
+
+    /// Appends a message with any name. Returns the number of its lines.
+    pub(super) fn say_as(
+        &mut self,
+        now: Instant,
+        author: Option<Seat>,
+        name: &str,
+        text: &str,
+    ) -> u8 {
+        let mut line = Line::new();
+        // a name and a separator fit
+        let _ = line.push_str(name).and_then(|()| line.push_str(SEPARATOR));
         let start = line.len();
-        let name = start.saturating_sub(SEPARATOR.len());
+        let name = name.len();
         let mut lines = 1;
         // the common case without a loop over characters
         let is_whole = is_plain_ascii(text) && line.push_str(text).is_ok();
@@ -199,7 +236,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             if line.push(character).is_ok() {
                 continue;
             }
-            self.append(now, Some(seat), LineKind::Message, name, &line);
+            self.append(now, author, LineKind::Message, name, &line);
             lines += 1;
             let mut begun = String::<{ NAME_MAX + SEPARATOR.len() }>::new();
             let _ = begun.push_str(line.get(..start).unwrap_or_default());
@@ -207,9 +244,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             // what does not fit after a text fits after the name
             let _ = line.push_str(&begun).and_then(|()| line.push(character));
         }
-        self.append(now, Some(seat), LineKind::Message, name, &line);
+        self.append(now, author, LineKind::Message, name, &line);
         self.stats.messages += 1;
-        Event::Said { seat, lines }
+        lines
     }
 
     pub(super) fn obey(
@@ -259,16 +296,25 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let newcomer = match self.take_seat(now, source, raw, dialect) {
             Ok(newcomer) => newcomer,
             Err(why) => {
-                if why == Refusal::Full && !self.config.classic {
-                    reply.answer(Sentence::Full {
+                let told = match why {
+                    Refusal::Full => Some(Sentence::Full {
                         seats: self.seats(),
-                    });
+                    }),
+                    Refusal::Crowded => Some(Sentence::Crowded),
+                    #[cfg(feature = "operator")]
+                    Refusal::Locked => Some(Sentence::Locked),
+                    Refusal::Hasty => Some(Sentence::Hasty),
+                    _ => None,
+                };
+                if let Some(told) = told.filter(|_| !self.config.classic) {
+                    reply.answer(told);
                 }
                 return Event::Refused { seat: None, why };
             }
         };
         let seat = newcomer.seat;
         self.settle(seat);
+        self.arm_for_lapse(now, seat);
         if !self.config.classic {
             self.welcome(seat, newcomer.changed, reply.reply);
             reply.answer(Sentence::History(newcomer.history));

@@ -7,12 +7,17 @@ use core::num::NonZeroU32;
 use heapless::String;
 
 use super::Relay;
+use super::admission::Bucket;
 use super::event::{Departed, Departure, Farewell, Refusal};
-use super::peers::{Dialect, Peer, Suspicion};
+#[cfg(feature = "operator")]
+use super::operator::HOST;
+use super::peers::{Dialect, Peer, Plain, Suspicion};
 use super::seat::Seat;
 use crate::time::Instant;
 use crate::wire::framed::Goodbye;
-use crate::wire::notices::{Announcement, GIVEN_AWAY};
+use crate::wire::notices::{Announcement, GIVEN_AWAY, LAPSED, REMOVED};
+#[cfg(feature = "operator")]
+use crate::wire::text::folded;
 use crate::wire::text::{NAME_MAX, Name, repaired_name, whole_characters};
 
 /// Suffixes `~2` to `~9` are tried in order; after that the search starts at an arbitrary number.
@@ -44,10 +49,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             return Err(Refusal::Blank);
         };
         let predecessor = self.predecessor(source, &name);
+        let slot = self.admit(now, source.ip(), predecessor)?;
         let leaves = match predecessor {
             Some(_) => predecessor,
             None if self.peers.len() < self.seats() => None,
-            None => Some(self.longest_silent(now).ok_or(Refusal::Full)?),
+            None => {
+                let silent = self.longest_silent(now);
+                let leaves = silent.or_else(|| self.crowded_out(now, source.ip()));
+                Some(leaves.ok_or(Refusal::Full)?)
+            }
         };
         let id = self.next_id();
         let name = if self.config.classic {
@@ -77,6 +87,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             name,
             dialect,
             is_blocked: false,
+            is_muted: false,
             cursor: if history > 0 {
                 self.history.start
             } else {
@@ -84,9 +95,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             },
             heard: now,
             suspicion: Suspicion::default(),
+            pace: Bucket::NEW,
+            slot,
             reported: Instant::default(),
         };
         let seat = self.peers.insert(peer).ok_or(Refusal::Full)?;
+        self.count_in(slot);
         self.stats.joined += 1;
         Ok(Newcomer {
             seat,
@@ -141,6 +155,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         changed: &mut bool,
     ) -> Name {
         let is_taken = |name: &str| {
+            #[cfg(feature = "operator")]
+            if self.config.host && folded(name).eq(HOST.chars()) {
+                return true;
+            }
             self.peers
                 .find_name(name)
                 .is_some_and(|seat| Some(seat) != own)
@@ -177,21 +195,22 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.queue.unlink(list, seat);
         let peer = self.peers.remove(seat)?;
         let session = self.sessions.remove(seat);
+        self.count_out(peer.slot);
         let plain = peer.plain();
         self.quiet -= plain.map_or(0, |plain| u16::from(plain.quiet));
         self.stats.left += 1;
-        let mut farewell = Farewell::NOTHING;
+        let farewell = match (why, session, plain) {
+            (Departure::Displaced, Some(session), _) => Farewell::bye(session, Goodbye::GivenAway),
+            (Departure::Removed, Some(session), _) => Farewell::bye(session, Goodbye::Removed),
+            (Departure::Displaced, None, Some(plain)) => self.farewell(plain, GIVEN_AWAY),
+            (Departure::Lapsed, None, Some(plain)) => self.farewell(plain, LAPSED),
+            (Departure::Removed, None, Some(plain)) => self.farewell(plain, REMOVED),
+            _ => Farewell::NOTHING,
+        };
         match why {
-            Departure::Displaced => {
-                self.stats.displaced += 1;
-                farewell = match (session, plain) {
-                    (Some(session), _) => Farewell::bye(session, Goodbye::GivenAway),
-                    (None, Some(plain)) if !self.config.classic => {
-                        Farewell::Text(GIVEN_AWAY[usize::from(plain.newline)])
-                    }
-                    (None, _) => Farewell::NOTHING,
-                };
-            }
+            Departure::Displaced => self.stats.displaced += 1,
+            Departure::Lapsed => self.stats.lapsed += 1,
+            Departure::Removed => self.stats.removed += 1,
             Departure::Restarted => self.stats.restarted += 1,
             Departure::Replaced => self.stats.replaced += 1,
             Departure::Contested => self.stats.contested += 1,
@@ -210,6 +229,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             why,
             farewell,
         })
+    }
+
+    /// Returns a farewell to a plain peer, which is one of two texts: without and with a line end.
+    fn farewell(&self, plain: &Plain, [text, line]: [&'static str; 2]) -> Farewell {
+        if self.config.classic {
+            return Farewell::NOTHING;
+        }
+        Farewell::Text(if plain.newline { line } else { text })
     }
 
     /// Returns the maximum number of peers.

@@ -1,6 +1,6 @@
 //! Numbers that cannot be guessed without the key: SipHash-2-4 with 128 bits of it.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use heapless::Vec;
 use siphasher::sip128::SipHasher24;
@@ -18,6 +18,7 @@ enum Use {
     Session,
     Epoch,
     Code,
+    Prefix,
 }
 
 /// Returns the cookie that a client at `source` must repeat to prove that it receives there.
@@ -56,6 +57,17 @@ pub(super) fn is_code(key: &[u8; 16], now: Instant, source: &SocketAddr, code: C
 fn code_of(key: &[u8; 16], source: &SocketAddr, period: u64) -> Code {
     let [a, b, c, d, ..] = hashed(key, Use::Code, source, period);
     Code::of(u32::from_be_bytes([a, b, c, d]))
+}
+
+/// Returns a number that all addresses of a prefix share: a /24 of IPv4, a /48 of IPv6.
+pub(super) fn prefix(key: &[u8; 16], source: IpAddr) -> u8 {
+    let prefix = match source {
+        IpAddr::V4(ip) => u32::from(ip).wrapping_shr(8).into(),
+        IpAddr::V6(ip) => u128::from(ip).wrapping_shr(80),
+    };
+    let bits = Ipv6Addr::from(prefix);
+    let [number, ..] = hashed(key, Use::Prefix, &(bits, 0).into(), 0);
+    number
 }
 
 /// Returns a session for a client at `source` whose `id` no other peer has.

@@ -314,6 +314,16 @@ pub enum Reason {
     NotUtf8,
     /// The relay is stopping.
     Stopping,
+    /// The client says more than it may.
+    TooFast,
+    /// Too many join from its network at once.
+    Hasty,
+    /// Its network has its share of the seats.
+    Crowded,
+    /// The operator has locked the room.
+    Locked,
+    /// The operator has muted the client.
+    Muted,
     /// A reason that this version does not know.
     Other(u8),
 }
@@ -331,6 +341,8 @@ pub enum Goodbye {
     TakenOver,
     /// The client was silent and its seat was given to another peer.
     GivenAway,
+    /// The client was removed from the room.
+    Removed,
     /// A reason that this version does not know.
     Other(u8),
 }
@@ -354,6 +366,11 @@ impl Reason {
             2 => Self::Nameless,
             3 => Self::NotUtf8,
             4 => Self::Stopping,
+            5 => Self::TooFast,
+            6 => Self::Hasty,
+            7 => Self::Crowded,
+            8 => Self::Locked,
+            10 => Self::Muted,
             other => Self::Other(other),
         }
     }
@@ -364,6 +381,11 @@ impl Reason {
             Self::Nameless => 2,
             Self::NotUtf8 => 3,
             Self::Stopping => 4,
+            Self::TooFast => 5,
+            Self::Hasty => 6,
+            Self::Crowded => 7,
+            Self::Locked => 8,
+            Self::Muted => 10,
             Self::Other(byte) => byte,
         }
     }
@@ -375,6 +397,11 @@ impl Reason {
             Self::Nameless => "the name holds nothing that can be seen",
             Self::NotUtf8 => "not UTF-8 text",
             Self::Stopping => "the relay is stopping",
+            Self::TooFast => "too fast",
+            Self::Hasty => "too many join from your network",
+            Self::Crowded => "your network has its share of the seats",
+            Self::Locked => "the room is locked",
+            Self::Muted => "you are muted",
             Self::Other(_) => "the relay does not say why",
         }
     }
@@ -387,6 +414,7 @@ impl Goodbye {
             2 => Self::Left,
             3 => Self::TakenOver,
             4 => Self::GivenAway,
+            5 => Self::Removed,
             other => Self::Other(other),
         }
     }
@@ -397,6 +425,7 @@ impl Goodbye {
             Self::Left => 2,
             Self::TakenOver => 3,
             Self::GivenAway => 4,
+            Self::Removed => 5,
             Self::Other(byte) => byte,
         }
     }

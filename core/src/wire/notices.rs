@@ -14,6 +14,20 @@ pub(crate) const STOPPING: &str = "* relay is stopping";
 /// Notice to all peers when the relay is there again and has kept the room.
 pub(crate) const BACK: &str = "* relay is back";
 
+/// Refusals of a newcomer for what its network has taken, behind [`NOTICE`].
+const CROWDED: &str = "full: your network has its share of the seats";
+const HASTY: &str = "too many join from your network; try again in 10 s";
+
+const LOCKED: &str = "the room is locked";
+
+/// What an operator may order.
+#[cfg(feature = "operator")]
+const ORDERS: &str = "* orders: /kick NAME, /ban NAME [MINUTES], /unban, /mute NAME, \
+                      /unmute NAME, /lock, /unlock, /slow SECONDS";
+
+/// Start of the notice that lines came too fast, behind [`NOTICE`].
+const TOO_FAST: &str = "too fast: ";
+
 /// Start of the request to prove an address, behind [`NOTICE`].
 const PROVE: &str = "to join, send: ";
 
@@ -21,6 +35,18 @@ const PROVE: &str = "to join, send: ";
 pub(crate) const GIVEN_AWAY: [&str; 2] = [
     "* your seat was given away; say your name to come back",
     "* your seat was given away; say your name to come back\n",
+];
+
+/// Farewell to a foreign peer that was silent for an hour, without and with a line end.
+pub(crate) const LAPSED: [&str; 2] = [
+    "* you were silent for an hour; say your name to come back",
+    "* you were silent for an hour; say your name to come back\n",
+];
+
+/// Farewell to a peer that was removed, without and with a line end.
+pub(crate) const REMOVED: [&str; 2] = [
+    "* you were removed from this room",
+    "* you were removed from this room\n",
 ];
 
 /// Replies to `/quiet off` and `/quiet on`, in this order.
@@ -45,8 +71,37 @@ pub(crate) enum Sentence<'a> {
     Full {
         seats: usize,
     },
+    Crowded,
+    Hasty,
+    #[cfg(feature = "operator")]
+    Locked,
+    #[cfg(feature = "operator")]
+    Muted,
+    #[cfg(feature = "operator")]
+    Done,
+    #[cfg(feature = "operator")]
+    NotDone,
+    #[cfg(feature = "operator")]
+    NoOperator,
+    #[cfg(feature = "operator")]
+    NoOrder,
+    #[cfg(feature = "operator")]
+    NoRoom,
+    #[cfg(feature = "operator")]
+    Nobody(&'a str),
+    #[cfg(feature = "operator")]
+    Out(&'a str),
+    /// The name, and for how many minutes.
+    #[cfg(feature = "operator")]
+    Banned(&'a str, u32),
     TooLong,
     NotUtf8,
+    /// The number of lines that were not said, and the limit.
+    TooFast {
+        lines: u16,
+        burst: u32,
+        interval_ms: u32,
+    },
     Stopping,
     Help,
     HelpForStrangers,
@@ -65,6 +120,9 @@ pub(crate) enum Sentence<'a> {
 impl Display for Sentence<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            // what is never said takes no space
+            Self::Prove(..) if !cfg!(feature = "codes") => Ok(()),
+            Self::Crowded | Self::Hasty if !cfg!(feature = "shares") => Ok(()),
             Self::Welcome { name, here } => write!(to, "* welcome {name}: {here} here ("),
             Self::History(0) => Ok(()),
             Self::History(1) => to.write_str("; the last line:"),
@@ -78,6 +136,59 @@ impl Display for Sentence<'_> {
                 }
             }
             Self::Full { seats } => write!(to, "* full: {seats} of {seats} seats taken"),
+            Self::Crowded => write!(to, "{NOTICE}{CROWDED}"),
+            Self::Hasty => write!(to, "{NOTICE}{HASTY}"),
+            #[cfg(feature = "operator")]
+            Self::Locked => write!(to, "{NOTICE}{LOCKED}"),
+            #[cfg(feature = "operator")]
+            Self::Muted => to.write_str("* not sent: you are muted"),
+            #[cfg(feature = "operator")]
+            Self::Done => to.write_str("* done"),
+            #[cfg(feature = "operator")]
+            Self::NotDone => to.write_str("* not done"),
+            #[cfg(feature = "operator")]
+            Self::NoOperator => to.write_str("* not an operator"),
+            #[cfg(feature = "operator")]
+            Self::NoOrder => to.write_str(ORDERS),
+            #[cfg(feature = "operator")]
+            Self::NoRoom => to.write_str("* no room for another ban"),
+            #[cfg(feature = "operator")]
+            Self::Nobody(name) => {
+                to.write_str("* nobody is called ")?;
+                write_clean(to, name)
+            }
+            #[cfg(feature = "operator")]
+            Self::Out(name) => {
+                to.write_str("* done: ")?;
+                write_clean(to, name)?;
+                to.write_str(" is out")
+            }
+            #[cfg(feature = "operator")]
+            Self::Banned(name, minutes) => {
+                to.write_str("* done: ")?;
+                write_clean(to, name)?;
+                write!(to, " is out and may not come back for {minutes} minutes")
+            }
+            Self::TooFast {
+                lines,
+                burst,
+                interval_ms,
+            } if interval_ms >= 1000 => {
+                let seconds = interval_ms / 1000;
+                write!(to, "{NOTICE}{TOO_FAST}{lines} of your lines ")?;
+                to.write_str(if lines == 1 { "was" } else { "were" })?;
+                write!(to, " not said; {burst} at once, then 1 each {seconds} s")
+            }
+            Self::TooFast {
+                lines,
+                burst,
+                interval_ms,
+            } => {
+                write!(to, "{NOTICE}{TOO_FAST}{lines} of your lines ")?;
+                to.write_str(if lines == 1 { "was" } else { "were" })?;
+                let rate = 1000_u32.checked_div(interval_ms).unwrap_or(1000);
+                write!(to, " not said; {burst} at once, then {rate} a second")
+            }
             Self::TooLong => to.write_str("* not sent: longer than 1024 bytes"),
             Self::NotUtf8 => to.write_str("* not sent: not UTF-8 text"),
             Self::Stopping => to.write_str("* not sent: relay is stopping"),
@@ -162,8 +273,19 @@ pub enum Notice<'a> {
     /// The relay wants the client to prove that it receives at its address: the name is to be sent
     /// again, after this code and a space.
     Prove(&'a str),
-    /// All seats are taken.
+    /// There is no seat for now.
     Full,
+    /// Lines were not said because they came too fast.
+    TooFast {
+        /// Number of lines that were not said.
+        lines: u32,
+        /// Number of lines that may be said at once.
+        burst: u32,
+        /// Number of lines that may be said in a second after that.
+        rate: u32,
+        /// Number of seconds for these lines: 1, or more where a line takes longer than a second.
+        seconds: u32,
+    },
     /// A command came from an address that has no seat.
     Nameless,
     /// Number of lines that were overwritten before they could be sent to this peer.
@@ -172,6 +294,8 @@ pub enum Notice<'a> {
     Stopping,
     /// The seat was given to another peer.
     GivenAway,
+    /// The peer was removed from the room.
+    Removed,
     /// The reply to `/quit`.
     Bye,
     /// A notice without a meaning for a program.
@@ -197,6 +321,9 @@ impl<'a> Notice<'a> {
         if let Some(lost) = lost.and_then(|lost| lost.parse().ok()) {
             return Self::Lost(lost);
         }
+        if let Some(too_fast) = too_fast(text) {
+            return too_fast;
+        }
         if let Some(code) = text.strip_prefix(PROVE).and_then(|rest| rest.get(..9))
             && Code::read(code).is_some()
         {
@@ -207,6 +334,8 @@ impl<'a> Notice<'a> {
             "bye" => Self::Bye,
             _ if STOPPING.strip_prefix(NOTICE) == Some(text) => Self::Stopping,
             _ if GIVEN_AWAY[0].strip_prefix(NOTICE) == Some(text) => Self::GivenAway,
+            _ if REMOVED[0].strip_prefix(NOTICE) == Some(text) => Self::Removed,
+            _ if LAPSED[0].strip_prefix(NOTICE) == Some(text) => Self::GivenAway,
             _ if is_full(text) => Self::Full,
             _ if is_announcement(text) => Self::Announcement,
             _ => Self::Other,
@@ -229,7 +358,27 @@ fn welcome(text: &str) -> Option<(&str, usize)> {
     is_welcome.then_some((name, history.unwrap_or(0)))
 }
 
+/// Reads the notice that lines came too fast.
+fn too_fast(text: &str) -> Option<Notice<'_>> {
+    let (lines, rest) = split_once(text.strip_prefix(TOO_FAST)?, " of your lines w")?;
+    let (_, rest) = split_once(rest, " not said; ")?;
+    let (burst, rest) = split_once(rest, " at once, then ")?;
+    let (rate, seconds) = match split_once(rest, " each ") {
+        Some((rate, rest)) => (rate, rest.strip_suffix(" s")?.parse().ok()?),
+        None => (rest.strip_suffix(" a second")?, 1),
+    };
+    Some(Notice::TooFast {
+        lines: lines.parse().ok()?,
+        burst: burst.parse().ok()?,
+        rate: rate.parse().ok()?,
+        seconds,
+    })
+}
+
 fn is_full(text: &str) -> bool {
+    if [CROWDED, HASTY, LOCKED].contains(&text) {
+        return true;
+    }
     text.strip_prefix("full: ")
         .and_then(|rest| rest.strip_suffix(" seats taken"))
         .and_then(|seats| split_once(seats, " of "))
@@ -287,6 +436,35 @@ mod tests {
                 Notice::Prove("0000-0007"),
             ),
             (Sentence::Full { seats: 4 }, Notice::Full),
+            (Sentence::Crowded, Notice::Full),
+            (Sentence::Hasty, Notice::Full),
+            (
+                Sentence::TooFast {
+                    lines: 1,
+                    burst: 64,
+                    interval_ms: 50,
+                },
+                Notice::TooFast {
+                    lines: 1,
+                    burst: 64,
+                    rate: 20,
+                    seconds: 1,
+                },
+            ),
+            (
+                Sentence::TooFast {
+                    lines: 2,
+                    burst: 1,
+                    interval_ms: 5000,
+                },
+                Notice::TooFast {
+                    lines: 2,
+                    burst: 1,
+                    rate: 1,
+                    seconds: 5,
+                },
+            ),
+            (Sentence::Locked, Notice::Full),
             (Sentence::Now("Ada"), Notice::Named(now)),
             (Sentence::Already("Ada"), Notice::Named(already)),
             (Sentence::Bye, Notice::Bye),
@@ -303,6 +481,8 @@ mod tests {
         }
         assert_eq!(read(STOPPING), Notice::Stopping);
         assert_eq!(read(GIVEN_AWAY[0]), Notice::GivenAway);
+        assert_eq!(read(LAPSED[0]), Notice::GivenAway);
+        assert_eq!(read(REMOVED[0]), Notice::Removed);
         for announcement in [
             Announcement::Joined("bye"),
             Announcement::Left("Ada", "quit"),

@@ -2,5 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod crowds;
+mod orders;
+mod pace;
 mod proof;
 mod room;
+mod rules;

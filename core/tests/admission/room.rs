@@ -51,6 +51,15 @@ impl Room {
         }
     }
 
+    /// Joins by name, and by code if one is needed. Returns the welcome.
+    pub(crate) fn join(&mut self, source: &str, name: &str) -> String {
+        let reply = self.say(source, name);
+        let Some(code) = code_in(&reply) else {
+            return reply;
+        };
+        self.say(source, format!("{code} {name}"))
+    }
+
     /// Sends HELLO, and again with the cookie. Returns the second reply.
     pub(crate) fn join_framed(&mut self, source: &str, name: &str) -> Vec<u8> {
         let mut hello = Hello {

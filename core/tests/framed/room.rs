@@ -53,6 +53,7 @@ impl Room {
     pub(crate) fn with(config: Config) -> Self {
         let mut relay = Box::new(Relay::new());
         relay.configure(Config {
+            rate: 0,
             key: [9; 16],
             ..config
         });

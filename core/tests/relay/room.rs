@@ -23,7 +23,7 @@ impl Room {
 
     pub(crate) fn new(config: Config) -> Self {
         let mut relay = Box::new(Relay::new());
-        relay.configure(config);
+        relay.configure(Config { rate: 0, ..config });
         Self {
             relay,
             now: Instant::from_millis(0),

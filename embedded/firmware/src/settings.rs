@@ -24,6 +24,7 @@ pub(crate) fn config(board: &Board) -> Config {
     let _ = config.name.push_str(NAME);
     let _ = config.relay.motd.push_str(MOTD);
     config.relay.open = OPEN;
+    config.relay.rate = RATE;
     config
 }
 

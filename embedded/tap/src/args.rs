@@ -80,6 +80,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 10, env = "KILOCHAT_HISTORY")]
     pub(crate) history: u16,
 
+    /// Lines a second that a peer may say after 64 at once, at most 1000; 0 is no limit
+    #[arg(long, value_name = "RATE", default_value_t = 20, env = "KILOCHAT_RATE")]
+    pub(crate) rate: u16,
+
     /// Also serve peers from outside the local networks, once they have proved their address (there is no
     /// encryption)
     #[arg(long, env = "KILOCHAT_OPEN", value_parser = FalseyValueParser::new())]

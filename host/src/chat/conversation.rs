@@ -84,6 +84,8 @@ pub(super) enum Choice {
 /// The options of a conversation.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
+    /// The key of the relay's operators, if the user is one.
+    pub(super) operator: Option<[u8; 16]>,
     /// The name to join under, which must be clean.
     pub(super) name: String,
     /// The kind of user.

@@ -21,6 +21,9 @@ pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Part of a message after a restart that the relay did not announce.
 pub(super) const MAY_MISS: &str = "; lines may be missing";
 
+/// Part of a message about lines that wait, after their number.
+pub(super) const WAIT: &str = "wait: the relay limits how fast each peer may talk";
+
 /// The client's side of one dialect as a state machine. It does no I/O and reads no clock.
 pub(super) trait Dialect {
     /// Handles a datagram that arrived on `path`.

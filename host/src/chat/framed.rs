@@ -109,6 +109,7 @@ impl Framed {
     pub(super) fn new(now: Instant, plan: &Plan, lines: Vec<Line>) -> Self {
         let Plan {
             ref name,
+            operator,
             user,
             lingers,
             waits_for_seat,
@@ -118,6 +119,9 @@ impl Framed {
         let mut client = Client::new(name, crate::random(), PATHS);
         if !is_announced {
             client.join_unannounced();
+        }
+        if let Some(key) = operator {
+            client.set_operator(key);
         }
         Self {
             client,
@@ -294,7 +298,7 @@ impl Dialect for Framed {
     fn handle_timeout(&mut self, now: Instant) {
         self.client.handle_timeout(self.moment(now));
         self.handle_events(now);
-        self.exchange.check_late(now);
+        self.exchange.check_late(now, self.client.is_slowed());
         self.check_ending(now);
     }
 

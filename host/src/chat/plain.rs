@@ -25,7 +25,7 @@ use self::asked::{Asked, Asker};
 use self::outbox::{Line, Next, Outbox};
 use self::rejoining::{ACCEPTED_AFTER, RejoinReason, Rejoining};
 use super::dialect::{
-    DRAIN_TIMEOUT, Dialect, End, LINGER, LINGER_MAX, MAY_MISS, Typed, User, typed,
+    DRAIN_TIMEOUT, Dialect, End, LINGER, LINGER_MAX, MAY_MISS, Typed, User, WAIT, typed,
 };
 use super::screen::output::Shown;
 
@@ -76,6 +76,7 @@ pub(super) struct Session {
     output: VecDeque<Shown>,
     end: Option<End>,
     code: joining::Code,
+    has_reported_wait: bool,
 }
 
 /// The kind of server.
@@ -149,6 +150,7 @@ impl Session {
             output: VecDeque::new(),
             end: None,
             code: joining::Code::default(),
+            has_reported_wait: false,
         }
     }
 }
@@ -465,6 +467,11 @@ impl Session {
                         self.asked.push(name, Asker::Person);
                     }
                     return Some(payload.into_bytes());
+                }
+                Next::Nothing if self.waits(now) => {
+                    self.has_reported_wait = true;
+                    self.report(format!("{} lines {WAIT}", self.outbox.len()));
+                    return None;
                 }
                 Next::TooLong => self.report("not sent: a command has at most 1024 bytes"),
                 Next::Nothing => return None,

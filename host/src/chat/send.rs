@@ -35,6 +35,7 @@ pub fn send(arguments: &SendArguments) -> Result<(), Error> {
         _ => Choice::Framed,
     };
     let plan = Plan {
+        operator: None,
         name: super::usable_name(&arguments.name)?,
         user: User::Program,
         choice,

@@ -5,8 +5,9 @@ use if_addrs::Interface;
 use kilochat_core::{Config, MOTD_MAX};
 
 use super::addresses::attached_networks;
-use crate::Error;
+use super::console;
 use crate::args::RelayArguments;
+use crate::{Error, operator};
 
 /// Builds the core's configuration from the command line, with the networks of `interfaces`.
 ///
@@ -33,6 +34,13 @@ pub(super) fn config(
         classic: arguments.classic,
         open: arguments.open,
         prove: arguments.prove,
+        rate: arguments.admission.rate.rate,
+        burst: arguments.admission.rate.burst,
+        operator: match &arguments.admission.operators {
+            Some(folder) => Some(operator::read_or_make(folder)?),
+            None => None,
+        },
+        host: console::is_there(),
         motd,
         networks: attached_networks(interfaces),
         ..Config::new(key)

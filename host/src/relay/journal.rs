@@ -21,9 +21,12 @@ use crate::args::{LogFormat, RelayArguments};
 /// Maximum number of records that wait to be written.
 const QUEUE: usize = 1024;
 
-/// Maximum number of events that are logged each second, so that a flood does not fill the disk. It
-/// does not apply when every datagram is logged.
+/// Maximum number of events that are logged each second, so that a flood does not fill the disk.
+/// Departures have this number for themselves, so that a flood does not hide them.
 const EVENTS_PER_SECOND: u32 = 50;
+
+/// The same, when every datagram is logged.
+const VERBOSE_PER_SECOND: u32 = 1000;
 
 /// Maximum time that the end of the program waits for the last records.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -62,6 +65,8 @@ pub(super) enum Record {
     /// The addresses of this machine changed: sockets were opened or closed for them, or the public
     /// networks that it is attached to are others.
     Addresses { followed: Followed, networks: usize },
+    /// The rules were read again; their number.
+    Rules(usize),
     /// Statistics, because they were requested or because the relay ends.
     Stats {
         asked: bool,
@@ -82,8 +87,10 @@ pub(super) struct Journal {
     /// Number of records that were lost since the start.
     pub(super) lost_total: u64,
     writer: Option<JoinHandle<()>>,
-    /// The current second, and the numbers of events that were logged and left out in it.
+    /// The current second, and the numbers of departures, and of other events, that were logged in it,
+    /// and of events that were left out.
     second: u64,
+    departures: u32,
     events: u32,
     left_out: u64,
 }
@@ -115,6 +122,7 @@ impl Journal {
             lost_total: 0,
             writer: Some(writer),
             second: 0,
+            departures: 0,
             events: 0,
             left_out: 0,
         })
@@ -153,7 +161,7 @@ impl Journal {
         event: Event,
         peer: impl FnOnce(Seat) -> Option<PeerInfo<'a>>,
     ) {
-        if level(&event) <= self.level && self.has_room(now) {
+        if level(&event) <= self.level && self.has_room(now, is_departure(&event)) {
             let name = name(event.seat().and_then(peer));
             self.write(Record::Event {
                 source,
@@ -165,17 +173,27 @@ impl Journal {
 
     /// Returns whether another event may be logged in this second. Logs how many were left out in
     /// the second before.
-    fn has_room(&mut self, now: Instant) -> bool {
+    fn has_room(&mut self, now: Instant, is_departure: bool) -> bool {
         let second = now.as_millis() / 1000;
         if second != self.second {
-            (self.second, self.events) = (second, 0);
+            (self.second, self.departures, self.events) = (second, 0, 0);
             let left_out = core::mem::take(&mut self.left_out);
             if left_out > 0 {
                 self.write(Record::LeftOut(left_out));
             }
         }
-        self.events += 1;
-        let has_room = self.events <= EVENTS_PER_SECOND || self.level == Level::DEBUG;
+        let logged = if is_departure {
+            &mut self.departures
+        } else {
+            &mut self.events
+        };
+        *logged += 1;
+        let has_room = *logged
+            <= if self.level == Level::DEBUG {
+                VERBOSE_PER_SECOND
+            } else {
+                EVENTS_PER_SECOND
+            };
         self.left_out += u64::from(!has_room);
         has_room
     }
@@ -258,6 +276,7 @@ impl Record {
             | Self::Departed(_)
             | Self::Parked(_)
             | Self::LeftOut(_)
+            | Self::Rules(_)
             | Self::Addresses { .. } => Level::INFO,
             Self::KernelDropped { .. } => Level::WARN,
             Self::Stats { asked: true, .. } => Level::ERROR,
@@ -266,11 +285,29 @@ impl Record {
     }
 }
 
+/// Returns whether somebody left by an event.
+const fn is_departure(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Left(_)
+            | Event::Removed { .. }
+            | Event::Joined {
+                displaced: Some(_),
+                ..
+            }
+            | Event::Resumed {
+                displaced: Some(_),
+                ..
+            }
+    )
+}
+
 /// Returns the level at which an event is logged.
 fn level(event: &Event) -> Level {
     match event {
         Event::Joined { .. }
         | Event::Left(_)
+        | Event::Removed { .. }
         | Event::Renamed { .. }
         | Event::Resumed { .. }
         | Event::Refused { .. } => Level::INFO,
@@ -324,6 +361,7 @@ fn write(record: Record) {
             "the kernel dropped datagrams that came faster than they could be read; a larger \
              receive buffer may help: sysctl net.core.rmem_max"
         ),
+        Record::Rules(rules) => info!(rules, "the rules were read again"),
         Record::Addresses { followed, networks } => info!(
             opened = followed.opened,
             closed = followed.closed,
@@ -350,6 +388,9 @@ fn write_event(source: SocketAddr, name: &Name, event: Event) {
             info!(%name, address = %source, "joined");
         }
         Event::Left(departed) => write_departed(&departed),
+        Event::Removed { removed, .. } => {
+            info!(operator = %name, name = %removed.name, address = %removed.address, "removed");
+        }
         Event::Resumed {
             moved, displaced, ..
         } => {
@@ -405,6 +446,8 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters, kept: Option<Ke
         joined = relay.joined,
         left = relay.left,
         displaced = relay.displaced,
+        lapsed = relay.lapsed,
+        removed = relay.removed,
         restarted = relay.restarted,
         renamed = relay.renamed,
         answered = relay.answered,
@@ -429,7 +472,13 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters, kept: Option<Ke
         refused_source = relay.refused(Refusal::Source),
         refused_foreign = relay.refused(Refusal::Foreign),
         refused_unproven = relay.refused(Refusal::Unproven),
+        refused_denied = relay.refused(Refusal::Denied),
         refused_full = relay.refused(Refusal::Full),
+        refused_locked = relay.refused(Refusal::Locked),
+        refused_muted = relay.refused(Refusal::Muted),
+        refused_crowded = relay.refused(Refusal::Crowded),
+        refused_hasty = relay.refused(Refusal::Hasty),
+        refused_slow = relay.refused(Refusal::Slow),
         refused_stopping = relay.refused(Refusal::Stopping),
         send_errors = counters.send_errors,
         replies_lost = counters.replies_lost,

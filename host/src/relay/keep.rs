@@ -165,7 +165,10 @@ impl Keeper {
                 self.note_seats(displaced.iter().map(|departed| departed.seat));
             }
             Event::Renamed { seat, .. } | Event::Answered { seat } => self.note_seat(*seat),
-            Event::Left(departed) => self.note_seat(departed.seat),
+            Event::Left(departed)
+            | Event::Removed {
+                removed: departed, ..
+            } => self.note_seat(departed.seat),
             Event::Said { .. }
             | Event::Helped
             | Event::Challenged

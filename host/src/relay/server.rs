@@ -7,20 +7,24 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
 
-use kilochat_core::{Departed, Event, Expired, Instant, NETWORKS_MAX, Refusal, Relay};
+use kilochat_core::{
+    Departed, Event, Expired, Instant, NETWORKS_MAX, Refusal, Relay, Reply, is_blank,
+};
 use mio::{Events, Poll, Token, Waker};
 use static_cell::ConstStaticCell;
 
 use super::addresses::{Watch, attached_networks, interfaces};
 use super::config::config;
+use super::console::Console;
 use super::inquiry::{Inquiry, Peers, Snapshot};
 use super::journal::{Journal, Record};
 use super::keep::Keeper;
 use super::metrics;
 use super::network::Sockets;
+use super::rules::Source;
 use super::sockets;
 use super::stopper::Stopper;
-use super::turn::{Log, Turn};
+use super::turn::{Log, Network as _, Turn};
 use crate::Error;
 use crate::args::{RelayArguments, SEATS_MAX};
 
@@ -68,6 +72,7 @@ pub struct Server {
     inquiries: Vec<Inquiry>,
     seats: u16,
     /// When the relay's clock was `begun`.
+    console: Option<Console>,
     start: std::time::Instant,
     begun: Instant,
     now: Instant,
@@ -98,7 +103,7 @@ impl Server {
     /// If an option is invalid, or a socket cannot be opened.
     pub fn bind(arguments: &RelayArguments) -> Result<Self, Error> {
         let interfaces = interfaces();
-        let config = config(arguments, &interfaces)?;
+        let mut config = config(arguments, &interfaces)?;
         let sockets = sockets::open(arguments)?;
         let buffers: Vec<usize> = sockets.iter().map(sockets::receive_buffer).collect();
         let failed = |error: io::Error| Error::Failure(format!("cannot set up sockets: {error}"));
@@ -114,7 +119,10 @@ impl Server {
         let Some(relay) = RELAY.try_take() else {
             return Err(Error::Failure("this process has a relay already".into()));
         };
+        config.port = addresses.first().map_or(0, SocketAddr::port);
         relay.configure(config);
+        let rules = Source::new(&arguments.admission);
+        relay.set_rules(rules.read().map_err(Error::Usage)?);
         let networks = attached_networks(&interfaces);
         let watch = Watch::start(interfaces, stopper.clone()).map_err(failed)?;
         let mut journal = Journal::start(arguments)?;
@@ -135,6 +143,7 @@ impl Server {
             events: Events::with_capacity(64),
             stopper,
             journal,
+            console: None,
             network,
             watch,
             asked: Asked::default(),
@@ -160,6 +169,16 @@ impl Server {
         self.stopper.clone()
     }
 
+    /// Lets what is typed at the terminal be said as `host`, or be an order.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no thread left.
+    pub fn take_orders(&mut self) -> Result<(), Error> {
+        self.console = Some(Console::start(self.stopper())?);
+        Ok(())
+    }
+
     /// Runs the relay until it is told to stop, then sends what is due. It allocates nothing.
     ///
     /// # Errors
@@ -168,6 +187,8 @@ impl Server {
     pub fn run(&mut self) -> Result<(), Error> {
         while !self.stopper.is_stopped() {
             self.follow_addresses();
+            self.follow_rules();
+            self.follow_console();
             let wake = self.take_turn();
             if self.stopper.take_report() {
                 self.report(true);
@@ -201,6 +222,46 @@ impl Server {
             self.relay.set_networks(networks);
             followed.missing > 0
         });
+    }
+
+    /// Applies rules that were read again.
+    fn follow_rules(&mut self) {
+        if self.stopper.take_networks() {
+            self.watch.ask();
+        }
+        if let Some(rules) = self.stopper.take_rules() {
+            self.journal.write(Record::Rules(rules.len()));
+            self.relay.set_rules(rules);
+        }
+    }
+
+    /// Says or obeys what was typed.
+    fn follow_console(&mut self) {
+        let Some(console) = &self.console else {
+            return;
+        };
+        let mut answer = Reply::new();
+        while let Some(line) = console.next() {
+            let text = line.strip_prefix("/").filter(|rest| rest.starts_with('/'));
+            match line.strip_prefix('/').filter(|_| text.is_none()) {
+                Some(order) => {
+                    if let Some(removed) = self.relay.order(self.now, order, &mut answer) {
+                        if let Some((seat, address, farewell)) = removed.farewell() {
+                            self.network.say_farewell(self.now, farewell, address, seat);
+                        }
+                        if let Some(keeper) = &mut self.keeper {
+                            keeper.note_seat(removed.seat);
+                        }
+                        self.journal.write(Record::Departed(removed));
+                    }
+                    console.show(&answer);
+                }
+                None if is_blank(&line) => {}
+                None => {
+                    self.relay.say_as_host(self.now, text.unwrap_or(&line));
+                }
+            }
+        }
     }
 
     fn take_turn(&mut self) -> Option<Instant> {

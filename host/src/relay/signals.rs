@@ -1,6 +1,11 @@
-//! Signals. The first that ends a program, SIGHUP included, stops the relay after its farewell, the
-//! second at once; SIGUSR1 requests statistics.
+//! Signals. The first that ends a program stops the relay after its farewell, the second at once;
+//! SIGUSR1 requests statistics. SIGHUP ends a relay whose terminal is closed. If it has none it is a
+//! daemon, which reads its rules and networks again.
 
+#[cfg(unix)]
+use std::io::{self, IsTerminal};
+
+use super::rules::Source;
 use super::stopper::Stopper;
 use crate::Error;
 
@@ -10,7 +15,11 @@ use crate::Error;
 ///
 /// If the system does not allow signal handlers.
 #[cfg(unix)]
-pub(crate) fn handle(stopper: Stopper, web: Option<Stopper>) -> Result<(), Error> {
+pub(crate) fn handle(
+    stopper: Stopper,
+    web: Option<Stopper>,
+    rules: Option<Source>,
+) -> Result<(), Error> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
     let failed = |error| Error::Failure(format!("cannot handle signals: {error}"));
@@ -19,13 +28,14 @@ pub(crate) fn handle(stopper: Stopper, web: Option<Stopper>) -> Result<(), Error
     if !is_ignored(SIGHUP) {
         signals.add_signal(SIGHUP).map_err(failed)?;
     }
+    let is_daemon = !has_terminal();
     let wait = move || {
         for signal in signals.forever() {
             if signal == SIGUSR1 {
                 stopper.report();
                 web.iter().for_each(Stopper::report);
-            } else if signal == SIGHUP && super::systemd::is_manager() {
-                // a service has no terminal that could hang up
+            } else if signal == SIGHUP && is_daemon {
+                read_again(&stopper, rules.as_ref());
             } else if stopper.stop() {
                 std::process::exit(128 + signal);
             }
@@ -36,6 +46,23 @@ pub(crate) fn handle(stopper: Stopper, web: Option<Stopper>) -> Result<(), Error
         .spawn(wait)
         .map_err(failed)?;
     Ok(())
+}
+
+/// Returns whether the relay runs on a terminal, which may be closed.
+#[cfg(unix)]
+fn has_terminal() -> bool {
+    io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
+}
+
+/// Gives the relay the rules as they are now. If they have a mistake, the old ones stay.
+#[cfg(unix)]
+fn read_again(stopper: &Stopper, rules: Option<&Source>) {
+    stopper.read_networks();
+    match rules.map(Source::read) {
+        Some(Ok(rules)) => stopper.set_rules(rules),
+        Some(Err(why)) => tracing::warn!("{why}; the old rules stay"),
+        None => {}
+    }
 }
 
 /// Returns whether the parent process has set a signal to be ignored, as nohup(1) does. Known on
@@ -54,7 +81,11 @@ fn is_ignored(signal: i32) -> bool {
 ///
 /// If the system does not allow handlers for them.
 #[cfg(not(unix))]
-pub(crate) fn handle(stopper: Stopper, _web: Option<Stopper>) -> Result<(), Error> {
+pub(crate) fn handle(
+    stopper: Stopper,
+    _web: Option<Stopper>,
+    _rules: Option<Source>,
+) -> Result<(), Error> {
     let interrupted = move || {
         if stopper.stop() {
             std::process::exit(130);

@@ -1,9 +1,11 @@
 //! The handle by which other threads stop a relay or request a report.
 
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::Waker;
+
+use super::rules::Rules;
 
 /// Controls a running [`Server`](super::Server) from any thread.
 #[derive(Clone, Debug)]
@@ -16,6 +18,9 @@ pub struct Stopper {
 struct Requests {
     stop: AtomicBool,
     report: AtomicBool,
+    networks: AtomicBool,
+    has_rules: AtomicBool,
+    rules: Mutex<Rules>,
 }
 
 impl Stopper {
@@ -38,6 +43,38 @@ impl Stopper {
     pub fn report(&self) {
         self.requests.report.store(true, Ordering::Relaxed);
         self.wake();
+    }
+
+    /// Requests that the relay reads the networks of this machine again.
+    #[cfg(unix)]
+    pub(super) fn read_networks(&self) {
+        self.requests.networks.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Gives the relay new rules.
+    #[cfg(unix)]
+    pub(super) fn set_rules(&self, rules: Rules) {
+        let mut place = self.requests.rules.lock();
+        let place = place.as_deref_mut();
+        if let Ok(place) = place {
+            *place = rules;
+        }
+        self.requests.has_rules.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Returns whether networks were to be read again since the last call.
+    pub(super) fn take_networks(&self) -> bool {
+        self.requests.networks.swap(false, Ordering::Relaxed)
+    }
+
+    /// Returns the rules that were given since the last call.
+    pub(super) fn take_rules(&self) -> Option<Rules> {
+        let has_rules = self.requests.has_rules.swap(false, Ordering::Acquire);
+        let rules = has_rules.then(|| self.requests.rules.lock());
+        // the lock is held for a copy only
+        rules.map(|rules| rules.unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// Returns whether the relay must end.

@@ -165,6 +165,9 @@ impl Turn {
             relay.handle_writable(seat);
         }
         while let Some(expired) = relay.handle_timeout(now) {
+            if let Some((seat, address, farewell)) = expired.farewell() {
+                network.say_farewell(now, farewell, address, seat);
+            }
             log.expired(expired, relay);
         }
         let is_flushed = self.send(now, relay, network, log);

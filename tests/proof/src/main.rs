@@ -26,16 +26,16 @@ use kilochat_core::framed::{Data, Frame, Hello, Malformed, Reason, Texts};
 use kilochat_core::{
     Client, ClientEvent, ClientStats, Config, Delivery, Departed, Departure, Dropped, Event,
     Expired, Fanout, Farewell, Instant, LINE_MAX, Network, Notice, Path, PostError, PostId, Reader,
-    Received, Refusal, Relay, Reply, Restored, Seat, State, Stats, Transmit, Unreachable, clean,
-    is_blank,
+    Received, Refusal, Relay, Reply, Restored, Rule, Seat, State, Stats, Transmit, Unreachable,
+    clean, is_blank,
 };
 
 // on Cortex-M3, as the docs of `Relay` say
 #[cfg(target_arch = "arm")]
 const _: () = {
-    assert!(size_of::<Relay<32, 8192, 8>>() == 18336);
-    assert!(size_of::<Relay<64, 65536, 32>>() == 94240);
-    assert!(size_of::<Relay<4096, 1048576, 32>>() == 2835232);
+    assert!(size_of::<Relay<32, 8192, 8>>() == 19304);
+    assert!(size_of::<Relay<64, 65536, 32>>() == 95464);
+    assert!(size_of::<Relay<4096, 1048576, 32>>() == 2868712);
 };
 
 // SAFETY: nothing calls it in a program that links
@@ -87,6 +87,7 @@ struct Values {
     config: Config,
     key: [u8; 16],
     network: Network,
+    rule: Rule,
     ip: IpAddr,
     address: SocketAddr,
     bytes: &'static [u8],
@@ -133,6 +134,9 @@ enum Call {
     RelayDefault,
     RelayConfigure,
     RelaySetNetworks,
+    RelaySetRules,
+    RelayOrder,
+    RelaySayAsHost,
     RelayHandleDatagram,
     RelayHandleUnreachable,
     RelayHandleTimeout,
@@ -170,6 +174,7 @@ enum Call {
     IsBlank,
     NoticeOf,
     EventFarewell,
+    ExpiredFarewell,
     FarewellAsBytes,
     FrameDecode,
     MalformedFmt,
@@ -191,6 +196,9 @@ enum Call {
     PostErrorFmt,
     ClientUnanswered,
     ClientJoinUnannounced,
+    ClientIsSlowed,
+    ClientSetOperator,
+    DepartedFarewell,
     ClientLeave,
     ClientReconnect,
     ClientHandleUnreachable,
@@ -243,6 +251,9 @@ impl<
                 v.event = relay.handle_datagram(v.now, v.address, v.bytes, &mut v.reply);
             }
             Call::RelaySetNetworks => relay.set_networks(v.config.networks.iter().copied()),
+            Call::RelaySetRules => relay.set_rules([v.rule; 17]),
+            Call::RelayOrder => v.departed = relay.order(v.now, v.text, &mut v.reply),
+            Call::RelaySayAsHost => v.index = relay.say_as_host(v.now, v.text).into(),
             Call::RelayHandleUnreachable => {
                 v.departed = relay.handle_unreachable(v.now, v.seat, v.unreachable);
             }
@@ -302,6 +313,13 @@ impl<
                     (v.seat, v.address, v.index) = (seat, address, bytes.len());
                 }
             }
+            Call::ExpiredFarewell => {
+                if let Some((seat, address, bytes)) =
+                    v.expired.as_ref().and_then(|expired| expired.farewell())
+                {
+                    (v.seat, v.address, v.index) = (seat, address, bytes.len());
+                }
+            }
             Call::FarewellAsBytes => v.index = v.farewell.as_bytes().len(),
             Call::FrameDecode => v.frame = Frame::decode(v.bytes),
             Call::MalformedFmt => v.truth = v.reply.write_fmt(format_args!("{Malformed}")).is_ok(),
@@ -336,6 +354,15 @@ impl<
             }
             Call::ClientUnanswered => v.index = client.unanswered(),
             Call::ClientJoinUnannounced => client.join_unannounced(),
+            Call::ClientSetOperator => client.set_operator(v.key),
+            Call::DepartedFarewell => {
+                if let Some((seat, address, bytes)) =
+                    v.departed.as_ref().and_then(|departed| departed.farewell())
+                {
+                    (v.seat, v.address, v.index) = (seat, address, bytes.len());
+                }
+            }
+            Call::ClientIsSlowed => v.truth = client.is_slowed(),
             Call::ClientLeave => client.leave(v.now),
             Call::ClientReconnect => client.reconnect(v.now),
             Call::ClientHandleUnreachable => client.handle_unreachable(v.now),

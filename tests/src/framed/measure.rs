@@ -91,7 +91,10 @@ type Room = World<16, 65536, 32, 32>;
 /// A room with an author and its receivers, who have all joined; then the network is as bad as that.
 fn room(seed: u64, quality: Quality) -> Verdict<Room> {
     let setup = Setup {
-        config: Config::new([0; 16]),
+        config: Config {
+            rate: 0,
+            ..Config::new([0; 16])
+        },
         driver: Driver::IDEAL,
         quality: Quality::perfect(DELAY),
         members: 1 + RECEIVERS,

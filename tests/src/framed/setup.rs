@@ -65,6 +65,7 @@ impl Setup {
             seats: u16::try_from(seats).unwrap(),
             history: pick(random, &[0, 1, 10, 10, 50]),
             idle: Duration::from_secs(pick(random, &[30, 90, 600])),
+            rate: 0,
             ..Config::new([0; 16])
         };
         let driver = Driver {

@@ -4,12 +4,16 @@ use core::net::SocketAddr;
 
 use kilochat_core::{Departed, Departure, Event, Refusal, Seat};
 
+use crate::bucket::Bucket;
 use crate::dialect;
 use crate::judge::{Due, Outcome, ended};
 use crate::log::Reader;
 use crate::oracle::{Member, Oracle};
 use crate::text::{folded, repaired};
 use crate::{Seen, Verdict, Violation, check};
+
+/// Minimum time between two looks for an address that has too many seats.
+const CROWD_INTERVAL: u64 = 1000;
 
 impl Oracle {
     pub(super) fn joins(
@@ -34,7 +38,7 @@ impl Oracle {
             Some(self.leave(heir, Departure::Restarted)?)
         } else if self.members.len() < self.seats {
             None
-        } else if let Some(silent) = self.longest_silent(now, outcome.event) {
+        } else if let Some(silent) = self.makes_room(now, source, outcome.event) {
             self.counts.saw(Seen::Displaced);
             self.tally.displaced += 1;
             Some(self.leave(silent, Departure::Displaced)?)
@@ -100,7 +104,11 @@ impl Oracle {
             address,
             name: name.to_owned(),
             heard: now,
-            told: None,
+            tell_at: 0,
+            unsaid: 0,
+            pace: 1000_u64
+                .checked_div(self.config.rate.into())
+                .map(|interval| Bucket::new(self.config.burst.into(), interval)),
             suspect: false,
             reported: None,
             ports: 0,
@@ -157,6 +165,40 @@ impl Oracle {
         members
             .find(|(_, member)| same(member))
             .map(|(seat, _)| *seat)
+    }
+
+    /// Whose seat a newcomer gets in a full room.
+    fn makes_room(&mut self, now: u64, source: SocketAddr, event: &Event) -> Option<usize> {
+        let left = match event {
+            Event::Joined { displaced, .. } => displaced.as_ref().map(|left| left.seat.index()),
+            _ => None,
+        };
+        let silent = self.longest_silent(now, event);
+        // where time went back, the relay may not know yet that somebody was silent for long
+        let is_late = self.slack > 0 && left.is_some() && left != silent;
+        if silent.is_some() && !is_late {
+            return silent;
+        }
+        if now < self.admission.crowd_at {
+            return None;
+        }
+        self.admission.crowd_at = now + CROWD_INTERVAL;
+        let of = |ip| {
+            self.members
+                .values()
+                .filter(move |it| it.address.ip() == ip)
+        };
+        let mut ips = self.members.values().map(|member| member.address.ip());
+        let crowd = ips.find(|ip| 2 * of(*ip).count() > self.members.len())?;
+        let oldest = of(crowd).map(|member| member.heard).min()?;
+        let mut oldest = of(crowd).filter(|member| member.heard == oldest);
+        let first = oldest.clone().next()?.seat.index();
+        if crowd == source.ip() {
+            return None;
+        }
+        self.counts.saw(Seen::CrowdedOut);
+        let chosen = oldest.find(|member| left == Some(member.seat.index()));
+        Some(chosen.map_or(first, |member| member.seat.index()))
     }
 
     /// Whose seat may be given away. Which of several that were silent equally long is free.

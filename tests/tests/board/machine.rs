@@ -93,7 +93,7 @@ pub(crate) fn cargo_build(arguments: &[&str]) -> Command {
             cargo.env_remove(name);
         }
     }
-    cargo.env("KILOCHAT_DHCP", "1");
+    cargo.env("KILOCHAT_DHCP", "1").env("KILOCHAT_RATE", "0");
     cargo
 }
 

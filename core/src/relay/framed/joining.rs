@@ -22,6 +22,9 @@ const KEEPALIVE_S: u8 = 15;
 /// Time after which a client may request a seat again when all are taken, in seconds.
 const RETRY_S: u16 = 60;
 
+/// Time after which a client of a network that joins too fast may request a seat again, in seconds.
+const HASTY_RETRY_S: u16 = 10;
+
 /// A HELLO whose nonce is smaller than that of the session by less than this was overtaken by a
 /// later one.
 const NONCES: u64 = 1 << 16;
@@ -136,6 +139,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let old = self.peers.peer(seat).map(|peer| peer.address);
         let moved = old.filter(|old| *old != source).map(|old| {
             self.peers.readdress(seat, source);
+            self.count_move(now, seat, source.ip());
             (old, Farewell::bye(resume.session, Goodbye::TakenOver))
         });
         let list = self.peers.peer(seat).and_then(|peer| self.list(seat, peer));
@@ -177,10 +181,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let newcomer = match self.take_seat(now, source, name, dialect) {
             Ok(newcomer) => newcomer,
             Err(why) => {
-                let (reason, retry_s) = if why == Refusal::Full {
-                    (Reason::Full, RETRY_S)
-                } else {
-                    (Reason::Nameless, 0)
+                let (reason, retry_s) = match why {
+                    Refusal::Full => (Reason::Full, RETRY_S),
+                    Refusal::Crowded => (Reason::Crowded, RETRY_S),
+                    Refusal::Locked => (Reason::Locked, RETRY_S),
+                    Refusal::Hasty => (Reason::Hasty, HASTY_RETRY_S),
+                    _ => (Reason::Nameless, 0),
                 };
                 write(
                     reply,

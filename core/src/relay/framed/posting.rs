@@ -13,11 +13,17 @@ use crate::time::Instant;
 use crate::wire::command::Command;
 use crate::wire::framed::{ENTRY_HEADER, Frame, Goodbye, Outcome, Post, Posted, Reason};
 use crate::wire::notices::Sentence;
+#[cfg(feature = "operator")]
+use crate::wire::order;
 use crate::wire::text::{LINE_MAX, SEPARATOR, clean, is_blank, is_plain_ascii, without_padding};
 
 /// Time after which a text that was refused because the relay is stopping may be posted again, in
 /// milliseconds: another run may have started by then.
 const STOPPING_RETRY_MS: u16 = 1000;
+
+/// Minimum time after which a text that came too fast may be posted again, in milliseconds, so that a
+/// client in a hurry posts several lines at a time.
+const SLOW_RETRY_MS: u16 = 200;
 
 /// A client's last POST.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +50,11 @@ enum Last {
         texts: u8,
     },
     Refused(Reason),
+    /// It was an order, which was done or not.
+    #[cfg(feature = "operator")]
+    Ordered(bool),
+    /// It came too fast, and may be posted again after so many milliseconds.
+    Slow(u16),
 }
 
 impl LastPost {
@@ -102,6 +113,17 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     ) -> (Last, Event) {
         let command = command_of(post).filter(|it| !self.is_stopping || *it == Command::Quit);
         if let Some(command) = command {
+            if command != Command::Quit
+                && let Err(wait_ms) = self.pace(now, seat)
+            {
+                return self.slowed(seat, post, wait_ms, reply);
+            }
+            #[cfg(feature = "operator")]
+            if let Some(order) = self.signed_order(post) {
+                self.report(post, Last::Answered, reply);
+                let (is_done, event) = self.handle_order(now, seat, order, &mut in_frame(reply));
+                return (Last::Ordered(is_done), event);
+            }
             self.report(post, Last::Answered, reply);
             let event = self.obey_in_frames(now, seat, command, reply);
             let is_renamed = matches!(event, Event::Renamed { .. });
@@ -121,6 +143,27 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         (outcome, said(seat, outcome))
     }
 
+    /// Returns the order in a POST, or an error if its code is wrong. Returns `None` if it is none, or
+    /// the relay knows no operators.
+    #[cfg(feature = "operator")]
+    fn signed_order<'a>(&self, post: &Post<'a>) -> Option<Result<&'a str, ()>> {
+        let text = text_of(post.texts.iter().next()?)?;
+        order::verify(&self.config.operator?, post.session, post.number, text)
+    }
+
+    /// Refuses a POST that came too fast.
+    fn slowed(
+        &self,
+        seat: Seat,
+        post: &Post<'_>,
+        wait_ms: u32,
+        reply: &mut Reply,
+    ) -> (Last, Event) {
+        let outcome = Last::slow(wait_ms);
+        self.report(post, outcome, reply);
+        (outcome, said(seat, outcome))
+    }
+
     /// Answers a repetition of the last POST, which has no effect.
     fn answer_again(
         &mut self,
@@ -132,6 +175,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     ) {
         self.report(post, outcome, reply);
         let is_renamed = matches!(outcome, Last::Renamed);
+        #[cfg(feature = "operator")]
+        if let Last::Ordered(is_done) = outcome {
+            in_frame(reply).answer(if is_done {
+                Sentence::Done
+            } else {
+                Sentence::NotDone
+            });
+        }
         match (command_of(post), outcome) {
             (Some(Command::Nick(name)), Last::Answered | Last::Renamed) => {
                 self.tell_name(seat, name, is_renamed, &mut in_frame(reply));
@@ -171,6 +222,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     fn report(&self, post: &Post<'_>, outcome: Last, reply: &mut Reply) {
         let outcome = match outcome {
             Last::None | Last::Answered | Last::Renamed => Outcome::Answer(""),
+            #[cfg(feature = "operator")]
+            Last::Ordered(_) => Outcome::Answer(""),
             Last::Accepted {
                 first,
                 lines,
@@ -184,8 +237,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 reason,
                 retry_ms: match reason {
                     Reason::Stopping => STOPPING_RETRY_MS,
-                    Reason::Full | Reason::Nameless | Reason::NotUtf8 | Reason::Other(_) => 0,
+                    _ => 0,
                 },
+            },
+            Last::Slow(retry_ms) => Outcome::Refused {
+                reason: Reason::TooFast,
+                retry_ms,
             },
         };
         let &Post {
@@ -234,7 +291,19 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 Some(_) => break,
             };
             if !is_blank(text) {
+                if self.is_muted(seat) {
+                    if texts == 0 {
+                        return Last::Refused(Reason::Muted);
+                    }
+                    break;
+                }
                 if size_max(name, text) > room && size(name, text) > room {
+                    break;
+                }
+                if let Err(wait_ms) = self.pace(now, seat) {
+                    if texts == 0 {
+                        return Last::slow(wait_ms);
+                    }
                     break;
                 }
                 let before = self.ring.head().offset;
@@ -250,6 +319,17 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             lines,
             texts,
         }
+    }
+}
+
+impl Last {
+    /// Refuses a POST for so many milliseconds.
+    fn slow(wait_ms: u32) -> Self {
+        Self::Slow(
+            u16::try_from(wait_ms)
+                .unwrap_or(u16::MAX)
+                .max(SLOW_RETRY_MS),
+        )
     }
 }
 
@@ -278,6 +358,16 @@ fn said(seat: Seat, last: Last) -> Event {
         Last::Refused(Reason::Stopping) => Event::Refused {
             seat: Some(seat),
             why: Refusal::Stopping,
+        },
+        Last::Refused(Reason::Muted) => Event::Refused {
+            seat: Some(seat),
+            why: Refusal::Muted,
+        },
+        #[cfg(feature = "operator")]
+        Last::Ordered(_) => Event::Answered { seat },
+        Last::Slow(_) => Event::Refused {
+            seat: Some(seat),
+            why: Refusal::Slow,
         },
         Last::Refused(_) | Last::None | Last::Answered | Last::Renamed => Event::Refused {
             seat: Some(seat),

@@ -39,6 +39,7 @@ impl TapProgram {
     /// Starts the program; its log is not read.
     pub(crate) fn spawn(arguments: &[&str]) -> Self {
         let child = Command::new(PROGRAM)
+            .env("KILOCHAT_RATE", "0")
             .args(["--create", "--tap", "tap0"])
             .args(arguments)
             .stdin(Stdio::null())

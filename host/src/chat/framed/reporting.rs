@@ -8,7 +8,7 @@ use kilochat_core::{
     ClientEvent, End as ClientEnd, Joined, LineKind, NOTICE, Notice, PostId, SeatLoss,
 };
 
-use super::super::dialect::{End, MAY_MISS, User, typed};
+use super::super::dialect::{End, MAY_MISS, User, WAIT, typed};
 use super::super::plain::outbox::Line;
 use super::super::screen::output::{Kind, Shown};
 use super::{Connection, Exchange, LATE_AFTER};
@@ -193,6 +193,7 @@ impl Exchange {
             ClientEnd::Nameless => {
                 self.fail("the relay refused: the name has no visible character")
             }
+            ClientEnd::Removed => self.fail("you were removed from this room"),
             ClientEnd::Refused => self.fail("the relay refused"),
         }
     }
@@ -241,8 +242,9 @@ impl Exchange {
         Some(oldest.since + LATE_AFTER)
     }
 
-    /// Reports, if it is due, that lines are not delivered yet.
-    pub(super) fn check_late(&mut self, now: Instant) {
+    /// Reports, if it is due, that lines are not delivered yet; `is_slowed` is whether that is because
+    /// the relay limits how fast this client may talk.
+    pub(super) fn check_late(&mut self, now: Instant, is_slowed: bool) {
         if self.late_at().is_none_or(|at| now < at) {
             return;
         }
@@ -253,7 +255,11 @@ impl Exchange {
             }
             _ => {
                 let lines = self.posted.len() + self.outbox.len();
-                self.report(format!("{lines} lines are not delivered yet"));
+                self.report(if is_slowed {
+                    format!("{lines} lines {WAIT}")
+                } else {
+                    format!("{lines} lines are not delivered yet")
+                });
             }
         }
     }

@@ -44,6 +44,7 @@ impl Bench {
     fn with(user: User, seats: u16, waits_for_seat: bool) -> Self {
         let now = Instant::now();
         let plan = Plan {
+            operator: None,
             is_announced: true,
             name: "Ada".into(),
             user,
@@ -87,6 +88,7 @@ impl Bench {
         relay.configure(Config {
             key: [self.runs; 16],
             seats: self.seats,
+            rate: 0,
             ..Config::new([0; 16])
         });
         self.relay = Some(relay);

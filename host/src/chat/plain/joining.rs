@@ -9,6 +9,9 @@ use super::{DRAIN_TIMEOUT, End, MAY_MISS, Phase, RejoinReason, Rejoining, Sessio
 /// Minimum time between two answers to a request for a code.
 const CODE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Minimum number of waiting lines that is reported.
+const WAITING_MIN: usize = 10;
+
 /// The code by which the client proves its address.
 #[derive(Debug, Default)]
 pub(super) struct Code {
@@ -40,6 +43,16 @@ impl Session {
             wanted: Some(code.into()),
             at: Some(now),
         };
+    }
+
+    /// Returns whether to report that lines wait because the relay limits how fast they are said.
+    pub(super) fn waits(&mut self, now: Instant) -> bool {
+        if self.outbox.len() < WAITING_MIN {
+            self.has_reported_wait &= !self.outbox.is_empty();
+            return false;
+        }
+        let is_new = self.user == User::Person && !self.has_reported_wait;
+        is_new && self.outbox.pace.is_slowed(now)
     }
 
     /// Returns the datagram that requests a seat. From a peer that may still have its seat, the bare

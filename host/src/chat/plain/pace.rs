@@ -11,6 +11,11 @@ const BURST: u32 = 16;
 /// Time between two bursts: the maximum rate is 2,000 lines per second.
 const INTERVAL: Duration = Duration::from_millis(8);
 
+/// Number of lines that a relay takes at once, and the time for each further one: less than its default
+/// limit, so that nothing is refused.
+const RELAY_BURST: u32 = 48;
+const RELAY_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Number of lines after which the relay is asked whether it has read them. At most twice as many
 /// are in flight.
 const WINDOW: usize = 64;
@@ -29,6 +34,23 @@ pub(super) struct Pace {
     /// Lines sent since the last question.
     since_question: usize,
     question: Option<Question>,
+    limit: Option<Limit>,
+}
+
+/// What a relay takes: a number of lines at once, and then one each interval.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    burst: u32,
+    interval: Duration,
+    /// When the burst is there again as a whole.
+    full_at: Instant,
+}
+
+impl Limit {
+    fn next_at(&self) -> Instant {
+        let before = self.interval * self.burst.saturating_sub(1);
+        self.full_at.checked_sub(before).unwrap_or(self.full_at)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +68,41 @@ impl Pace {
             resume: now,
             since_question: 0,
             question: None,
+            limit: None,
         }
     }
 
     /// Forgets the lines in flight.
     pub(super) fn reset(&mut self, now: Instant) {
+        let limit = self.limit;
         *self = Self::new(now);
+        self.limit = limit;
+    }
+
+    /// The server is a relay, which limits how fast a client may talk.
+    pub(super) fn handle_welcome(&mut self, now: Instant) {
+        self.limit.get_or_insert(Limit {
+            burst: RELAY_BURST,
+            interval: RELAY_INTERVAL,
+            full_at: now,
+        });
+    }
+
+    /// The relay said that lines were too fast, and how many it takes at once, and the time for each after
+    /// that. From now on it gets half as many.
+    pub(super) fn handle_too_fast(&mut self, now: Instant, burst: u32, interval: Duration) {
+        let burst = (burst / 2).clamp(1, RELAY_BURST);
+        let interval = 2 * interval;
+        self.limit = Some(Limit {
+            burst,
+            interval,
+            full_at: now + interval * burst,
+        });
+    }
+
+    /// Returns whether lines wait because of the relay's limit.
+    pub(super) fn is_slowed(&self, now: Instant) -> bool {
+        self.limit.is_some_and(|limit| now < limit.next_at())
     }
 
     /// Returns whether a line may be sent now.
@@ -64,12 +115,14 @@ impl Pace {
         if self.question.is_some() && self.since_question >= WINDOW {
             return None;
         }
-        Some(self.resume)
+        let limit = self.limit.map(|limit| limit.next_at());
+        Some(limit.map_or(self.resume, |at| at.max(self.resume)))
     }
 
     /// Records that a line was sent.
     pub(super) fn handle_sent(&mut self, now: Instant) {
         self.since_question += 1;
+        self.count(now);
         if now >= self.resume + INTERVAL {
             self.left_in_burst = BURST;
             self.resume = now;
@@ -78,6 +131,12 @@ impl Pace {
         if self.left_in_burst == 0 {
             self.left_in_burst = BURST;
             self.resume = now + INTERVAL;
+        }
+    }
+
+    fn count(&mut self, now: Instant) {
+        if let Some(limit) = &mut self.limit {
+            limit.full_at = limit.full_at.max(now) + limit.interval;
         }
     }
 
@@ -99,6 +158,7 @@ impl Pace {
 
     /// Records that a question was sent.
     pub(super) fn handle_asked(&mut self, now: Instant) {
+        self.count(now);
         let question = self.question.get_or_insert(Question {
             first: now,
             last: now,
@@ -146,6 +206,34 @@ mod tests {
             now += Duration::from_millis(1);
         }
         assert_eq!(lines, 2000);
+    }
+
+    #[test]
+    fn a_relay_gets_fewer_lines_than_it_takes() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        pace.handle_welcome(start);
+        let said = |pace: &mut Pace, from: u64, to: u64| {
+            let mut lines = 0;
+            for millis in from..to {
+                let now = start + Duration::from_millis(millis);
+                while pace.allows(now) {
+                    pace.handle_sent(now);
+                    lines += 1;
+                    if pace.wants_answer() {
+                        pace.handle_asked(now);
+                        pace.handle_answer();
+                    }
+                }
+            }
+            lines
+        };
+        assert_eq!(said(&mut pace, 0, 50), 48);
+        // questions count, too
+        assert!((19..=20).contains(&said(&mut pace, 50, 2_050)));
+        let now = start + Duration::from_millis(2_050);
+        pace.handle_too_fast(now, 4, Duration::from_millis(500));
+        assert_eq!(said(&mut pace, 2_050, 12_051), 10);
     }
 
     #[test]

@@ -49,6 +49,17 @@ impl Session {
     fn handle_notice(&mut self, now: Instant, text: &str, meaning: Notice<'_>) {
         let is_welcomed = matches!(self.phase, Phase::Welcomed { .. });
         match meaning {
+            Notice::TooFast {
+                burst,
+                rate,
+                seconds,
+                ..
+            } => {
+                let interval = Duration::from_secs(seconds.into()) / rate.max(1);
+                self.outbox.pace.handle_too_fast(now, burst, interval);
+                self.show(Kind::Notice, None, text);
+            }
+            Notice::Removed => self.finish(End::Failed(text.into())),
             Notice::Prove(code) => self.handle_code(now, code),
             Notice::Welcome { name, history } => self.handle_welcome(now, text, name, history),
             Notice::Named(names) => self.handle_named(now, text, names),
@@ -199,6 +210,7 @@ impl Session {
         }
         self.name = name.into();
         self.outbox.pace.reset(now);
+        self.outbox.pace.handle_welcome(now);
         self.phase = Phase::Welcomed { since: now };
     }
 

@@ -200,6 +200,7 @@ impl World {
         let mut config = Config::new([7; 16]);
         config.announce_up_to = 0;
         config.history = 0;
+        config.rate = 0;
         relay.configure(config);
         Self {
             now: 1000,

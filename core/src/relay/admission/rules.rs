@@ -1,0 +1,114 @@
+//! Rules: networks that are served, that are not, or that count as local.
+
+use core::net::IpAddr;
+
+use heapless::Vec;
+
+use crate::relay::config::Network;
+use crate::time::Instant;
+
+/// Maximum number of rules.
+pub const RULES_MAX: usize = if cfg!(feature = "rules") { 16 } else { 0 };
+
+/// What a rule says about a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Verdict {
+    /// Its sources are served although they are not local, once they have proved their address.
+    Allow,
+    /// Its sources are not answered at all.
+    Deny,
+    /// Its sources are local.
+    Local,
+}
+
+/// A rule about a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Rule {
+    /// What it says.
+    pub verdict: Verdict,
+    /// About which network.
+    pub network: Network,
+}
+
+/// The rules in their order, of which the first that fits counts. Bans come first.
+#[derive(Clone, Debug)]
+pub(super) struct Rules(Vec<Entry, RULES_MAX>);
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    rule: Rule,
+    /// When a ban ends, in seconds; 0 for a rule that stays.
+    until_s: u32,
+}
+
+impl Rules {
+    pub(super) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Replaces the rules; what does not fit is left out.
+    #[cfg(feature = "rules")]
+    pub(super) fn set(&mut self, rules: impl IntoIterator<Item = Rule>) {
+        self.0.retain(|entry| entry.until_s > 0);
+        for rule in rules.into_iter().take(RULES_MAX) {
+            if self.0.is_full() && !self.drop_ban() {
+                return;
+            }
+            // there is room
+            let _ = self.0.push(Entry { rule, until_s: 0 });
+        }
+    }
+
+    /// Returns what the first rule that fits says about a source.
+    pub(super) fn verdict(&self, now: Instant, source: IpAddr) -> Option<Verdict> {
+        let now_s = now.as_seconds();
+        let mut rules = self.0.iter();
+        let entry = rules.find(|entry| {
+            (entry.until_s == 0 || now_s < entry.until_s) && entry.rule.network.contains(source)
+        })?;
+        Some(entry.rule.verdict)
+    }
+
+    /// Adds a ban before all rules. The one that ends first makes room for it. Returns whether there
+    /// was room.
+    #[cfg(feature = "operator")]
+    pub(super) fn ban(&mut self, rule: Rule, until_s: u32) -> bool {
+        self.0
+            .retain(|entry| entry.until_s == 0 || entry.rule != rule);
+        if self.0.is_full() && !self.drop_ban() {
+            return false;
+        }
+        self.0.insert(0, Entry { rule, until_s }).is_ok()
+    }
+
+    /// Ends all bans.
+    #[cfg(feature = "operator")]
+    pub(super) fn unban(&mut self) {
+        self.0.retain(|entry| entry.until_s == 0);
+    }
+
+    /// Drops the ban that ends first. Returns whether there was one.
+    #[cfg(feature = "rules")]
+    fn drop_ban(&mut self) -> bool {
+        let bans = self.0.iter().map(|entry| entry.until_s);
+        let Some(first) = bans.filter(|until_s| *until_s > 0).min() else {
+            return false;
+        };
+        let index = self.0.iter().position(|entry| entry.until_s == first);
+        let last = self.0.len().saturating_sub(1);
+        if let Some(index) = index {
+            // the last place is the one that goes
+            for at in index..last {
+                if let Some(next) = self.0.get(at + 1).copied()
+                    && let Some(place) = self.0.get_mut(at)
+                {
+                    *place = next;
+                }
+            }
+            self.0.truncate(last);
+        }
+        true
+    }
+}

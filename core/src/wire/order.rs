@@ -1,0 +1,162 @@
+//! The orders of an operator: their words, and the code that proves who gives them.
+
+use core::fmt::Write;
+use core::hash::Hasher;
+
+use heapless::String;
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use super::framed::{Session, TEXT_MAX};
+
+/// Start of a signed order: this word, 32 hexadecimal digits, a space, and the order.
+const WORD: &str = "/op ";
+
+/// Number of digits of a code.
+const DIGITS: usize = 32;
+
+/// The purpose of the code, so that it is a number of its own.
+const PURPOSE: u8 = 0x4F;
+
+/// Time for which a ban lasts if the order names none, in minutes.
+const BAN_MINUTES: u32 = 60;
+
+/// A signed order: as long as a text may be.
+pub(crate) type Signed = String<TEXT_MAX>;
+
+/// An order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order<'a> {
+    Kick(&'a str),
+    /// With the time for which it lasts, in minutes.
+    Ban(&'a str, u32),
+    /// Ends all bans.
+    Unban,
+    /// Whether the peer is muted from now on.
+    Mute(&'a str, bool),
+    /// Whether the room is locked from now on.
+    Lock(bool),
+    /// Seconds between two lines of a peer; 0 is as before.
+    Slow(u16),
+}
+
+impl<'a> Order<'a> {
+    /// Reads an order without its `/`. Returns `None` if it is none, or lacks something.
+    pub(crate) fn read(text: &'a str) -> Option<Self> {
+        let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+        let rest = rest.trim();
+        let is = |name: &str| word.eq_ignore_ascii_case(name);
+        let name = Some(rest).filter(|name| !name.is_empty());
+        if is("kick") {
+            name.map(Self::Kick)
+        } else if is("ban") {
+            let last_space = rest.char_indices().filter(|(_, it)| *it == ' ').last();
+            let minutes = last_space.and_then(|(at, _)| {
+                let (name, minutes) = rest.split_at_checked(at)?;
+                let minutes = minutes.trim().parse::<u16>().ok()?;
+                Some((name.trim(), minutes.into()))
+            });
+            let (name, minutes) = minutes.unwrap_or((name?, BAN_MINUTES));
+            Some(Self::Ban(name, minutes))
+        } else if is("unban") {
+            Some(Self::Unban)
+        } else if is("mute") || is("unmute") {
+            name.map(|name| Self::Mute(name, is("mute")))
+        } else if is("lock") || is("unlock") {
+            Some(Self::Lock(is("lock")))
+        } else if is("slow") {
+            rest.parse().ok().map(Self::Slow)
+        } else {
+            None
+        }
+    }
+}
+
+/// Signs a text that is an order with its `/`, for one POST of one session. Returns `None` if it is
+/// none, or too long.
+pub(crate) fn sign(key: &[u8; 16], session: Session, number: u16, text: &str) -> Option<Signed> {
+    let order = text.strip_prefix('/')?;
+    Order::read(order)?;
+    let mut signed = Signed::new();
+    let code = code(key, session, number, order);
+    write!(signed, "{WORD}{code:032x} {order}").ok()?;
+    Some(signed)
+}
+
+/// Returns the order in a signed text: `Err` if its code is not the right one, `None` if the text is
+/// not signed.
+pub(crate) fn verify<'a>(
+    key: &[u8; 16],
+    session: Session,
+    number: u16,
+    text: &'a str,
+) -> Option<Result<&'a str, ()>> {
+    let rest = text.strip_prefix(WORD)?;
+    let signed = rest.split_at_checked(DIGITS).and_then(|(digits, order)| {
+        let given = u128::from_str_radix(digits, 16).ok()?;
+        let order = order.strip_prefix(' ')?;
+        (given == code(key, session, number, order)).then_some(order)
+    });
+    Some(signed.ok_or(()))
+}
+
+/// Returns the code of an order.
+fn code(key: &[u8; 16], session: Session, number: u16, order: &str) -> u128 {
+    let mut hasher = SipHasher24::new_with_key(key);
+    hasher.write(&[PURPOSE]);
+    hasher.write(&session.0.to_be_bytes());
+    hasher.write(&number.to_be_bytes());
+    hasher.write(order.as_bytes());
+    u128::from_be_bytes(hasher.finish128().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; 16] = [3; 16];
+
+    #[test]
+    fn orders_are_read() {
+        for (text, expected) in [
+            ("kick Bob", Some(Order::Kick("Bob"))),
+            ("KICK two words ", Some(Order::Kick("two words"))),
+            ("ban Bob", Some(Order::Ban("Bob", 60))),
+            ("ban Bob 30", Some(Order::Ban("Bob", 30))),
+            ("ban two words 5", Some(Order::Ban("two words", 5))),
+            ("ban 30", Some(Order::Ban("30", 60))),
+            ("unban", Some(Order::Unban)),
+            ("mute Bob", Some(Order::Mute("Bob", true))),
+            ("unmute Bob", Some(Order::Mute("Bob", false))),
+            ("lock", Some(Order::Lock(true))),
+            ("unlock", Some(Order::Lock(false))),
+            ("slow 5", Some(Order::Slow(5))),
+            ("kick", None),
+            ("ban", None),
+            ("slow", None),
+            ("slow down", None),
+            ("who", None),
+            ("", None),
+        ] {
+            assert_eq!(Order::read(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_good_for_one_key_session_number_and_order() {
+        let signed = sign(&KEY, Session(7), 3, "/kick Bob").unwrap();
+        assert_eq!(verify(&KEY, Session(7), 3, &signed), Some(Ok("kick Bob")));
+        for other in [
+            verify(&[4; 16], Session(7), 3, &signed),
+            verify(&KEY, Session(8), 3, &signed),
+            verify(&KEY, Session(7), 4, &signed),
+            verify(&KEY, Session(7), 3, &signed.replace("Bob", "Ada")),
+            verify(&KEY, Session(7), 3, "/op 1234 kick Bob"),
+            verify(&KEY, Session(7), 3, "/op "),
+        ] {
+            assert_eq!(other, Some(Err(())));
+        }
+        assert_eq!(verify(&KEY, Session(7), 3, "/kick Bob"), None);
+        assert_eq!(sign(&KEY, Session(7), 3, "/who"), None);
+        assert_eq!(sign(&KEY, Session(7), 3, "kick Bob"), None);
+    }
+}
