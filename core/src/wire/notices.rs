@@ -173,7 +173,7 @@ impl Display for Sentence<'_> {
                 lines,
                 burst,
                 interval_ms,
-            } if interval_ms >= 1000 => {
+            } if interval_ms > 1000 => {
                 let seconds = interval_ms / 1000;
                 write!(to, "{NOTICE}{TOO_FAST}{lines} of your lines ")?;
                 to.write_str(if lines == 1 { "was" } else { "were" })?;
