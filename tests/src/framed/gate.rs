@@ -420,14 +420,7 @@ impl Gate {
             if known.address != source {
                 counts.saw(Met::ResumedElsewhere);
                 counts.saw(Met::TakenOver);
-                let farewell = exchange.moved.and_then(|(to, farewell)| {
-                    (to == known.address).then(|| Wire::read(farewell))?
-                });
-                let session = welcome.session;
-                let reason = TAKEN_OVER;
-                check(farewell == Some(Wire::Bye { session, reason }), || {
-                    exchange.wrong("the old address is not told")
-                })?;
+                judge_move(exchange, known)?;
             }
         }
         let session = welcome.session;
@@ -448,4 +441,15 @@ impl Gate {
         self.holders.insert(seat, holder);
         Ok(())
     }
+}
+
+/// A session moved: its old address is told.
+fn judge_move(exchange: &Exchange<'_>, old: &Holder) -> Verdict {
+    let farewell = exchange
+        .moved
+        .and_then(|(to, farewell)| (to == old.address).then(|| Wire::read(farewell))?);
+    let (session, reason) = (old.session, TAKEN_OVER);
+    check(farewell == Some(Wire::Bye { session, reason }), || {
+        exchange.wrong("the old address is not told")
+    })
 }
