@@ -225,8 +225,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             Some(Wire::Ack { next, ranges, .. }) => {
                 self.gate.acknowledged(seat, next);
                 for (start, end) in ranges {
-                    (start + 1..=end).for_each(|end| self.gate.refused(seat, end));
-                    self.gate.served(seat, end);
+                    self.gate.has(seat, start, end);
                 }
             }
             Some(Wire::Hello {

@@ -154,7 +154,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
                 if self.settled.is_some_and(|head| end <= head) && self.is_settled(address) {
                     return Err(wrong("acknowledged long ago"));
                 }
-                if self.gate.offered(seat, end)? {
+                if self.gate.offered(seat, first, end)? {
                     self.saw(Met::SentAgain);
                 }
                 if lines.len() > 1 {

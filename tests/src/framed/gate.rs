@@ -1,7 +1,7 @@
 //! The relay's door: who may be answered what, and who holds which session.
 
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::counts::Counts;
 use crate::framed::counts::Met;
@@ -32,8 +32,8 @@ pub(crate) struct Holder {
     gap: u64,
     /// How many DATA may be on their way to it.
     window: usize,
-    /// Where the DATA end that were for it and are not acknowledged.
-    underway: BTreeSet<u64>,
+    /// Where the DATA begin that were for it and are not acknowledged, by where they end.
+    underway: BTreeMap<u64, u64>,
 }
 
 /// A datagram that the relay was given, and what it answered.
@@ -96,15 +96,15 @@ impl Gate {
         Some(holder.address)
     }
 
-    /// DATA that ends before `end` is offered. Returns whether the same was before.
-    pub(crate) fn offered(&mut self, seat: usize, end: u64) -> Verdict<bool> {
+    /// DATA of the lines `first..end` is offered. Returns whether the same was before.
+    pub(crate) fn offered(&mut self, seat: usize, first: u64, end: u64) -> Verdict<bool> {
         let Some(holder) = self.holders.get_mut(&seat) else {
             return Ok(false);
         };
         check(end > holder.acked, || {
             format!("acknowledged up to {}, and {end} again", holder.acked)
         })?;
-        let is_again = !holder.underway.insert(end);
+        let is_again = holder.underway.insert(end, first).is_some();
         check(holder.underway.len() <= holder.window, || {
             let Holder {
                 address,
@@ -120,8 +120,8 @@ impl Gate {
     /// Everything before `until` is not on its way any more; with none, nothing at all is.
     pub(crate) fn arrived(&mut self, seat: usize, until: Option<u64>) {
         if let Some(holder) = self.holders.get_mut(&seat) {
-            let is_left = |end: &u64| until.is_some_and(|until| *end > until);
-            holder.underway.retain(is_left);
+            let is_left = |end: u64| until.is_some_and(|until| end > until);
+            holder.underway.retain(|end, _| is_left(*end));
         }
     }
 
@@ -146,9 +146,18 @@ impl Gate {
     }
 
     /// It has all lines before `until` that were sent to it, or is told that they are lost.
-    pub(crate) fn served(&mut self, seat: usize, until: u64) {
+    fn served(&mut self, seat: usize, until: u64) {
         if let Some(holder) = self.holders.get_mut(&seat) {
             holder.served = holder.served.max(until);
+        }
+    }
+
+    /// Its ACK says that it has these lines, too.
+    pub(crate) fn has(&mut self, seat: usize, from: u64, until: u64) {
+        self.served(seat, until);
+        if let Some(holder) = self.holders.get_mut(&seat) {
+            let is_left = |first, end| first < from || end > until;
+            holder.underway.retain(|end, first| is_left(*first, *end));
         }
     }
 
@@ -407,7 +416,7 @@ impl Gate {
         let posted = known.and_then(|known| known.posted.clone());
         let (served, gap, underway) = match known {
             Some(known) if is_again => (known.served, known.gap, known.underway.clone()),
-            Some(_) | None => (welcome.first, 0, BTreeSet::new()),
+            Some(_) | None => (welcome.first, 0, BTreeMap::new()),
         };
         check(is_again || welcome.first >= acked, || {
             exchange.wrong(&format!("{acked} lines were acknowledged"))
