@@ -131,8 +131,8 @@ pub const ROWS: &[Row] = &[
         bug: "RestLost",
         found_by: Plain,
         file: "core/src/relay/plain.rs",
-        text: "self.append(now, Some(seat), LineKind::Message, name, &line); self.stats.messages += 1;",
-        replacement: "if lines == 1 || !PLANTED { self.append(now, Some(seat), LineKind::Message, name, &line); } self.stats.messages += 1;",
+        text: "self.append(now, author, LineKind::Message, name, &line); self.stats.messages += 1;",
+        replacement: "if lines == 1 || !PLANTED { self.append(now, author, LineKind::Message, name, &line); } self.stats.messages += 1;",
     },
     // The ring takes one byte more than it has.
     Row {
