@@ -447,7 +447,10 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
                 }
                 log!(info, "{=str} joined from {}", name, source);
             }
-            Event::Left(departed) => log_departed(departed),
+            Event::Left(departed)
+            | Event::Removed {
+                removed: departed, ..
+            } => log_departed(departed),
             Event::Renamed { from, .. } => {
                 log!(info, "{=str} is now {=str}", from.as_str(), name);
             }

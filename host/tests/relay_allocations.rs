@@ -17,17 +17,8 @@ const MESSAGES: usize = 100_000;
 fn a_relay_at_work_allocates_nothing() {
     allow_many_sockets();
     let folder = std::env::temp_dir().join(format!("kilochat-keep-{}", std::process::id()));
-    let folder_too = folder.to_str().expect("UTF-8");
-    let line = [
-        "kilochat",
-        "relay",
-        "--bind",
-        "127.0.0.1:0",
-        "--quiet",
-        "--rate",
-        "0",
-    ];
-    let line = line.into_iter().chain(["--keep", folder_too]);
+    let options = "kilochat relay --bind 127.0.0.1:0 --quiet --rate 0 --keep";
+    let line = options.split(' ').chain(folder.to_str());
     let Command::Relay(arguments) = Arguments::parse_from(line).command else {
         panic!("it is a relay");
     };

@@ -279,10 +279,12 @@ impl Oracle {
         }
         if let Meaning::Say(said) = meaning {
             let told = self.unsaid(now, seat, may_answer)?;
-            return match self.says(seat, said)? {
-                Due::Exactly(event, _) => Ok(Due::Exactly(event, told)),
-                other => Ok(other),
-            };
+            let due = self.says(seat, said)?;
+            return Ok(if let Due::Exactly(event, _) = due {
+                Due::Exactly(event, told)
+            } else {
+                due
+            });
         }
         self.commands(seat, meaning, outcome)
     }

@@ -34,7 +34,6 @@ pub enum Event {
     /// A peer left by itself.
     Left(Departed),
     /// An operator gave an order that removed a peer; the reply answers it.
-    #[cfg(feature = "operator")]
     Removed {
         /// The operator's seat, unless that is the one that was removed.
         by: Option<Seat>,
@@ -85,7 +84,6 @@ impl Event {
     /// Returns `None` if there is nothing to send. Other departures have theirs in
     /// [`Expired::farewell`].
     pub fn farewell(&self) -> Option<(Seat, SocketAddr, &[u8])> {
-        #[cfg(feature = "operator")]
         if let Self::Removed { removed, .. } = self {
             return removed.farewell();
         }
@@ -121,7 +119,6 @@ impl Event {
             | Self::Acknowledged { seat }
             | Self::Keepalive { seat } => Some(seat),
             Self::Refused { seat, .. } => seat,
-            #[cfg(feature = "operator")]
             Self::Removed { by, .. } => by,
             Self::Left(_) | Self::Helped | Self::Challenged => None,
         }

@@ -46,18 +46,27 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Event::Helped => true,
             // codes have a limit of their own
             Event::Refused { why, .. } => why != Refusal::Unproven && !reply.is_empty(),
-            _ => false,
+            Event::Joined { .. }
+            | Event::Said { .. }
+            | Event::Renamed { .. }
+            | Event::Left(_)
+            | Event::Removed { .. }
+            | Event::Answered { .. }
+            | Event::Challenged
+            | Event::Resumed { .. }
+            | Event::Acknowledged { .. }
+            | Event::Keepalive { .. } => false,
         };
         if !is_limited || self.admission.may_answer(now) {
             return event;
         }
         reply.clear();
-        match event {
-            Event::Refused { .. } => event,
-            _ => Event::Refused {
-                seat: None,
-                why: Refusal::Nameless,
-            },
+        if matches!(event, Event::Refused { .. }) {
+            return event;
+        }
+        Event::Refused {
+            seat: None,
+            why: Refusal::Nameless,
         }
     }
 

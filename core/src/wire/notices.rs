@@ -139,56 +139,21 @@ impl Display for Sentence<'_> {
             Self::Crowded => write!(to, "{NOTICE}{CROWDED}"),
             Self::Hasty => write!(to, "{NOTICE}{HASTY}"),
             #[cfg(feature = "operator")]
-            Self::Locked => write!(to, "{NOTICE}{LOCKED}"),
-            #[cfg(feature = "operator")]
-            Self::Muted => to.write_str("* not sent: you are muted"),
-            #[cfg(feature = "operator")]
-            Self::Done => to.write_str("* done"),
-            #[cfg(feature = "operator")]
-            Self::NotDone => to.write_str("* not done"),
-            #[cfg(feature = "operator")]
-            Self::NoOperator => to.write_str("* not an operator"),
-            #[cfg(feature = "operator")]
-            Self::NoOrder => to.write_str(ORDERS),
-            #[cfg(feature = "operator")]
-            Self::NoRoom => to.write_str("* no room for another ban"),
-            #[cfg(feature = "operator")]
-            Self::Nobody(name) => {
-                to.write_str("* nobody is called ")?;
-                write_clean(to, name)
-            }
-            #[cfg(feature = "operator")]
-            Self::Out(name) => {
-                to.write_str("* done: ")?;
-                write_clean(to, name)?;
-                to.write_str(" is out")
-            }
-            #[cfg(feature = "operator")]
-            Self::Banned(name, minutes) => {
-                to.write_str("* done: ")?;
-                write_clean(to, name)?;
-                write!(to, " is out and may not come back for {minutes} minutes")
-            }
+            Self::Locked
+            | Self::Muted
+            | Self::Done
+            | Self::NotDone
+            | Self::NoOperator
+            | Self::NoOrder
+            | Self::NoRoom
+            | Self::Nobody(_)
+            | Self::Out(_)
+            | Self::Banned(..) => self.write_of_operator(to),
             Self::TooFast {
                 lines,
                 burst,
                 interval_ms,
-            } if interval_ms > 1000 => {
-                let seconds = interval_ms / 1000;
-                write!(to, "{NOTICE}{TOO_FAST}{lines} of your lines ")?;
-                to.write_str(if lines == 1 { "was" } else { "were" })?;
-                write!(to, " not said; {burst} at once, then 1 each {seconds} s")
-            }
-            Self::TooFast {
-                lines,
-                burst,
-                interval_ms,
-            } => {
-                write!(to, "{NOTICE}{TOO_FAST}{lines} of your lines ")?;
-                to.write_str(if lines == 1 { "was" } else { "were" })?;
-                let rate = 1000_u32.checked_div(interval_ms).unwrap_or(1000);
-                write!(to, " not said; {burst} at once, then {rate} a second")
-            }
+            } => write_too_fast(to, lines, burst, interval_ms),
             Self::TooLong => to.write_str("* not sent: longer than 1024 bytes"),
             Self::NotUtf8 => to.write_str("* not sent: not UTF-8 text"),
             Self::Stopping => to.write_str("* not sent: relay is stopping"),
@@ -213,6 +178,59 @@ impl Display for Sentence<'_> {
             Self::Lost(1) => to.write_str("* 1 line lost"),
             Self::Lost(lines) => write!(to, "* {lines} lines lost"),
         }
+    }
+}
+
+#[cfg(feature = "operator")]
+impl Sentence<'_> {
+    /// Writes what concerns operators and what they did.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "it is called for these only"
+    )]
+    fn write_of_operator(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Locked => write!(to, "{NOTICE}{LOCKED}"),
+            Self::Muted => to.write_str("* not sent: you are muted"),
+            Self::Done => to.write_str("* done"),
+            Self::NotDone => to.write_str("* not done"),
+            Self::NoOperator => to.write_str("* not an operator"),
+            Self::NoOrder => to.write_str(ORDERS),
+            Self::NoRoom => to.write_str("* no room for another ban"),
+            Self::Nobody(name) => {
+                to.write_str("* nobody is called ")?;
+                write_clean(to, name)
+            }
+            Self::Out(name) => {
+                to.write_str("* done: ")?;
+                write_clean(to, name)?;
+                to.write_str(" is out")
+            }
+            Self::Banned(name, minutes) => {
+                to.write_str("* done: ")?;
+                write_clean(to, name)?;
+                write!(to, " is out and may not come back for {minutes} minutes")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write_too_fast(
+    to: &mut fmt::Formatter<'_>,
+    lines: u16,
+    burst: u32,
+    interval_ms: u32,
+) -> fmt::Result {
+    write!(to, "{NOTICE}{TOO_FAST}{lines} of your lines ")?;
+    to.write_str(if lines == 1 { "was" } else { "were" })?;
+    write!(to, " not said; {burst} at once, then ")?;
+    match interval_ms / 1000 {
+        0 | 1 => {
+            let rate = 1000_u32.checked_div(interval_ms).unwrap_or(1000);
+            write!(to, "{rate} a second")
+        }
+        seconds => write!(to, "1 each {seconds} s"),
     }
 }
 

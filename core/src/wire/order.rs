@@ -49,8 +49,8 @@ impl<'a> Order<'a> {
         if is("kick") {
             name.map(Self::Kick)
         } else if is("ban") {
-            let last_space = rest.char_indices().filter(|(_, it)| *it == ' ').last();
-            let minutes = last_space.and_then(|(at, _)| {
+            let last_space = rest.rfind(' ');
+            let minutes = last_space.and_then(|at| {
                 let (name, minutes) = rest.split_at_checked(at)?;
                 let minutes = minutes.trim().parse::<u16>().ok()?;
                 Some((name.trim(), minutes.into()))

@@ -1,6 +1,6 @@
 //! Orders of the operator, in the room and at the relay itself.
 
-use kilochat_core::framed::{Frame, Goodbye, Outcome, Reason};
+use kilochat_core::framed::{Frame, Goodbye, Outcome, Posted, Reason};
 use kilochat_core::{
     Client, ClientEvent, Config, DATAGRAM_MAX, Event, Expired, Path, Refusal, Reply,
 };
@@ -103,10 +103,10 @@ fn an_order_is_good_once_and_as_it_is() {
     let (event, reply) = it.room.bytes(ADA, &post);
     assert!(matches!(event, Event::Acknowledged { .. }), "{event:?}");
     let answered = |reply: &[u8]| match Frame::decode(reply) {
-        Ok(Frame::Posted(posted)) => match posted.outcome {
-            Outcome::Answer(text) => text.to_owned(),
-            other => panic!("{other:?}"),
-        },
+        Ok(Frame::Posted(Posted {
+            outcome: Outcome::Answer(text),
+            ..
+        })) => text.to_owned(),
         other => panic!("{other:?}"),
     };
     assert_eq!(answered(&reply), "* done");

@@ -50,10 +50,10 @@ fn said_of(name: &str, texts: &[&str]) -> u8 {
     let mut room = Room::new();
     let client = room.join(1, name);
     let (_, reply) = room.post(1, client.session, 1, texts);
-    match outcome(&reply) {
-        Outcome::Accepted { texts, .. } => texts,
-        other => panic!("{other:?}"),
-    }
+    let Outcome::Accepted { texts, .. } = outcome(&reply) else {
+        panic!("{reply:?}");
+    };
+    texts
 }
 
 // [U3]

@@ -33,6 +33,10 @@ const CLOSE: Duration = Duration::from_secs(1);
 
 /// A log record. It owns no heap memory.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the queue is allocated once, and a record in a box would be allocated each time"
+)]
 pub(super) enum Record {
     /// A socket was opened.
     Listening {

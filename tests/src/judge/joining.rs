@@ -169,9 +169,10 @@ impl Oracle {
 
     /// Whose seat a newcomer gets in a full room.
     fn makes_room(&mut self, now: u64, source: SocketAddr, event: &Event) -> Option<usize> {
-        let left = match event {
-            Event::Joined { displaced, .. } => displaced.as_ref().map(|left| left.seat.index()),
-            _ => None,
+        let left = if let Event::Joined { displaced, .. } = event {
+            displaced.as_ref().map(|left| left.seat.index())
+        } else {
+            None
         };
         let silent = self.longest_silent(now, event);
         // where time went back, the relay may not know yet that somebody was silent for long

@@ -41,12 +41,12 @@ impl Oracle {
         let typed = text.and_then(dialect::code);
         let rest = typed.map_or(text, |(_, rest)| Some(rest));
         let rest = rest.unwrap_or_default();
-        let name = match visible(rest).starts_with('/') {
-            false => rest,
-            true => match Meaning::of(visible(rest)) {
-                Meaning::Nick(name) => name,
-                _ => "",
-            },
+        let name = if !visible(rest).starts_with('/') {
+            rest
+        } else if let Meaning::Nick(name) = Meaning::of(visible(rest)) {
+            name
+        } else {
+            ""
         };
         if let Some((code, _)) = typed
             && !is_blank(name)

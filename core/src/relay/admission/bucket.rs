@@ -54,9 +54,10 @@ mod tests {
     fn a_burst_at_once_and_then_one_each_interval() {
         for start in [0, 1_000, u32::MAX - 60] {
             let at = |later: u32| start.wrapping_add(later);
-            let mut bucket = Bucket::default();
             // a bucket that was never used may seem to be full in the future, but not by much
-            bucket.full_at = start.wrapping_sub(1);
+            let mut bucket = Bucket {
+                full_at: start.wrapping_sub(1),
+            };
             for _ in 0..4 {
                 assert_eq!(bucket.take(at(0), LIMIT), Ok(()));
             }

@@ -4,7 +4,7 @@ use super::bucket::{Bucket, Limit};
 use crate::relay::event::Refusal;
 
 /// Number of slots. Prefixes that share one by chance share its limits.
-const SLOTS: usize = if cfg!(feature = "shares") { 32 } else { 1 };
+const SLOTS: u8 = if cfg!(feature = "shares") { 32 } else { 1 };
 
 /// Joins of a prefix.
 const JOINS: Limit = Limit {
@@ -22,22 +22,22 @@ pub(in crate::relay) struct Slot(u8);
 impl Slot {
     /// Returns a slot for a number that depends on the prefix.
     pub(in crate::relay) const fn of(number: u8) -> Self {
-        Self(number % SLOTS as u8)
+        Self(number % SLOTS)
     }
 }
 
 /// Joins and seats of all foreign prefixes.
 #[derive(Clone, Debug)]
 pub(super) struct Prefixes {
-    joins: [Bucket; SLOTS],
-    seats: [u16; SLOTS],
+    joins: [Bucket; SLOTS as usize],
+    seats: [u16; SLOTS as usize],
 }
 
 impl Prefixes {
     pub(super) const fn new() -> Self {
         Self {
-            joins: [Bucket::NEW; SLOTS],
-            seats: [0; SLOTS],
+            joins: [Bucket::NEW; SLOTS as usize],
+            seats: [0; SLOTS as usize],
         }
     }
 

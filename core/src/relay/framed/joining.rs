@@ -181,13 +181,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let newcomer = match self.take_seat(now, source, name, dialect) {
             Ok(newcomer) => newcomer,
             Err(why) => {
-                let (reason, retry_s) = match why {
-                    Refusal::Full => (Reason::Full, RETRY_S),
-                    Refusal::Crowded => (Reason::Crowded, RETRY_S),
-                    Refusal::Locked => (Reason::Locked, RETRY_S),
-                    Refusal::Hasty => (Reason::Hasty, HASTY_RETRY_S),
-                    _ => (Reason::Nameless, 0),
-                };
+                let (reason, retry_s) = refused(why);
                 write(
                     reply,
                     &Frame::Refused(Refused {
@@ -271,5 +265,30 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if let Some(Dialect::Framed(welcomed)) = dialect {
             (welcomed.first, welcomed.head, welcomed.is_new) = (first, head, is_new);
         }
+    }
+}
+
+/// Returns the reason and the pause, in seconds, of the REFUSED for a refusal.
+const fn refused(why: Refusal) -> (Reason, u16) {
+    match why {
+        Refusal::Full => (Reason::Full, RETRY_S),
+        Refusal::Crowded => (Reason::Crowded, RETRY_S),
+        Refusal::Locked => (Reason::Locked, RETRY_S),
+        Refusal::Hasty => (Reason::Hasty, HASTY_RETRY_S),
+        Refusal::Frame
+        | Refusal::Session
+        | Refusal::Dialect
+        | Refusal::Late
+        | Refusal::TooLong
+        | Refusal::NotUtf8
+        | Refusal::Blank
+        | Refusal::Nameless
+        | Refusal::Source
+        | Refusal::Foreign
+        | Refusal::Unproven
+        | Refusal::Denied
+        | Refusal::Muted
+        | Refusal::Slow
+        | Refusal::Stopping => (Reason::Nameless, 0),
     }
 }

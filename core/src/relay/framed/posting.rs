@@ -235,9 +235,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             },
             Last::Refused(reason) => Outcome::Refused {
                 reason,
-                retry_ms: match reason {
-                    Reason::Stopping => STOPPING_RETRY_MS,
-                    _ => 0,
+                retry_ms: if reason == Reason::Stopping {
+                    STOPPING_RETRY_MS
+                } else {
+                    0
                 },
             },
             Last::Slow(retry_ms) => Outcome::Refused {
