@@ -158,13 +158,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 self.stats.untold += u64::from(reply.is_empty());
             }
             Event::Renamed { .. } => self.stats.renamed += 1,
-            Event::Answered { .. } | Event::Helped => self.stats.answered += 1,
+            Event::Answered { .. } | Event::Helped | Event::Removed { .. } => {
+                self.stats.answered += 1;
+            }
             Event::Keepalive { .. } => self.stats.keepalives += 1,
             Event::Challenged => self.stats.challenged += 1,
             Event::Resumed { .. } => self.stats.resumed += 1,
             Event::Acknowledged { .. } => self.stats.acknowledged += 1,
-            #[cfg(feature = "operator")]
-            Event::Removed { .. } => self.stats.answered += 1,
             Event::Joined { .. } | Event::Left(_) | Event::Said { .. } => {}
         }
         event
