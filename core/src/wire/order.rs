@@ -49,7 +49,7 @@ impl<'a> Order<'a> {
         if is("kick") {
             name.map(Self::Kick)
         } else if is("ban") {
-            let last_space = rest.rfind(' ');
+            let last_space = rest.bytes().rposition(|byte| byte == b' ');
             let minutes = last_space.and_then(|at| {
                 let (name, minutes) = rest.split_at_checked(at)?;
                 let minutes = minutes.trim().parse::<u16>().ok()?;
