@@ -308,7 +308,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             votes = if ip == crowd { votes + 1 } else { votes - 1 };
         }
         let of_crowd = |(_, peer): &(Seat, &Peer)| peer.address.ip() == crowd;
-        if crowd == source || 2 * self.peers.iter().filter(of_crowd).count() <= self.peers.len() {
+        let seats = self.peers.iter().filter(of_crowd).count();
+        if crowd == source || seats < 2 || 2 * seats <= self.peers.len() {
             return None;
         }
         let order = |(seat, peer): &(Seat, &Peer)| (!self.sessions.is_parked(*seat), peer.heard);

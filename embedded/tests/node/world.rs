@@ -122,6 +122,7 @@ pub(crate) struct World<D: Device> {
 pub(crate) fn config() -> Config {
     let mut config = Config::new(HARDWARE, [0; 16]);
     config.addresses.push(network("192.0.2.1", 24)).unwrap();
+    config.relay.rate = 0;
     config
 }
 
