@@ -11,6 +11,7 @@ mod notes;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use heapless::Vec;
+use kilochat_core::framed::FRAME;
 use kilochat_core::{DATAGRAM_MAX, Instant, Network};
 use smoltcp::iface::{self, Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium};
@@ -327,9 +328,17 @@ impl<D: Device> Stack<D> {
             .ok()?;
         let local = metadata.local_address?;
         // multicast and broadcast addresses cannot be replied from, and loopback is not on the wire
-        if !self.interface.has_ip_addr(local) {
+        let own = if self.interface.has_ip_addr(local) {
+            Some(local)
+        } else if payload.starts_with(HELLO) {
+            // a client looks for relays
+            self.interface.get_source_address(&metadata.endpoint.addr)
+        } else {
+            None
+        };
+        let Some(local) = own else {
             return Some(Err(Misdirected));
-        }
+        };
         Some(Ok(Datagram {
             source: source(&metadata),
             route: Route {
@@ -436,6 +445,9 @@ impl<D: Device> Stack<D> {
         true
     }
 }
+
+/// The beginning of a HELLO.
+const HELLO: &[u8] = &[FRAME, b'H'];
 
 /// A datagram was sent to a multicast or broadcast address, or to one that does not exist on a
 /// wire.

@@ -12,6 +12,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use fastrand::Rng;
+use kilochat_core::framed::{Frame, Hello};
 use kilochat_core::{Instant, Refusal};
 use kilochat_embedded::phy::{Device, FaultInjector};
 use kilochat_embedded::{Config, Error, Node, Storage};
@@ -200,6 +201,49 @@ fn no_peer_is_where_nobody_can_be_answered() {
         world.node.stats()
     );
     assert!(world.lines(ada).is_empty());
+}
+
+// [S1]
+#[test]
+fn a_client_that_looks_for_relays_is_answered_from_the_relays_own_address() {
+    let mut world = World::new(config());
+    let mut buffer = [0; 1024];
+    let hello = Frame::Hello(Hello {
+        abilities: 0,
+        nonce: 7,
+        cookie: None,
+        resume: None,
+        name: "find",
+    });
+    let length = hello.encode(&mut buffer).unwrap();
+    let own: Hardware = [2, 0, 0, 0, 1, 77];
+    for (to, source, relay) in [
+        ((BROADCAST, "255.255.255.255:10888"), "192.0.2.77:5000", V4),
+        ((BROADCAST, "192.0.2.255:10888"), "192.0.2.77:5000", V4),
+        (
+            ([0x33, 0x33, 0, 0, 0, 1], "[ff02::1]:10888"),
+            "[fe80::77]:5000",
+            V6,
+        ),
+    ] {
+        let source = source.parse().unwrap();
+        let to = (to.0, to.1.parse().unwrap());
+        world
+            .cable
+            .push(datagram((own, source), to, &buffer[..length]));
+        world.poll();
+        let answers = core::mem::take(&mut world.others);
+        let answer = answers.iter().find_map(|frame| parse(frame)).unwrap();
+        assert_eq!(
+            (answer.from.1, answer.to),
+            (relay.parse().unwrap(), (own, source))
+        );
+        let Ok(Frame::Cookie(cookie)) = Frame::decode(&answer.payload) else {
+            panic!("{answer:?}");
+        };
+        assert_eq!((cookie.nonce, cookie.words), (7, "00000000 0"));
+    }
+    assert_eq!(world.node.stats().misdirected, 0);
 }
 
 #[test]

@@ -39,6 +39,7 @@ Examples:
   kilochat chat 192.168.1.5          join it from another one
   kilochat send boat --name cron hi  say something in a script
   kilochat ping 192.168.1.5          see whether it answers, and how fast
+  kilochat find                      list the relays on this network
   nc -u 192.168.1.5 10888            ... or with netcat: the first line is your name"
 )]
 pub struct Arguments {
@@ -49,6 +50,10 @@ pub struct Arguments {
 
 /// The commands of the program.
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one, and options in a box would be harder to read"
+)]
 pub enum Command {
     /// Run the relay that everybody talks through.
     Relay(RelayArguments),
@@ -63,6 +68,8 @@ pub enum Command {
     Ping(PingArguments),
     /// Read what a relay has kept (relay --keep).
     History(HistoryArguments),
+    /// List the relays on this network.
+    Find(FindArguments),
 }
 
 /// `kilochat relay`.
@@ -124,6 +131,11 @@ pub struct RelayArguments {
     #[cfg(feature = "web")]
     #[command(flatten)]
     pub page: PageOptions,
+
+    /// Name that clients show when they look for relays; spaces become hyphens [default: the name of
+    /// this machine]
+    #[arg(long, value_name = "NAME", env = "KILOCHAT_ANNOUNCE")]
+    pub announce: Option<String>,
 
     /// A line that greets each newcomer
     #[arg(long, value_name = "TEXT", env = "KILOCHAT_MOTD")]
@@ -216,7 +228,7 @@ impl Bind {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
-  kilochat chat                             asks for the relay and your name
+  kilochat chat                             finds the relay and asks for your name
   kilochat chat 192.168.1.5 --name Ada      on a terminal
   kilochat chat boat --name log --stay --json </dev/null >>room.jsonl
 
@@ -369,6 +381,28 @@ pub struct HistoryArguments {
     pub follow: bool,
 }
 
+/// `kilochat find`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  kilochat find              who runs a relay here?
+  kilochat find --json       one JSON object for each
+
+It asks all hosts of each network of this machine for a relay, once and once more, and waits for at most a \
+second. A relay with --classic does not answer, and a firewall on this machine may drop the answers.
+
+Exit codes: 0 at least one relay, 1 none, 2 wrong usage.")]
+pub struct FindArguments {
+    /// UDP port of the relays
+    #[arg(long, value_name = "PORT", default_value_t = PORT, env = "KILOCHAT_PORT")]
+    pub port: u16,
+
+    /// Print a JSON object for each relay: name, address, here (the number of peers), version,
+    /// milliseconds
+    #[arg(long, env = "KILOCHAT_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
 /// `kilochat ping`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -387,8 +421,9 @@ not answer.
 Exit codes: 0 at least one answer, 1 none, 2 wrong usage.")]
 pub struct PingArguments {
     /// Address of the relay: a name, an IPv4 or an IPv6 address ([ADDRESS]:PORT with a port)
+    /// [default: all relays on this network, as kilochat find lists them]
     #[arg(value_name = "HOST[:PORT]", env = "KILOCHAT_HOST")]
-    pub host: String,
+    pub host: Option<String>,
 
     /// Stop after N requests
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

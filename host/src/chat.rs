@@ -6,6 +6,7 @@ mod event;
 mod framed;
 mod ignored;
 mod log;
+mod own_relay;
 mod plain;
 mod ports;
 mod screen;
@@ -14,10 +15,11 @@ mod wake;
 
 use std::io::{IsTerminal, stdin, stdout};
 
-use kilochat_core::NAME_MAX;
+use kilochat_core::{NAME_MAX, PORT};
 
 use self::conversation::{Choice, Conversation, Plan};
 use self::dialect::User;
+use self::own_relay::OwnRelay;
 use self::plain::wire;
 use self::screen::lines;
 use self::screen::output::{self, Format};
@@ -25,7 +27,7 @@ use self::screen::terminal::Terminal;
 use self::screen::wrap::Autowrap;
 pub use self::send::send;
 use crate::args::ChatArguments;
-use crate::{Error, operator};
+use crate::{Error, find, operator};
 
 /// Joins a relay and chats until the user leaves or the input ends.
 ///
@@ -73,9 +75,11 @@ fn is_dumb(term: &str) -> bool {
 
 fn on_terminal(arguments: &ChatArguments, format: Format) -> Result<(), Error> {
     let mut terminal = Terminal::new(format, !arguments.no_bell)?;
+    // it ends when this function does
+    let mut own_relay = None;
     let host = match &arguments.host {
         Some(host) => Some(host.clone()),
-        None => terminal.ask("IP address or name of the relay", "127.0.0.1")?,
+        None => find_relay(&mut terminal, &mut own_relay)?,
     };
     let Some(host) = host else { return Ok(()) };
     let name = match &arguments.name {
@@ -85,6 +89,38 @@ fn on_terminal(arguments: &ChatArguments, format: Format) -> Result<(), Error> {
     let Some(name) = name else { return Ok(()) };
     let mut conversation = conversation(arguments, User::Person, &host, &name)?;
     terminal.run(&mut conversation)
+}
+
+/// Looks for relays. Joins the only one, or asks which; starts one if there is none and the user wants
+/// that. Returns `None` if the user wants to leave.
+fn find_relay(
+    terminal: &mut Terminal,
+    own_relay: &mut Option<OwnRelay>,
+) -> Result<Option<String>, Error> {
+    let found = find::look(PORT, find::LOOK);
+    if found.is_empty() {
+        let question = "no relay on this network. Enter starts one here, or type an address";
+        let answer = terminal.ask_once(question)?;
+        if answer.as_deref() != Some("") {
+            return Ok(answer);
+        }
+        *own_relay = Some(OwnRelay::start()?);
+        terminal.tell("a relay runs here until you leave; others join it with: kilochat chat")?;
+        return Ok(Some("127.0.0.1".into()));
+    }
+    if let [only] = &found[..] {
+        terminal.tell(&only.to_string())?;
+        return Ok(Some(only.host()));
+    }
+    for (number, relay) in (1..).zip(&found) {
+        terminal.tell(&format!("{number}. {relay}"))?;
+    }
+    let answer = terminal.ask("Number of the relay, or an address", "1")?;
+    Ok(answer.map(|answer| {
+        let number = answer.parse::<usize>().unwrap_or_default();
+        let chosen = number.checked_sub(1).and_then(|index| found.get(index));
+        chosen.map_or(answer, find::Found::host)
+    }))
 }
 
 /// Resolves the relay's address and prepares to join.

@@ -6,6 +6,7 @@ pub mod args;
 pub mod chat;
 mod environment;
 mod error;
+pub mod find;
 pub mod history;
 mod kept;
 mod operator;
@@ -45,6 +46,7 @@ pub fn run() -> ExitCode {
         args::Command::Chat(arguments) => chat::run(&arguments),
         args::Command::Ping(arguments) => ping::run(&arguments),
         args::Command::History(arguments) => history::run(&arguments),
+        args::Command::Find(arguments) => find::run(&arguments),
         args::Command::Send(arguments) => chat::send(&arguments),
     };
     let Err(error) = result else {

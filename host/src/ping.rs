@@ -8,12 +8,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Instant;
 
 use kilochat_core::framed::{Cookie, Frame, Hello};
-use kilochat_core::{DATAGRAM_MAX, clean};
+use kilochat_core::{DATAGRAM_MAX, PORT, clean};
 
-use crate::args::PingArguments;
+use crate::args::{FindArguments, PingArguments};
 use crate::port::{self, Port};
 use crate::signals::{self, Leaving, Place};
-use crate::{Error, address, race, stdio};
+use crate::{Error, address, find, race, stdio};
 
 /// Maximum time to wait for answers after the last request.
 const WAIT: Duration = Duration::from_secs(2);
@@ -32,7 +32,11 @@ const RECENT_MAX: usize = 1 << 16;
 ///
 /// If no answer arrived, or no request could be sent.
 pub fn run(arguments: &PingArguments) -> Result<(), Error> {
-    let mut ping = Ping::new(race::run(address::find(&arguments.host)?));
+    let Some(host) = &arguments.host else {
+        let json = false;
+        return find::run(&FindArguments { port: PORT, json });
+    };
+    let mut ping = Ping::new(race::run(address::find(host)?));
     let leave = ping.sender.clone();
     let leave = move || drop(leave.send(Event::Leave));
     ping.leaving = signals::watch(Place::Pipe, leave, || {})?;

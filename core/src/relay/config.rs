@@ -6,6 +6,7 @@ use core::time::Duration;
 use heapless::{String, Vec};
 
 use super::admission::Limit;
+use crate::wire::text::Name;
 
 /// Maximum length of [`Config::motd`], in bytes.
 pub const MOTD_MAX: usize = 160;
@@ -61,6 +62,8 @@ pub struct Config {
     /// Whether somebody speaks as `host` at the relay itself. Then no peer has this name.
     #[cfg(feature = "operator")]
     pub host: bool,
+    /// The name by which clients that look for relays show this one, without white space; or empty.
+    pub name: Name,
     /// A greeting for newcomers, or empty. It is shown [`clean`](crate::clean).
     pub motd: String<MOTD_MAX>,
     /// Networks that are local although their addresses are public: those to which this machine is
@@ -104,6 +107,7 @@ impl Config {
             operator: None,
             #[cfg(feature = "operator")]
             host: false,
+            name: Name::new(),
             motd: String::new(),
             networks: Vec::new(),
         }

@@ -51,10 +51,29 @@ fn a_hello_in_another_version_of_the_dialect_is_answered_in_this_one() {
     let Ok(Frame::Cookie(cookie)) = Frame::decode(&reply) else {
         panic!("{}", reply.escape_ascii());
     };
-    assert_eq!((cookie.nonce, cookie.words), (0xAA, "00000000"));
+    assert_eq!((cookie.nonce, cookie.words), (0xAA, "00000000 0"));
     hello.pop();
     assert!(room.datagram(1, &hello).1.is_empty());
     assert_eq!(room.relay.peer_count(), 0);
+}
+
+// [F4]
+#[test]
+fn a_cookie_has_the_name_and_how_many_are_there_and_is_not_too_long() {
+    let name = "十十十十十十十十十十-x";
+    let mut room = Room::with(Config {
+        name: name.try_into().unwrap(),
+        ..Config::new([0; 16])
+    });
+    for (peers, port) in (1..=3).zip(10..) {
+        room.datagram(port, b"peer");
+        let (_, reply) = room.hello(1, 5, "find", None, None);
+        let Ok(Frame::Cookie(cookie)) = Frame::decode(&reply) else {
+            panic!("{}", reply.escape_ascii());
+        };
+        assert_eq!(cookie.words, format!("00000000 {peers} {name}"));
+        assert!(reply.len() <= HELLO_MIN);
+    }
 }
 
 // [S3]

@@ -23,6 +23,7 @@ pub(crate) fn config(board: &Board) -> Config {
     }
     let _ = config.name.push_str(NAME);
     let _ = config.relay.motd.push_str(MOTD);
+    let _ = config.relay.name.push_str(NAME);
     config.relay.open = OPEN;
     config.relay.rate = RATE;
     config

@@ -226,6 +226,8 @@ fn config(arguments: &Arguments) -> Result<Config, String> {
         .as_str()
         .try_into()
         .map_err(|_| format!("--name is at most {} bytes", kilochat_embedded::NAME_MAX))?;
+    // a longer name is not shown
+    let _ = config.relay.name.push_str(&arguments.name);
     config.seed = RandomState::new().hash_one(hardware);
     Ok(config)
 }

@@ -2,7 +2,7 @@
 
 use heapless::String;
 use if_addrs::Interface;
-use kilochat_core::{Config, MOTD_MAX};
+use kilochat_core::{Config, MOTD_MAX, Name, clean};
 
 use super::addresses::attached_networks;
 use super::console;
@@ -41,6 +41,7 @@ pub(super) fn config(
             None => None,
         },
         host: console::is_there(),
+        name: name(arguments.announce.clone().unwrap_or_else(machine)),
         motd,
         networks: attached_networks(interfaces),
         ..Config::new(key)
@@ -67,4 +68,54 @@ fn motd(arguments: &RelayArguments) -> Result<String<MOTD_MAX>, Error> {
         let length = asked.len();
         Error::Usage(format!("--motd is {length} bytes; at most {room} fit"))
     })
+}
+
+/// Returns the name in the form in which clients are told it: one word.
+fn name(raw: impl AsRef<str>) -> Name {
+    let mut name = Name::new();
+    for character in clean(raw.as_ref().trim()) {
+        let word = if character.is_whitespace() {
+            '-'
+        } else {
+            character
+        };
+        // what does not fit is left out
+        if name.push(word).is_err() {
+            break;
+        }
+    }
+    name
+}
+
+/// Returns the name of this machine, without its domain; empty if it has none.
+fn machine() -> std::string::String {
+    #[cfg(unix)]
+    let name = nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok());
+    #[cfg(not(unix))]
+    let name = std::env::var("COMPUTERNAME").ok();
+    let name = name.unwrap_or_default();
+    name.split('.').next().unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_word_that_fits() {
+        for (raw, expected) in [
+            ("lab", "lab"),
+            (" Lab 3\t", "Lab-3"),
+            ("a\u{3000}b\x07", "a-b?"),
+            (
+                "\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}",
+                "\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}\u{5C0F}",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(name(raw), expected, "{raw}");
+        }
+    }
 }

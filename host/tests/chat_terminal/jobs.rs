@@ -65,9 +65,9 @@ fn control_z_gives_the_terminal_back_to_bash() {
 
 #[test]
 fn a_signal_while_it_asks_gives_the_terminal_back() {
-    let script = format!("{PROGRAM} chat; echo code $?; stty -a | grep -o '[-]*icanon'");
+    let script = format!("{PROGRAM} chat 127.0.0.1; echo code $?; stty -a | grep -o '[-]*icanon'");
     let mut terminal = Terminal::start(80, &["sh", "-c", &script]);
-    terminal.wait_for("IP address or name of the relay [127.0.0.1]:");
+    terminal.wait_for("Your nickname [ming]:");
     let shell = terminal.child.process_id().expect("it runs");
     let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children"));
     let Ok(children) = children else { return };

@@ -2,6 +2,8 @@
 #![cfg(unix)]
 #![allow(clippy::print_stdout, reason = "a measurement is printed")]
 
+#[cfg(target_os = "linux")]
+mod finding;
 mod jobs;
 mod keys;
 mod people;
@@ -229,9 +231,8 @@ fn what_is_typed_or_pasted_ahead_is_said() {
 #[test]
 fn it_asks_for_what_is_missing() {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
-    let mut terminal = Terminal::start(80, &[PROGRAM, "chat", "--plain"]);
-    terminal.expect(&["IP address or name of the relay [127.0.0.1]:"]);
-    terminal.press(format!("{}\r", relay.address()));
+    let host = relay.address().to_string();
+    let mut terminal = Terminal::start(80, &[PROGRAM, "chat", &host, "--plain"]);
     terminal.wait_for("Your nickname [ming]:");
     terminal.press("\r");
     relay.welcome("ming");

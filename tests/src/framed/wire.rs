@@ -104,9 +104,10 @@ impl Wire {
             b'H' if payload.len() >= 128 => Self::hello(body.0)?,
             b'C' if payload.len() <= 128 => {
                 let words: Vec<&str> = text(body.0)?.split(' ').collect();
-                let ["", "KC1", _, nonce, cookie, "00000000"] = words[..] else {
+                let ["", "KC1", _, nonce, cookie, "00000000", here] = words[..] else {
                     return None;
                 };
+                here.parse::<u16>().ok()?;
                 let (nonce, cookie) = (hexadecimal(nonce, 16)?, cookie.to_owned());
                 Self::Cookie { nonce, cookie }
             }

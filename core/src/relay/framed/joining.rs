@@ -1,10 +1,13 @@
 //! HELLO, and the replies to it.
 
+use core::fmt::Write;
 use core::net::SocketAddr;
+
+use heapless::String;
 
 use super::posting::LastPost;
 use super::window::Window;
-use super::{Framed, write};
+use super::{Framed, write as encode};
 use crate::relay::event::{Departure, Event, Farewell, Refusal};
 use crate::relay::peers::{Dialect, Welcomed};
 use crate::relay::seat::Seat;
@@ -14,7 +17,7 @@ use crate::time::Instant;
 use crate::wire::framed::{
     Cookie, Frame, Goodbye, Hello, Reason, Refused, Resume, Session, UNANNOUNCED, Welcome,
 };
-use crate::wire::text::without_padding;
+use crate::wire::text::{NAME_MAX, without_padding};
 
 /// Silence after which a client must send a keepalive, in seconds.
 const KEEPALIVE_S: u8 = 15;
@@ -32,6 +35,9 @@ const NONCES: u64 = 1 << 16;
 /// The version in COOKIE, shortened so that further words fit.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const VERSION_MAX: usize = 20;
+
+/// Maximum length of the words of a COOKIE: abilities, number of peers and name.
+const WORDS_MAX: usize = 8 + 1 + 5 + 1 + NAME_MAX;
 
 /// Optional abilities of the relay; none are defined yet.
 const ABILITIES: &str = "00000000";
@@ -91,13 +97,21 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         nonce: u64,
         reply: &mut Reply,
     ) -> Event {
+        let mut words = String::<WORDS_MAX>::new();
+        // it fits
+        let _ = write!(
+            words,
+            "{ABILITIES} {} {}",
+            self.peers.len(),
+            self.config.name
+        );
         let cookie = Cookie {
             version: VERSION.get(..VERSION_MAX).unwrap_or(VERSION),
             nonce,
             cookie: secret::cookie(&self.config.key, now, &source),
-            words: ABILITIES,
+            words: words.trim_end(),
         };
-        write(reply, &Frame::Cookie(cookie));
+        encode(reply, &Frame::Cookie(cookie));
         Event::Challenged
     }
 
@@ -182,7 +196,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Ok(newcomer) => newcomer,
             Err(why) => {
                 let (reason, retry_s) = refused(why);
-                write(
+                encode(
                     reply,
                     &Frame::Refused(Refused {
                         nonce: hello.nonce,
@@ -239,7 +253,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let Dialect::Framed(welcomed) = &peer.dialect else {
             return;
         };
-        write(
+        encode(
             reply,
             &Frame::Welcome(Welcome {
                 nonce: framed.nonce,

@@ -97,24 +97,47 @@ impl Terminal {
     ///
     /// If the terminal cannot be read.
     pub(crate) fn ask(&mut self, question: &str, default: &str) -> Result<Option<String>, Error> {
-        let prompt = if default.is_empty() {
-            format!("{question}: ")
+        let question = if default.is_empty() {
+            question.into()
         } else {
-            format!("{question} [{default}]: ")
+            format!("{question} [{default}]")
         };
+        loop {
+            let Some(answer) = self.ask_once(&question)? else {
+                return Ok(None);
+            };
+            match answer.as_str() {
+                "" if default.is_empty() => {}
+                "" => return Ok(Some(default.into())),
+                _ => return Ok(Some(answer)),
+            }
+        }
+    }
+
+    /// Asks a question whose answer may be empty. Returns `None` if the user wants to leave.
+    ///
+    /// # Errors
+    ///
+    /// If the terminal cannot be read.
+    pub(crate) fn ask_once(&mut self, question: &str) -> Result<Option<String>, Error> {
         let Some(screen) = &mut self.screen else {
             return Ok(None);
         };
-        loop {
-            let Some(answer) = screen.ask(&prompt)? else {
-                return Ok(None);
-            };
-            match answer.trim() {
-                "" if default.is_empty() => {}
-                "" => return Ok(Some(default.into())),
-                answer => return Ok(Some(answer.into())),
-            }
-        }
+        let answer = screen.ask(&format!("{question}: "))?;
+        Ok(answer.map(|answer| answer.trim().into()))
+    }
+
+    /// Tells the user something before the chat.
+    ///
+    /// # Errors
+    ///
+    /// If the terminal cannot be written.
+    pub(crate) fn tell(&mut self, text: &str) -> Result<(), Error> {
+        let fail = |error: io::Error| Error::Failure(format!("the terminal: {error}"));
+        let screen = self.screen.as_ref();
+        screen.map_or(Ok(()), |screen| {
+            screen.write(&format!("{text}\r\n")).map_err(fail)
+        })
     }
 
     /// Chats until the user leaves.
