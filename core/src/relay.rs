@@ -63,9 +63,9 @@ const REPORTS_MAX: u8 = 3;
 ///
 /// | `Relay<PEERS, RING, WINDOW>` | bytes on a 64-bit machine | bytes on Cortex-M3 |
 /// |---|---|---|
-/// | `Relay<32, 8192, 8>` | 19320 | 19304 |
-/// | `Relay<64, 65536, 32>` | 95480 | 95464 |
-/// | `Relay<4096, 1048576, 32>` | 2868728 | 2868712 |
+/// | `Relay<32, 8192, 8>` | 19360 | 19344 |
+/// | `Relay<64, 65536, 32>` | 95520 | 95504 |
+/// | `Relay<4096, 1048576, 32>` | 2868768 | 2868752 |
 #[derive(Clone, Debug)]
 pub struct Relay<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     peers: Peers<PEERS>,
