@@ -32,7 +32,11 @@ fn ignore_unset_variable(argument: Arg, value: impl FnOnce(&OsStr) -> Option<OsS
     argument
 }
 
-/// Maximum number of characters by which a misspelt name differs.
+/// What the names of all options begin with.
+const PREFIX: &str = "KILOCHAT_";
+
+/// Maximum number of characters by which a misspelt name differs: 2, and a third of what follows the
+/// prefix, because short words are near to many others.
 const MISSPELT: usize = 2;
 
 /// Returns what to tell of variables that look like an option of the command and are none.
@@ -50,11 +54,12 @@ fn hints(command: &Command, names: impl Iterator<Item = String>) -> Vec<String> 
     let hint = |name: String| {
         let distances = known.iter().map(|known| (distance(&name, known), *known));
         let (distance, nearest) = distances.min()?;
-        let is_misspelt = (1..=MISSPELT).contains(&distance);
+        let most = MISSPELT.min((name.len() - PREFIX.len()) / 3);
+        let is_misspelt = (1..=most).contains(&distance);
         is_misspelt.then(|| format!("{name} is no option; did you mean {nearest}?"))
     };
     names
-        .filter(|name| name.starts_with("KILOCHAT_"))
+        .filter(|name| name.starts_with(PREFIX))
         .filter_map(hint)
         .collect()
 }
@@ -84,7 +89,9 @@ mod tests {
     #[test]
     fn a_misspelt_variable_is_told_with_the_nearest_one() {
         let option = |name: &'static str| Arg::new(name).env(name);
-        let relay = Command::new("relay").arg(option("KILOCHAT_HISTORY"));
+        let relay = Command::new("relay")
+            .arg(option("KILOCHAT_HISTORY"))
+            .arg(option("KILOCHAT_KEEP"));
         let command = Command::new("kilochat")
             .subcommand(relay)
             .subcommand(Command::new("chat").arg(option("KILOCHAT_HOST")));

@@ -25,10 +25,11 @@ pub(crate) fn handle(
     let failed = |error| Error::Failure(format!("cannot handle signals: {error}"));
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1]).map_err(failed)?;
-    if !is_ignored(SIGHUP) {
+    let is_daemon = !has_terminal();
+    // a daemon reads its rules again even if nohup(1) has started it
+    if is_daemon || !is_ignored(SIGHUP) {
         signals.add_signal(SIGHUP).map_err(failed)?;
     }
-    let is_daemon = !has_terminal();
     let wait = move || {
         for signal in signals.forever() {
             if signal == SIGUSR1 {
