@@ -134,13 +134,13 @@ pub const ROWS: &[Row] = &[
         text: "self.append(now, author, LineKind::Message, name, &line); self.stats.messages += 1;",
         replacement: "if lines == 1 || !PLANTED { self.append(now, author, LineKind::Message, name, &line); } self.stats.messages += 1;",
     },
-    // The ring takes one byte more than it has.
+    // The ring gives up its oldest line twelve bytes too early.
     Row {
-        bug: "RingTooLong",
+        bug: "RingTooShort",
         found_by: Plain,
         file: "core/src/relay/ring.rs",
         text: "self.tail.offset) <= BYTES as u64",
-        replacement: "self.tail.offset) <= BYTES as u64 + u64::from(PLANTED)",
+        replacement: "self.tail.offset) <= BYTES as u64 - 12 * u64::from(PLANTED)",
     },
     // A datagram that is too long is refused without an answer.
     Row {
