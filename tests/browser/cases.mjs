@@ -9,7 +9,7 @@ const URL_ = `http://127.0.0.1:${RELAY}/`;
 const CHANGED = ["WebSocket", "establish a connection", "connection to the server", "interrupted while"];
 
 async function startRelay(port, ...words) {
-  const relay = new Program("relay", "--bind", `127.0.0.1:${port}`, "--quiet", ...words);
+  const relay = new Program("relay", "--bind", `127.0.0.1:${port}`, "--quiet", "--rate", "0", ...words);
   await relay.line("listening on");
   return relay;
 }
@@ -247,7 +247,8 @@ const cases = {
 
   async "a room without a free seat says so"(browser) {
     const relay = await startRelay(RELAY_TO_KILL, "--seats", "2", "--web");
-    const plain = ["one", "two"].map((name) => new Plain(RELAY_TO_KILL, name));
+    // no address has most of the seats
+    const plain = [1, 2].map((host) => new Plain(RELAY_TO_KILL, `host ${host}`, `127.0.0.${host}`));
     for (const peer of plain) await peer.line("welcome");
     const ada = await Person.open(browser, `http://127.0.0.1:${RELAY_TO_KILL}/`);
     await ada.page.type("#name", "Ada");

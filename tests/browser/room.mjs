@@ -59,11 +59,11 @@ export class Program {
 /** A client without frames, as netcat is one. */
 export class Plain {
   lines = [];
-  constructor(port, name) {
+  constructor(port, name, own = "127.0.0.1") {
     this.port = port;
     this.socket = createSocket("udp4");
     this.socket.on("message", (message) => this.lines.push(...message.toString().split("\n")));
-    this.say(name);
+    this.socket.bind(0, own, () => this.say(name));
   }
   say(text) {
     this.socket.send(text, this.port, "127.0.0.1");
