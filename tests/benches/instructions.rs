@@ -295,8 +295,8 @@ fn coalesced_for_authors(mut room: Box<Room>) -> Box<Room> {
 }
 
 #[library_benchmark]
-#[bench::seats_32(args = (32), setup = nearly_full, config = limit(9600, JOINS))]
-#[bench::seats_4096(args = (4096), setup = nearly_full, config = limit(9600, JOINS))]
+#[bench::seats_32(args = (32), setup = nearly_full, config = limit(10_000, JOINS))]
+#[bench::seats_4096(args = (4096), setup = nearly_full, config = limit(10_000, JOINS))]
 fn join(mut room: Box<Room>) -> Box<Room> {
     let seats = room.seats;
     room.join(seats - JOINS..seats);
@@ -305,8 +305,8 @@ fn join(mut room: Box<Room>) -> Box<Room> {
 
 // A datagram that is not UTF-8.
 #[library_benchmark]
-#[bench::seats_32(args = (32), setup = full, config = limit(340, CALLS))]
-#[bench::seats_4096(args = (4096), setup = full, config = limit(340, CALLS))]
+#[bench::seats_32(args = (32), setup = full, config = limit(380, CALLS))]
+#[bench::seats_4096(args = (4096), setup = full, config = limit(420, CALLS))]
 fn refused(mut room: Box<Room>) -> Box<Room> {
     for _ in 0..CALLS {
         let event = room.relay.handle(1, b"caf\xE9", &mut room.reply);
@@ -317,8 +317,8 @@ fn refused(mut room: Box<Room>) -> Box<Room> {
 
 // A stranger who finds all seats taken.
 #[library_benchmark]
-#[bench::seats_32(args = (32), setup = full, config = limit(2400, CALLS))]
-#[bench::seats_4096(args = (4096), setup = full, config = limit(6400, CALLS))]
+#[bench::seats_32(args = (32), setup = full, config = limit(2650, CALLS))]
+#[bench::seats_4096(args = (4096), setup = full, config = limit(6650, CALLS))]
 fn turned_away(mut room: Box<Room>) -> Box<Room> {
     for _ in 0..CALLS {
         let event = room.relay.handle(20_000, b"late", &mut room.reply);
@@ -340,9 +340,9 @@ fn idle_poll(mut room: Box<Room>) -> Box<Room> {
 
 // A POST of as many texts, which take two datagrams: one at a time, or both to a peer at once.
 #[library_benchmark]
-#[bench::seats_32(args = (32), setup = framed, config = limit(85, TEXTS * 32))]
+#[bench::seats_32(args = (32), setup = framed, config = limit(86, TEXTS * 32))]
 #[bench::seats_4096(args = (4096), setup = framed, config = limit(52, TEXTS * 4096))]
-#[bench::segments_32(args = (32), setup = segmented, config = limit(63, TEXTS * 32))]
+#[bench::segments_32(args = (32), setup = segmented, config = limit(64, TEXTS * 32))]
 #[bench::segments_4096(args = (4096), setup = segmented, config = limit(29, TEXTS * 4096))]
 fn framed_coalesced(mut room: Box<Room>) -> Box<Room> {
     room.post();

@@ -299,17 +299,23 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
         self.admission.crowd_at = now.after(CROWD_INTERVAL);
         // the majority vote of Boyer and Moore finds the only address that it can be
-        let (mut crowd, mut votes) = (source, 0_u32);
+        let (mut crowd, mut votes) = (SocketAddr::new(source, 0), 0_u32);
         for (_, peer) in self.peers.iter() {
-            let ip = peer.address.ip();
             if votes == 0 {
-                crowd = ip;
+                crowd = peer.address;
             }
-            votes = if ip == crowd { votes + 1 } else { votes - 1 };
+            votes = if is_same_host(&peer.address, &crowd) {
+                votes + 1
+            } else {
+                votes - 1
+            };
         }
-        let of_crowd = |(_, peer): &(Seat, &Peer)| peer.address.ip() == crowd;
+        let of_crowd = |(_, peer): &(Seat, &Peer)| is_same_host(&peer.address, &crowd);
+        if crowd.ip() == source {
+            return None;
+        }
         let seats = self.peers.iter().filter(of_crowd).count();
-        if crowd == source || seats < 2 || 2 * seats <= self.peers.len() {
+        if seats < 2 || 2 * seats <= self.peers.len() {
             return None;
         }
         let order = |(seat, peer): &(Seat, &Peer)| (!self.sessions.is_parked(*seat), peer.heard);
@@ -381,3 +387,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
 /// What stands for a datagram that is no text: it is not blank, and no name.
 const NOISE: &str = "/";
+
+/// Returns whether two addresses have the same IP address, without a copy of either.
+fn is_same_host(one: &SocketAddr, other: &SocketAddr) -> bool {
+    match (one, other) {
+        (SocketAddr::V4(one), SocketAddr::V4(other)) => one.ip() == other.ip(),
+        (SocketAddr::V6(one), SocketAddr::V6(other)) => one.ip() == other.ip(),
+        (SocketAddr::V4(_), SocketAddr::V6(_)) | (SocketAddr::V6(_), SocketAddr::V4(_)) => false,
+    }
+}
