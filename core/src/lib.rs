@@ -48,7 +48,8 @@
 //!    - Note for [`Event::seat`] the route by which this datagram came.
 //!    - Send the reply, if it is not empty, to the source.
 //! 4. **Let time pass**: when the socket is empty, call [`Relay::handle_timeout`] until it returns
-//!    `None`, and send each [`Expired::farewell`] like that of an event. What waits in the socket may end the silence of a peer.
+//!    `None`, and send each [`Expired::farewell`] like that of an event. What waits in the socket may
+//!    end the silence of a peer.
 //! 5. **Fan out**: call [`Relay::poll_fanout`] until it returns `None`, and send each delivery. Then
 //!    the relay can receive again. There are three outcomes:
 //!    - It was taken: nothing needs to be done.

@@ -53,7 +53,7 @@ impl Ports {
 
     /// Returns the address from which the relay shall see a visitor. For the relay, a client that comes back
     /// under the name of a client that is gone, from the same address, is that client; and limits are for
-    /// each address. So each visitor has an address of its own where the system has so many: on the
+    /// each address. So each visitor has an address of its own where the system has enough of them: on the
     /// loopback interface of Linux.
     fn source(&self, relay: SocketAddr, visitor: IpAddr) -> Option<IpAddr> {
         if !cfg!(target_os = "linux") || !relay.ip().is_loopback() || relay.is_ipv6() {

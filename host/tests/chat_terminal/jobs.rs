@@ -6,7 +6,8 @@ use nix::unistd::Pid;
 
 use super::terminal::{PROGRAM, Terminal};
 
-fn stops_and_comes_back(shell: &[&str]) {
+/// Starts a chat in a shell, whose prompt is `shell?`, and waits until it has joined.
+fn chat_in(shell: &[&str]) -> (ScriptedRelay, Terminal) {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let mut terminal = Terminal::start(80, shell);
     terminal.expect_last("shell?");
@@ -16,6 +17,11 @@ fn stops_and_comes_back(shell: &[&str]) {
     ));
     relay.welcome("Ada");
     terminal.wait_for("welcome");
+    (relay, terminal)
+}
+
+fn stops_and_comes_back(shell: &[&str]) {
+    let (mut relay, mut terminal) = chat_in(shell);
     for round in 0..3 {
         let rows = 40 * round;
         terminal.press(format!("a draft {}", "x".repeat(rows)));
@@ -81,15 +87,7 @@ fn a_signal_while_it_asks_gives_the_terminal_back() {
 
 #[test]
 fn a_signal_from_elsewhere_stops_it_as_the_key_does() {
-    let mut relay = ScriptedRelay::bind("127.0.0.1");
-    let mut terminal = Terminal::start(80, &["env", "PS1=shell? ", "sh", "-i"]);
-    terminal.expect_last("shell?");
-    terminal.press(format!(
-        "{PROGRAM} chat {} --name Ada --plain\n",
-        relay.address()
-    ));
-    relay.welcome("Ada");
-    terminal.wait_for("welcome");
+    let (mut relay, mut terminal) = chat_in(&["env", "PS1=shell? ", "sh", "-i"]);
     let shell = terminal.child.process_id().expect("it runs");
     let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children"));
     let Ok(children) = children else { return };

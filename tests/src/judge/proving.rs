@@ -113,7 +113,7 @@ impl Oracle {
         })
     }
 
-    /// What is due of an answer if so many were given that no more are.
+    /// What is due of an answer when the limit of answers is reached.
     pub(super) fn limited(&mut self, now: u64, due: Due) -> Due {
         let (event, is_told) = match &due {
             Due::Help(..) => (None, true),

@@ -96,19 +96,12 @@ impl Rules {
         let Some(first) = bans.filter(|until_s| *until_s > 0).min() else {
             return false;
         };
-        let index = self.0.iter().position(|entry| entry.until_s == first);
-        let last = self.0.len().saturating_sub(1);
-        if let Some(index) = index {
-            // the last place is the one that goes
-            for at in index..last {
-                if let Some(next) = self.0.get(at + 1).copied()
-                    && let Some(place) = self.0.get_mut(at)
-                {
-                    *place = next;
-                }
-            }
-            self.0.truncate(last);
-        }
+        let mut is_dropped = false;
+        self.0.retain(|entry| {
+            let is_kept = is_dropped || entry.until_s != first;
+            is_dropped |= !is_kept;
+            is_kept
+        });
         true
     }
 }

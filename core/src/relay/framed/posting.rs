@@ -53,7 +53,7 @@ enum Last {
     /// It was an order, which was done or not.
     #[cfg(feature = "operator")]
     Ordered(bool),
-    /// It came too fast, and may be posted again after so many milliseconds.
+    /// It came too fast, and may be posted again after this time, in milliseconds.
     Slow(u16),
 }
 
@@ -324,7 +324,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 }
 
 impl Last {
-    /// Refuses a POST for so many milliseconds.
+    /// Refuses a POST for `wait_ms`, or for a minimum.
     fn slow(wait_ms: u32) -> Self {
         Self::Slow(
             u16::try_from(wait_ms)

@@ -127,6 +127,11 @@ fn write_received(text: &mut Text, snapshot: &Snapshot) {
             relay.acknowledged,
         ),
         ("challenges", "Cookies sent.", relay.challenged),
+        (
+            "codes",
+            "Codes sent to plain sources that must prove their address.",
+            relay.coded,
+        ),
     ] {
         text.counter(name, help, value);
     }
@@ -138,8 +143,15 @@ fn write_received(text: &mut Text, snapshot: &Snapshot) {
 fn write_peers_changes(text: &mut Text, snapshot: &Snapshot) {
     let relay = &snapshot.relay;
     text.counter("joins", "Peers that got a seat.", relay.joined);
+    text.counter(
+        "joins_by_code",
+        "Peers that got a seat by a code.",
+        relay.proven,
+    );
     let known = [
         ("displaced", relay.displaced),
+        ("silent_for_an_hour", relay.lapsed),
+        ("removed", relay.removed),
         ("restarted", relay.restarted),
         ("replaced", relay.replaced),
         ("contested", relay.contested),
@@ -283,7 +295,45 @@ fn reason(why: Refusal) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kilochat_core::Stats;
+
     use super::*;
+    use crate::relay::inquiry::Peers;
+    use crate::relay::network::Counters;
+
+    #[test]
+    fn each_peer_that_left_is_counted_with_one_reason() {
+        let mut relay = Stats::default();
+        relay.left = 21;
+        (relay.displaced, relay.lapsed, relay.removed) = (1, 2, 3);
+        (relay.restarted, relay.replaced) = (4, 5);
+        let snapshot = Snapshot {
+            seats: 32,
+            peers: Peers::default(),
+            relay,
+            counters: Counters::default(),
+            log_lost: 0,
+            kept: None,
+        };
+        let text = write(&snapshot, Timestamp::UNIX_EPOCH, true);
+        let prefix = "kilochat_leaves_total{reason=";
+        let leaves: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(prefix))
+            .collect();
+        assert_eq!(
+            leaves,
+            [
+                "\"displaced\"} 1",
+                "\"silent_for_an_hour\"} 2",
+                "\"removed\"} 3",
+                "\"restarted\"} 4",
+                "\"replaced\"} 5",
+                "\"contested\"} 0",
+                "\"quit_or_unreachable\"} 6"
+            ]
+        );
+    }
 
     #[test]
     fn each_reason_is_a_word_of_its_own() {
