@@ -11,7 +11,7 @@ use std::{env, thread, time};
 
 use kilochat_core::{Client, ClientEvent, DATAGRAM_MAX, Instant, PORT, Path, PostError, State};
 
-/// How often to look whether something was typed.
+/// Interval at which the input is polled.
 const TYPED: Duration = Duration::from_millis(20);
 
 fn main() -> io::Result<()> {
@@ -27,7 +27,7 @@ fn main() -> io::Result<()> {
     run(&socket, &name, &lines, |line| println!("{line}"))
 }
 
-/// Says `lines` and shows what happens, until there are no more lines and all are answered.
+/// Posts `lines` and shows events, until all lines are answered.
 pub(crate) fn run(
     socket: &UdpSocket,
     name: &str,
@@ -47,11 +47,11 @@ pub(crate) fn run(
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => Some("/quit".into()),
         });
-        // a text that is refused for another reason than a full client is refused for good
+        // `Full` is temporary; a text that is refused for another reason is dropped
         line = line.filter(|line| client.post(line) == Err(PostError::Full));
         client.handle_timeout(now());
         while let Some(transmit) = client.poll_transmit(now(), &mut buffer) {
-            // what the network does not take is retransmitted
+            // a datagram that the network does not accept is retransmitted
             let _ = socket.send(buffer.get(..transmit.length).unwrap_or_default());
         }
         while let Some(event) = client.poll_event() {
@@ -66,7 +66,8 @@ pub(crate) fn run(
         let wait = due.map_or(TYPED, |wait| wait.min(TYPED));
         // a time-out of 0 is refused
         socket.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
-        // an error is a time-out, or says that nobody listens there: HELLO is repeated for a while
+        // an error is a time-out, or an ICMP error for an earlier HELLO, which is repeated for a
+        // while
         if let Ok(length) = socket.recv(&mut datagram) {
             let payload = datagram.get(..length).unwrap_or_default();
             client.handle_datagram(now(), Path::default(), payload);

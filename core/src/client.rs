@@ -24,10 +24,8 @@ pub use event::{
 };
 
 use crate::Instant;
-use crate::wire::command::Command;
 use crate::wire::framed::{Reason, Session, UNANNOUNCED};
-use crate::wire::notices::NOTICE;
-use crate::wire::text::{DATAGRAM_MAX, Name, clean, whole_characters};
+use crate::wire::{Command, DATAGRAM_MAX, NOTICE, Name, clean, whole_characters};
 use acknowledging::Acknowledging;
 use greeting::Greeting;
 use posting::Posting;
@@ -51,6 +49,10 @@ const NOBODYS: Session = Session(0);
 /// still acknowledges lines; afterwards it requests a seat in the relay's next run.
 const STOPPED: Duration = Duration::from_secs(1);
 
+/// The same for a client that lacks nothing of this run. A random part of the length of
+/// [`Greeting::spread`] is added.
+const SETTLED: Duration = Duration::from_millis(250);
+
 /// Grace period after a resume: a BYE that the relay sent to the client's previous address may
 /// still arrive.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -60,12 +62,38 @@ const FAREWELL: Duration = Duration::from_secs(1);
 ///
 /// It stores at most `HELD` + 1 received datagrams of about 1 KiB each, whose lines are not polled
 /// yet or wait for earlier lines. The texts to be posted share a buffer of `OUT` bytes, in which
-/// each text takes six bytes more than its length.
+/// each text takes six bytes more than its length. `Client<16, 4096>` suits a person or a sensor.
 ///
 /// A driver passes in what arrives, sends everything that [`poll_transmit`](Self::poll_transmit)
 /// returns, shows everything that [`poll_event`](Self::poll_event) returns, and sleeps until
-/// [`poll_timeout`](Self::poll_timeout) or a datagram. While events are not polled, nothing is lost
-/// and nothing grows: the client does not acknowledge what it has no space for.
+/// [`poll_timeout`](Self::poll_timeout) or a datagram. The first HELLO is due at once. While events are
+/// not polled, nothing is lost and nothing grows: the client does not acknowledge what it has no space
+/// for. In each turn, with one socket that is connected to the relay:
+///
+/// ```
+/// # use kilochat_core::{Client, ClientEvent, DATAGRAM_MAX, Instant, Path};
+/// # let (random, now) = (7, Instant::from_millis(0));
+/// # let mut sent = Vec::new();
+/// # let mut send = |payload: &[u8]| sent.push(payload.to_vec());
+/// # let received: Option<&[u8]> = None;
+/// let mut client = Client::<16, 4096>::new("Ada", random, 1);
+/// let mut buffer = [0; DATAGRAM_MAX];
+/// // ...
+/// if let Some(payload) = received {
+///     client.handle_datagram(now, Path(0), payload);
+/// }
+/// client.handle_timeout(now);
+/// while let Some(event) = client.poll_event() {
+///     if let ClientEvent::Ended(why) = event {
+///         // say why, and end
+///     }
+/// }
+/// // after the events, because they make room for more lines
+/// while let Some(transmit) = client.poll_transmit(now, &mut buffer) {
+///     send(&buffer[..transmit.length]);
+/// }
+/// # assert_eq!(sent.len(), 1);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client<const HELD: usize, const OUT: usize> {
     phase: Phase,
@@ -84,8 +112,8 @@ pub struct Client<const HELD: usize, const OUT: usize> {
     history_end: u64,
     /// When the session was last resumed.
     resumed: Option<Instant>,
-    /// When to request a seat again after the relay announced that it is stopping.
-    stops: Option<Instant>,
+    /// When the last line of this run arrived, which says that the relay is stopping.
+    stopped: Option<Instant>,
     /// The end of the last lines that a WELCOME or a DATA of this run has named.
     head: u64,
     receiving: Receiving<HELD>,
@@ -95,13 +123,13 @@ pub struct Client<const HELD: usize, const OUT: usize> {
     /// A notice that is not polled yet, or a line that had to be cleaned.
     text_buffer: String<TEXT_BUFFER>,
     joined: Option<NewSeat>,
-    /// Events that are not polled yet: the loss of a seat, and the refusal of a new one.
+    /// Events that are not polled yet: the loss of a seat, and that the relay gave no new one.
     seat_loss: Option<SeatLoss>,
     no_seat: Option<NoSeat>,
     /// What HELLO says about this client.
     abilities: u32,
     is_quiet: bool,
-    /// A `/quiet` that is not answered yet.
+    /// A `/quiet` command whose answer the driver has not polled yet. The client answers it itself.
     asked_quiet: Option<PostId>,
     /// Whether to leave as soon as all texts are answered.
     is_quitting: bool,
@@ -120,7 +148,8 @@ enum Phase {
     /// The relay does not respond. The session may still exist; the client sends HELLO to resume
     /// it.
     Silent,
-    /// The session has ended or is not reachable; the client sends HELLO when it is due.
+    /// No frame of the session is accepted until the next WELCOME: it has ended, the relay is
+    /// stopping, or a POST was not answered for long. The client sends HELLO when it is due.
     Severed,
     Leaving {
         said: u8,
@@ -164,7 +193,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             authors: [0; 2],
             history_end: 0,
             resumed: None,
-            stops: None,
+            stopped: None,
             head: 0,
             receiving: Receiving::new(),
             acknowledging: Acknowledging::new(),
@@ -195,7 +224,9 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
 
     /// Queues a text, cleaned as by [`clean`](crate::clean): a message, `//TEXT` for the message
     /// `/TEXT`, or a command. The client itself answers `/quiet`. With `/quit` it leaves as soon as
-    /// all texts queued before are answered, or at once if it has no seat.
+    /// all texts queued before are answered. Without a seat, so also before it has joined, it ends in the
+    /// next `poll_transmit`, without a datagram, and says none of them: post `/quit` after
+    /// [`ClientEvent::Joined`]. Other texts may be posted before that.
     ///
     /// # Errors
     ///
@@ -227,21 +258,21 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         self.posting.count() + usize::from(self.asked_quiet.is_some())
     }
 
-    /// Signs orders from now on, with the key of the relay's operators: `/kick NAME` and what else
-    /// `PROTOCOL.md`, section "The operator", lists.
+    /// Sets the key of the relay's operators. From now on orders are signed with it: `/kick NAME`,
+    /// and the others in `PROTOCOL.md`, section "The operator".
     #[cfg(feature = "operator")]
     pub const fn set_operator(&mut self, key: [u8; 16]) {
         self.posting.operator = Some(key);
     }
 
-    /// Returns whether texts wait because the relay limits how fast this client may talk. They are
-    /// posted as fast as it allows.
+    /// Returns whether texts wait because of the relay's rate limit. They are posted as fast as it
+    /// permits.
     pub const fn is_slowed(&self) -> bool {
         self.posting.is_slowed()
     }
 
     /// Sends LEAVE at most three times, and ends when it is answered or after the last time-out. A
-    /// client that never had a seat ends at once.
+    /// client that never had a seat ends at once. Queued texts are not said.
     pub fn leave(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Leaving { .. } | Phase::Ended(_)) {
             return;
@@ -253,7 +284,8 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         self.phase = Phase::Leaving { said: 0, due: now };
     }
 
-    /// The machine was suspended or its network changed: requests the seat again, at once.
+    /// Requests the seat again at once. Call it after the machine was suspended, or its network
+    /// changed.
     pub fn reconnect(&mut self, now: Instant) {
         match self.phase {
             Phase::Joined | Phase::Silent | Phase::Severed => {
@@ -265,8 +297,8 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         }
     }
 
-    /// The network reported that nobody listens at the relay's port, or that no route leads there:
-    /// requests the seat again, after a pause if that happened a moment ago.
+    /// Handles a report of the network that nobody listens at the relay's port, or that no route
+    /// leads there: requests the seat again, after a pause if that happened a moment ago.
     pub fn handle_unreachable(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Joined | Phase::Silent) {
             self.lose(now, Phase::Severed);
@@ -298,11 +330,25 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             .push_str(whole_characters(name.trim(), crate::NAME_MAX));
     }
 
-    /// The seat is lost, and is requested again.
+    /// Gives the seat up, and requests it again.
     fn lose(&mut self, now: Instant, phase: Phase) {
         self.phase = phase;
-        self.stops = None;
         self.greeting.begin(now);
+        if self.stopped.take().is_some() {
+            self.greeting.expect_next_run();
+        }
+    }
+
+    /// Returns when to request a seat in the relay's next run, if this one is stopping. Lines and an
+    /// answer that are missing may still come.
+    fn next_run(&self) -> Option<Instant> {
+        let lacks = self.receiving.has_holes() || self.posting.is_in_flight();
+        let pause = if lacks {
+            STOPPED
+        } else {
+            SETTLED.saturating_add(self.greeting.spread())
+        };
+        self.stopped.map(|then| then.after(pause))
     }
 
     fn end(&mut self, why: End) {

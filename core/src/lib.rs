@@ -28,39 +28,55 @@
 //! | due, idle | a peer is due while there is something to send to it, and idle otherwise |
 //! | session | the state that a relay and a client of the framed dialect share, across changes of address |
 //! | parked | a peer of the framed dialect that stopped responding: it keeps its seat but is sent nothing until it is heard from |
-//! | suspect | a peer that the network reported as unreachable; it leaves if it stays silent |
+//! | refused | a datagram or a text that the relay did not accept. Each reason has a counter ([`Refusal`]). The frame REFUSED means only that a client gets no seat |
+//! | blocked | a peer to which sending would block; it is sent nothing until [`Relay::handle_writable`] |
+//! | suspect | a peer that the network reported as unreachable; it leaves if it stays silent and the report was of its port |
 //!
 //! # Writing a driver
 //!
-//! A driver repeats these steps. `examples/udp.rs` is a complete one.
+//! First it configures the relay: a random key, the port of its socket, and the networks of this machine
+//! if it knows them ([`Config`]). Then it repeats these steps. `examples/udp.rs` is a whole driver
+//! on one socket, but for the end.
 //!
 //! 1. **Wait** for a datagram, at most until [`Relay::poll_timeout`]. A socket may reject a time-out
-//!    of 0 or take it as infinite: wait for at least a millisecond. If the relay cannot receive, wait
-//!    until something can be sent instead: the socket may stay readable.
+//!    of 0 or take it as infinite: wait for at least a millisecond. If the relay cannot receive, which is
+//!    only so after step 5 was left early, wait for room to send, or for some milliseconds, instead of
+//!    for a datagram: the socket may stay readable. While step 5 was left early, or a peer waits for
+//!    [`Relay::handle_writable`], wait for a datagram for some milliseconds at most, too:
+//!    [`Relay::poll_timeout`] covers neither, nor the end of step 6. With std alone make the socket
+//!    blocking, with a read time-out, for this first receive, and non-blocking for all others and for
+//!    every send.
 //! 2. **Receive** what has arrived, at most some 64 datagrams in a row and only while
 //!    [`Relay::can_receive`], into a buffer of at least [`DATAGRAM_MAX`] + 1 bytes: sockets truncate
-//!    longer datagrams, which a smaller buffer would hide. Give the socket a large receive buffer.
-//!    Unmap IPv4-mapped IPv6 addresses, and map them again where a socket for IPv6 sends to them; keep
-//!    the zone of a link-local address. Call [`Relay::handle_datagram`].
+//!    longer datagrams, which a smaller buffer would hide. Give the socket a large receive buffer if you
+//!    can. Unmap IPv4-mapped IPv6 addresses, and map them again where a socket for IPv6 sends to them;
+//!    keep the zone of a link-local address. Call [`Relay::handle_datagram`]. A receive that fails has
+//!    taken no datagram; some systems report ICMP errors this way. Go on, but not in a tight loop.
 //! 3. **Answer** each datagram, in this order. Each is sent once; if the network does not take it, it is
 //!    lost like any datagram.
 //!    - Send [`Event::farewell`], if any, by the route that its seat had.
 //!    - Note for [`Event::seat`] the route by which this datagram came.
 //!    - Send the reply, if it is not empty, to the source.
-//! 4. **Let time pass**: when the socket is empty, call [`Relay::handle_timeout`] until it returns
-//!    `None`, and send each [`Expired::farewell`] like that of an event. What waits in the socket may
-//!    end the silence of a peer.
-//! 5. **Fan out**: call [`Relay::poll_fanout`] until it returns `None`, and send each delivery. Then
-//!    the relay can receive again. There are three outcomes:
+//! 4. **Let time pass**: call [`Relay::handle_timeout`] until it returns `None`, and send each
+//!    [`Expired::farewell`] like that of an event. A call before [`Relay::poll_timeout`] is harmless. Do
+//!    it in every turn, after receiving: a datagram that waits in the socket may end the silence of a
+//!    peer. After the machine was suspended, read until the socket is empty first. If the wait took a
+//!    second longer than it should have, it was: skip this step until a receive would block.
+//! 5. **Fan out**: call [`Relay::poll_fanout`] until it returns `None`, and send each delivery. After
+//!    that the relay can receive. There are four outcomes of a send:
 //!    - It was taken: nothing needs to be done.
 //!    - It would block: call [`Relay::handle_refused`], and [`Relay::handle_writable`] when there is
-//!      room again or, if the system cannot tell, after some milliseconds. Other peers are served
-//!      meanwhile, and lines that are overwritten meanwhile become a gap of which the peer is told. If
-//!      all peers share one queue, drop the fan-out after the delivery that you return: those that were
-//!      not taken from the iterator stay due.
-//!    - There is no route, or no such host: call [`Relay::handle_unreachable`] with
-//!      [`Unreachable::Path`]. After another failure the datagram is lost, and the framed dialect
-//!      retransmits it.
+//!      room again or, if the system cannot tell, after some milliseconds. Until then the relay offers
+//!      nothing to this peer; lines that are overwritten in the meantime become a gap of which the peer is
+//!      told. If each peer has a queue of its own, continue with the others. If all share one, as on one
+//!      socket, stop here: return this delivery, drop the fan-out, and leave this step until there is
+//!      room. The peers that were not taken from the iterator stay due.
+//!    - There is no route, no such host, or a firewall forbids it (EPERM): call
+//!      [`Relay::handle_unreachable`] with [`Unreachable::Path`].
+//!    - It failed otherwise: the datagram is lost, and only the framed dialect retransmits it.
+//! 6. **Stop**, when you are asked to: call [`Relay::stop`], and go on with these steps until
+//!    [`Relay::is_settled`], for one second at most. Call it before step 5, so that the goodbye is sent in
+//!    the same turn, and ask after it.
 //!
 //! A [`Fanout`] borrows the relay: collect the deliveries that would block or failed, and report them
 //! afterwards.
@@ -69,7 +85,9 @@
 //! Without them a plain peer whose program has ended keeps its seat until the seat is needed.
 //!
 //! In this example `receive() -> Option<(SocketAddr, &[u8])>` and `send(SocketAddr, &[u8]) -> Outcome`
-//! are the socket, `now` is the time since the start, and `random` are 16 random bytes.
+//! are the socket, `now` is the time since the start, and `random` are 16 random bytes. Each peer has a
+//! queue of its own here; on one socket, break at the first `WouldBlock`, return that delivery, and do
+//! not poll again in this turn.
 //!
 //! ```
 //! use kilochat_core::{Config, DATAGRAM_MAX, Instant, Relay, Reply, Unreachable};
@@ -78,7 +96,8 @@
 //! let mut relay = Relay::<32, 8192, 8>::new();
 //! relay.configure(Config::new(random));
 //! let (mut reply, mut buffer) = (Reply::new(), [0; DATAGRAM_MAX]);
-//! # enum Outcome { Taken, WouldBlock, Failed }
+//! let mut waiting = Vec::new(); // seats for which there was no room
+//! # enum Outcome { Taken, WouldBlock, NoRoute, Lost }
 //! # let arrivals = [("127.0.0.1:5001", "Ada"), ("127.0.0.1:5002", "Bob"), ("127.0.0.1:5001", "hello")];
 //! # let mut arrivals = arrivals.into_iter();
 //! # let mut sent = Vec::new();
@@ -87,14 +106,13 @@
 //! # let mut send = |to: core::net::SocketAddr, payload: &[u8]| {
 //! #     turn += 1;
 //! #     if turn % 3 == 0 { return Outcome::WouldBlock; }
-//! #     if turn % 7 == 0 { return Outcome::Failed; }
+//! #     if turn % 7 == 0 { return Outcome::NoRoute; }
+//! #     if turn % 11 == 0 { return Outcome::Lost; }
 //! #     sent.push((to.port(), String::from_utf8(payload.to_vec()).unwrap()));
 //! #     Outcome::Taken
 //! # };
-//! # let mut waiting = Vec::new();
 //! # for now in (0..).map(Instant::from_millis) {
 //! #     if now.as_millis() > 20 { break; }
-//! # for seat in waiting.drain(..) { relay.handle_writable(seat); }
 //!
 //! if relay.can_receive() && let Some((source, payload)) = receive() {
 //!     let event = relay.handle_datagram(now, source, payload, &mut reply);
@@ -105,28 +123,30 @@
 //!         send(source, &reply);
 //!     }
 //! }
-//! if relay.poll_timeout().is_some_and(|then| now >= then) {
-//!     while let Some(expired) = relay.handle_timeout(now) {
-//!         if let Some((_, address, farewell)) = expired.farewell() {
-//!             send(address, farewell);
-//!         }
+//! while let Some(expired) = relay.handle_timeout(now) {
+//!     if let Some((_, address, farewell)) = expired.farewell() {
+//!         send(address, farewell);
 //!     }
+//! }
+//! for seat in waiting.drain(..) {
+//!     relay.handle_writable(seat); // if there is room again
 //! }
 //! while let Some(fanout) = relay.poll_fanout(now, &mut buffer) {
 //!     let payload = fanout.payload();
-//!     let (mut refused, mut failed) = (Vec::new(), Vec::new());
+//!     let (mut refused, mut unreachable) = (Vec::new(), Vec::new());
 //!     for delivery in fanout {
 //!         match send(delivery.address, payload) {
 //!             Outcome::Taken => {}
 //!             Outcome::WouldBlock => refused.push(delivery),
-//!             Outcome::Failed => failed.push(delivery.seat),
+//!             Outcome::NoRoute => unreachable.push(delivery.seat),
+//!             Outcome::Lost => {}
 //!         }
 //!     }
 //!     for delivery in refused {
+//!         waiting.push(delivery.seat);
 //!         relay.handle_refused(delivery);
-//!         # waiting.push(delivery.seat);
 //!     }
-//!     for seat in failed {
+//!     for seat in unreachable {
 //!         relay.handle_unreachable(now, seat, Unreachable::Path);
 //!     }
 //! }
@@ -139,6 +159,21 @@
 //! also `examples/client.rs`.
 //!
 //! What is on the wire is in [`protocol`].
+//!
+//! # Features
+//!
+//! All but `link` and `defmt` are on by default. A relay on a small board may turn them off.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `codes` | strangers prove their address by a code that people retype |
+//! | `rules` | rules of who is served and what counts as local |
+//! | `shares` | shares of the seats and of the joins for each network |
+//! | `operator` | orders of an operator, such as `/kick` |
+//! | `neighbours` | limits for plain peers that have not proved their address, and removal of echo services |
+//! | `private` | messages to one peer: `/msg` |
+//! | `link` | the relay is one place of a room that has several: `Relay::poll_link`, `Relay::handle_elsewhere` |
+//! | `defmt` | `defmt::Format` for the types that a driver logs |
 
 mod client;
 mod relay;
@@ -154,11 +189,18 @@ pub use relay::{
     NETWORKS_MAX, Network, PeerInfo, RULES_MAX, Reader, Refusal, Relay, Reply, Restored, Rule,
     Seat, Stats, Unreachable, Verdict,
 };
+#[cfg(feature = "link")]
+pub use relay::{
+    Fresh, LINK_BUFFER_MIN, LINK_LINES_MAX, LinkBatch, LinkLine, LinkLines, LinkSeen, LinkWaiting,
+    PLACE_MAX, PLACE_NAMES_MAX, PLACES_MAX, Place, PlaceName, is_place,
+};
 pub use time::Instant;
+#[cfg(feature = "link")]
+pub use wire::LinkNotice;
 pub use wire::PORT;
 pub use wire::framed::{self, LineKind};
-pub use wire::notices::{NOTICE, Notice};
-pub use wire::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, Name, SEPARATOR, clean, is_blank};
+pub use wire::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, Name, SEPARATOR, clean, is_blank};
+pub use wire::{NOTICE, Notice};
 
 /// The wire protocol. This module exists in the documentation only.
 #[cfg(doc)]

@@ -1,16 +1,23 @@
 //! The relay as a state machine: datagrams and time in, replies and fan-outs out.
 
 mod admission;
+mod commands;
 mod config;
 mod event;
 mod fanout;
 mod framed;
 mod index;
 mod keeping;
+#[cfg(feature = "link")]
+mod link;
+#[cfg_attr(not(feature = "neighbours"), path = "relay/neighbours/trusted.rs")]
+mod neighbours;
 #[cfg(feature = "operator")]
 mod operator;
 mod peers;
 mod plain;
+#[cfg(feature = "private")]
+mod private;
 mod queue;
 mod ring;
 mod schedule;
@@ -18,6 +25,7 @@ mod seat;
 mod seats;
 mod secret;
 mod stopping;
+mod text;
 
 use core::cell::Cell;
 use core::net::SocketAddr;
@@ -30,13 +38,19 @@ pub use config::{Config, MOTD_MAX, NETWORKS_MAX, Network};
 pub use event::{Departed, Departure, Event, Expired, Farewell, Refusal, Stats, Unreachable};
 pub use fanout::{Delivery, Fanout};
 pub use keeping::{Reader, Restored};
+#[cfg(feature = "link")]
+pub use link::{
+    Fresh, LINK_BUFFER_MIN, LINK_LINES_MAX, LinkBatch, LinkLine, LinkLines, LinkSeen, LinkWaiting,
+    PLACE_MAX, PLACE_NAMES_MAX, PLACES_MAX, Place, PlaceName, is_place,
+};
 pub use seat::Seat;
 
 use crate::time::Instant;
 use crate::wire::framed::FRAME;
-use crate::wire::text::{DATAGRAM_MAX, LINE_MAX};
+use crate::wire::{DATAGRAM_MAX, LINE_MAX, Name};
 use admission::Admission;
 use framed::Sessions;
+use neighbours::Neighbours;
 use peers::{Peer, Peers};
 use queue::Queue;
 use ring::Ring;
@@ -58,14 +72,15 @@ const REPORTS_MAX: u8 = 3;
 ///
 /// It is one value of a known size that never allocates, blocks or panics. `PEERS` is 1 to 65534.
 /// `RING` is a power of two of at least 2048 bytes. `WINDOW`, 1 to 255, is the maximum number of
-/// datagrams in flight to a peer of the framed dialect. A new relay is all zero bits, so that a
-/// `static` one takes no space in the program's image.
+/// datagrams in flight to a peer of the framed dialect; 8 is enough for a board, 32 for a PC. A larger
+/// ring lets a slow peer be further behind before it loses lines, and newcomers read more history. A
+/// new relay is all zero bits, so that a `static` one takes no space in the program's image.
 ///
-/// | `Relay<PEERS, RING, WINDOW>` | bytes on a 64-bit machine | bytes on Cortex-M3 |
-/// |---|---|---|
-/// | `Relay<32, 8192, 8>` | 19360 | 19344 |
-/// | `Relay<64, 65536, 32>` | 95520 | 95504 |
-/// | `Relay<4096, 1048576, 32>` | 2868768 | 2868752 |
+/// | `Relay<PEERS, RING, WINDOW>` | bytes on a 64-bit machine | ... with the feature `link` | bytes on Cortex-M3 |
+/// |---|---|---|---|
+/// | `Relay<32, 8192, 8>` | 20264 | 55176 | 20248 |
+/// | `Relay<64, 65536, 32>` | 96680 | 131592 | 96664 |
+/// | `Relay<4096, 1048576, 32>` | 2902184 | 2937096 | 2902168 |
 #[derive(Clone, Debug)]
 pub struct Relay<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     peers: Peers<PEERS>,
@@ -74,6 +89,7 @@ pub struct Relay<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     ring: Ring<RING, PEERS>,
     config: Config,
     admission: Admission,
+    neighbours: Neighbours,
     stats: Stats,
     /// A lower bound of the offsets of the lines that due peers are owed.
     owed: Cell<u64>,
@@ -87,11 +103,17 @@ pub struct Relay<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     full_until: Instant,
     /// Time before which no suspect leaves.
     expiry: Option<Instant>,
+    #[cfg(feature = "link")]
+    link: link::Link,
 }
 
-// 32 peers of 282 bytes, 124 of them for a framed session; 8416 of ring, 192 of them marks; 376 of
-// configuration, 560 of admission, 340 of counters and some 480 of the rest
-const _: () = assert!(size_of::<Relay<32, 8192, 8>>() <= 19 * 1024);
+// 32 peers of 290 bytes, 124 of them for a framed session; 8416 of ring, 192 of them marks; 376 of
+// configuration, 560 of admission, 368 of neighbours, 370 of counters and some 480 of the rest
+#[cfg(not(feature = "link"))]
+const _: () = assert!(size_of::<Relay<32, 8192, 8>>() <= 20 * 1024);
+// ... and 64 other places of 536 bytes
+#[cfg(feature = "link")]
+const _: () = assert!(size_of::<Relay<32, 8192, 8>>() <= 55 * 1024);
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     /// Returns a relay that has no seats until it is [configured](Self::configure).
@@ -103,6 +125,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             ring: Ring::new(),
             config: Config::nothing(),
             admission: Admission::new(),
+            neighbours: Neighbours::new(),
             stats: Stats::new(),
             owed: Cell::new(0),
             history: History::NONE,
@@ -111,12 +134,16 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             last_id: 0,
             full_until: Instant::from_millis(0),
             expiry: None,
+            #[cfg(feature = "link")]
+            link: link::Link::new(),
         }
     }
 
     /// Sets limits and policies. Call it before the first datagram.
     pub fn configure(&mut self, config: Config) {
         self.config = config;
+        #[cfg(feature = "link")]
+        self.begin_link();
     }
 
     /// Replaces [`Config::networks`] by the first [`NETWORKS_MAX`] of `networks`. Call it at any
@@ -130,7 +157,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// The datagram `payload` arrived from `source`.
+    /// Replaces [`Config::name`]. Call it when another relay has that name.
+    pub fn set_relay_name(&mut self, name: Name) {
+        self.config.name = name;
+    }
+
+    /// Handles the datagram `payload`, which arrived from `source`.
     ///
     /// `reply` is cleared first. If it is not empty afterwards, send it to the source at once. A
     /// payload that a receive buffer may have truncated must be passed with more than
@@ -152,6 +184,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Some(seat) => self.handle_peer(now, seat, payload, reply),
             None => self.handle_stranger(now, source, payload, reply),
         };
+        let is_text = payload.first() != Some(&FRAME);
+        if is_text && !reply.is_empty() && !self.may_reply(now, source, &event, reply.len()) {
+            reply.clear();
+        }
         match event {
             Event::Refused { why, .. } => {
                 self.stats.count_refusal(why);
@@ -170,11 +206,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         event
     }
 
-    /// The network reported that the peer at `seat` is unreachable.
+    /// Handles a report of the network that the peer at `seat` is unreachable.
     ///
     /// Such a report may be forged or late. So a peer leaves only after three reports of
     /// [`Unreachable::Port`], each at least 10 s after the one before, without a datagram from it
-    /// in between.
+    /// in between. Returns that peer, to which no farewell is sent. A report of [`Unreachable::Path`]
+    /// never removes a peer, nor stops deliveries to it.
     pub fn handle_unreachable(
         &mut self,
         now: Instant,
@@ -202,16 +239,17 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         None
     }
 
-    /// Time passed. A peer whose port was reported as unreachable, and that has been silent for
-    /// [`Config::idle`] since, leaves; in framed sessions datagrams are retransmitted and silent
-    /// clients are parked. Foreign plain peers that were silent for an hour leave. Send
-    /// [`Expired::farewell`], if there is one, and call it again until it returns `None`; extra calls have
-    /// no effect.
+    /// Does what is due at the time `now`. A peer whose port was reported as unreachable, and that
+    /// has been silent for [`Config::idle`] since, leaves; in framed sessions datagrams are
+    /// retransmitted and silent clients are parked. Foreign plain peers that were silent for an
+    /// hour leave. Send [`Expired::farewell`], if there is one, and call this again until it
+    /// returns `None`; extra calls have no effect.
     ///
     /// Silence is judged by the datagrams that were passed in. After a pause, as when the machine
     /// or the process was suspended, pass in everything that has arrived before you call this. A
     /// call that is more than a second late gives each client a second more.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Expired> {
+        self.resume_neighbours(now);
         if let Some(departed) = self.shut_out(now) {
             return Some(Expired::Left(departed));
         }
@@ -245,15 +283,21 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Returns when to call [`handle_timeout`](Self::handle_timeout) next. It may be too early.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout) next, or `None` if only a datagram or
+    /// another call changes anything. It may be too early, or in the past. It says nothing of fan-outs:
+    /// poll them until there is none before you wait.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.has_unjudged() {
             return Some(Instant::default());
         }
         let deadline = self.sessions.deadlines.first().map(|(_, at)| at);
-        match (self.expiry, deadline) {
+        let next = match (self.expiry, deadline) {
             (Some(expiry), Some(deadline)) => Some(expiry.min(deadline)),
             (expiry, deadline) => expiry.or(deadline),
+        };
+        match self.neighbours.resume_at() {
+            Some(resume) => Some(next.map_or(resume, |next| next.min(resume))),
+            None => next,
         }
     }
 
@@ -295,6 +339,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             owed: self.ring.head().sequence - peer.cursor.sequence,
             newline: peer.plain().is_some_and(|plain| plain.newline),
             quiet: peer.plain().is_some_and(|plain| plain.quiet),
+            #[cfg(feature = "neighbours")]
+            proven: peer.dialect.is_proven(),
+            #[cfg(feature = "neighbours")]
+            session: self.sessions.session(seat),
         }
     }
 }
@@ -328,10 +376,18 @@ pub struct PeerInfo<'a> {
     pub blocked: bool,
     /// Number of lines that it was not sent yet, including those that it skips.
     pub owed: u64,
-    /// Whether it uses the plain dialect and each datagram to it ends in a line end.
+    /// Whether each datagram to it ends in a line feed. Always false in the framed dialect.
     pub newline: bool,
-    /// Whether it uses the plain dialect and wants no announcements.
+    /// Whether announcements are hidden from it. Always false in the framed dialect.
     pub quiet: bool,
+    /// Whether it is known to receive at its address: by a cookie, by a code, or because that is one of
+    /// this machine.
+    #[cfg(feature = "neighbours")]
+    pub proven: bool,
+    /// The session of a framed peer, by which a driver recognises its frames. Keep it secret: whoever knows
+    /// it can speak for the peer.
+    #[cfg(feature = "neighbours")]
+    pub session: Option<u64>,
 }
 
 #[cfg(test)]
@@ -354,8 +410,11 @@ mod tests {
         }
         let names: BTreeSet<String> = relay.peers().map(|peer| peer.name.into()).collect();
         assert_eq!(names.len(), 64);
-        assert!(names.contains("Ada~9") && names.contains("Ada~4294967295"));
+        // a linked relay leaves out the author of other places
+        let is_linked = cfg!(feature = "link");
+        assert!(names.contains("Ada~9") && names.contains("Ada~4294967294"));
+        assert_eq!(names.contains("Ada~4294967295"), !is_linked);
         assert!(names.contains("Ada~10") && !names.contains("Ada~0"));
-        assert_eq!(relay.last_id, 44);
+        assert_eq!(relay.last_id, 44 + u32::from(is_linked));
     }
 }

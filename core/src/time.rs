@@ -41,14 +41,8 @@ impl Instant {
         u16::from_be_bytes([high, low])
     }
 
-    /// Returns the low 32 bits of the milliseconds.
-    pub(crate) fn as_wrapped_ms(self) -> u32 {
-        let [.., a, b, c, d] = self.millis.to_be_bytes();
-        u32::from_be_bytes([a, b, c, d])
-    }
-
-    /// Returns whole seconds since the start, as a line's time stamp has them.
-    pub(crate) fn as_seconds(self) -> u32 {
+    /// Returns whole seconds since the start, or `u32::MAX` after 136 years.
+    pub fn as_secs(self) -> u32 {
         u32::try_from(self.millis / 1000).unwrap_or(u32::MAX)
     }
 }
@@ -64,15 +58,15 @@ mod tests {
         assert_eq!(start.after(Duration::MAX), end);
         assert_eq!(start.after(Duration::from_millis(u64::MAX)), end);
         assert_eq!(end.since(start), Duration::from_millis(u64::MAX));
-        assert_eq!(end.as_seconds(), u32::MAX);
+        assert_eq!(end.as_secs(), u32::MAX);
     }
 
     #[test]
-    fn time_that_goes_back_is_no_time() {
+    fn a_clock_that_goes_back_is_harmless() {
         let (early, late) = (Instant::from_millis(5), Instant::from_millis(1999));
         assert_eq!(early.since(late), Duration::ZERO);
         assert_eq!(late.since(early), Duration::from_millis(1994));
-        assert_eq!(late.as_seconds(), 1);
+        assert_eq!(late.as_secs(), 1);
         assert_eq!(early.after(Duration::from_micros(2999)).as_millis(), 7);
     }
 }

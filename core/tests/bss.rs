@@ -1,4 +1,4 @@
-//! A static relay takes no room in a program's image.
+//! A static relay takes no space in a program's image.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![cfg(target_os = "linux")]
 

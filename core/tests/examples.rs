@@ -1,4 +1,4 @@
-//! The examples talk to each other on loopback.
+//! The two examples talk to each other on loopback.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[allow(dead_code, reason = "the test calls what `main` calls")]
@@ -16,10 +16,10 @@ use std::thread::{self, JoinHandle};
 
 const LOOPBACK: &str = "127.0.0.1:0";
 
-/// Only a hung program waits for so long.
+/// Maximum time for any step; only a program that hangs exceeds it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The example client, with ends of its input and its output.
+/// The example client, with channels to its input and from its output.
 struct Talker {
     typed: Sender<String>,
     shown: Receiver<String>,
@@ -33,7 +33,7 @@ impl Talker {
         let (typed, lines) = channel();
         let (screen, shown) = channel();
         let thread = thread::spawn(move || {
-            // nobody reads it any more when the test is over
+            // fails after the end of the test, when nobody reads it
             let show = |line| drop(screen.send(line));
             client::run(&socket, name, &lines, show).unwrap();
         });

@@ -1,4 +1,5 @@
-//! The relay at its limits: the longest texts and replies, cut characters, the end of time.
+//! The relay at its limits: texts and replies of maximum length, characters at a cut, the maximum
+//! time.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use core::net::SocketAddr;
@@ -24,14 +25,14 @@ fn source(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
 
-/// Hands over a datagram from `port`; returns what it was and the reply.
+/// Hands over a datagram from `port`. Returns the event and the reply.
 fn say(relay: &mut Small, port: u16, payload: impl AsRef<[u8]>) -> (Event, String) {
     let mut reply = Reply::new();
     let event = relay.handle_datagram(START, source(port), payload.as_ref(), &mut reply);
     (event, String::from_utf8(reply.to_vec()).unwrap())
 }
 
-/// Takes everything that is due; returns the lines that the peer at `port` gets.
+/// Takes all fan-outs. Returns the lines for the peer at `port`.
 fn lines_for(relay: &mut Small, port: u16) -> Vec<String> {
     let mut lines = Vec::new();
     let mut buffer = [0; DATAGRAM_MAX];
@@ -44,7 +45,7 @@ fn lines_for(relay: &mut Small, port: u16) -> Vec<String> {
     lines
 }
 
-/// A room in which `name` talks and the peer at port 2 listens.
+/// Returns a room in which `name` talks and the peer at port 2 listens.
 fn talk(name: &str) -> Box<Small> {
     let mut relay = relay(Config::new([0; 16]));
     say(&mut relay, 2, "listener");
@@ -53,7 +54,8 @@ fn talk(name: &str) -> Box<Small> {
     relay
 }
 
-/// Says `text` and checks that all of it arrives, in one line or two, cut as late as possible.
+/// Says `text` and checks that it arrives complete, in one line or in two, of which the first is as
+/// long as possible.
 fn arrives_whole(relay: &mut Small, name: &str, text: &str) {
     let (event, reply) = say(relay, 1, text);
     let heard = lines_for(relay, 2);
@@ -197,12 +199,12 @@ fn the_buffer_may_have_any_length() {
         let sent = relay
             .poll_fanout(START, &mut buffer)
             .map(|fanout| fanout.payload().len());
-        // one byte is kept for a line end
+        // one byte is reserved for a line feed
         assert_eq!(sent, (length > 904).then_some(904));
     }
 }
 
-/// What a random driver does next.
+/// A step of a random driver.
 #[derive(Clone, Debug)]
 enum Step {
     Datagram(u16, &'static str),
@@ -264,7 +266,7 @@ proptest! {
                     seats.extend(event.seat());
                 }
                 Step::Unreachable(why) => {
-                    // seats of those that are gone, too
+                    // also seats whose peers have left
                     for seat in &seats {
                         let _ = relay.handle_unreachable(now, *seat, why);
                     }
@@ -274,7 +276,7 @@ proptest! {
                         deliveries.extend(fanout.take(most));
                     }
                 }
-                // in the wrong order, late, and more than once
+                // in the wrong order, late, and repeatedly
                 Step::GiveBack => deliveries.iter().for_each(|delivery| relay.handle_refused(*delivery)),
                 Step::Block => seats.iter().for_each(|seat| relay.handle_blocked(*seat)),
                 Step::Unblock => seats.iter().for_each(|seat| relay.handle_writable(*seat)),
@@ -286,4 +288,44 @@ proptest! {
             let _ = (relay.can_receive(), relay.poll_timeout());
         }
     }
+}
+
+/// Returns the rows of the table of sizes in the docs of `Relay`: type, bytes on a 64-bit machine, and with
+/// the feature `link`.
+#[cfg(target_pointer_width = "64")]
+fn told_sizes() -> Vec<(String, usize, usize)> {
+    include_str!("../src/relay.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("/// | `Relay<"))
+        .filter_map(|row| {
+            let mut columns = row.split(" | ");
+            let parameters = columns.next()?.strip_suffix(">`")?;
+            let [plain, linked] = [columns.next()?, columns.next()?];
+            Some((
+                parameters.to_owned(),
+                plain.parse().ok()?,
+                linked.parse().ok()?,
+            ))
+        })
+        .collect()
+}
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn the_table_tells_the_sizes_on_this_machine() {
+    let sizes = told_sizes().into_iter().map(|(relay, plain, linked)| {
+        let size = if cfg!(feature = "link") {
+            linked
+        } else {
+            plain
+        };
+        (relay, size)
+    });
+    let expected = [
+        ("32, 8192, 8", size_of::<Relay<32, 8192, 8>>()),
+        ("64, 65536, 32", size_of::<Relay<64, 65536, 32>>()),
+        ("4096, 1048576, 32", size_of::<Relay<4096, 1_048_576, 32>>()),
+    ];
+    let expected = expected.map(|(relay, size)| (relay.to_owned(), size));
+    assert_eq!(sizes.collect::<Vec<_>>(), expected);
 }

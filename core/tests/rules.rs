@@ -1,4 +1,4 @@
-//! Rules of the plain dialect that are a sentence each, by their number in `PROTOCOL.md`.
+//! Rules of the plain dialect that are one sentence each, by their number in `PROTOCOL.md`.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -25,7 +25,7 @@ impl Room {
         String::from_utf8(reply.to_vec()).unwrap()
     }
 
-    /// What the peer at a port receives of what is due.
+    /// Returns the lines that are due to the peer at a port.
     fn heard_at(&mut self, port: u16) -> Vec<String> {
         let (mut buffer, mut heard) = ([0; DATAGRAM_MAX], Vec::new());
         while let Some(fanout) = self.0.poll_fanout(NOW, &mut buffer) {

@@ -6,7 +6,7 @@
 //! | `KILOCHAT_DHCP` | 1: request an IPv4 address; the static one is used while there is no lease |
 //! | `KILOCHAT_SLAAC` | 0: make no IPv6 addresses from router advertisements |
 //! | `KILOCHAT_PORT` | the UDP port, by default 10888 |
-//! | `KILOCHAT_NAME` | the name in `NAME.local`, by default `kilochat`; `-` for none |
+//! | `KILOCHAT_NAME` | the name in `NAME.local`, by default `kilochat-` and the end of the hardware address; `-` for none |
 //! | `KILOCHAT_MOTD` | a greeting for newcomers |
 //! | `KILOCHAT_OPEN` | 1: also serve sources outside the local networks, once they have proved their address |
 //! | `KILOCHAT_RATE` | lines a second that a peer may say after 64 at once, at most 1000, by default 20; 0 is no limit |
@@ -47,7 +47,8 @@ fn main() {
         Ok(rate) if rate <= 1000 => rate,
         _ => fail("KILOCHAT_RATE", &text, "20"),
     });
-    let name = value("KILOCHAT_NAME").unwrap_or_else(|| "kilochat".into());
+    let is_named = value("KILOCHAT_NAME").is_some();
+    let name = value("KILOCHAT_NAME").unwrap_or_else(|| "kilochat-".into());
     let name = if name == "-" { String::new() } else { name };
     if name.len() > 63
         || !name
@@ -72,6 +73,7 @@ fn main() {
          pub(crate) const RATE: u16 = {rate};
          pub(crate) const PORT: u16 = {port};
          pub(crate) const NAME: &str = {name:?};
+         pub(crate) const NAME_ENDS_AS_HARDWARE: bool = {};
          pub(crate) const MOTD: &str = {motd:?};
          pub(crate) const MAC: Option<[u8; 6]> = {mac:?};
          pub(crate) const KEY: u128 = {key};\n",
@@ -80,6 +82,7 @@ fn main() {
         switch("KILOCHAT_DHCP", false),
         switch("KILOCHAT_SLAAC", true),
         switch("KILOCHAT_OPEN", false),
+        !is_named,
     );
     let folder = std::env::var_os("OUT_DIR").unwrap_or_default();
     if let Err(error) = std::fs::write(Path::new(&folder).join("settings.rs"), settings) {

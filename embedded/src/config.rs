@@ -31,11 +31,11 @@ pub struct Config {
     pub dhcp: bool,
     /// Whether to make IPv6 addresses from router advertisements (feature `slaac`).
     pub slaac: bool,
-    /// The name in `NAME.local` that the node responds to (feature `mdns`); empty for none. No
-    /// probe is sent to find whether the name is free.
+    /// The name in `NAME.local` that the node responds to (feature `mdns`); empty for none. If another
+    /// host has it, a number is appended (feature `probe`).
     pub name: String<NAME_MAX>,
-    /// Any number that differs in each start, for DHCP's transaction numbers. It need not be
-    /// secret.
+    /// Any number that differs in each start, for DHCP's transaction numbers and the time at which the name
+    /// is probed. It need not be secret.
     pub seed: u64,
 }
 
@@ -82,6 +82,12 @@ impl Config {
     pub(crate) fn static_ipv4(&self) -> Option<Network> {
         let mut addresses = self.addresses.iter().copied();
         addresses.find(|network| network.address.is_ipv4())
+    }
+
+    /// Returns whether there is a name to respond to, and the relay does not have the port for that.
+    #[cfg(feature = "mdns")]
+    pub(crate) fn has_mdns_name(&self) -> bool {
+        !self.name.is_empty() && self.port != crate::mdns::PORT
     }
 
     /// Returns whether an IPv4 address is requested from the network.

@@ -53,16 +53,17 @@
 //! | feature | adds |
 //! |---|---|
 //! | `ipv4`, `ipv6` | the address families; at least one is needed. IPv6 always has a link-local address |
-//! | `dhcp` | an IPv4 address from the network. After 10 s without one a node goes on with its static address, or else a link-local one (169.254.0.0/16), and continues to request a lease |
+//! | `dhcp` | an IPv4 address from the network. After 10 s without one a node uses its static address, or else a link-local one (169.254.0.0/16), and continues to request a lease |
 //! | `slaac` | IPv6 addresses from routers |
 //! | `mdns` | responses to mDNS queries for `NAME.local` |
+//! | `probe` | the name is probed, announced and defended: if another host has it, a number is appended |
 //! | `defmt` | logs: addresses, joins, leaves and refusals at level info, datagrams at trace |
 //!
 //! # Limits
 //!
 //! smoltcp does not respond to an ARP probe (RFC 5227) for one of the node's addresses, and the node
-//! sends no probes for its link-local IPv4 address and its mDNS name. On a network with several nodes,
-//! choose hardware addresses and names that differ.
+//! sends no probes for its link-local IPv4 address; without `probe` neither for its name. On a network with
+//! several nodes, choose hardware addresses that differ.
 //!
 //! [smoltcp]: https://docs.rs/smoltcp
 

@@ -1,7 +1,5 @@
 //! The relay on the network stack: handling of frames, timers and sending.
 
-#[cfg(feature = "mdns")]
-use core::net::IpAddr;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -29,7 +27,7 @@ const BATCH: usize = 32;
 /// that.
 const BATCHES_MAX: u8 = 32;
 
-/// Time until the next attempt when the device takes nothing.
+/// Time until the next attempt when sending to the device would block.
 const BLOCKED: Duration = Duration::from_millis(1);
 
 /// Maximum time between polls: smoltcp does not report when it must send its multicast reports, and
@@ -54,7 +52,7 @@ pub struct Stats {
     /// Datagrams to the relay that cannot be replied to: to a multicast or broadcast address, or
     /// from loopback or the node's own address.
     pub misdirected: u64,
-    /// Replies and farewells that the device did not take.
+    /// Replies and farewells that were dropped because the device would have blocked.
     pub replies_lost: u64,
     /// Reports that a datagram of the relay could not be delivered.
     pub unreachable: u64,
@@ -76,7 +74,8 @@ pub struct Node<D: phy::Device, const PEERS: usize, const RING: usize, const WIN
     maintain_at: Instant,
     /// Number of batches since the device was last empty.
     full_batches: u8,
-    /// When a refusal may be logged again, and how many were not logged.
+    /// Earliest time of the next log record about a refused datagram, and the number that were not
+    /// logged.
     refusals: (Instant, u32),
     /// The addresses as last passed to the relay and the log.
     networks: Vec<Network, NETWORKS_MAX>,
@@ -133,7 +132,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
             #[cfg(feature = "dhcp")]
             lease: Lease::new(config, now),
             #[cfg(feature = "mdns")]
-            responder: mdns::Responder::new(config.name.clone()),
+            responder: mdns::Responder::new(config, now),
             // constructed last, so that it is built in its final place
             stack: Stack::new(device, buffers, config, now),
         }
@@ -251,11 +250,17 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         #[cfg(feature = "dhcp")]
         self.lease.follow(&mut self.stack, now);
         self.note_addresses();
+        #[cfg(feature = "probe")]
+        self.claim_name(now);
         self.maintain_at = now.after(SLEEP_MAX);
-        let stack = self.stack.poll_timeout(now).filter(|then| *then > now);
-        #[cfg(feature = "dhcp")]
-        let stack = stack.into_iter().chain(self.lease.fall_back_at()).min();
-        if let Some(then) = stack {
+        let timers = [
+            self.stack.poll_timeout(now).filter(|then| *then > now),
+            #[cfg(feature = "dhcp")]
+            self.lease.fall_back_at(),
+            #[cfg(feature = "probe")]
+            self.responder.poll_timeout(),
+        ];
+        for then in timers.into_iter().flatten() {
             self.maintain_at = self.maintain_at.min(then);
         }
     }
@@ -278,6 +283,8 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         }
         self.relay.set_networks(networks.clone());
         self.networks = networks;
+        #[cfg(feature = "probe")]
+        self.responder.restart();
     }
 
     /// Handles the contents of a frame. Returns whether it was a datagram for the relay.
@@ -370,35 +377,27 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         }
     }
 
-    /// Responds to a query for the node's name.
+    /// Responds to a query for the node's name, and notices others that have it.
     #[cfg(feature = "mdns")]
     #[inline(never)] // as for `maintain`
     fn handle_question(&mut self, now: Instant) {
         let Some(datagram) = self.stack.question() else {
             return;
         };
-        let source = datagram.source;
-        if !self
-            .networks
-            .iter()
-            .any(|network| network.contains(source.ip()))
-        {
+        let (source, route) = (datagram.source, datagram.route);
+        let networks = &self.networks;
+        if !networks.iter().any(|network| network.contains(source.ip())) {
             return;
         }
-        let addresses = self.networks.iter().map(|network| network.address);
-        let Some(answer) = self
+        let answer = self
             .responder
-            .answer(now, datagram.payload, source, addresses)
-        else {
+            .handle(now, datagram.payload, source, networks);
+        let Some(answer) = answer else {
             return;
         };
-        let mut route = datagram.route;
-        let mut to = source.ip();
+        let (mut route, mut to) = (route, source.ip());
         if !answer.is_unicast {
-            (to, route.hardware) = match to {
-                IpAddr::V4(_) => (mdns::GROUP_V4.into(), mdns::HARDWARE_V4),
-                IpAddr::V6(_) => (mdns::GROUP_V6.into(), mdns::HARDWARE_V6),
-            };
+            (to, route.hardware) = mdns::group(to.is_ipv6());
         }
         let ports = (mdns::PORT, source.port());
         let is_sent = self.stack.send(now, &route, ports, to, &answer.payload);
@@ -406,7 +405,30 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         self.stats.replies_lost += u64::from(!is_sent);
     }
 
-    /// Sends what is due. Returns `false` if the device takes no more.
+    /// Probes or announces the node's name, if that is due. A message that the device does not take
+    /// counts as sent, because others follow.
+    #[cfg(feature = "probe")]
+    fn claim_name(&mut self, now: Instant) {
+        let Some(message) = self.responder.poll(now, &self.networks) else {
+            return;
+        };
+        for is_v6 in [false, true] {
+            let mut own = self.networks.iter().map(|network| network.address);
+            let Some(local) = own.find(|own| own.is_ipv6() == is_v6) else {
+                continue;
+            };
+            let (group, hardware) = mdns::group(is_v6);
+            let route = Route {
+                hardware,
+                local,
+                is_own: true,
+            };
+            let ports = (mdns::PORT, mdns::PORT);
+            self.stack.send(now, &route, ports, group, &message);
+        }
+    }
+
+    /// Sends what is due. Returns `false` if the device would block.
     fn send(&mut self, now: Instant) -> bool {
         let mut buffer = [0; DATAGRAM_MAX];
         while let Some(mut fanout) = self.relay.poll_fanout(now, &mut buffer) {
@@ -430,7 +452,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         true
     }
 
-    /// Sends a datagram that is dropped if the device does not take it.
+    /// Sends a datagram, which is dropped if the device would block.
     fn answer(&mut self, now: Instant, route: &Route, to: SocketAddr, payload: &[u8]) {
         let ports = (self.port, to.port());
         let is_sent = self.stack.send(now, route, ports, to.ip(), payload);

@@ -169,7 +169,7 @@ impl<D: Device> Stack<D> {
             config.port,
         );
         #[cfg(feature = "mdns")]
-        let names = (!config.name.is_empty() && config.port != crate::mdns::PORT).then(|| {
+        let names = config.has_mdns_name().then(|| {
             open(
                 &mut sockets,
                 &mut buffers.question_metadata,
@@ -393,12 +393,12 @@ impl<D: Device> Stack<D> {
         self.stale
     }
 
-    /// Returns whether the device takes a frame now.
+    /// Returns whether the device can send a frame now.
     pub(crate) fn can_send(&mut self, now: Instant) -> bool {
         self.device.device.transmit(stack_time(now)).is_some()
     }
 
-    /// Sends a datagram immediately. Returns `false` if the device takes nothing now.
+    /// Sends a datagram immediately. Returns `false` if the device would block.
     ///
     /// If the node has lost the address of the route, the datagram is only counted. The same holds
     /// for mixed address families, which no caller passes.

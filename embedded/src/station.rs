@@ -1,7 +1,8 @@
 //! A client of a relay on an Ethernet device: the state machine of `kilochat-core` and one UDP
-//! socket of smoltcp, which finds out where the relay is.
+//! socket of smoltcp, which resolves the relay's hardware address.
 //!
-//! A program that has an interface and sockets already needs of this only [`Station::poll`].
+//! For a program that already has an interface and sockets, [`Station::poll`] shows the few calls
+//! that it needs.
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -79,7 +80,7 @@ pub struct StationStats {
     /// Datagrams that are not from the relay, or are not frames of the dialect.
     pub foreign: u64,
     /// Datagrams that were not sent before the next one was due: the hardware address of the relay
-    /// is not known, the device took nothing, or the station has no address.
+    /// is not known, the device would have blocked, or the station has no address.
     pub unsent: u64,
 }
 
@@ -113,7 +114,7 @@ pub struct StationStats {
 /// loop {
 ///     let wake_up = station.poll(Instant::from_millis(milliseconds()));
 ///     while let Some(event) = station.client.poll_event() {
-///         // whatever happens to its seat or to the relay, a client with one path goes on by
+///         // whatever happens to its seat or to the relay, a client with one path continues by
 ///         // itself, with what was not said yet; only a name that cannot be shown ends it
 ///         if let ClientEvent::Line { name, text, .. } = event {
 ///             // show it

@@ -381,12 +381,14 @@ fn routers_give_addresses_and_nonsense_gives_none() {
 }
 
 const QUESTION: &[u8] = b"\x08KILOCHAT\x05local\0";
+const QUESTION_IN_LOWER_CASE: &[u8] = b"\x08kilochat\x05local\0\0\xff\x80\x01";
 
 fn query(kind: u8, class: [u8; 2]) -> Vec<u8> {
     let header = [0xab, 0xcd, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     [&header[..], QUESTION, &[0, kind], &class].concat()
 }
 
+/// A host sends to the mDNS group; returns the datagrams that the node sends.
 fn ask(world: &mut World<Cable>, from: &str, query: &[u8]) -> Vec<Datagram> {
     let from: SocketAddr = from.parse().unwrap();
     let group = if from.is_ipv4() {
@@ -398,10 +400,15 @@ fn ask(world: &mut World<Cable>, from: &str, query: &[u8]) -> Vec<Datagram> {
     let to = (group.0, SocketAddr::new(group.1, 5353));
     world.cable.push(datagram((HOST, from), to, query));
     world.poll();
+    sent(world)
+}
+
+/// Returns the datagrams that the node has sent.
+fn sent(world: &World<Cable>) -> Vec<Datagram> {
     let datagrams = world.others.iter().filter_map(|frame| {
         let datagram = parse(frame)?;
         // RFC 6762 section 11, for unicast responses too
-        let hop_limit = frame[if from.is_ipv4() { 22 } else { 21 }];
+        let hop_limit = frame[if datagram.from.1.is_ipv4() { 22 } else { 21 }];
         assert_eq!(hop_limit, 255, "{datagram:?}");
         Some(datagram)
     });
@@ -475,6 +482,47 @@ fn the_name_is_answered_for() {
     other[13] = b'x';
     assert!(ask(&mut world, "192.0.2.50:33333", &other).is_empty());
     assert_eq!(world.node.stats().names, 8);
+}
+
+/// RFC 6762 sections 8 and 9.
+#[test]
+fn a_name_that_another_host_has_is_left_to_it() {
+    let mut config = config();
+    config.name = "kilochat".try_into().unwrap();
+    config.seed = 100;
+    let mut world = World::new(config);
+    let taken = b"\0\0\x84\0\0\0\0\x01\0\0\0\0\x08kilochat\x05local\0\0\x01\x80\x01\0\0\0\x78\0\x04\xc0\0\x02\x32";
+    let groups = ["224.0.0.251:5353", "[ff02::fb]:5353"].map(|to| to.parse().unwrap());
+    let probe = |world: &World<Cable>, name: &[u8]| {
+        let sent = sent(world);
+        let to: Vec<SocketAddr> = sent.iter().map(|datagram| datagram.to.1).collect();
+        assert_eq!(to, groups, "{sent:?}");
+        for datagram in &sent {
+            assert!(
+                datagram
+                    .payload
+                    .starts_with(b"\0\0\0\0\0\x01\0\0\0\x02\0\0")
+            );
+            assert!(datagram.payload[12..].starts_with(name), "{datagram:?}");
+        }
+    };
+    world.pass(Duration::from_millis(101));
+    probe(&world, QUESTION_IN_LOWER_CASE);
+    ask(&mut world, "192.0.2.50:5353", taken);
+    probe(&world, b"\x0akilochat-2\x05local\0\0\xff\x80\x01");
+    world.pass(Duration::from_secs(3));
+    assert!(ask(&mut world, "192.0.2.50:5353", &query(1, [0, 1])).is_empty());
+    // from elsewhere it is nobody's
+    let other = [&taken[..12], b"\x0akilochat-2", &taken[21..]].concat();
+    assert!(ask(&mut world, "198.51.100.5:5353", &other).is_empty());
+    world.clear();
+    world.pass(Duration::from_secs(3));
+    assert!(sent(&world).is_empty());
+    // one that takes the name later must show that it has it
+    ask(&mut world, "192.0.2.50:5353", &other);
+    probe(&world, b"\x0akilochat-2\x05local");
+    ask(&mut world, "192.0.2.50:5353", &other);
+    probe(&world, b"\x0akilochat-3\x05local");
 }
 
 #[test]

@@ -7,170 +7,20 @@
 #[path = "node/world.rs"]
 mod world;
 
+#[path = "station/lab.rs"]
+mod lab;
+
 use core::net::IpAddr;
 use core::time::Duration;
 
 use fastrand::Rng;
-use kilochat_core::{Client, ClientEvent, Instant, Joined, State};
+use kilochat_core::{Client, Instant, Joined, State};
 use kilochat_embedded::phy::FaultInjector;
 use kilochat_embedded::{Config, Error, Node, Station, StationConfig, StationStorage, Storage};
+use kilochat_tests::FramedPeer;
 use kilochat_tests::ethernet::{BROADCAST, Hardware, Host, asks, datagram, has, parse};
+use lab::{FAMILIES, Lab, STATION, station, station_config};
 use world::{Cable, HARDWARE, V4, V6, World, config, network, relay};
-
-const STATION: Hardware = [2, 0, 0, 0, 7, 7];
-
-/// A station's own address, and its relay's.
-const FAMILIES: [(&str, u8, &str); 2] = [("192.0.2.50", 24, V4), ("fe80::50", 64, V6)];
-
-/// A station on a cable, a node on another, and a switch between them.
-struct Lab {
-    world: World<Cable>,
-    cable: Cable,
-    station: Station<FaultInjector<Cable>, 4, 512>,
-    station_at: Option<Instant>,
-    /// The client's events.
-    told: Vec<String>,
-    /// Whether the node has power.
-    is_on: bool,
-    /// Whether the station does nothing, and loses what is sent to it.
-    is_asleep: bool,
-    /// Frames that the station has sent.
-    sent: Vec<Vec<u8>>,
-}
-
-fn station_config(family: usize) -> StationConfig {
-    let (address, prefix, relay) = FAMILIES[family];
-    StationConfig {
-        hardware: STATION,
-        address: network(address, prefix),
-        router: None,
-        relay: relay.parse().unwrap(),
-        seed: 4,
-    }
-}
-
-fn station(
-    device: FaultInjector<Cable>,
-    config: &StationConfig,
-) -> Station<FaultInjector<Cable>, 4, 512> {
-    let storage = Box::leak(Box::new(StationStorage::new()));
-    let client = Client::new("sensor", 1, 1);
-    Station::new(device, storage, config, client, Instant::from_millis(1000)).unwrap()
-}
-
-impl Lab {
-    fn new(family: usize, seed: u32, loss: u8) -> Self {
-        Self::with(family, seed, loss, config())
-    }
-
-    fn with(family: usize, seed: u32, loss: u8, config: Config) -> Self {
-        let cable = Cable::default();
-        let mut device = FaultInjector::new(cable.clone(), seed);
-        device.set_drop_chance(loss);
-        Self {
-            world: World::new(config),
-            station: station(device, &station_config(family)),
-            cable,
-            station_at: None,
-            told: Vec::new(),
-            is_on: true,
-            is_asleep: false,
-            sent: Vec::new(),
-        }
-    }
-
-    /// Runs everything that is due now.
-    fn settle(&mut self) {
-        for round in 0.. {
-            assert!(round < 1000, "there is no end of it");
-            self.station_at = None;
-            if !self.is_asleep {
-                self.station_at = self.station.poll(self.world.now);
-                self.take_events();
-            }
-            let said = self.cable.take();
-            self.sent.extend(said.iter().cloned());
-            if self.is_on {
-                for frame in &said {
-                    self.world.cable.push(frame.clone());
-                }
-                self.world.poll();
-                for frame in self.world.others.drain(..) {
-                    if !self.is_asleep {
-                        self.cable.push(frame);
-                    }
-                }
-            }
-            if said.is_empty() && self.cable.waiting() + self.world.cable.waiting() == 0 {
-                return;
-            }
-        }
-    }
-
-    /// Lets time pass. The station is polled when it has requested to be. Returns the number of
-    /// polls.
-    fn pass(&mut self, duration: Duration) -> usize {
-        let end = self.world.now.after(duration);
-        for count in 0.. {
-            self.settle();
-            let node = self.is_on.then(|| self.world.poll()).flatten();
-            let then = [self.station_at, node].into_iter().flatten().min();
-            let Some(then) = then.filter(|then| *then <= end) else {
-                self.world.now = end;
-                return count;
-            };
-            assert!(then > self.world.now, "somebody never sleeps");
-            self.world.now = then;
-        }
-        unreachable!()
-    }
-
-    fn take_events(&mut self) {
-        while let Some(event) = self.station.client.poll_event() {
-            let told = match event {
-                ClientEvent::Joined { how, .. } => format!("{how:?}"),
-                ClientEvent::Said { .. } => "said".into(),
-                ClientEvent::Line {
-                    own, name, text, ..
-                } if !own && !name.is_empty() => {
-                    format!("{name} : {text}")
-                }
-                ClientEvent::Line { .. } => continue,
-                event @ (ClientEvent::Lost { .. }
-                | ClientEvent::Answered { .. }
-                | ClientEvent::Refused { .. }
-                | ClientEvent::Doubtful { .. }
-                | ClientEvent::Unsaid { .. }
-                | ClientEvent::SeatLost(_)
-                | ClientEvent::NoSeat { .. }
-                | ClientEvent::Silent
-                | ClientEvent::Back
-                | ClientEvent::Ended(_)) => format!("{event:?}"),
-            };
-            self.told.push(told);
-        }
-    }
-
-    fn count(&self, told: &str) -> usize {
-        self.told.iter().filter(|line| *line == told).count()
-    }
-
-    /// Returns a plain peer that only receives.
-    fn listener(&mut self) -> usize {
-        let host = self.world.join(2);
-        self.world.clear();
-        host
-    }
-
-    /// Returns the readings that a listener has received, each once and in order.
-    fn readings(&mut self, host: usize) -> Vec<usize> {
-        let lines = self.world.lines(host);
-        let readings = lines
-            .iter()
-            .filter_map(|line| line.strip_prefix("sensor : ")?.parse().ok());
-        readings.collect()
-    }
-}
 
 #[test]
 fn a_station_joins_and_what_it_says_arrives() {
@@ -290,11 +140,46 @@ fn where_nobody_is_it_asks_until_somebody_is() {
     }
 }
 
-/// A relay with few seats.
+/// Returns the configuration of a relay with `seats` seats.
 fn small(seats: u16) -> Config {
     let mut config = config();
     config.relay.seats = seats;
     config
+}
+
+/// A framed peer at another host. It has proved its address, so it may get the seat of one that has.
+struct Other {
+    peer: FramedPeer,
+    host: usize,
+}
+
+impl Other {
+    fn join(lab: &mut Lab) -> Self {
+        let host = lab.world.hosts.len();
+        lab.world
+            .hosts
+            .push(Host::new(4, "192.0.2.4:4000", relay(V4)));
+        let mut this = Self {
+            peer: FramedPeer::new("f4", 4 << 32),
+            host,
+        };
+        this.pass(lab, 2);
+        assert!(this.peer.is_joined());
+        this
+    }
+
+    /// Lets seconds pass in which the peer does what it has to do.
+    fn pass(&mut self, lab: &mut Lab, seconds: u32) {
+        for _ in 0..4 * seconds {
+            for payload in core::mem::take(&mut lab.world.hosts[self.host].received) {
+                self.peer.receive(lab.world.now, &payload);
+            }
+            for payload in self.peer.poll(lab.world.now) {
+                lab.world.say(self.host, payload);
+            }
+            lab.pass(Duration::from_millis(250));
+        }
+    }
 }
 
 #[test]
@@ -311,7 +196,7 @@ fn a_station_that_lost_its_seat_waits_for_another_and_goes_on_there() {
             lab.world.say(host, format!("away {number}"));
         }
         lab.pass(Duration::from_secs(70));
-        let other = lab.world.join(4);
+        let mut other = Other::join(&mut lab);
 
         lab.told.clear();
         lab.is_asleep = false;
@@ -320,11 +205,13 @@ fn a_station_that_lost_its_seat_waits_for_another_and_goes_on_there() {
         for number in 1..6 {
             lab.station.client.post(&number.to_string()).unwrap();
         }
-        lab.pass(Duration::from_secs(29));
+        other.pass(&mut lab, 29);
         let refused = "NoSeat { reason: Full, retry_s: 60 }";
         assert_eq!(lab.count(refused), 1, "{:?}", lab.told);
         let hellos = lab.station.client.stats().hellos;
-        lab.world.say(other, "/quit");
+        let now = lab.world.now;
+        other.peer.client().leave(now);
+        other.pass(&mut lab, 1);
         lab.pass(Duration::from_secs(20));
         assert_eq!(lab.station.client.stats().hellos, hellos, "too early");
         lab.pass(Duration::from_secs(20));
@@ -473,7 +360,8 @@ fn a_relay_elsewhere_is_reached_by_the_router() {
     assert_eq!(&hello.payload[..2], b"\x01H");
 }
 
-/// Any node can serve as a router, because it responds to ARP for its addresses.
+/// Returns the configuration of a node that serves as a router. Any node can, because it responds
+/// to ARP for its addresses.
 fn config_of_router() -> Config {
     let mut config = Config::new([2, 0, 0, 0, 1, 9], [0; 16]);
     config.addresses.push(network("192.0.2.9", 24)).unwrap();

@@ -5,6 +5,8 @@
 )]
 
 mod admission;
+#[cfg_attr(not(feature = "link"), path = "args/unlinked.rs")]
+mod link;
 #[cfg(feature = "web")]
 mod web;
 
@@ -21,6 +23,11 @@ use kilochat_core::PORT;
 
 pub(crate) use admission::network;
 pub use admission::{AdmissionArguments, Rate};
+pub use link::LinkOptions;
+#[cfg(not(feature = "link"))]
+pub(crate) use link::UNLINKED;
+#[cfg(feature = "link")]
+pub use link::{EngineOptions, EngineUrl, Token};
 #[cfg(feature = "web")]
 pub use web::{PageOptions, WebAddress, WebArguments, WebOptions};
 
@@ -66,7 +73,7 @@ pub enum Command {
     Send(SendArguments),
     /// See whether a relay answers, and how fast, without joining it.
     Ping(PingArguments),
-    /// Read what a relay has kept (relay --keep).
+    /// Read what a relay has kept (relay --keep), or what was said at linked relays.
     History(HistoryArguments),
     /// List the relays on this network.
     Find(FindArguments),
@@ -132,10 +139,19 @@ pub struct RelayArguments {
     #[command(flatten)]
     pub page: PageOptions,
 
+    /// One room over several relays.
+    #[command(flatten)]
+    pub link: LinkOptions,
+
     /// Name that clients show when they look for relays; spaces become hyphens [default: the name of
     /// this machine]
     #[arg(long, value_name = "NAME", env = "KILOCHAT_ANNOUNCE")]
     pub announce: Option<String>,
+
+    /// Do not announce the relay and its page by DNS-SD (_kilochat._udp and _http._tcp); clients that ask
+    /// all hosts for relays are answered all the same
+    #[arg(long, env = "KILOCHAT_NO_ANNOUNCE", value_parser = FalseyValueParser::new())]
+    pub no_announce: bool,
 
     /// A line that greets each newcomer
     #[arg(long, value_name = "TEXT", env = "KILOCHAT_MOTD")]
@@ -344,15 +360,27 @@ Examples:
   kilochat history ~/chat --since 2h --name Ada
   kilochat history ~/chat --last 20 --follow   ... and what is said from now on
   kilochat history ~/chat --grep ferry --json  one JSON object a line, as chat --json prints them
+  kilochat history nats://hub --place harbour  what was said at one of several linked relays
 
-DIR is the folder of relay --keep, which need not run. Times are local, and UTC with --json. Lines that \
+DIR is the folder of relay --keep, which need not run. nats:// or tls:// is the address of the servers that \
+link relays, of which none need run; that needs a program with the feature \"link\". Times are local, and UTC with --json. Lines that \
 cannot be read, and files of a newer version, are left out and counted on standard error.
 
-Exit codes: 0 done, 1 the folder cannot be read, 2 wrong usage.")]
+Exit codes: 0 done, 1 nothing can be read there, 2 wrong usage.")]
 pub struct HistoryArguments {
-    /// Folder in which a relay keeps what is said
-    #[arg(value_name = "DIR", env = "KILOCHAT_KEEP")]
+    /// Folder in which a relay keeps what is said, or the address of the servers that link relays
+    #[arg(value_name = "DIR|URL", env = "KILOCHAT_KEEP")]
     pub folder: PathBuf,
+
+    /// Only what was said at this place of linked relays
+    #[cfg(feature = "link")]
+    #[arg(long, value_name = "NAME")]
+    pub place: Option<Token>,
+
+    /// How to reach the servers that link relays.
+    #[cfg(feature = "link")]
+    #[command(flatten)]
+    pub engine: EngineOptions,
 
     /// Only what was said since then: 90s, 5m, 2h, 3d, or a time such as 2026-01-31 or
     /// 2026-01-31T18:00
@@ -372,7 +400,7 @@ pub struct HistoryArguments {
     pub grep: Option<String>,
 
     /// Print a JSON object for each line: time, kind (message, notice, gap, status), sequence, name,
-    /// text
+    /// text; for a line of linked relays also place
     #[arg(long)]
     pub json: bool,
 
@@ -388,12 +416,13 @@ Examples:
   kilochat find              who runs a relay here?
   kilochat find --json       one JSON object for each
 
-It asks all hosts of each network of this machine for a relay, once and once more, and waits for at most a \
-second. A relay with --classic does not answer, and a firewall on this machine may drop the answers.
+It asks all hosts of each network of this machine for a relay, twice, and those that are announced by \
+DNS-SD, because a firewall on this machine may drop the answers of the others. It waits for at most a second. A \
+relay with --classic does not answer.
 
 Exit codes: 0 at least one relay, 1 none, 2 wrong usage.")]
 pub struct FindArguments {
-    /// UDP port of the relays
+    /// UDP port of the relays; those that are announced may have others
     #[arg(long, value_name = "PORT", default_value_t = PORT, env = "KILOCHAT_PORT")]
     pub port: u16,
 

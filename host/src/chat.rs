@@ -9,6 +9,7 @@ mod log;
 mod own_relay;
 mod plain;
 mod ports;
+mod private;
 mod screen;
 mod send;
 mod wake;

@@ -7,9 +7,8 @@ use clap::builder::FalseyValueParser;
 use clap::builder::TypedValueParser;
 use clap::{Arg, ArgAction, Command};
 
-/// Removes those environment variables from the command that are empty or turn a switch off. clap
-/// would treat them as given: as an error for an empty number, and as a conflict for a switch that
-/// is off.
+/// Removes environment variables that are empty, or that turn a switch off, from the command. clap
+/// would treat them as given: an empty number as an error, and a switch that is off as a conflict.
 pub(crate) fn ignore_unset_variables(command: Command) -> Command {
     command
         .mut_args(|argument| ignore_unset_variable(argument, |name| env::var_os(name)))
@@ -32,14 +31,14 @@ fn ignore_unset_variable(argument: Arg, value: impl FnOnce(&OsStr) -> Option<OsS
     argument
 }
 
-/// What the names of all options begin with.
+/// Prefix of the names of all options.
 const PREFIX: &str = "KILOCHAT_";
 
-/// Maximum number of characters by which a misspelt name differs: 2, and a third of what follows the
-/// prefix, because short words are near to many others.
+/// Maximum number of characters by which a misspelt name differs from an option: at most 2, and at
+/// most a third of the name after the prefix, because short names are similar to many others.
 const MISSPELT: usize = 2;
 
-/// Returns what to tell of variables that look like an option of the command and are none.
+/// Returns messages about variables that look like misspelt options of the command.
 pub(crate) fn misspelt(command: &Command) -> Vec<String> {
     let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     hints(command, names)
@@ -64,8 +63,8 @@ fn hints(command: &Command, names: impl Iterator<Item = String>) -> Vec<String> 
         .collect()
 }
 
-/// Returns the number of characters that must be inserted, removed or replaced to make one text of the
-/// other (Levenshtein).
+/// Returns the Levenshtein distance: the number of characters to insert, remove or replace to turn
+/// one text into the other.
 fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
     for (above, character) in one.chars().enumerate() {

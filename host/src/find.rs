@@ -1,11 +1,14 @@
 //! `kilochat find`: asks all networks for relays, without joining any.
 //!
-//! A HELLO without a cookie goes to every broadcast address, and to all hosts of every IPv6 link. A
-//! relay answers with a COOKIE, and remembers nothing.
+//! A HELLO without a cookie goes to every broadcast address, to all hosts of every IPv6 link, and to the
+//! addresses of the relays that are announced by DNS-SD. A relay answers with a COOKIE, and remembers nothing.
+
+mod services;
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use core::time::Duration;
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::UdpSocket;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -16,6 +19,7 @@ use if_addrs::{IfAddr, Interface, get_if_addrs};
 use kilochat_core::framed::{Cookie, Frame, Hello};
 use kilochat_core::{DATAGRAM_MAX, clean};
 
+use self::services::Search;
 use crate::Error;
 use crate::args::FindArguments;
 
@@ -116,7 +120,25 @@ pub fn run(arguments: &FindArguments) -> Result<(), Error> {
 /// One socket and the addresses to which it sends.
 struct Way {
     socket: UdpSocket,
+    is_ipv4: bool,
+    /// Whether it is for the addresses of single relays.
+    is_direct: bool,
     to: Vec<SocketAddr>,
+}
+
+/// What was heard while relays are looked for.
+enum Heard {
+    /// A datagram that arrived by a way.
+    Datagram {
+        way: usize,
+        from: SocketAddr,
+        payload: Vec<u8>,
+    },
+    /// A relay is announced by DNS-SD: its name there, and where it is.
+    Announced {
+        instance: String,
+        addresses: Vec<SocketAddr>,
+    },
 }
 
 /// Returns the relays that answer within `time`, or shortly after the first answer.
@@ -132,46 +154,66 @@ pub(crate) fn look(port: u16, time: Duration) -> Vec<Found> {
     let mut buffer = [0; DATAGRAM_MAX];
     let length = hello.encode(&mut buffer).unwrap_or_default();
     let hello = &buffer[..length];
+    let (sender, heard) = channel();
+    let mut ways = ways_of(&get_if_addrs().unwrap_or_default(), port);
+    let search = Search::start(sender.clone());
     let start = Instant::now();
-    let (sender, answers) = channel();
-    let mut ways = Vec::new();
-    for (index, way) in ways_of(&get_if_addrs().unwrap_or_default(), port)
-        .into_iter()
-        .enumerate()
-    {
+    for (index, way) in ways.iter().enumerate() {
         if let Ok(socket) = way.socket.try_clone() {
             let sender = sender.clone();
             thread::spawn(move || listen(&socket, index, start + time, &sender));
-            ways.push(way);
         }
     }
     drop(sender);
     let (mut asked, mut until) = (0, start + time);
-    let mut found: Vec<Found> = Vec::new();
+    let mut answers: Vec<Found> = Vec::new();
+    let mut instances = Instances::default();
     loop {
         let now = Instant::now();
-        if now >= start + AGAIN * asked && asked < 2 {
+        if now >= start + AGAIN * asked {
+            if asked < 2 {
+                ask(&ways, hello);
+            }
+            if let Some(search) = &search {
+                search.ask();
+            }
             asked += 1;
-            ask(&ways, hello);
         }
         if now >= until {
             break;
         }
-        let next = if asked < 2 { start + AGAIN } else { until };
-        match answers.recv_timeout(next.min(until).saturating_duration_since(now)) {
-            Ok((way, address, payload)) => {
-                if let Some(relay) = answer(&payload, nonce, address, way, start.elapsed()) {
+        let next = (start + AGAIN * asked).min(until);
+        match heard.recv_timeout(next.saturating_duration_since(now)) {
+            Ok(Heard::Datagram { way, from, payload }) => {
+                if let Some(relay) = answer(&payload, nonce, from, way, start.elapsed()) {
                     until = until.min(Instant::now() + MORE);
-                    add(&mut found, relay);
+                    answers.push(relay);
+                }
+            }
+            Ok(Heard::Announced {
+                instance,
+                addresses,
+            }) => {
+                for address in addresses {
+                    if instances.insert(address, instance.clone()).is_none() {
+                        ask_at(&mut ways, address, hello);
+                    }
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
+    let mut found = Vec::new();
+    for relay in answers {
+        add(&mut found, relay, &instances);
+    }
     found.sort_by_key(|relay| (relay.name.is_none(), relay.name.clone(), relay.address));
     found
 }
+
+/// The names that relays have in DNS-SD, by their addresses.
+type Instances = HashMap<SocketAddr, String>;
 
 fn ask(ways: &[Way], hello: &[u8]) {
     for way in ways {
@@ -182,7 +224,17 @@ fn ask(ways: &[Way], hello: &[u8]) {
     }
 }
 
-/// Returns the ways to all networks, and to this machine.
+/// Asks a relay that is announced, now and each time that all are asked.
+fn ask_at(ways: &mut [Way], address: SocketAddr, hello: &[u8]) {
+    let is_fit = |way: &&mut Way| way.is_direct && way.is_ipv4 == address.is_ipv4();
+    if let Some(way) = ways.iter_mut().find(is_fit) {
+        // fails where there is no way to it
+        let _ = way.socket.send_to(hello, address);
+        way.to.push(address);
+    }
+}
+
+/// Returns the ways to all networks, to this machine, and to single addresses.
 fn ways_of(interfaces: &[Interface], port: u16) -> Vec<Way> {
     let mut ways = Vec::new();
     let mut links = Vec::new();
@@ -215,6 +267,13 @@ fn ways_of(interfaces: &[Interface], port: u16) -> Vec<Way> {
     ] {
         ways.extend(way(own, vec![SocketAddr::new(own, port)]));
     }
+    let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    for any in any {
+        ways.extend(way(any, Vec::new()).map(|way| Way {
+            is_direct: true,
+            ..way
+        }));
+    }
     ways
 }
 
@@ -223,16 +282,16 @@ fn way(from: IpAddr, to: Vec<SocketAddr>) -> Option<Way> {
     if from.is_ipv4() {
         socket.set_broadcast(true).ok()?;
     }
-    Some(Way { socket, to })
+    Some(Way {
+        socket,
+        is_ipv4: from.is_ipv4(),
+        is_direct: false,
+        to,
+    })
 }
 
 /// Passes on what arrives at a socket until the time is over.
-fn listen(
-    socket: &UdpSocket,
-    way: usize,
-    until: Instant,
-    sender: &Sender<(usize, SocketAddr, Vec<u8>)>,
-) {
+fn listen(socket: &UdpSocket, way: usize, until: Instant, sender: &Sender<Heard>) {
     let mut buffer = [0; DATAGRAM_MAX + 1];
     loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -240,11 +299,11 @@ fn listen(
             return;
         }
         // an error may be a report that a port is closed
-        if let Ok((length, source)) = socket.recv_from(&mut buffer)
-            && sender
-                .send((way, source, buffer[..length].to_vec()))
-                .is_err()
-        {
+        let Ok((length, from)) = socket.recv_from(&mut buffer) else {
+            continue;
+        };
+        let payload = buffer[..length].to_vec();
+        if sender.send(Heard::Datagram { way, from, payload }).is_err() {
             return;
         }
     }
@@ -280,10 +339,11 @@ fn answer(
     })
 }
 
-/// Adds a relay, unless it has answered before, perhaps from another of its addresses: the name is
-/// the same, and it came by another way or from an address of another scope. The address that is shown is the first of: IPv4, IPv6, one
-/// of this machine itself.
-fn add(found: &mut Vec<Found>, relay: Found) {
+/// Adds a relay, unless it has answered before, perhaps from another of its addresses: it has the same name
+/// in DNS-SD; or, where that is not known, the same name, and the answer came by another way or from an
+/// address of another scope. The address that is shown is the first of: IPv4, IPv6, one of this machine
+/// itself.
+fn add(found: &mut Vec<Found>, relay: Found, instances: &Instances) {
     let rank = |relay: &Found| {
         let ip = relay.address.ip();
         (ip.is_loopback(), ip.is_ipv6())
@@ -295,8 +355,13 @@ fn add(found: &mut Vec<Found>, relay: Found) {
     let is_elsewhere =
         |known: &Found| known.way != relay.way || is_local(known) != is_local(&relay);
     let is_same = |known: &&mut Found| {
+        let both = [known.address, relay.address].map(|address| instances.get(&address));
         let has_name = known.name.is_some() && known.name == relay.name;
-        known.address == relay.address || has_name && is_elsewhere(known)
+        match both {
+            _ if known.address == relay.address => true,
+            [Some(known), Some(this)] => known == this,
+            _ => has_name && is_elsewhere(known),
+        }
     };
     match found.iter_mut().find(is_same) {
         Some(known) if rank(&relay) < rank(known) => *known = relay,
@@ -333,7 +398,7 @@ mod tests {
             (None, "192.168.1.7:10888", 0),
             (None, "[fe80::7%3]:10888", 1),
         ] {
-            add(&mut found, relay(name, address, way));
+            add(&mut found, relay(name, address, way), &Instances::new());
         }
         let shown: Vec<String> = found.iter().map(Found::to_string).collect();
         let expected = [
@@ -344,9 +409,36 @@ mod tests {
         ];
         assert_eq!(shown, expected);
         // two machines of one network have the same name
-        add(&mut found, relay(Some("boat"), "192.168.1.8:7", 0));
+        let other = relay(Some("boat"), "192.168.1.8:7", 0);
+        add(&mut found, other, &Instances::new());
         let shown = found.last().unwrap().to_string();
         assert_eq!(shown, "boat at 192.168.1.8:7: 3 here");
+    }
+
+    #[test]
+    fn relays_with_two_names_in_dns_sd_are_two() {
+        let instances: Instances = [
+            ("192.168.1.5:10888", "boat"),
+            ("[fd00::5]:10888", "boat"),
+            ("10.0.0.5:10888", "boat"),
+            ("192.168.1.6:10888", "boat (2)"),
+            ("[fd00::6]:10888", "boat (2)"),
+        ]
+        .map(|(address, instance)| (address.parse().unwrap(), instance.into()))
+        .into();
+        let mut found = Vec::new();
+        for (address, way) in [
+            ("[fd00::6]:10888", 7),
+            ("192.168.1.5:10888", 6),
+            ("10.0.0.5:10888", 6),
+            ("[fd00::5]:10888", 7),
+            ("192.168.1.6:10888", 6),
+        ] {
+            add(&mut found, relay(Some("boat"), address, way), &instances);
+        }
+        let shown: Vec<String> = found.iter().map(Found::to_string).collect();
+        let expected = ["boat at 192.168.1.6: 3 here", "boat at 192.168.1.5: 3 here"];
+        assert_eq!(shown, expected);
     }
 
     #[test]

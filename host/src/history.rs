@@ -1,4 +1,7 @@
-//! `kilochat history`: what a relay has kept.
+//! `kilochat history`: prints the lines that a relay has kept, or those of linked relays.
+
+#[cfg(feature = "link")]
+mod stream;
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -10,20 +13,23 @@ use jiff::tz::TimeZone;
 use kilochat_core::SEPARATOR;
 
 use crate::Error;
+#[cfg(feature = "link")]
+use crate::args::EngineUrl;
 use crate::args::HistoryArguments;
 use crate::kept::files::{self, Day, Lines, Read};
-use crate::kept::line::JsonLine;
+use crate::kept::line::{JsonLine, PRIVATE};
 
-/// Time between two looks for new lines.
+/// Time between two checks for new lines.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Prints what a relay has kept in a folder.
+/// Prints the lines that a relay has kept in a folder, or those of linked relays.
 ///
 /// # Errors
 ///
-/// If the folder cannot be read, or nothing can be written.
+/// If they cannot be read, or the output cannot be written.
 pub fn run(arguments: &HistoryArguments) -> Result<(), Error> {
     let folder = &arguments.folder;
+    let is_stream = folder.to_str().is_some_and(is_address);
     let mut printer = Printer {
         arguments,
         zone: TimeZone::system(),
@@ -31,7 +37,11 @@ pub fn run(arguments: &HistoryArguments) -> Result<(), Error> {
         out: io::BufWriter::new(io::stdout().lock()),
         torn: 0,
     };
-    let outcome = printer.run(folder);
+    let outcome = if is_stream {
+        printer.run_stream()?
+    } else {
+        printer.run(folder)
+    };
     if printer.torn > 0 {
         warn(&format!("{} lines cannot be read", printer.torn));
     }
@@ -47,6 +57,11 @@ pub fn run(arguments: &HistoryArguments) -> Result<(), Error> {
     }
 }
 
+/// Returns whether this is the address of an engine, and not a folder.
+fn is_address(text: &str) -> bool {
+    text.starts_with("nats://") || text.starts_with("tls://")
+}
+
 /// Writes to standard error. A failure is ignored, because nobody may read it.
 fn warn(text: &str) {
     let _ = writeln!(io::stderr(), "kilochat: {text}");
@@ -60,7 +75,7 @@ enum Failure {
 struct Printer<'a, Out: Write> {
     arguments: &'a HistoryArguments,
     zone: TimeZone,
-    /// The last lines, if only these are wanted, until all were read.
+    /// The last lines so far, if only a number of last lines is wanted.
     last: VecDeque<JsonLine>,
     out: Out,
     torn: u64,
@@ -76,13 +91,10 @@ impl<Out: Write> Printer<'_, Out> {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(Failure::Input(error)),
             };
-            self.read(&day, &mut lines, self.arguments.last.is_some())?;
+            self.read(&day, &mut lines, true)?;
             open = Some((day, lines));
         }
-        for line in core::mem::take(&mut self.last) {
-            self.print(&line).map_err(Failure::Output)?;
-        }
-        self.out.flush().map_err(Failure::Output)?;
+        self.end_of_past()?;
         while self.arguments.follow {
             std::thread::sleep(LOOK);
             if let Some((day, lines)) = &mut open {
@@ -96,12 +108,39 @@ impl<Out: Write> Printer<'_, Out> {
                     self.read(day, lines, false)?;
                 }
             }
-            self.out.flush().map_err(Failure::Output)?;
+            self.flush()?;
         }
         Ok(())
     }
 
-    /// Returns the files that may have lines that are wanted.
+    /// Prints the lines of the stream whose addresses are in the place of the folder.
+    #[cfg(feature = "link")]
+    fn run_stream(&mut self) -> Result<Result<(), Failure>, Error> {
+        let text = self.arguments.folder.to_string_lossy();
+        let urls: Result<Vec<EngineUrl>, String> = text.split(',').map(str::parse).collect();
+        let urls = urls.map_err(|reason| Error::Usage(format!("{text}: {reason}")))?;
+        stream::run(self, &urls)
+    }
+
+    #[cfg(not(feature = "link"))]
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    fn run_stream(&mut self) -> Result<Result<(), Failure>, Error> {
+        Err(Error::Usage(crate::args::UNLINKED.into()))
+    }
+
+    /// Prints the last lines that were collected, when there are no more for now.
+    fn end_of_past(&mut self) -> Result<(), Failure> {
+        for line in core::mem::take(&mut self.last) {
+            self.print(&line).map_err(Failure::Output)?;
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.out.flush().map_err(Failure::Output)
+    }
+
+    /// Returns the files that may contain wanted lines.
     fn days(&self, folder: &Path) -> Result<Vec<Day>, Failure> {
         let mut days = files::list(folder).map_err(Failure::Input)?;
         if let Some(since) = self.arguments.since {
@@ -111,32 +150,38 @@ impl<Out: Write> Printer<'_, Out> {
         Ok(days)
     }
 
-    /// Prints what a file has, or collects it.
+    /// Prints the wanted lines of a file, or collects them.
     fn read(
         &mut self,
         day: &Day,
         lines: &mut Lines<BufReader<File>>,
-        collects: bool,
+        past: bool,
     ) -> Result<(), Failure> {
         while let Some(read) = lines.next().map_err(Failure::Input)? {
             match read {
                 Read::Torn => self.torn += 1,
                 Read::Newer => warn(&format!("{}: of a newer kilochat; left out", day.name())),
-                // it begins the file, and says nothing to a person
+                // the first line of a file, which is of no interest to a person
                 Read::Line(line) if line.format.is_some() => {}
-                Read::Line(line) if !self.is_wanted(&line) => {}
-                Read::Line(line) if collects => {
-                    self.last.push_back(line);
-                    if self
-                        .arguments
-                        .last
-                        .is_some_and(|most| self.last.len() > most)
-                    {
-                        self.last.pop_front();
-                    }
-                }
-                Read::Line(line) => self.print(&line).map_err(Failure::Output)?,
+                Read::Line(line) => self.take(line, past)?,
             }
+        }
+        Ok(())
+    }
+
+    /// Prints a line if it is wanted. If only a number of last lines is wanted, and these are
+    /// `past` lines, collects it.
+    fn take(&mut self, line: JsonLine, past: bool) -> Result<(), Failure> {
+        let most = self.arguments.last.filter(|_| past);
+        if !self.is_wanted(&line) {
+            return Ok(());
+        }
+        let Some(most) = most else {
+            return self.print(&line).map_err(Failure::Output);
+        };
+        self.last.push_back(line);
+        if self.last.len() > most {
+            self.last.pop_front();
         }
         Ok(())
     }
@@ -163,15 +208,23 @@ impl<Out: Write> Printer<'_, Out> {
         }
         let time = line.time.to_zoned(self.zone.clone());
         let time = time.strftime("%Y-%m-%d %H:%M:%S");
-        // somebody may have edited the file
+        // cleaned, because the file may have been edited
         let text: String = kilochat_core::clean(&line.text).collect();
+        let place = line.place.as_deref().unwrap_or_default();
+        let (at, colon) = if place.is_empty() {
+            ("", "")
+        } else {
+            ("at ", ": ")
+        };
         match (&line.name, line.kind.as_str()) {
             (Some(name), _) => {
                 let name: String = kilochat_core::clean(name).collect();
-                writeln!(self.out, "{time} {name}{SEPARATOR}{text}")
+                let at = if place.is_empty() { "" } else { "@" };
+                writeln!(self.out, "{time} {name}{at}{place}{SEPARATOR}{text}")
             }
+            (None, PRIVATE) => Ok(()),
             (None, "status") => writeln!(self.out, "{time} -- {text}"),
-            (None, _) => writeln!(self.out, "{time} * {text}"),
+            (None, _) => writeln!(self.out, "{time} * {at}{place}{colon}{text}"),
         }
     }
 }

@@ -3,5 +3,5 @@
 pub(crate) mod files;
 pub(crate) mod line;
 
-/// The version of the files. A program reads those of its own version and of older ones.
+/// The version of the file format. A program reads files of its own version and of older ones.
 pub(crate) const FORMAT: u64 = 1;

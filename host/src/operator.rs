@@ -29,11 +29,12 @@ pub(crate) fn read(file: &Path) -> Result<[u8; 16], Error> {
     key.map(u128::to_be_bytes).ok_or_else(no_key)
 }
 
-/// Reads the key in a folder. The first time it makes one, which only its owner can read.
+/// Reads the operators' key from a file in this folder. If there is none, creates it with a random
+/// key, readable only by the user.
 ///
 /// # Errors
 ///
-/// If that is not possible.
+/// If the key can neither be read nor created.
 pub(crate) fn read_or_make(folder: &Path) -> Result<[u8; 16], Error> {
     let file = folder.join(FILE);
     match make(folder, &file) {

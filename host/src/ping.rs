@@ -69,8 +69,8 @@ struct Ping {
     /// The addresses of the relay. The first one is in use.
     addresses: Vec<SocketAddr>,
     ports: Vec<Port>,
-    /// The port for the next request, if one can be used again: the relay answered there, or
-    /// refused the last request.
+    /// The port for the next request, if one can be used again: the relay answered there, or was
+    /// unreachable at the last request.
     reusable: Option<usize>,
     /// Whether the reader of the output has gone.
     is_unread: bool,
@@ -237,7 +237,7 @@ struct Tally {
     sum: Duration,
 }
 
-/// The first answer to a request.
+/// The first answer to a request; further ones count as duplicates.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
     /// The number of the request, from 1.

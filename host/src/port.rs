@@ -89,15 +89,16 @@ pub(crate) fn describe(address: SocketAddr, error: &io::Error) -> Option<String>
     if matches!(kind, ErrorKind::Interrupted | ErrorKind::WouldBlock) {
         return None;
     }
-    Some(if is_refusal(error) {
+    Some(if is_port_unreachable(error) {
         format!("connection refused: nobody listens at {address}")
     } else {
         format!("cannot reach {address}: {error}")
     })
 }
 
-/// Returns whether the remote port is closed. Windows reports that as a reset.
-pub(crate) fn is_refusal(error: &io::Error) -> bool {
+/// Returns whether the remote port is unreachable (ICMP), which systems report as a refused
+/// connection, and Windows as a reset.
+pub(crate) fn is_port_unreachable(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset

@@ -62,7 +62,8 @@ pub(crate) fn run(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     addresses
 }
 
-/// Sends a request to an address. Reports the address, and whether it answered or refused.
+/// Sends a request to an address. Reports the address, with `true` for an answer and `false` if it is
+/// unreachable.
 fn ask(address: SocketAddr, sender: Sender<(SocketAddr, bool)>) -> std::io::Result<Port> {
     let port = Port::open(address, move |arrived| {
         // one report is enough; it fails if the race is over

@@ -14,6 +14,17 @@ pub(crate) fn write_out(bytes: &[u8], leaving: &Leaving) -> io::Result<()> {
     write(io::stdout(), bytes, leaving)
 }
 
+/// Returns whether standard output takes bytes now, or reports that it never will.
+#[cfg(unix)]
+pub(crate) fn is_out_writable() -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+
+    let out = io::stdout();
+    let mut descriptors = [PollFd::new(out.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut descriptors, PollTimeout::ZERO) != Ok(0)
+}
+
 /// Writes to standard error.
 ///
 /// # Errors

@@ -36,7 +36,7 @@ pub fn run(arguments: &WebArguments) -> Result<(), Error> {
     let mut relays = crate::address::find(&arguments.host)?;
     // towards the IPv4 loopback address the relay can tell visitors apart
     relays.sort_by_key(|relay| !(relay.is_ipv4() && relay.ip().is_loopback()));
-    // the log itself leaves out what a quiet one must not have
+    // a quiet gateway has no records about single connections in its log
     relay::subscribe(tracing::Level::INFO, arguments.log_format);
     let everywhere = [everywhere(kilochat_core::PORT)];
     let listen: Vec<SocketAddr> = match arguments.listen.as_slice() {
@@ -61,17 +61,17 @@ pub fn run(arguments: &WebArguments) -> Result<(), Error> {
     gateway.run().map_err(failed)
 }
 
-/// Returns what a gateway without `--web-name` answers to a request head, or `None` if the head is not
-/// complete. It is for tests that try any bytes.
+/// Returns the answer of a gateway without `--web-name` to a request head, or `None` if the head is
+/// not complete. For fuzzing.
 pub fn answer(head: &[u8]) -> Option<Vec<u8>> {
     match http::parse(head, &Names::new([])) {
         http::Parsed::Partial => None,
         http::Parsed::Request { request, .. } => Some(request.answer(None)),
-        http::Parsed::Refused(why) => Some(why.answer()),
+        http::Parsed::Rejected(why) => Some(why.answer()),
     }
 }
 
-/// A gateway on a thread of its own, beside a relay of this process.
+/// A gateway on a thread of its own, next to a relay in the same process.
 #[derive(Debug)]
 pub struct Beside {
     stopper: Stopper,
@@ -99,7 +99,7 @@ impl Beside {
         let listening = addresses(&listeners)?;
         let options = &arguments.page.options;
         let relays = relay.iter().copied().map(from_here).collect();
-        // the other half of the seats is for everybody else
+        // the other half of the seats is for other peers
         let serve = Serve {
             pages: (arguments.seats / 2).max(1),
             is_open: arguments.open,
@@ -119,7 +119,7 @@ impl Beside {
         }))
     }
 
-    /// Prints where the page is.
+    /// Prints the addresses of the page, and the first one as a QR code on a terminal.
     pub fn greet(&self) {
         greet(&self.listening, self.is_open);
     }
@@ -142,7 +142,7 @@ impl Beside {
     }
 }
 
-/// Whom a gateway serves, and whether it says so.
+/// Which pages a gateway serves, and what it prints.
 #[derive(Clone, Copy, Debug)]
 struct Serve {
     /// Maximum number of pages.
@@ -222,7 +222,7 @@ fn open(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
 
 fn listener(address: SocketAddr, alone: bool) -> io::Result<TcpListener> {
     match bound(address, alone) {
-        // a machine without IPv6
+        // the machine has no IPv6
         Err(_) if address == everywhere(address.port()) && !has_v6() => {
             bound((Ipv4Addr::UNSPECIFIED, address.port()).into(), alone)
         }
@@ -248,7 +248,8 @@ fn bound(address: SocketAddr, alone: bool) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(!alone)?;
     }
-    // connections of the last run may linger; on Windows the option would mean something else
+    // allows the port of the last run, whose connections may linger; on Windows the option has
+    // another meaning
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;

@@ -1,4 +1,4 @@
-//! Who may come in: the options and signals of the relay's program.
+//! Admission to the relay's program: its options and signals.
 #![cfg(unix)]
 
 use core::time::Duration;
@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 
-/// A file of this test alone.
+/// Creates a file for one test.
 fn file(name: &str, text: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&path, text).expect("it can be written");
@@ -31,7 +31,7 @@ fn sighup_reads_the_rules_again_and_removes_who_is_denied() {
     let host = relay.address.to_string();
     let mut ada = ChatProgram::start(PROGRAM, &[&host, "--name", "Ada", "--stay"]);
     ada.wait_for(|line| line.contains("welcome"));
-    // a mistake changes nothing
+    // a file with a mistake changes nothing
     fs::write(&path, "deny 127.0.0.1\ndenny 10.0.0.1\n").expect("it can be written");
     relay.signal(Signal::SIGHUP);
     let why = "none of allow, deny, local; the old rules stay";
@@ -47,7 +47,7 @@ fn sighup_reads_the_rules_again_and_removes_who_is_denied() {
     let eve = PlainPeer::new(relay.address);
     eve.say("Eve");
     relay.wait_for_log(|line| line.contains("denied by a rule"));
-    // and it can be undone
+    // rules can be removed, too
     fs::write(&path, "").expect("it can be written");
     relay.signal(Signal::SIGHUP);
     relay.wait_for_log(|line| line.contains("rules were read again"));
@@ -69,7 +69,7 @@ fn a_relay_does_not_start_with_rules_that_have_a_mistake() {
         (["--rate", "20:0"], "20:64"),
     ] {
         let output = Command::new(PROGRAM)
-            .args(["relay", "--port", "0"])
+            .args(["relay", "--port", "0", "--no-announce"])
             .args(options)
             .output()
             .expect("it starts");
@@ -98,7 +98,7 @@ fn two_hundred_lines_at_once_are_all_said_in_order() {
         let options = [&[host.as_str(), "--name", "Ada"], dialect].concat();
         let mut ada = ChatProgram::start(PROGRAM, &options);
         ada.wait_for(|line| line.contains("welcome"));
-        // the plain client says 10 a second: fewer, so that the test is short
+        // the plain client says only 10 lines a second; fewer lines keep the test short
         let lines = if dialect.is_empty() { 200 } else { 80 };
         let text: String = (0..lines).map(|line| format!("line {line}\n")).collect();
         ada.write(text);

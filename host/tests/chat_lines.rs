@@ -1,4 +1,4 @@
-//! The chat client on pipes, against a relay that does what each test says.
+//! The chat client on pipes, against a relay that the test controls.
 #![cfg(unix)]
 
 use core::time::Duration;
@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 const MOMENT: Duration = Duration::from_millis(300);
 
-/// A relay, and a client that it has welcomed.
+/// Returns a relay, and a client that it has welcomed.
 fn welcomed(options: &[&str]) -> (ScriptedRelay, ChatProgram) {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let host = relay.address().to_string();
@@ -127,7 +127,7 @@ fn a_full_relay_is_told() {
 
 #[test]
 fn both_families_and_names_of_hosts_work() {
-    // localhost may be ::1 first: refused there, the next address is tried
+    // localhost may resolve to ::1 first; its port is unreachable, and the next address is tried
     for (ip, host) in [
         ("127.0.0.1", "localhost"),
         ("127.0.0.1", "127.0.0.1"),
@@ -178,7 +178,7 @@ fn it_leaves_after_two_seconds_of_traffic() {
         took >= Duration::from_millis(1900) && took < Duration::from_secs(4),
         "{took:?}"
     );
-    // nobody says goodbye: it goes all the same
+    // without an answer to `/quit` the client ends all the same
     assert_eq!(chat.finish().code, Some(0));
 }
 
@@ -254,7 +254,7 @@ fn the_time_stands_before_each_line() {
     let (relay, mut chat) = welcomed(&["--time"]);
     relay.send("Bob : hi");
     let line = chat.wait_for(|line| line.ends_with(" Bob : hi"));
-    let time = line.strip_suffix(" Bob : hi").expect("it ends so");
+    let time = line.strip_suffix(" Bob : hi").expect("the line ends so");
     let is_time = time.len() == 8
         && time.bytes().enumerate().all(|(at, byte)| {
             if at % 3 == 2 {
@@ -285,7 +285,7 @@ fn long_text_is_split_between_characters() {
 }
 
 #[test]
-fn a_reader_that_has_enough_ends_it() {
+fn a_closed_output_ends_it() {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let host = relay.address().to_string();
     let mut chat = Command::new(PROGRAM)
@@ -296,7 +296,8 @@ fn a_reader_that_has_enough_ends_it() {
         .spawn()
         .expect("the client starts");
     relay.welcome("Ada");
-    // as `head -1` does, and nothing more arrives that could not be written
+    // closes the pipe after one line, as `head -1` does; the relay sends nothing more that could
+    // not be written
     let mut line = String::new();
     BufReader::new(chat.stdout.take().expect("piped"))
         .read_line(&mut line)
@@ -422,7 +423,7 @@ fn a_line_taken_for_a_name_is_said_again() {
 
 #[test]
 fn a_flood_waits_for_answers_and_arrives_whole() {
-    // a relay takes 48 at once, and then 10 a second
+    // a relay accepts 48 lines at once, and then 10 a second
     const LINES: usize = 100;
     let (mut relay, mut chat) = welcomed(&[]);
     let text: String = (0..LINES).map(|number| format!("{number}\n")).collect();
@@ -437,7 +438,7 @@ fn a_flood_waits_for_answers_and_arrives_whole() {
         match text.as_str() {
             "/quit" => break,
             "/nick Ada" => {
-                // a relay on a busy machine
+                // as slow as a relay on a busy machine
                 std::thread::sleep(Duration::from_millis(20));
                 relay.send("* you are Ada already");
                 unanswered = 0;
@@ -460,9 +461,5 @@ fn a_flood_waits_for_answers_and_arrives_whole() {
     assert!(most <= 64, "{most} lines without a question");
     let end = writer.join().expect("no panic");
     assert_eq!((end.code, end.errors.as_str()), (Some(0), ""));
-    assert_eq!(
-        end.lines.len(),
-        2,
-        "the answers to questions are nobody's business"
-    );
+    assert_eq!(end.lines.len(), 2, "answers to questions are not shown");
 }

@@ -1,4 +1,4 @@
-//! The chat client on networks that change, or are narrow.
+//! The chat client on networks that change or are narrow.
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout, reason = "a measurement is printed")]
 
@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 const RELAY: &str = "10.9.0.1:10888";
 
-/// A relay in a namespace of its own, at the other end of a cable.
+/// Starts a relay in a namespace of its own, at the other end of a cable.
 fn relay_on_a_cable() -> RelayProgram {
     let mut command = Command::new("unshare");
     command.args(["-n", PROGRAM, "relay", "--bind", "0.0.0.0:10888"]);
@@ -39,7 +39,7 @@ fn relay_on_a_cable() -> RelayProgram {
     relay
 }
 
-/// Whether a client says that it is connected again.
+/// Returns whether a client says that it is connected again.
 fn is_back(line: &str) -> bool {
     line.contains("connected again as") || line.contains("the relay answers again")
 }
@@ -63,7 +63,7 @@ fn another_address_and_a_pulled_cable_lose_nothing() {
 
     ip("address add 10.9.0.3/24 dev v0");
     ip("address delete 10.9.0.2/24 dev v0");
-    // the first one goes with the second on some systems
+    // some systems delete the second address together with the first
     ip("address replace 10.9.0.3/24 dev v0");
     let begun = Instant::now();
     ada.wait_for(is_back);
@@ -101,11 +101,11 @@ fn another_address_and_a_pulled_cable_lose_nothing() {
     }
 }
 
-/// Moves this end of the cable to another address.
+/// Changes the address of this end of the cable.
 fn move_to(number: u8, before: u8) {
     ip(&format!("address add 10.9.0.{number}/24 dev v0"));
     ip(&format!("address delete 10.9.0.{before}/24 dev v0"));
-    // the first one goes with the second on some systems
+    // some systems delete the second address together with the first
     ip(&format!("address replace 10.9.0.{number}/24 dev v0"));
 }
 
@@ -158,7 +158,7 @@ fn a_client_that_moves_often_needs_no_more_descriptors() {
     }
     let _relay = relay_on_a_cable();
     let mut bob = join(RELAY, "Bob");
-    // as many as it needs at the start, and some
+    // a limit that the client needs at the start, and a few more
     let mut command = Command::new("sh");
     let script = format!("ulimit -n 13; exec {PROGRAM} chat {RELAY} --name Ada --json --stay");
     let mut ada = ChatProgram::spawn(command.args(["-c", &script]));
@@ -180,7 +180,8 @@ fn where_whole_datagrams_do_not_fit_a_client_catches_up_all_the_same() {
     if !is_in_namespace("where_whole_datagrams_do_not_fit_a_client_catches_up_all_the_same") {
         return;
     }
-    // the kernel cuts a datagram of 1024 bytes in two here, but not one of several that it got at once
+    // the kernel fragments a single datagram of 1024 bytes here, but not several that it is given
+    // at once
     ip("link set lo mtu 1000 up");
     let mut relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"]);
     let host = relay.address.to_string();
@@ -208,7 +209,7 @@ fn where_whole_datagrams_do_not_fit_a_client_catches_up_all_the_same() {
     assert_eq!(counts["send_errors"], 0, "{counts:?}");
 }
 
-/// Runs the program in a mount namespace whose file of host names is `hosts`.
+/// Runs the program in a mount namespace in which `hosts` is the file of host names.
 fn by_name(hosts: &std::path::Path, arguments: &[&str]) -> ChatProgram {
     let mut command = Command::new("unshare");
     let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
@@ -227,7 +228,7 @@ fn a_name_is_looked_up_again_and_all_its_addresses_are_asked() {
     let bind = |address: &str| RelayProgram::start(PROGRAM, &["--bind", address]);
     let hosts = std::env::temp_dir().join(format!("kilochat-hosts-{}", std::process::id()));
     let write = |text: &str| std::fs::write(&hosts, text).expect("a temporary file");
-    // a first address where datagrams disappear
+    // a first address that never answers
     let _silent = std::net::UdpSocket::bind("127.0.0.9:10888").expect("loopback");
     write("127.0.0.9 relay.test\n127.0.0.1 relay.test\n");
     let first = bind("127.0.0.1:10888");

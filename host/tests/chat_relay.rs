@@ -13,7 +13,7 @@ const FLOOD: usize = 10_000;
 /// A plain client says 48 lines at once, and then 10 a second.
 const PLAIN_FLOOD: usize = 100;
 
-/// The framed dialect, and the one that people type.
+/// The options for the framed dialect and for the plain one.
 const DIALECTS: [&[&str]; 2] = [&[], &["--plain"]];
 
 fn relay() -> RelayProgram {
@@ -201,11 +201,12 @@ fn a_restart_loses_no_plain_line_and_makes_none_a_name() {
         bob.wait_for(|line| line == "Ada : before");
         relay.signal(signal);
         relay.wait();
-        // each waits until its author has joined again
+        // each line waits until its author has joined again
         ada.write("while it is away\n");
         bob.write("I am still here\n");
         std::thread::sleep(Duration::from_millis(200));
-        // who is there before they come back hears both; on a slow machine the history has them
+        // a reader that joins before they are back receives both lines; on a slow machine they are
+        // history
         let relay = RelayProgram::start(PROGRAM, &["--bind", &bind]);
         let mut reader = join(&relay, "reader", &["--plain"]);
         ada.wait_for(|line| line.starts_with("* welcome Ada: "));
@@ -266,7 +267,7 @@ fn a_plain_flood_over_a_restart_arrives_whole() {
     relay.signal(Signal::SIGTERM);
     relay.wait();
     before.wait_for(|line| line == "* relay is stopping");
-    // the writer tries again after half a second, so that this one is there first
+    // the writer retries after half a second, so this reader joins first
     let relay = RelayProgram::start(PROGRAM, &["--bind", &bind, "--history", "1000"]);
     let mut after = join(&relay, "after", &["--plain", "--stay"]);
     after.wait_for(|line| line == "* writer left (quit)");

@@ -1,4 +1,4 @@
-//! The chat client on both ends of the Python server that the protocol comes from, unmodified.
+//! Two chat clients on the Python server that the protocol comes from, unmodified.
 #![cfg(target_os = "linux")]
 
 use core::time::Duration;
@@ -12,7 +12,7 @@ use kilochat_tests::{ChatProgram, PATIENCE};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 
-/// The server's port is fixed; an address of loopback of its own keeps it apart from others.
+/// The Python server. Its port is fixed, so it has a loopback address of its own.
 struct Seed {
     child: Child,
     ip: String,
@@ -33,9 +33,9 @@ impl Seed {
             .spawn()
             .expect(NEEDED);
         let mut input = child.stdin.take().expect("piped");
-        writeln!(input, "{ip}").expect("it asks for its address");
+        writeln!(input, "{ip}").expect("the client asks for an address");
         let deadline = Instant::now() + PATIENCE;
-        // it listens as soon as nobody else can
+        // it listens as soon as the port is taken
         while let Ok(socket) = UdpSocket::bind((ip, 10888)) {
             drop(socket);
             assert!(Instant::now() < deadline, "the server does not start");
@@ -57,13 +57,13 @@ impl Seed {
 
 impl Drop for Seed {
     fn drop(&mut self) {
-        // it runs until it is ended
+        // it runs until it is killed
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// An address of loopback that no other run of this test uses.
+/// Returns a loopback address that no other run of this test uses.
 fn own_address(last: u8) -> String {
     let [.., high, low] = std::process::id().to_be_bytes();
     format!("127.{}.{low}.{last}", high.max(1))
@@ -75,7 +75,7 @@ fn both_ends_of_the_python_server() {
     let server = Seed::start(&own_address(1));
     let mut ada = server.join("Ada", &[]);
     let mut bob = server.join("小明", &[]);
-    // nobody is told who is there: say something until the other end has it
+    // the server announces no joins: give both clients time to join
     std::thread::sleep(Duration::from_secs(1));
     ada.write("hello 小明 😀\n/who\n");
     bob.wait_for(|line| line == "Ada : hello 小明 😀");
@@ -87,10 +87,10 @@ fn both_ends_of_the_python_server() {
     let mut heard = String::new();
     while heard.len() < long.len() {
         let line = bob.wait_for(|line| line.starts_with("Ada : 长"));
-        heard.push_str(line.strip_prefix("Ada : ").expect("it starts so"));
+        heard.push_str(line.strip_prefix("Ada : ").expect("the line starts so"));
     }
     assert_eq!(heard, long);
-    // no keepalive, no command: the server would relay them
+    // no keepalive and no command is sent in a long silence: the server would relay them
     std::thread::sleep(Duration::from_secs(21));
     ada.write("last\n");
     ada.close_input();
@@ -137,7 +137,7 @@ fn a_client_that_tries_frames_at_the_python_server_is_not_heard() {
     std::thread::sleep(Duration::from_secs(1));
     let mut eve = ChatProgram::start(PROGRAM, &[&server.ip, "--name", "Eve"]);
     eve.write("hello\n");
-    // its frames were names of people who never speak; what the others say goes to them too
+    // the server has taken her frames for names of further peers, and sends lines to them, too
     std::thread::sleep(Duration::from_secs(2));
     bob.write("is anybody there?\n");
     ada.wait_for(|line| line == "Bob : is anybody there?");

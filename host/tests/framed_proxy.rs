@@ -1,6 +1,7 @@
-//! Eight clients that talk at once through a network that loses, doubles and reorders.
+//! Eight clients that talk at the same time over a network that loses, duplicates and reorders
+//! datagrams.
 //!
-//! What each prints is read by a reader of its own that knows `--json` and nothing of frames.
+//! The test reads what each prints with `--json`, and knows nothing about frames.
 #![cfg(unix)]
 #![allow(clippy::print_stdout, reason = "a measurement")]
 
@@ -16,23 +17,23 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 const CLIENTS: usize = 8;
 const LINES: usize = 1000;
 const SEED: u64 = 7;
-/// Several times what it takes on a busy machine.
+/// Several times as long as it takes on a busy machine.
 const LONG: Duration = Duration::from_secs(180);
 const END: &str = "that was all";
 
-/// What a client says of a place in the room's order.
+/// What an output line of a client says about the order of the room.
 enum Told {
-    /// The line there: who said it (nobody: a notice) and what.
+    /// The room's line at this position: its author (`None` for a notice) and its text.
     Line { sequence: u64, line: Line },
-    /// So many lines from there on never came.
+    /// This number of lines from this position on were lost.
     Gap { sequence: u64, lines: u64 },
-    /// Nothing about the order.
+    /// Nothing.
     Aside,
 }
 
 type Line = (Option<String>, String);
 
-/// What the clients' output is taken to mean; everything that is assumed about it is here.
+/// Parses an output line of a client. All assumptions about the output are here.
 fn read(json: &str, reader: &str) -> Verdict<Told> {
     let wrong = || Violation(format!("{reader}: {json}"));
     let object: Value = serde_json::from_str(json).map_err(|_| wrong())?;
@@ -48,7 +49,7 @@ fn read(json: &str, reader: &str) -> Verdict<Told> {
         }
         ("own", Some(name), Some(_)) => name == reader,
         ("message", Some(name), Some(_)) => name != reader,
-        // a newcomer's history has who joined before, too
+        // the history of a newcomer includes announcements
         ("notice", None, Some(_)) | ("history", _, Some(_)) => true,
         _ => false,
     };
@@ -61,16 +62,16 @@ fn read(json: &str, reader: &str) -> Verdict<Told> {
     }
 }
 
-/// One order for all, as far as somebody has seen it.
+/// The common order of all clients, as far as their outputs have shown it.
 #[derive(Default)]
 struct Room(BTreeMap<u64, Line>);
 
 impl Room {
-    /// Reads a client's output and returns how many lines it says are lost.
+    /// Reads a client's output. Returns the number of lines that it reports as lost.
     ///
     /// # Errors
     ///
-    /// A place comes twice, is left out, or has another line than somebody else read there.
+    /// If a position occurs twice, is left out, or has another line than another client read there.
     fn check(&mut self, reader: &str, output: &[String]) -> Verdict<u64> {
         let (mut expected, mut lost) = (None, 0);
         for json in output {
@@ -96,7 +97,7 @@ impl Room {
         Ok(lost)
     }
 
-    /// What an author said, in the room's order.
+    /// Returns what an author said, in the room's order.
     fn said<'a>(&'a self, author: &'a str) -> impl Iterator<Item = &'a str> {
         let lines = self.0.values();
         lines.filter_map(move |(name, text)| (name.as_deref() == Some(author)).then_some(&**text))
@@ -111,7 +112,7 @@ fn text(line: usize) -> String {
     format!("line {line} {}", "of a conversation ".repeat(5).trim_end())
 }
 
-/// Starts the clients, one after the other, each welcomed.
+/// Starts the clients one after the other. Each has been welcomed.
 fn join(proxy: &Proxy) -> Vec<ChatProgram> {
     let host = proxy.address().to_string();
     let join = |client| {
@@ -129,11 +130,13 @@ fn nothing_is_lost_doubled_or_out_of_order() {
     let free = "127.0.0.1:0".parse().expect("an address");
     let faults = Faults {
         delay: Duration::from_millis(5),
-        // longer than acknowledgements wait, or too few are overtaken while a client waits, too
+        // longer than the delay of acknowledgements, so that more datagrams are overtaken while a
+        // client waits for one
         hold: Duration::from_millis(250),
         ..Faults::HARSH
     };
-    // who hears nothing for 3 s goes on in plain text, so the faults begin when all are there
+    // a client that receives nothing for 3 s falls back to plain text, so the faults begin when all
+    // have joined
     let proxy = Proxy::start(free, relay.address, Faults::NONE, SEED).expect("it starts");
     let mut chats = join(&proxy);
     proxy.set_faults(faults);
@@ -151,7 +154,7 @@ fn nothing_is_lost_doubled_or_out_of_order() {
             line.contains(r#""kind":"own""#) && line.contains(&last)
         });
     }
-    // nothing can push this one out before it has come
+    // the last line: when it arrives, all others have
     chats[0].write(format!("{END}\n"));
     for chat in &mut chats {
         chat.wait_within(LONG, |line| line.contains(END));
@@ -199,7 +202,7 @@ mod reader {
         format!(r#"{{"kind":"gap","sequence":{sequence},"name":null,"text":"","lines":{lines}}}"#)
     }
 
-    /// What Eve's output is taken for in a room where Ada said "a" at 1 and Bob "b" at 2.
+    /// Checks Eve's output in a room in which Ada said "a" at position 1, and Bob "b" at 2.
     fn check(output: &[String]) -> Verdict<u64> {
         let ada = [line("own", 1, "Ada", "a"), line("message", 2, "Bob", "b")];
         let mut room = Room::default();
@@ -220,7 +223,7 @@ mod reader {
         );
         assert_eq!(check(&[first, gap(2, 1), third.clone()]), Ok(1));
         assert_eq!(check(&[gap(1, 2), third]), Ok(2));
-        assert_eq!(check(&[second]), Ok(0), "who came later");
+        assert_eq!(check(&[second]), Ok(0), "the client that joined later");
     }
 
     #[test]

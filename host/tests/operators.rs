@@ -85,7 +85,7 @@ impl Terminal {
         self.input.flush().expect("it reads");
     }
 
-    /// Waits until a text is shown, and returns everything so far.
+    /// Waits until a text is shown. Returns everything that was shown so far.
     fn wait_for(&mut self, wanted: &str) -> String {
         while !self.text.contains(wanted) {
             let more = self.shown.recv_timeout(kilochat_tests::PATIENCE);

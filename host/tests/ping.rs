@@ -1,4 +1,4 @@
-//! `kilochat ping`, against a relay that does what each test says.
+//! `kilochat ping`, against a relay that the test controls.
 #![cfg(unix)]
 
 use core::net::SocketAddr;
@@ -30,7 +30,7 @@ impl Relay {
         self.0.local_addr().expect("it is bound")
     }
 
-    /// The next request: its nonce, and where it came from.
+    /// Returns the next request: its nonce and its source.
     fn receive(&self) -> (u64, SocketAddr) {
         let mut buffer = [0; 2048];
         let (length, source) = self.0.recv_from(&mut buffer).expect("a request");
@@ -53,7 +53,7 @@ impl Relay {
         let length = cookie.encode(&mut buffer).expect("it fits");
         self.0
             .send_to(&buffer[..length], source)
-            .expect("loopback takes it");
+            .expect("loopback accepts it");
     }
 }
 
@@ -68,7 +68,7 @@ fn start(arguments: &[&str]) -> Child {
         .expect("it starts")
 }
 
-/// Standard output, standard error and exit code.
+/// Waits for the end. Returns standard output, standard error and exit code.
 fn end(child: Child) -> (String, String, Option<i32>) {
     let Output {
         status,
@@ -124,10 +124,10 @@ fn an_old_server_is_never_sent_a_message() {
     assert_eq!(
         sources.len(),
         16,
-        "what comes second from a port is a message"
+        "the second datagram from a port is a message"
     );
     for source in &sources {
-        // a port that is closed would kill an old server on Windows
+        // a port that is unreachable would end an old server on Windows
         server.0.send_to(b"Bob : hi", source).expect("loopback");
     }
     let (said, errors, code) = end(child);
@@ -155,7 +155,7 @@ fn once_it_is_answered_it_keeps_its_port() {
     for number in 0..30 {
         let request = relay.receive();
         sources.insert(request.1);
-        // two are lost, and later ones too
+        // the first two requests are lost, and so are all after the third
         if number == 2 {
             relay.answer(request);
             std::thread::sleep(Duration::from_millis(200));

@@ -60,7 +60,7 @@ fn nobody_else_can_have_the_port() {
         let address = relay.at(ip);
         let domain = socket2::Domain::for_address(address);
         let other = socket2::Socket::new(domain, socket2::Type::DGRAM, None).expect("a socket");
-        // as a program does that wants it at any price
+        // as a program does that wants the port at any price
         other.set_reuse_address(true).expect("a UDP socket");
         let error = other.bind(&address.into()).expect_err("it is taken");
         assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "{address}");
@@ -71,9 +71,9 @@ fn nobody_else_can_have_the_port() {
 fn only_the_addresses_that_were_asked_for_are_served() {
     let relay = RelayProgram::start(PROGRAM, &["--bind", "[::]:0", "--bind", "127.0.0.9:0"]);
     PlainPeer::join(relay.at("::1"), "Ada").synchronize();
-    // the very port that the first has, of the other family
+    // the port of the first socket, in the other address family
     let address = relay.at("127.0.0.1");
-    std::net::UdpSocket::bind(address).expect("nobody has it");
+    std::net::UdpSocket::bind(address).expect("the address is free");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_flood_at_one_address_keeps_nobody_from_another() {
 
     let relay = RelayProgram::start(PROGRAM, &["--history", "0", "--no-notices"]);
     let flooded = relay.at("127.0.0.1");
-    // what each line costs the relay, so that it always has some left
+    // many peers make each line expensive, so that there is always a line left to relay
     let join = |number| PlainPeer::join(flooded, &format!("peer {number}"));
     let _crowd: Vec<PlainPeer> = (0..200).map(join).collect();
     let is_over = AtomicBool::new(false);
@@ -142,18 +142,18 @@ fn strangers_from_outside_are_refused_unless_the_relay_is_open() {
         return;
     }
     ip("link set lo up");
-    // addresses for documentation (RFC 5737) that no interface has, and yet can be had
+    // addresses for documentation (RFC 5737) that no interface has; the route makes them local
     ip("route add local 198.51.100.0/24 dev lo");
     for (flags, is_answered) in [(&[][..], false), (&["--open"][..], true)] {
         let mut relay = RelayProgram::start(PROGRAM, flags);
-        let foreign = std::net::UdpSocket::bind("198.51.100.7:0").expect("it is local here");
+        let foreign = std::net::UdpSocket::bind("198.51.100.7:0").expect("a local address");
         foreign
             .connect(relay.at("198.51.100.1"))
-            .expect("it is local here");
+            .expect("a local address");
         foreign
             .set_read_timeout(Some(Duration::from_secs(2)))
             .expect("not zero");
-        foreign.send(b"mallory").expect("it is local here");
+        foreign.send(b"mallory").expect("a local address");
         let mut ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");
         assert_eq!(foreign.recv(&mut [0; 1024]).is_ok(), is_answered);
         ada.synchronize();
@@ -173,7 +173,7 @@ fn a_device_that_takes_nothing_delays_lines_and_loses_none() {
         return;
     }
     ip("link set lo up");
-    // its queue holds seven such datagrams and empties at 250 kB/s
+    // the queue holds seven such datagrams, and is sent at 250 kB/s
     tc("qdisc add dev lo root tbf rate 2mbit burst 4k limit 6k");
     let mut relay = RelayProgram::start(PROGRAM, &["--no-notices"]);
     let at = relay.at("127.0.0.1");
@@ -188,7 +188,7 @@ fn a_device_that_takes_nothing_delays_lines_and_loses_none() {
     std::thread::sleep(Duration::from_secs(1));
     let counts = relay.statistics();
     let said = usize::try_from(counts["messages"]).expect("few");
-    // the device may drop what Ada sends, and then nobody hears it
+    // the device may also drop what Ada sends, and then nobody receives it
     assert!(said > 5, "{counts:?}");
     for reader in &mut readers {
         let is_heard = |reader: &PlainPeer| {
@@ -226,14 +226,14 @@ fn a_peer_that_joins_by_broadcast_is_answered() {
     ip("link set lo up");
     ip("address add 10.77.0.1/24 brd 10.77.0.255 dev lo");
     let relay = RelayProgram::start(PROGRAM, &[]);
-    let socket = std::net::UdpSocket::bind("10.77.0.1:0").expect("it is local here");
+    let socket = std::net::UdpSocket::bind("10.77.0.1:0").expect("a local address");
     socket.set_broadcast(true).expect("a socket option");
     socket
         .set_read_timeout(Some(Duration::from_secs(10)))
         .expect("not zero");
     socket
         .send_to(b"Ada", relay.at("10.77.0.255"))
-        .expect("loopback takes it");
+        .expect("loopback accepts it");
     let mut buffer = [0; 1024];
     let (length, source) = socket.recv_from(&mut buffer).expect("a welcome");
     assert_eq!(source, relay.at("10.77.0.1"));

@@ -27,7 +27,7 @@ fn a_relay_at_work_allocates_nothing() {
     let stopper = server.stopper();
     let relay = std::thread::spawn(move || {
         let work = measure(|| server.run().expect("sockets work"));
-        // the counter counts on this very thread
+        // shows that the counter counts on this thread
         let planted = measure(|| drop(black_box(Box::new(0))));
         (work, planted, server)
     });
@@ -61,14 +61,14 @@ fn a_relay_at_work_allocates_nothing() {
             other.send(datagram).expect("loopback");
         }
     }
-    // most leave, so that messages do not take all day
+    // most peers leave, so that messages take less time
     for (number, other) in others.iter().enumerate().skip(64) {
         other.send(b"/quit").expect("loopback");
         if number % 32 == 0 {
             ada.synchronize();
         }
     }
-    // and some go without a word: sending to them is an error
+    // other sockets are closed without `/quit`: sending to them is an error
     let _rest = others.into_iter().take(16).collect::<Vec<_>>();
     let bob = PlainPeer::join(address, "Bob");
     for number in 0..MESSAGES {
@@ -85,5 +85,5 @@ fn a_relay_at_work_allocates_nothing() {
     let (work, planted, _server) = relay.join().expect("no panic");
     assert_eq!(planted.count_total, 1, "the counter sees an allocation");
     assert_eq!(work.count_total, 0, "{work:?}");
-    std::fs::remove_dir_all(folder).expect("it was kept there");
+    std::fs::remove_dir_all(folder).expect("the room was kept there");
 }

@@ -1,4 +1,4 @@
-//! The relay under more than it was made for: hostile datagrams, a full room.
+//! The relay under exceptional load: hostile datagrams, a flood, a full room.
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout, reason = "a measurement")]
 
@@ -10,7 +10,7 @@ use kilochat_tests::{PlainPeer, RelayProgram, allow_many_sockets};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 const HOSTILE: u64 = 100_000;
 
-/// A datagram that somebody might send who means no good, or does not know better.
+/// Returns a datagram as an attacker or a faulty program may send it.
 fn hostile(random: &mut Rng) -> Vec<u8> {
     let texts = [
         "* Ada left (quit)",
@@ -48,14 +48,14 @@ fn hostile(random: &mut Rng) -> Vec<u8> {
     }
 }
 
-/// A socket that talks to the relay and never reads.
+/// Returns a socket that sends to the relay and never reads.
 fn deaf(relay: &RelayProgram) -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     socket.connect(relay.at("127.0.0.1")).expect("loopback");
     socket
 }
 
-/// Checks every datagram that a peer got, and returns what `author` said.
+/// Checks every datagram that a peer received. Returns what `author` said.
 fn checked(peer: &PlainPeer, author: &str) -> Vec<String> {
     for datagram in &peer.received {
         assert!(datagram.len() <= 1024);
@@ -85,7 +85,7 @@ fn honest_peers_hear_each_other_whatever_the_others_send() {
     let mut numbers = Vec::new();
     for sent in 0..HOSTILE {
         let index = random.usize(..others.len());
-        // the report of a port that was closed belongs to an earlier datagram
+        // the first call may return a pending error of an earlier datagram
         let payload = hostile(&mut random);
         let _ = others[index]
             .send(&payload)
@@ -95,7 +95,7 @@ fn honest_peers_hear_each_other_whatever_the_others_send() {
             ada.say(&number);
             bob.say(&number);
             numbers.push(number);
-            // the relay has at most this batch to read, so the kernel drops nothing
+            // waits until the relay has read this batch, so that the kernel drops nothing
             ada.synchronize();
             bob.synchronize();
         }
@@ -103,7 +103,7 @@ fn honest_peers_hear_each_other_whatever_the_others_send() {
             others[index] = deaf(&relay);
         }
     }
-    // an answer may overtake lines, but no line overtakes another
+    // a reply may overtake lines, but no line overtakes another
     ada.say("end");
     bob.say("end");
     numbers.push("end".to_owned());
@@ -141,7 +141,7 @@ fn a_flood_is_survived_and_what_the_kernel_dropped_is_stated() {
     let mut random = Rng::with_seed(5);
     let mut sent = 2;
     for number in 0..HOSTILE {
-        // for a while the relay gets no processor at all
+        // for a while the relay has no processor time at all
         if number == HOSTILE / 2 {
             relay.signal(Signal::SIGSTOP);
         }
@@ -149,7 +149,7 @@ fn a_flood_is_survived_and_what_the_kernel_dropped_is_stated() {
         sent += u64::from(other.send(&hostile(&mut random)).is_ok());
     }
     relay.signal(Signal::SIGCONT);
-    // what came so far leaves no room in Bob's socket for the line that is waited for
+    // Bob's socket must have room for the line that is waited for
     while bob.receive(Duration::from_secs(1)).is_some() {}
     let start = Instant::now();
     ada.say("still there?");
@@ -179,7 +179,7 @@ fn a_room_of_4096_is_full_and_small() {
     let mut late = PlainPeer::new(relay.at("127.0.0.1"));
     late.say("late");
     late.wait_for(|line| line == "* full: 4096 of 4096 seats taken");
-    // two threads send them to so many, and in order all the same
+    // with so many peers two threads send, but each peer receives the lines in order
     let said: Vec<String> = (0..20).map(|number| format!("line {number}")).collect();
     for text in &said {
         peers[0].say(text);
@@ -194,7 +194,8 @@ fn a_room_of_4096_is_full_and_small() {
     }
     let peak = relay.proc_status("VmHWM");
     println!("peak resident memory with 4096 peers: {peak} KiB");
-    // the pages of the program itself count, and an unoptimised one is twenty times as large
+    // includes the pages of the program itself, which is twenty times as large when it is not
+    // optimised
     let limit = if cfg!(debug_assertions) { 16 } else { 8 };
     assert!(peak < limit * 1024, "{peak} KiB");
     assert_eq!(relay.statistics()["peers"], 4096);

@@ -1,4 +1,4 @@
-//! What a relay serves to Prometheus.
+//! The metrics that a relay serves to Prometheus.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -14,6 +14,8 @@ use nix::sys::signal::Signal;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 
+const ABSENT: &str = "prometheus and promtool are missing: apt install prometheus";
+
 fn start(arguments: &[&str]) -> (RelayProgram, SocketAddr) {
     let all = [&["--bind", "127.0.0.1:0", "--metrics", "0"], arguments].concat();
     let mut relay = RelayProgram::start(PROGRAM, &all);
@@ -23,7 +25,7 @@ fn start(arguments: &[&str]) -> (RelayProgram, SocketAddr) {
     (relay, at)
 }
 
-/// Asks for a path. Returns the status and all that follows the first line.
+/// Requests a path. Returns the status and everything after the first line.
 fn get(at: SocketAddr, path: &str, header: &str) -> (String, String) {
     let mut client = TcpStream::connect(at).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -78,7 +80,7 @@ fn health_is_told_although_other_clients_of_http_say_nothing() {
     assert_eq!(relay.wait().code(), Some(0));
 }
 
-/// A program that is ended when dropped.
+/// A program that is killed on drop.
 struct Program(Child);
 
 impl Drop for Program {
@@ -88,27 +90,71 @@ impl Drop for Program {
     }
 }
 
+/// Lets promtool judge the names and types.
+fn check_metrics(text: &str) {
+    let mut lint = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect(ABSENT);
+    let mut input = lint.stdin.take().unwrap();
+    input.write_all(text.as_bytes()).unwrap();
+    drop(input);
+    assert!(lint.wait().unwrap().success());
+}
+
+/// Asks until each query of the dashboard has a value.
+fn ask_as_the_dashboard(query: impl Fn(&str) -> Option<String>, deadline: Instant) {
+    for expression in dashboard() {
+        let bytes = expression.bytes();
+        let encoded: String = bytes.map(|byte| format!("%{byte:02X}")).collect();
+        loop {
+            let answer = query(&encoded).unwrap_or_default();
+            if answer.contains("\"value\":[") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{expression}: {answer}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// Returns what the variables and panels of the dashboard ask, with values for its variables.
+fn dashboard() -> Vec<String> {
+    let file = include_str!("../packaging/dashboard.json");
+    let dashboard: serde_json::Value = serde_json::from_str(file).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
+    let expressions = targets.map(|target| target["expr"].as_str().unwrap());
+    let expressions = expressions
+        .map(|text| text.replace("$instance", ".*"))
+        .map(|text| text.replace("$__rate_interval", "1m"));
+    let variables = dashboard["templating"]["list"].as_array().unwrap().iter();
+    let variables = variables.filter(|variable| variable["type"] == "query");
+    let values = variables.map(|variable| label_values(variable["query"].as_str().unwrap()));
+    let expressions: Vec<String> = values.chain(expressions).collect();
+    assert!(expressions.len() > 10, "{expressions:?}");
+    expressions
+}
+
+/// Returns a query for the values that Grafana's `label_values(METRIC, LABEL)` lists.
+fn label_values(query: &str) -> String {
+    let inner = query.strip_prefix("label_values(");
+    let inner = inner.and_then(|inner| inner.strip_suffix(')')).unwrap();
+    let (metric, label) = inner.split_once(", ").unwrap();
+    format!("count by ({label}) ({metric}{{{label}!=\"\"}})")
+}
+
 #[test]
 #[ignore = "needs prometheus and promtool: apt install prometheus"]
-fn prometheus_reads_it_and_likes_the_alerts() {
-    const ABSENT: &str = "prometheus and promtool are missing: apt install prometheus";
+fn prometheus_reads_it_and_likes_the_alerts_and_answers_what_the_dashboard_asks() {
     let folder = std::env::temp_dir().join(format!("kilochat-prometheus-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let alerts = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/alerts.yml");
     let (relay, at) = start(&["--keep", folder.join("keep").to_str().unwrap()]);
     let (_, answer) = get(at, "/metrics", "");
     let (_, classic) = answer.split_once("\r\n\r\n").unwrap();
-    let mut lint = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect(ABSENT);
-    lint.stdin
-        .take()
-        .unwrap()
-        .write_all(classic.as_bytes())
-        .unwrap();
-    assert!(lint.wait().unwrap().success());
+    check_metrics(classic);
     let rules = Command::new("promtool")
         .args(["check", "rules", alerts])
         .status();
@@ -124,7 +170,7 @@ fn prometheus_reads_it_and_likes_the_alerts() {
         .arg(&config)
         .status();
     assert!(checked.unwrap().success());
-    // a port that is free now
+    // a port that is free at the moment
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -155,6 +201,7 @@ fn prometheus_reads_it_and_likes_the_alerts() {
         assert!(Instant::now() < deadline, "{:?}", query("up"));
         std::thread::sleep(Duration::from_millis(200));
     }
+    ask_as_the_dashboard(query, deadline);
     drop(server);
     std::fs::remove_dir_all(folder).unwrap();
 }

@@ -141,7 +141,23 @@ fn an_address_of_another_machine_is_told() {
 }
 
 #[test]
-fn what_cannot_be_asked_for_exits_2() {
+#[cfg(not(feature = "link"))]
+fn a_program_without_links_between_relays_says_how_to_get_one() {
+    for arguments in [
+        &["relay", "--port", "0", "--link", "nats://hub"][..],
+        &["history", "nats://hub"],
+        &["history", "tls://hub:4222"],
+    ] {
+        let output = run(arguments);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        let command = "cargo install --path host --features link";
+        assert!(stderr.contains(command), "{stderr}");
+    }
+}
+
+#[test]
+fn invalid_options_exit_with_2() {
     let long = "x".repeat(161);
     for arguments in [
         &["relay", "--bind", "nonsense"][..],
@@ -251,7 +267,7 @@ fn it_relays_with_nobody_to_log_to() {
 
 #[test]
 fn a_log_that_nobody_reads_holds_nothing_up() {
-    // the pipe is never read: after 64 KiB the writer blocks
+    // the pipe is never read, so the writer blocks after 64 KiB
     let mut child = Command::new(PROGRAM)
         .args(["relay", "--bind", "127.0.0.1:0", "--verbose", "--rate", "0"])
         .stdout(Stdio::piped())
@@ -304,7 +320,10 @@ fn a_peer_that_vanishes_harms_nobody_and_is_missed() {
     let mut said = 0;
     let mut left = 0;
     while left < 2 {
-        assert!(start.elapsed() < Duration::from_secs(40), "they never left");
+        assert!(
+            start.elapsed() < Duration::from_secs(40),
+            "they do not leave"
+        );
         ada.say(format!("{said}"));
         let line = bob.wait_for(|line| line.starts_with("Ada : ") || line.contains(" left "));
         assert!(
@@ -364,7 +383,8 @@ fn a_flood_of_refusals_does_not_fill_the_log() {
 
 #[test]
 fn sighup_ends_no_daemon() {
-    // a program starts with the default for what is handled here, even under nohup
+    // this process handles SIGHUP, so programs that it starts have the default action, even under
+    // nohup
     signal_hook::flag::register(Signal::SIGHUP as i32, Arc::default()).expect("a signal");
     let mut relay = RelayProgram::start(PROGRAM, &[]);
     let mut ada = PlainPeer::join(relay.at("127.0.0.1"), "Ada");

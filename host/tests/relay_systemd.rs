@@ -1,4 +1,4 @@
-//! A relay that a service manager runs, as systemd does.
+//! A relay that is run by a service manager such as systemd.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -12,21 +12,21 @@ use nix::sys::signal::Signal;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 
-/// What the relay says.
+/// The service manager's socket, and the messages from the relay.
 struct Manager {
     socket: UnixDatagram,
     said: String,
 }
 
 impl Manager {
-    /// Waits until the relay says this. What was said before does not count.
+    /// Waits until the relay sends this message. Earlier messages do not count.
     fn wait_for(&mut self, wanted: &str) {
         let deadline = Instant::now() + PATIENCE;
         self.said.clear();
         while !self.said.lines().any(|line| line == wanted) {
             assert!(
                 Instant::now() < deadline,
-                "{wanted} did not come: {}",
+                "{wanted} did not arrive: {}",
                 self.said
             );
             let _ = self.receive(Duration::from_millis(100));
@@ -69,7 +69,7 @@ fn a_service_says_that_it_is_ready_and_lives_and_no_terminal_ends_it() {
     relay.signal(Signal::SIGHUP);
     ada.synchronize();
     manager.wait_for("WATCHDOG=1");
-    // one that stands still says nothing
+    // a relay that is stopped sends no watchdog message
     relay.signal(Signal::SIGSTOP);
     std::thread::sleep(Duration::from_millis(100));
     while manager.receive(Duration::from_millis(1)) {}

@@ -16,7 +16,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 const NEEDS: &str = "needs Python 3 and the seed's programs: apt-get install python3, and set \
                      KILOCHAT_SEED to the folder that holds server_final.py";
 
-/// A program that is talked to by lines, ended when dropped.
+/// A program that the test controls by lines of input. It is killed on drop.
 struct Interactive {
     child: Child,
     input: ChildStdin,
@@ -43,7 +43,7 @@ impl Interactive {
         }
     }
 
-    /// One of the seed's programs.
+    /// Starts one of the seed's programs.
     fn seed(program: &str) -> Self {
         let folder = std::env::var_os("KILOCHAT_SEED").expect(NEEDS);
         let path = std::path::Path::new(&folder).join(program);
@@ -68,13 +68,14 @@ impl Interactive {
 
 impl Drop for Interactive {
     fn drop(&mut self) {
-        // it may have ended
+        // fails if it has ended already
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// An address of this machine where the seed's port is free: its programs know no other port.
+/// Returns an address of this machine at which the seed's port is free: its programs use no other
+/// port.
 fn address() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [_, _, high, low] = std::process::id().to_be_bytes();
@@ -111,7 +112,7 @@ fn two_unmodified_python_clients_chat_with_each_other_and_with_ours() {
     ours.wait_for("小明 : 再见");
 }
 
-/// A text that the rules of both programs leave as it is.
+/// Returns a text that the rules of both programs leave unchanged.
 fn valid_text(random: &mut Rng, limit: usize) -> String {
     let samples = [
         "hello",
@@ -144,7 +145,7 @@ fn valid_text(random: &mut Rng, limit: usize) -> String {
     text
 }
 
-/// Sends the script to the server at `at` and returns what each client received.
+/// Sends the script to the server at `at`. Returns what each client received.
 fn perform(at: SocketAddr, script: &[(usize, String)], clients: usize) -> Vec<Vec<Vec<u8>>> {
     let mut peers: Vec<PlainPeer> = (0..clients).map(|_| PlainPeer::new(at)).collect();
     let mut joined = Vec::new();
@@ -153,14 +154,14 @@ fn perform(at: SocketAddr, script: &[(usize, String)], clients: usize) -> Vec<Ve
         if !joined.contains(client) {
             joined.push(*client);
         } else if let Some(other) = joined.iter().find(|other| *other != client) {
-            // in step, so that no receive buffer runs over
+            // waits for each line, so that no receive buffer overflows
             assert!(
                 peers[*other].receive(PATIENCE).is_some(),
                 "{text:?} was not relayed"
             );
         }
     }
-    // one server handles them in order, so that these come last
+    // a server handles datagrams in order, so these lines are the last ones
     for client in [0, 1] {
         peers[client].say(format!("the end of {client}"));
     }
@@ -182,7 +183,7 @@ fn a_classic_relay_sends_the_very_datagrams_of_the_python_server() {
     let mut server = Interactive::seed("server_final.py");
     server.type_line(&seed.ip().to_string());
     let relay = RelayProgram::start(PROGRAM, &["--classic", "--bind", "127.0.0.1:0"]);
-    // a first peer on each, until the Python program listens
+    // joins as the first peer of the Python program, as soon as that listens
     let probe = PlainPeer::new(seed);
     while !server
         .read

@@ -1,4 +1,4 @@
-//! Signals end every client program, also where nobody reads what it writes.
+//! Signals end every client program, even if nobody reads its output.
 #![cfg(unix)]
 
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -18,19 +18,19 @@ use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 
-/// The same number for so long means that it does not grow any more.
+/// Time after which a counter that has not changed counts as final.
 const STILL: Duration = Duration::from_millis(300);
 
 fn relay() -> RelayProgram {
     RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"])
 }
 
-/// A pipe that is full and that nobody reads.
+/// Returns a pipe that is full and that nobody reads.
 fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let written = Arc::new(AtomicUsize::new(0));
     let (mut filler, count) = (writer.try_clone().expect("a descriptor"), written.clone());
-    // it ends when the reader is closed
+    // ends when the reader is closed
     thread::spawn(move || {
         while filler.write_all(b"x").is_ok() {
             count.fetch_add(1, Ordering::Relaxed);
@@ -52,17 +52,17 @@ fn signal(id: u32, signal: Signal) {
     kill(id, signal).expect("it runs");
 }
 
-/// A program under test, ended when dropped.
+/// A program under test. It is killed on drop.
 struct Program(Child);
 
 impl Program {
-    /// Gives it a line to say, which it does when it knows that it has a seat.
+    /// Gives the program a line, which it says as soon as it has a seat.
     fn says(&mut self, line: &str) {
         let input = self.0.stdin.as_mut().expect("it is piped");
         writeln!(input, "{line}").expect("it reads");
     }
 
-    /// The status of a program that has been told to end.
+    /// Waits for the end of a program that was sent a signal.
     fn finish(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -77,7 +77,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // it may have ended
+        // fails if it has ended already
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -142,7 +142,7 @@ fn the_second_signal_does_not_wait_for_a_relay() {
     let relay = relay();
     let mut bob = PlainPeer::join(relay.address, "Bob");
     let host = relay.address.to_string();
-    // one that is there and says nothing
+    // a socket that never answers
     let silent = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let nobody = silent.local_addr().expect("it is bound").to_string();
     for arguments in [
@@ -161,7 +161,7 @@ fn the_second_signal_does_not_wait_for_a_relay() {
         signal(program.0.id(), Signal::SIGTERM);
         signal(program.0.id(), Signal::SIGINT);
         let status = program.finish();
-        // a ping has nothing to wait for, and may be faster
+        // a ping has nothing to wait for, and may end before the second signal
         let is_right = status.code().is_some_and(|code| code > 128) || arguments[0] == "ping";
         assert!(
             is_right && status.signal().is_none(),
@@ -196,7 +196,7 @@ fn a_chat_on_a_terminal_that_takes_nothing_ends() {
         assert!(Instant::now() < deadline, "it does not end");
         thread::sleep(STILL);
         let id = Pid::from_raw(i32::try_from(id).expect("a process id"));
-        // it may have ended
+        // fails if it has ended already
         let _ = kill(id, Signal::SIGTERM);
     }
 }

@@ -1,11 +1,12 @@
 // The page in one browser: `node cases.mjs chromium|firefox [CASE]`.
 
-import { Person, Plain, Program, ensure, eventually, launch, sleep } from "./room.mjs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { people } from "./people.mjs";
+import { Person, Plain, Program, RELAY, URL_, ensure, eventually, launch, sleep } from "./room.mjs";
 
-const RELAY = 21888;
 const RELAY_TO_KILL = 21889;
 const GATEWAY = 21890;
-const URL_ = `http://127.0.0.1:${RELAY}/`;
 const CHANGED = ["WebSocket", "establish a connection", "connection to the server", "interrupted while"];
 
 async function startRelay(port, ...words) {
@@ -51,6 +52,26 @@ const cases = {
     await ada.close();
     await bob.kill();
     eve.say("/quit");
+  },
+
+  async "what was sent to the former client of an address is dropped"(browser) {
+    const ada = await Person.open(browser, URL_);
+    const told = await ada.page.evaluate(async () => {
+      const { Client } = await import("/dialect.js");
+      const hear = (author, text) => {
+        const client = new Client("Ada", 1n);
+        Object.assign(client, { phase: "joined", session: 1n, epoch: 7, authors: [3, 4], next: 10, head: 10 });
+        const line = new TextEncoder().encode(text);
+        const entry = [0, 10 + line.length, 0, 0, 0, author, 0, 0, 0, 60, 3, 0, ...line];
+        client.handleDatagram(0, new Uint8Array([1, 0x44, 0, 0, 0, 7, 0, 1, 0, 0, 0, 0, 0, 0, 0, 10, ...entry]));
+        const events = client.events.map((event) => `${event.kind} ${event.name ?? ""} ${event.text ?? event.lines}`);
+        return `${client.next} ${events.join()}`;
+      };
+      return [hear(3, ""), hear(9, "* Bob to you: no"), hear(9, ""), hear(4, ""), hear(3, "* Bob to you: hi: there")];
+    });
+    const expected = ["10 ", "10 ", "11 ", "11 lost  1", "11 line Bob hi: there"];
+    ensure(JSON.stringify(told) === JSON.stringify(expected), told);
+    await ada.close();
   },
 
   async "a reload keeps the seat and shows what was there"(browser) {
@@ -219,7 +240,7 @@ const cases = {
       ensure(count === 1, text, count);
     }
     ensure(eve.lines.filter((line) => line === "Ada : while away").length === 1, eve.lines);
-    // the relay is restarted as by a power cut, with a line in flight
+    // the relay is restarted as after a power failure, with a line in flight
     await relay.kill();
     await ada.say("in flight");
     await sleep(1000);
@@ -233,7 +254,7 @@ const cases = {
       await ada.page.click(".again");
     }
     await ada.line("in flight", "delivered");
-    // ... and as by its operator
+    // ... and as its operator restarts it
     await again.kill("SIGTERM");
     await ada.line("relay is stopping");
     const third = await startRelay(RELAY_TO_KILL);
@@ -245,9 +266,45 @@ const cases = {
     await third.kill();
   },
 
+  async "a line is shown once, also over a crash of a relay that keeps the room"(browser) {
+    const folder = mkdtempSync(`${tmpdir()}/kilochat-kept-`);
+    const start = () => startRelay(RELAY_TO_KILL, "--web", "--keep", folder);
+    const relay = await start();
+    const ada = await Person.join(browser, `http://127.0.0.1:${RELAY_TO_KILL}/`, "Ada");
+    const eve = new Plain(RELAY_TO_KILL, "Eve");
+    await eve.line("welcome");
+    eve.say("before the crash");
+    await ada.say("and mine");
+    await ada.line("and mine", "delivered");
+    const kept = (part) =>
+      eventually(`${part} in a file`, () => readdirSync(folder).some((name) => readFileSync(`${folder}/${name}`, "utf8").includes(part)));
+    await kept("and mine");
+    await kept('"Eve"');
+    await relay.kill();
+    const again = await start();
+    await eve.line("relay is back");
+    eve.say("before she was back");
+    await ada.line("the relay was restarted; lines may be missing");
+    await ada.line("before she was back");
+    await ada.say("after");
+    await ada.line("after", "delivered");
+    const count = async (text) => (await ada.lines()).filter((line) => line.text === text).length;
+    for (const text of ["Eve joined", "before the crash", "and mine", "before she was back", "after"])
+      ensure((await count(text)) === 1, text, await ada.lines());
+    // ... and after a reload, too
+    await sleep(1000);
+    await ada.page.reload();
+    await ada.line("after");
+    for (const text of ["before the crash", "and mine"]) ensure((await count(text)) === 1, text, await ada.lines());
+    eve.close();
+    await ada.close(...CHANGED);
+    await again.kill();
+    rmSync(folder, { recursive: true });
+  },
+
   async "a room without a free seat says so"(browser) {
     const relay = await startRelay(RELAY_TO_KILL, "--seats", "2", "--web");
-    // no address has most of the seats
+    // no address has more than half of the seats
     const plain = [1, 2].map((host) => new Plain(RELAY_TO_KILL, `host ${host}`, `127.0.0.${host}`));
     for (const peer of plain) await peer.line("welcome");
     const ada = await Person.open(browser, `http://127.0.0.1:${RELAY_TO_KILL}/`);
@@ -349,6 +406,8 @@ const cases = {
     ming.close();
     await relay.kill();
   },
+
+  ...people,
 };
 
 const [kind, only = ""] = process.argv.slice(2);

@@ -1,5 +1,5 @@
-// Two browsers talk through a network with faults: `node loss.mjs URL`. Each says LINES lines; both must show
-// all of them once, in one order, and their own ones as delivered.
+// Two browsers talk over a network with faults: `node loss.mjs URL`. Each says LINES lines. Both must show
+// each line once, in the same order, and their own lines as delivered.
 
 import { Person, ensure, eventually, launch, sleep } from "./room.mjs";
 

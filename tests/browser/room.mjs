@@ -1,4 +1,4 @@
-// What the tests of the page share: programs, browsers and what a person sees.
+// Shared parts of the page's tests: programs, browsers, and the page as a person sees it.
 
 import { spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
@@ -8,8 +8,11 @@ import { createInterface } from "node:readline";
 import puppeteer from "puppeteer-core";
 
 export const PROGRAM = process.env.KILOCHAT_PROGRAM;
+/** The port of the relay that all cases share, and its page. */
+export const RELAY = 21888;
+export const URL_ = `http://127.0.0.1:${RELAY}/`;
 export const SCREENSHOTS = process.env.KILOCHAT_SCREENSHOTS;
-/** A bug that the page is served with: { file, text, replacement }. A test must notice it. */
+/** A bug in the served page: { file, text, replacement }. A test must notice it. */
 const PLANTED = JSON.parse(process.env.KILOCHAT_PLANTED ?? "null");
 const PATIENCE = PLANTED ? 10_000 : 30_000;
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -20,7 +23,7 @@ export function ensure(condition, ...what) {
 
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** Waits until `probe` returns something true, and returns that. */
+/** Waits until `probe` returns a true value, and returns that. */
 export async function eventually(what, probe) {
   const deadline = Date.now() + PATIENCE;
   for (;;) {
@@ -56,7 +59,7 @@ export class Program {
   }
 }
 
-/** A client without frames, as netcat is one. */
+/** A plain peer, such as netcat. */
 export class Plain {
   lines = [];
   constructor(port, name, own = "127.0.0.1") {
@@ -91,10 +94,10 @@ export async function launch(kind) {
 
 /** A person at a page. */
 export class Person {
-  /** What the console said, and requests to other hosts. */
+  /** Messages on the console, and requests to other hosts. */
   complaints = [];
 
-  static async open({ kind, browser }, url, { language = "en-US", phone = false, dark = false, scale = 1 } = {}) {
+  static async open({ kind, browser }, url, { language = "en-US", phone = false, dark = false, scale = 1, midnight = null } = {}) {
     const person = new Person();
     person.kind = kind;
     person.url = url;
@@ -113,12 +116,19 @@ export class Person {
     await page.evaluateOnNewDocument((language) => {
       Object.defineProperty(navigator, "language", { get: () => language });
     }, language);
+    // a clock that reaches midnight after this number of seconds
+    if (midnight !== null)
+      await page.evaluateOnNewDocument((ms) => {
+        const [now, next] = [Date.now, new Date()];
+        const shift = next.setHours(24, 0, 0, 0) - now() - ms;
+        Date.now = () => now() + shift;
+      }, midnight * 1000);
     if (PLANTED && kind === "chromium") await person.plant();
     await page.goto(url);
     return person;
   }
 
-  /** Replaces a text in a file of the page before the browser gets it. */
+  /** Replaces a text in a file of the page before the browser receives it. */
   async plant() {
     await this.page.setRequestInterception(true);
     this.page.on("request", async (request) => {
@@ -152,7 +162,7 @@ export class Person {
     return this.page.$eval(selector, (element) => element.textContent);
   }
 
-  /** What was typed or pasted. */
+  /** Puts a text into the input field, as typing or pasting does. */
   async type(text) {
     await this.page.$eval(
       "#text",
@@ -195,13 +205,17 @@ export class Person {
     return (await this.lines()).filter((line) => line.name === name).map((line) => line.text);
   }
 
-  async checkAccess(what) {
+  async violations() {
     await this.page.evaluate(AXE);
-    const { violations } = await this.page.evaluate(() => globalThis.axe.run());
+    return (await this.page.evaluate(() => globalThis.axe.run())).violations;
+  }
+
+  async checkAccess(what) {
+    const violations = await this.violations();
     ensure(violations.length === 0, `axe, ${what}:`, violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]));
   }
 
-  /** Nothing is wider than the window, and what is needed can be seen. */
+  /** Checks that nothing is wider than the window, and that the necessary elements are visible. */
   async checkLayout(what) {
     const found = await this.page.evaluate(() => {
       const box = (selector) => document.querySelector(selector).getBoundingClientRect();
@@ -227,7 +241,7 @@ export class Person {
     await this.page.screenshot({ path: `${SCREENSHOTS}/${this.kind}-${name}.png` });
   }
 
-  /** Nothing was said on the console, and nothing was requested elsewhere, but what a test provokes. */
+  /** Checks that there were no messages on the console and no requests to other hosts, except those that the test provoked. */
   async close(...provoked) {
     const rest = this.complaints.filter((complaint) => !provoked.some((part) => complaint.includes(part)));
     ensure(rest.length === 0, "complaints:", rest);

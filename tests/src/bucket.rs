@@ -1,11 +1,11 @@
-//! Limits as the oracles count them: so many at once, and one more each interval.
+//! Rate limits as the oracles count them: a burst, and one more in each interval (a token bucket).
 
-/// A limit that several calls share.
+/// A token bucket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     burst: u64,
     interval: u64,
-    /// When nothing of it is used any more.
+    /// The time at which the whole burst is available again.
     empty_at: u64,
 }
 
@@ -18,10 +18,10 @@ impl Bucket {
         }
     }
 
-    /// Whether there is room for one more, which then takes it; or how long until there is.
+    /// Takes one unit. Returns the time until one is available, if none is now.
     pub(crate) fn take(&mut self, now: u64) -> Result<(), u64> {
         let all = self.burst * self.interval;
-        // where the clock goes back, it starts again
+        // if the clock was set back, the whole burst is available again
         if self.empty_at < now || self.empty_at > now + all {
             self.empty_at = now;
         }

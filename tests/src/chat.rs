@@ -1,4 +1,4 @@
-//! The chat client as a process on pipes, and a relay that does what a test says.
+//! The chat client as a process on pipes, and a relay that a test controls.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::program::PATIENCE;
 
-/// A running `kilochat chat` on pipes, ended when dropped.
+/// A running `kilochat chat` on pipes. It is killed on drop.
 #[derive(Debug)]
 pub struct ChatProgram {
     child: Child,
@@ -22,10 +22,10 @@ pub struct ChatProgram {
     pub lines: Vec<String>,
 }
 
-/// How a client ended.
+/// The result of a client that has ended.
 #[derive(Debug)]
 pub struct ChatEnd {
-    /// Its exit code, if no signal ended it.
+    /// Its exit code, unless it was ended by a signal.
     pub code: Option<i32>,
     /// Every line of standard output.
     pub lines: Vec<String>,
@@ -34,12 +34,12 @@ pub struct ChatEnd {
 }
 
 impl ChatProgram {
-    /// Starts `program chat` with `arguments`, its input open.
+    /// Starts `program chat` with `arguments` and an open input.
     pub fn start(program: &str, arguments: &[&str]) -> Self {
         Self::spawn(Command::new(program).arg("chat").args(arguments))
     }
 
-    /// Starts a command that becomes one.
+    /// Starts a command that becomes `kilochat chat`.
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .env_remove("NO_COLOR")
@@ -73,7 +73,7 @@ impl ChatProgram {
         }
     }
 
-    /// Starts a client with nothing to say.
+    /// Starts a client whose input is at its end.
     pub fn silent(program: &str, arguments: &[&str]) -> Self {
         let mut chat = Self::start(program, arguments);
         chat.close_input();
@@ -91,7 +91,7 @@ impl ChatProgram {
         self.input = None;
     }
 
-    /// The process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -103,18 +103,18 @@ impl ChatProgram {
         nix::sys::signal::kill(id, signal).expect("the client runs");
     }
 
-    /// Reads until a line comes that `wanted` accepts.
+    /// Waits for a line that `wanted` accepts, and returns it.
     pub fn wait_for(&mut self, wanted: impl Fn(&str) -> bool) -> String {
         self.wait_within(PATIENCE, wanted)
     }
 
-    /// The same, for what may take longer.
+    /// Like [`wait_for`](Self::wait_for), with a deadline.
     pub fn wait_within(&mut self, patience: Duration, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = self.output.recv_timeout(left) else {
-                panic!("it did not come; what came: {:#?}", self.lines);
+                panic!("the line did not arrive; received: {:#?}", self.lines);
             };
             self.lines.push(line.clone());
             if wanted(&line) {
@@ -123,7 +123,12 @@ impl ChatProgram {
         }
     }
 
-    /// Waits for the client's own end.
+    /// Adds the lines that have been printed since the last one to [`lines`](Self::lines).
+    pub fn note_lines(&mut self) {
+        self.lines.extend(self.output.try_iter());
+    }
+
+    /// Waits until the client ends by itself.
     pub fn finish(mut self) -> ChatEnd {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
@@ -149,13 +154,13 @@ impl ChatProgram {
 
 impl Drop for ChatProgram {
     fn drop(&mut self) {
-        // it may have ended
+        // fails if it has ended already
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A relay for one client that answers what the test tells it to.
+/// A relay for one client that sends only what the test tells it to.
 #[derive(Debug)]
 pub struct ScriptedRelay {
     socket: UdpSocket,
@@ -163,7 +168,7 @@ pub struct ScriptedRelay {
 }
 
 impl ScriptedRelay {
-    /// One on a free port of `ip`.
+    /// Binds a relay to a free port of `ip`.
     pub fn bind(ip: &str) -> Self {
         Self {
             socket: UdpSocket::bind((ip, 0)).expect("a free port"),
@@ -171,7 +176,8 @@ impl ScriptedRelay {
         }
     }
 
-    /// Ends this relay; what the client sends from now on is refused.
+    /// Closes the relay's socket: the system reports datagrams from the client as unreachable from
+    /// now on.
     pub fn stop(self) -> StoppedRelay {
         StoppedRelay {
             address: self.address(),
@@ -179,20 +185,21 @@ impl ScriptedRelay {
         }
     }
 
-    /// Where it listens.
+    /// Returns the address of the relay.
     pub fn address(&self) -> SocketAddr {
         self.socket.local_addr().expect("it is bound")
     }
 
-    /// The next datagram, if one comes in time; it is to be text.
+    /// Returns the next datagram, which must be text, or `None` after the time-out.
     ///
-    /// A stranger may still send to somebody who had this port before: that is passed over.
+    /// Datagrams from other sources than the client are skipped: they may be meant for an earlier
+    /// owner of the port.
     pub fn receive(&mut self, timeout: Duration) -> Option<String> {
         let deadline = Instant::now() + timeout;
         let mut buffer = [0; 2048];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            // Linux lets a long timeout of a socket be late by an eighth
+            // Linux may end a long time-out of a socket late, by an eighth of it
             let short = left.clamp(Duration::from_millis(1), Duration::from_millis(200));
             self.socket.set_read_timeout(Some(short)).expect("not zero");
             match self.socket.recv_from(&mut buffer) {
@@ -209,7 +216,8 @@ impl ScriptedRelay {
         }
     }
 
-    /// Fails unless the next datagram is `text`; the first of all makes its sender the client.
+    /// Fails unless the next datagram is `text`. The source of the first datagram becomes the
+    /// client.
     pub fn expect(&mut self, text: &str) {
         let is_first = self.client.is_none();
         let deadline = Instant::now() + PATIENCE;
@@ -224,22 +232,22 @@ impl ScriptedRelay {
         }
     }
 
-    /// Fails if a datagram comes in this time.
+    /// Fails if a datagram arrives within this time.
     pub fn expect_silence(&mut self, time: Duration) {
         let begun = Instant::now();
         let received = self.receive(time);
         assert_eq!(received, None, "after {:?}", begun.elapsed());
     }
 
-    /// Sends a datagram to whoever sent the last one.
+    /// Sends a datagram to the client.
     pub fn send(&self, payload: impl AsRef<[u8]>) {
         let client = self.client.expect("somebody wrote");
         self.socket
             .send_to(payload.as_ref(), client)
-            .expect("loopback takes it");
+            .expect("loopback accepts it");
     }
 
-    /// Expects `name` and welcomes it.
+    /// Expects `name` as the first datagram, and replies with a welcome.
     pub fn welcome(&mut self, name: &str) {
         self.expect(name);
         self.send(format!(
@@ -248,7 +256,7 @@ impl ScriptedRelay {
     }
 }
 
-/// Where a [`ScriptedRelay`] was, and who its client is.
+/// The address of a closed [`ScriptedRelay`], and its client.
 #[derive(Debug)]
 pub struct StoppedRelay {
     address: SocketAddr,
@@ -256,7 +264,7 @@ pub struct StoppedRelay {
 }
 
 impl StoppedRelay {
-    /// The relay again, on the same port.
+    /// Opens the relay again on the same port.
     pub fn start(self) -> ScriptedRelay {
         ScriptedRelay {
             socket: UdpSocket::bind(self.address).expect("the port is still free"),

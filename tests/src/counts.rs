@@ -1,13 +1,14 @@
-//! What happened how often in a simulation: a test that never met a case has not tested it.
+//! Coverage: how often each case occurred in simulations. A test in which a case never occurs has
+//! not tested it.
 
 use core::marker::PhantomData;
 
-/// Something that simulations of one kind have to meet.
+/// A case that simulations of one kind must cover.
 pub trait Case: Copy + 'static {
-    /// Everything, in the order of its counters.
+    /// All cases, in the order of their counters.
     const ALL: &'static [Self];
 
-    /// Which counter is its own.
+    /// Returns the index of the case's counter.
     fn index(self) -> usize;
 }
 
@@ -33,9 +34,9 @@ macro_rules! seen {
 pub(crate) use seen;
 
 seen! {
-    /// Something that a simulation has to meet.
+    /// A case that a simulation of the plain dialect must cover.
     Seen {
-        // what clients sent
+        // messages of clients
         Message
         TwoLines
         Keepalive
@@ -49,7 +50,9 @@ seen! {
         Answered
         StrangerHelped
         UnknownCommand
-        // why it was refused
+        Whispered
+        NotWhispered
+        // reasons of refusals
         Frame
         TooLong
         NotUtf8
@@ -57,6 +60,9 @@ seen! {
         TooFast
         ToldTooFast
         LooksLikeNotice
+        Returned
+        RefusedReturned
+        LeftForEcho
         Blank
         Nameless
         Source
@@ -66,7 +72,7 @@ seen! {
         Proven
         Full
         RefusedStopping
-        // who came and went
+        // joins and leaves
         Joined
         JoinedClassic
         JoinedV6
@@ -81,11 +87,12 @@ seen! {
         HistoryOfOne
         Unannounced
         Displaced
+        NotDisplaced
         CrowdedOut
         Takeover
         LeftUnreachable
         LeftAfterTimeout
-        // what was offered
+        // content of fan-outs
         OwnSkipped
         OwnEchoed
         QuietSkipped
@@ -99,7 +106,7 @@ seen! {
         DeferredAfterOverrun
         DeferredAfterLeave
         NotTaken
-        // what the driver and the network did
+        // events of the driver and the network
         NotReadable
         ReadAnyway
         NetworkBlocked
@@ -117,17 +124,17 @@ seen! {
     }
 }
 
-/// How often each thing was seen.
+/// How often each case occurred.
 #[derive(Clone, Debug)]
 pub struct Counts<T = Seen> {
     seen: Vec<u64>,
-    /// Datagrams, fan-outs, reports and changes of the network.
+    /// Number of datagrams, fan-outs, reports and changes of the network.
     pub events: u64,
     kind: PhantomData<T>,
 }
 
 impl<T: Case> Counts<T> {
-    /// Nothing seen yet.
+    /// Creates counters that are all 0.
     pub fn new() -> Self {
         Self {
             seen: vec![0; T::ALL.len()],
@@ -140,12 +147,12 @@ impl<T: Case> Counts<T> {
         self.seen[what.index()] += 1;
     }
 
-    /// Everything with its count.
+    /// Returns all cases with their counters.
     pub fn iter(&self) -> impl Iterator<Item = (T, u64)> {
         T::ALL.iter().copied().zip(self.seen.iter().copied())
     }
 
-    /// Adds what another simulation saw.
+    /// Adds the counters of another simulation.
     pub fn add(&mut self, other: &Self) {
         self.events += other.events;
         for (count, more) in self.seen.iter_mut().zip(&other.seen) {

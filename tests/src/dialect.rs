@@ -1,4 +1,5 @@
-//! What a datagram means, and what is answered, as `PROTOCOL.md` has it.
+//! The oracle's implementation of the plain dialect in `PROTOCOL.md`: what a datagram means, and
+//! what the reply is.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -10,19 +11,20 @@ pub(crate) const TOO_LONG: &str = "* not sent: longer than 1024 bytes";
 pub(crate) const NOT_UTF8: &str = "* not sent: not UTF-8 text";
 pub(crate) const NAMELESS: &str = "* say your name first";
 pub(crate) const NO_NAME: &str = "* /nick NAME needs a name";
+pub(crate) const NO_MSG: &str = "* /msg NAME TEXT needs a name and a text";
 pub(crate) const BYE: &str = "* bye";
 pub(crate) const STOPPING: &str = "* relay is stopping";
 pub(crate) const NOT_WHILE_STOPPING: &str = "* not sent: relay is stopping";
 pub(crate) const GIVEN_AWAY: &str = "* your seat was given away; say your name to come back";
 pub(crate) const HELP_START: &str = "* /who";
 
-/// The names that a welcome lists.
+/// Maximum number of names in a welcome.
 const WELCOME_NAMES: usize = 16;
 
-/// Room that a list of names leaves for its end.
+/// Bytes that a list of names leaves free for its end.
 const LIST_END: usize = 64;
 
-/// What a peer's text asks for.
+/// The meaning of a peer's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning<'a> {
     Say(&'a str),
@@ -31,6 +33,7 @@ pub(crate) enum Meaning<'a> {
     Quit,
     Help,
     Quiet(Option<bool>),
+    Msg(&'a str),
     Unknown(&'a str),
 }
 
@@ -50,6 +53,7 @@ impl<'a> Meaning<'a> {
             "who" | "names" => Self::Who(rest),
             "quit" | "exit" => Self::Quit,
             "help" => Self::Help,
+            "msg" => Self::Msg(rest),
             "quiet" => Self::Quiet(match rest.to_ascii_lowercase().as_str() {
                 "on" => Some(true),
                 "off" => Some(false),
@@ -60,7 +64,7 @@ impl<'a> Meaning<'a> {
     }
 }
 
-/// A datagram without a byte order mark at its start and NULs at its end.
+/// Returns a datagram without a byte order mark at its start and NULs at its end.
 pub(crate) fn unpadded(payload: &[u8]) -> &[u8] {
     let start = if payload.starts_with(&[0xEF, 0xBB, 0xBF]) {
         3
@@ -73,7 +77,7 @@ pub(crate) fn unpadded(payload: &[u8]) -> &[u8] {
         .unwrap_or_default()
 }
 
-/// The text of a datagram without its line end, or why it has none.
+/// Returns the text of a datagram without its line end, or the reason why it is refused.
 pub(crate) fn text_of(payload: &[u8]) -> Result<&str, Refusal> {
     if payload.len() > DATAGRAM_MAX {
         return Err(Refusal::TooLong);
@@ -86,7 +90,7 @@ pub(crate) fn text_of(payload: &[u8]) -> Result<&str, Refusal> {
     Ok(bare.unwrap_or(text))
 }
 
-/// The first line of a text that is not blank, and what follows it.
+/// Returns the first line of a text that is not blank, and the rest.
 pub(crate) fn first_line(text: &str) -> (&str, String) {
     let lines: Vec<&str> = text.split('\n').collect();
     let first = lines.iter().position(|line| !is_blank(line)).unwrap_or(0);
@@ -101,7 +105,7 @@ pub(crate) fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }
 
-/// The lines of a message.
+/// Returns the lines of a message as peers read them.
 pub(crate) fn rendered(name: &str, text: &str) -> Vec<String> {
     let text = cleaned(text);
     let start = format!("{name} : ");
@@ -114,7 +118,40 @@ pub(crate) fn rendered(name: &str, text: &str) -> Vec<String> {
     lines
 }
 
-/// What a newcomer reads: its name, everybody's in the order of their seats, and what follows.
+/// Returns the lines of a private message as its addressee reads them.
+pub(crate) fn whispered(author: &str, text: &str) -> Vec<String> {
+    let text = cleaned(text);
+    let start = format!("* {author} to you: ");
+    let first = cut(&text, LINE_MAX - start.len());
+    let rest = &text[first.len()..];
+    let parts = [first, rest].into_iter().filter(|part| !part.is_empty());
+    parts.map(|part| format!("{start}{part}")).collect()
+}
+
+/// Returns the answer to a private message that was said.
+pub(crate) fn whisper_said(name: &str, text: &str) -> String {
+    let whole = format!("* to {}: {}", cleaned(name), cleaned(text));
+    cut(&whole, DATAGRAM_MAX - 1).to_owned()
+}
+
+/// Returns each name with which a private message may begin, and the text behind it: names have no
+/// colon, and white space or a colon follows them.
+pub(crate) fn whisper_splits(message: &str) -> Vec<(&str, &str)> {
+    let end = message.find(':').unwrap_or(message.len());
+    let ends = message.char_indices().filter(|(at, character)| {
+        *at <= NAME_MAX && *at <= end && (*at == end || character.is_whitespace())
+    });
+    ends.map(|(at, _)| {
+        let text = &message[at..];
+        (
+            &message[..at],
+            text.strip_prefix(':').unwrap_or(text).trim(),
+        )
+    })
+    .collect()
+}
+
+/// Returns the welcome: the newcomer's name, all names in the order of their seats, and the rest.
 pub(crate) fn welcome(
     name: &str,
     names: &[&str],
@@ -144,7 +181,7 @@ pub(crate) fn welcome(
     text
 }
 
-/// The answer to `/who`; `names` are everybody's in the order of their seats.
+/// Returns the answer to `/who`. `names` are all names in the order of their seats.
 pub(crate) fn who(prefix: &str, names: &[&str]) -> String {
     let prefix = cut(prefix, NAME_MAX);
     let matching: Vec<&str> = names
@@ -188,7 +225,7 @@ pub(crate) fn quiet(is_quiet: bool) -> String {
     format!("* quiet is {state}: you are {told} who joins, leaves or is renamed")
 }
 
-/// Whether somebody can be answered there.
+/// Returns whether a reply can be sent to this source.
 pub(crate) fn is_unicast(source: SocketAddr) -> bool {
     let is_one = match source.ip() {
         IpAddr::V4(ip) => {
@@ -200,7 +237,7 @@ pub(crate) fn is_unicast(source: SocketAddr) -> bool {
     is_one && source.port() != 0
 }
 
-/// Whom the relay serves.
+/// The relay's admission policy for a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admitted {
     AtOnce,
@@ -208,7 +245,7 @@ pub(crate) enum Admitted {
     Never,
 }
 
-/// How a source is served that has no seat.
+/// Returns the policy for a source that has no seat.
 pub(crate) fn admitted(config: &Config, source: IpAddr) -> Admitted {
     match (is_local(config, source), config.prove, config.open) {
         (true, false, _) => Admitted::AtOnce,
@@ -217,7 +254,8 @@ pub(crate) fn admitted(config: &Config, source: IpAddr) -> Admitted {
     }
 }
 
-/// Eight digits at the start of a text, as people type them, and what comes after them.
+/// Parses eight digits at the start of a text, as people type them. Returns them with the rest of
+/// the text.
 pub(crate) fn code(text: &str) -> Option<(u32, &str)> {
     let narrow = |character: char| match character {
         '０'..='９' => char::from_u32(u32::from(character) - 0xFEE0),
@@ -248,7 +286,7 @@ pub(crate) fn code(text: &str) -> Option<(u32, &str)> {
     None
 }
 
-/// Whether a source is on a local network.
+/// Returns whether a source is on a local network.
 fn is_local(config: &Config, source: IpAddr) -> bool {
     const LOCAL: [(&str, u8); 8] = [
         ("127.0.0.0", 8),

@@ -1,5 +1,5 @@
-//! Hosts on an Ethernet that a test plays: they make frames, and take those for them as a strict
-//! receiver does.
+//! Hosts on a simulated Ethernet: they build frames, and parse those that are addressed to them as
+//! strictly as a receiver should.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -14,17 +14,17 @@ use smoltcp::wire::{
 /// A hardware address.
 pub type Hardware = [u8; 6];
 
-/// To everybody on the Ethernet.
+/// The broadcast address.
 pub const BROADCAST: Hardware = [0xff; 6];
 
-/// A UDP datagram in its frame.
+/// A UDP datagram with the addresses of its frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
-    /// Who sent it.
+    /// Hardware and socket address of the sender.
     pub from: (Hardware, SocketAddr),
-    /// Who it is for.
+    /// Hardware and socket address of the receiver.
     pub to: (Hardware, SocketAddr),
-    /// What it says.
+    /// The payload.
     pub payload: Vec<u8>,
 }
 
@@ -40,7 +40,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host with hardware address 02:00:00:00:01:`number`.
+    /// Creates a host with the hardware address 02:00:00:00:01:`number`.
     pub fn new(number: u8, address: &str, relay: (Hardware, SocketAddr)) -> Self {
         let address = address.parse().expect("an address with a port");
         Self {
@@ -50,17 +50,17 @@ impl Host {
         }
     }
 
-    /// The frame of a datagram to the relay.
+    /// Returns the frame of a datagram to the relay.
     pub fn say(&self, text: impl AsRef<[u8]>) -> Vec<u8> {
         datagram(self.at, self.relay, text.as_ref())
     }
 
-    /// Takes a frame that the relay sent; returns whether it was for this host.
+    /// Handles a frame that the relay sent. Returns whether it was addressed to this host.
     ///
     /// # Panics
     ///
-    /// When it is for this host, and not what a strict host would take from the relay that it
-    /// knows.
+    /// If it is addressed to this host, but its contents are not what a strict receiver accepts
+    /// from the relay.
     pub fn hear(&mut self, frame: &[u8]) -> bool {
         if frame.get(..6) != Some(&self.at.0[..]) {
             return false;
@@ -77,7 +77,7 @@ impl Host {
         true
     }
 
-    /// All lines received since the last call.
+    /// Returns all lines received since the last call.
     pub fn take_lines(&mut self) -> Vec<String> {
         let payloads = self.received.drain(..);
         let texts = payloads.map(|payload| String::from_utf8(payload).expect("text"));
@@ -87,7 +87,7 @@ impl Host {
     }
 }
 
-/// The frame of a UDP datagram.
+/// Returns the frame of a UDP datagram.
 pub fn datagram(
     from: (Hardware, SocketAddr),
     to: (Hardware, SocketAddr),
@@ -115,7 +115,7 @@ pub fn datagram(
     })
 }
 
-/// The UDP datagram in a frame, if there is a valid one, with its checksum.
+/// Returns the UDP datagram in a frame, if it has one that is valid, checksum included.
 pub fn parse(frame: &[u8]) -> Option<Datagram> {
     let checksums = ChecksumCapabilities::default();
     let ethernet = EthernetFrame::new_checked(frame).ok()?;
@@ -154,7 +154,7 @@ pub fn parse(frame: &[u8]) -> Option<Datagram> {
     })
 }
 
-/// The question who has the address `wanted`: ARP, or a neighbour solicitation.
+/// Returns a request for the hardware address of `wanted`: ARP, or a neighbour solicitation.
 pub fn who_has(from: (Hardware, IpAddr), wanted: IpAddr) -> Vec<u8> {
     match (from.1, wanted) {
         (IpAddr::V4(own), IpAddr::V4(wanted)) => {
@@ -199,8 +199,8 @@ pub fn who_has(from: (Hardware, IpAddr), wanted: IpAddr) -> Vec<u8> {
     }
 }
 
-/// Announces a hardware address without being asked: gratuitous ARP, or an unsolicited neighbour
-/// advertisement.
+/// Returns an unsolicited announcement of a hardware address: gratuitous ARP, or an unsolicited
+/// neighbour advertisement.
 pub fn announces(from: (Hardware, IpAddr)) -> Vec<u8> {
     let IpAddr::V6(own) = from.1 else {
         return who_has(from, from.1);
@@ -219,7 +219,7 @@ pub fn announces(from: (Hardware, IpAddr)) -> Vec<u8> {
     )
 }
 
-/// Who says that it has `wanted`, in answer to [`who_has`].
+/// Returns the hardware address that a frame gives for `wanted` in answer to [`who_has`].
 pub fn has(frame: &[u8], wanted: IpAddr) -> Option<Hardware> {
     let ethernet = EthernetFrame::new_checked(frame).ok()?;
     match ethernet.ethertype() {
@@ -252,7 +252,8 @@ pub fn has(frame: &[u8], wanted: IpAddr) -> Option<Hardware> {
     }
 }
 
-/// Whether a frame asks for a hardware address: what must never be necessary to answer a peer.
+/// Returns whether a frame asks for a hardware address. To answer a peer this must never be
+/// necessary.
 pub fn asks(frame: &[u8]) -> bool {
     let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
         return false;
@@ -268,7 +269,7 @@ pub fn asks(frame: &[u8]) -> bool {
     }
 }
 
-/// A ping, with `data`.
+/// Returns an ICMP echo request (a ping) with `data`.
 pub fn ping(from: (Hardware, IpAddr), to: (Hardware, IpAddr), data: &[u8]) -> Vec<u8> {
     match (from.1, to.1) {
         (IpAddr::V4(own), IpAddr::V4(other)) => {
@@ -293,7 +294,7 @@ pub fn ping(from: (Hardware, IpAddr), to: (Hardware, IpAddr), data: &[u8]) -> Ve
     }
 }
 
-/// What a ping's answer brings back.
+/// Returns the data of an ICMP echo reply.
 pub fn pong(frame: &[u8]) -> Option<Vec<u8>> {
     let ethernet = EthernetFrame::new_checked(frame).ok()?;
     if ethernet.ethertype() == EthernetProtocol::Ipv6 {
@@ -312,14 +313,14 @@ pub fn pong(frame: &[u8]) -> Option<Vec<u8>> {
     Some(data.to_vec())
 }
 
-/// The report that the datagram in `frame` found nobody at its port; it quotes `quoted` bytes of
-/// the IP packet.
+/// Returns the ICMP error "port unreachable" for the datagram in `frame`. It quotes `quoted` bytes
+/// of the IP packet.
 pub fn port_unreachable(frame: &[u8], quoted: usize) -> Vec<u8> {
     let datagram = parse(frame).expect("a datagram");
     let packet = &frame[14..];
     let quoted = &packet[..quoted.min(packet.len())];
     let (from, to) = (datagram.to, datagram.from);
-    // by hand: smoltcp would make whole packets of it
+    // encoded by hand: smoltcp would always quote the whole packet
     let (protocol, kind, code) = match from.1 {
         SocketAddr::V4(_) => (IpProtocol::Icmp, 3, 3),
         SocketAddr::V6(_) => (IpProtocol::Icmpv6, 1, 4),
@@ -339,7 +340,7 @@ pub fn port_unreachable(frame: &[u8], quoted: usize) -> Vec<u8> {
     })
 }
 
-/// The frame of an ICMPv4 message.
+/// Returns the frame of an ICMPv4 message.
 pub fn icmpv4(
     from: (Hardware, IpAddr),
     to: (Hardware, IpAddr),
@@ -354,7 +355,7 @@ pub fn icmpv4(
     })
 }
 
-/// The frame of an ICMPv6 message.
+/// Returns the frame of an ICMPv6 message.
 pub fn icmpv6(
     from: (Hardware, Ipv6Address),
     to: (Hardware, Ipv6Address),

@@ -1,11 +1,12 @@
-//! A simulator of the framed dialect: the real relay, real clients and plain peers, a bad network,
-//! spoofers, and an oracle that shares no code with them.
+//! A simulator of the framed dialect: the real relay, real clients and plain peers, a faulty
+//! network, spoofers, and an oracle that shares no code with them.
 #![allow(
     clippy::wildcard_enum_match_arm,
     reason = "it looks for a few of many frames and events"
 )]
 
 mod acts;
+mod admission;
 mod clients;
 mod counts;
 mod driver;
@@ -16,6 +17,7 @@ mod member;
 mod network;
 mod plain;
 mod posts;
+mod private;
 mod room;
 mod setup;
 mod spoofer;
@@ -33,26 +35,26 @@ use crate::counts::Counts;
 use crate::framed::setup::Setup;
 use crate::framed::world::World;
 use crate::inputs::{chance, pick};
-use crate::sim::Failure;
+use crate::sim::{Failure, judged};
 use crate::{Verdict, check};
 
-/// Things that happen in a simulation, one after the other.
+/// Number of random acts in a simulation.
 const ACTS: usize = 100;
 
-/// After so many milliseconds without faults everybody has caught up.
+/// Milliseconds without faults after which every client has caught up.
 const CATCH_UP_MS: u64 = 30_000;
 
-/// What was said so shortly before may still be on its way.
+/// Milliseconds for which a line may still be in flight after it was said.
 const UNDERWAY_MS: u64 = 4_000;
 
-/// Runs one simulation of the framed dialect and returns what it met.
+/// Runs one simulation of the framed dialect and returns the cases that it covered.
 ///
-/// First there are faults, and nothing wrong may be said or shown; then there are none, and
-/// everybody has to catch up within 30 seconds of virtual time.
+/// In its first part there are faults, and nothing wrong may be said or shown. In the second part
+/// there are none, and every client has to catch up within 30 seconds of virtual time.
 ///
 /// # Errors
 ///
-/// The oracle found the relay or a client to be wrong.
+/// If the oracle finds a violation by the relay or a client.
 pub fn simulate_framed(seed: u64) -> Result<Counts<Met>, Box<Failure>> {
     run(seed, false).or_else(|_| run(seed, true))
 }
@@ -76,15 +78,9 @@ fn live<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: 
     let setup = Setup::random(&mut random, PEERS);
     let mut world = World::<PEERS, RING, WINDOW, HELD>::new(random, &setup, is_traced);
     world.note(|_| format!("{setup:?}"));
-    match world.live() {
-        Ok(()) => Ok(world.counts),
-        Err(violation) => Err(Box::new(Failure {
-            seed,
-            violation,
-            events: world.trace.unwrap_or_default(),
-            test: "framed_simulation",
-        })),
-    }
+    let verdict = world.live();
+    let run = (seed, "framed_simulation");
+    judged(verdict, world.counts, run, world.trace)
 }
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usize>
@@ -106,7 +102,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.recover()
     }
 
-    /// Without faults everybody catches up.
+    /// Runs the second part: without faults every client catches up.
     fn recover(&mut self) -> Verdict {
         if !self.crowd.is_empty() && chance(&mut self.random, 50) {
             self.crowd_comes_or_goes();

@@ -1,34 +1,35 @@
-//! A peer that speaks in frames, wherever its datagrams go.
+//! A framed peer for tests over any network.
 
 use kilochat_core::{
     Client, ClientEvent, DATAGRAM_MAX, End, Instant, Joined, Path, PostId, Received, State,
 };
 
-/// The core's client with a record of all that it told. Who owns it brings the network: datagrams
-/// that arrive are [received](Self::receive), those to send are [polled](Self::poll).
+/// The core's client, with a record of all its events. The caller brings the network: it hands over
+/// [received](Self::receive) datagrams, and [polls](Self::poll) for datagrams to send.
 #[derive(Debug)]
 pub struct FramedPeer {
     client: Client<8, 8192>,
-    /// The lines that were shown, as a plain peer reads them, each with its sequence number.
+    /// The lines that were shown, in the form in which a plain peer reads them, each with its
+    /// sequence number.
     pub lines: Vec<(u64, String)>,
-    /// The texts that were said, and the sequence number of the first line of each.
+    /// The texts that were said, each with the sequence number of its first line.
     pub said: Vec<(PostId, u64)>,
-    /// The texts that may have been said or not.
+    /// The texts that were perhaps said.
     pub doubtful: Vec<PostId>,
-    /// How many lines did not come.
+    /// Number of lines that were reported as lost.
     pub lost: u64,
-    /// Each seat, and what it had to do with the one before.
+    /// Each seat, and its relation to the one before.
     pub seats: Vec<Joined>,
-    /// What the relay said to newcomers, and answered to commands.
+    /// The relay's welcomes and answers to commands.
     pub told: Vec<String>,
-    /// How often nothing was heard for long.
+    /// Number of times that the relay was reported as silent.
     pub silences: u32,
-    /// Why it is over.
+    /// Why the client ended.
     pub end: Option<End>,
 }
 
 impl FramedPeer {
-    /// A peer that will ask for a seat as `name`.
+    /// Creates a peer that joins as `name`.
     pub fn new(name: &str, seed: u64) -> Self {
         Self {
             client: Client::new(name, seed, 1),
@@ -43,12 +44,12 @@ impl FramedPeer {
         }
     }
 
-    /// The client itself, to move, leave or look at.
+    /// Returns the client itself.
     pub fn client(&mut self) -> &mut Client<8, 8192> {
         &mut self.client
     }
 
-    /// Whether there is a seat.
+    /// Returns whether it has a seat.
     pub fn is_joined(&self) -> bool {
         self.client.state() == State::Joined
     }
@@ -57,23 +58,23 @@ impl FramedPeer {
     ///
     /// # Panics
     ///
-    /// When the client has no room for it.
+    /// If the client has no room for it.
     pub fn post(&mut self, text: &str) -> PostId {
         self.client.post(text).expect("there is room")
     }
 
-    /// A datagram arrived.
+    /// Handles a datagram that arrived.
     pub fn receive(&mut self, now: Instant, payload: &[u8]) -> Received {
         let received = self.client.handle_datagram(now, Path(0), payload);
         self.take_events();
         received
     }
 
-    /// Lets time pass; returns what is to be sent.
+    /// Handles time-outs. Returns the datagrams to send.
     ///
     /// # Panics
     ///
-    /// When there is no end of it.
+    /// If the client never stops sending.
     pub fn poll(&mut self, now: Instant) -> Vec<Vec<u8>> {
         self.client.handle_timeout(now);
         self.take_events();
@@ -81,12 +82,12 @@ impl FramedPeer {
         let mut buffer = [0; DATAGRAM_MAX];
         while let Some(transmit) = self.client.poll_transmit(now, &mut buffer) {
             datagrams.push(buffer[..transmit.length].to_vec());
-            assert!(datagrams.len() < 100, "it never stops talking");
+            assert!(datagrams.len() < 100, "the client never stops sending");
         }
         datagrams
     }
 
-    /// When to poll next, if nothing arrives before.
+    /// Returns when to poll next at the latest.
     pub fn timeout(&self) -> Option<Instant> {
         self.client.poll_timeout()
     }

@@ -1,7 +1,8 @@
-//! What fuzzers run: each function takes bytes as a script and panics if a promise is broken.
+//! Fuzz targets: each function interprets bytes as a script, and panics if a guarantee is broken.
 //!
-//! `tests/fuzz` feeds them what it finds, and `cargo test` what it has found: its corpora. A script
-//! is read by `Input`, and by nothing that another version of a library would read differently.
+//! The fuzzers in `tests/fuzz` generate scripts; `cargo test` runs those that they have found, the
+//! corpora. A script is decoded only by `Input`, so that its meaning does not change with the
+//! version of a library.
 
 mod client;
 mod frame;
@@ -17,13 +18,13 @@ use core::str::from_utf8;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Plays a script.
+/// Runs a script.
 pub type Target = fn(&[u8]);
 
-/// All targets that need no other package, by the names of their corpora.
+/// All targets that need no other package, with the names of their corpora.
 pub const TARGETS: [(&str, Target); 3] = [("client", client), ("frame", frame), ("relay", relay)];
 
-/// The scripts for a target that fuzzers found interesting, each in a file.
+/// Returns the files of a target's corpus, each of which holds one script.
 pub fn corpus(name: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/corpus")
@@ -34,7 +35,7 @@ pub fn corpus(name: &str) -> Vec<PathBuf> {
     files
 }
 
-/// A script that is read from its start; behind its end there are zeros.
+/// A script that is read from its start. After its end it yields zeros.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -48,7 +49,7 @@ impl<'a> Input<'a> {
         *first
     }
 
-    /// A number from 0 to `end - 1`.
+    /// Returns a number from 0 to `end - 1`.
     fn below(&mut self, end: usize) -> usize {
         usize::from(self.byte()) % end
     }
@@ -67,13 +68,14 @@ impl<'a> Input<'a> {
         bytes
     }
 
-    /// Bytes as many as two bytes say, at most 1100: a little more than a datagram may have.
+    /// Returns a payload, whose length two bytes give. It is at most 1100 bytes: a little more than
+    /// a datagram may have.
     fn payload(&mut self) -> &'a [u8] {
         let length = usize::from(u16::from_be_bytes([self.byte() % 5, self.byte()]));
         self.bytes(length.min(1100))
     }
 
-    /// As much of a few bytes as is UTF-8; or a long text.
+    /// Returns the valid UTF-8 at the start of a few bytes, or a long text.
     fn text(&mut self) -> String {
         let length = self.below(32);
         if length == 31 {
@@ -86,7 +88,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// A number near one that means something, or a far one.
+    /// Returns a number that is close to a given one, or far away from it.
     fn near(&mut self, number: u64) -> u64 {
         match self.byte() {
             byte @ 0..64 => number.wrapping_add(byte.into()),

@@ -1,4 +1,4 @@
-//! What clients send, good and bad, and how relays are set up.
+//! Random inputs: what clients send, valid or not, and the configurations of relays.
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -6,7 +6,7 @@ use core::time::Duration;
 use fastrand::Rng;
 use kilochat_core::{Config, Network};
 
-/// Whether something with this chance, in percent, happens.
+/// Returns `true` with this probability in percent.
 pub(crate) fn chance(random: &mut Rng, percent: u32) -> bool {
     random.u32(0..100) < percent
 }
@@ -115,7 +115,17 @@ const TEXTS: [&str; 26] = [
     "hel\0lo",
 ];
 
-const COMMANDS: [&str; 40] = [
+const COMMANDS: [&str; 50] = [
+    "/msg Ada psst",
+    "/msg Bob secret\tkey",
+    "/msg n: hello",
+    "/msg n hello",
+    "/MSG Ａｄａ:\u{202E}x",
+    "/msg n~2 a note: on names",
+    "/msg 王小明 你好",
+    "/msg",
+    "/msg Bob",
+    "/msg nobody \x1b",
     "/who",
     "/who",
     "/Names n",
@@ -162,18 +172,18 @@ const LINE_ENDS: [&[u8]; 10] = [
     b"", b"", b"", b"", b"", b"\n", b"\r\n", b"\n\n", b"\n\0", b"\0\n",
 ];
 
-/// The address of the client with this number.
+/// Returns the address of the client with this number.
 pub(crate) fn address(random: &mut Rng, number: usize) -> SocketAddr {
     let ip: IpAddr = pick(random, &HOSTS).parse().unwrap();
     SocketAddr::new(ip, 1000 + u16::try_from(number).unwrap())
 }
 
-/// A source from which nothing, or not much, is accepted.
+/// Returns a source from which the relay accepts nothing, or little.
 pub(crate) fn strange_source(random: &mut Rng) -> SocketAddr {
     pick(random, &STRANGE_SOURCES).parse().unwrap()
 }
 
-/// A first datagram.
+/// Returns a first datagram.
 pub(crate) fn name(random: &mut Rng) -> Vec<u8> {
     let mut payload = Vec::new();
     if chance(random, 10) {
@@ -193,7 +203,8 @@ pub(crate) fn name(random: &mut Rng) -> Vec<u8> {
     ended(random, payload)
 }
 
-/// The first datagrams of so many clients: all kinds, all equal, or all as long as may be.
+/// Returns the first datagrams of this number of clients: of all kinds, all equal, or all as long
+/// as possible.
 pub(crate) fn names(random: &mut Rng, clients: usize) -> Vec<Vec<u8>> {
     let long = if clients > 30 { 5 } else { 2 };
     let kind = random.u32(0..10);
@@ -205,7 +216,7 @@ pub(crate) fn names(random: &mut Rng, clients: usize) -> Vec<Vec<u8>> {
     each.collect()
 }
 
-/// A first datagram with a code before it, as people type it.
+/// Returns a first datagram with a code in front, in one of the forms that people type.
 pub(crate) fn with_code(random: &mut Rng, code: u32, name: &[u8]) -> Vec<u8> {
     let (high, low) = (code / 10_000, code % 10_000);
     let mut payload = match random.u32(0..6) {
@@ -225,14 +236,15 @@ pub(crate) fn with_code(random: &mut Rng, code: u32, name: &[u8]) -> Vec<u8> {
     payload
 }
 
-/// Anything that a client might send.
+/// Returns a datagram of any kind.
 pub(crate) fn anything(random: &mut Rng) -> Vec<u8> {
     match random.u32(0..100) {
         0..45 => {
             let text = pick(random, &TEXTS).into();
             ended(random, text)
         }
-        45..58 => long_text(random),
+        45..56 => long_text(random),
+        56..58 => [b"/msg n ".to_vec(), long_text(random)].concat(),
         58..76 => {
             let command = pick(random, &COMMANDS).into();
             ended(random, command)
@@ -254,7 +266,7 @@ pub(crate) fn anything(random: &mut Rng) -> Vec<u8> {
     }
 }
 
-/// A text of any length, around the limits more often than not.
+/// Returns a text, often with a length close to a limit.
 pub(crate) fn long_text(random: &mut Rng) -> Vec<u8> {
     const FILLERS: [&str; 10] = [
         "x", "x", "é", "你", "🦀", "\u{80}", "\u{301}", "\u{FFFE}", " ", "ab\t",
@@ -279,7 +291,7 @@ pub(crate) fn long_text(random: &mut Rng) -> Vec<u8> {
     text.into()
 }
 
-/// Datagrams that are not text, not allowed or not what they seem.
+/// Returns a datagram that is not text, not allowed, or not what it seems.
 fn hostile(random: &mut Rng) -> Vec<u8> {
     let start: &[u8] = match random.u32(0..8) {
         0 => b"\x01H KC1",
@@ -306,7 +318,7 @@ fn ended(random: &mut Rng, mut payload: Vec<u8>) -> Vec<u8> {
     payload
 }
 
-/// How a relay with room for so many peers is set up.
+/// Returns a configuration for a relay of `peers` seats.
 pub(crate) fn config(random: &mut Rng, peers: usize) -> Config {
     let mut config = Config {
         seats: match random.u32(0..3) {
@@ -324,7 +336,7 @@ pub(crate) fn config(random: &mut Rng, peers: usize) -> Config {
         burst: pick(random, &[1, 4, 64]),
         ..Config::new([0; 16])
     };
-    // in classic mode nobody can prove anything
+    // in classic mode no source can prove its address
     config.prove &= !config.classic;
     if chance(random, 30) {
         let motd = pick(random, &["be kind", "\x1b[1mbold\n* forged", "規則：友善"]);

@@ -1,50 +1,57 @@
-//! The oracle's judgement of one datagram: the event and the reply that it has to cause.
+//! The oracle's judgement of one datagram: the event and the reply that it must cause.
 
 mod joining;
-mod proving;
+pub(crate) mod proving;
 
 use core::net::SocketAddr;
 
 use kilochat_core::{Departure, Event, Instant, NAME_MAX, Name, Refusal};
 
 use crate::dialect::{self, Admitted, HELP_START, Meaning, is_blank, text_of};
-use crate::log::Kind;
+use crate::log::{Kind, Line};
 use crate::oracle::{Member, Oracle};
-use crate::text::{cut, folded, repaired, visible};
+use crate::text::{cleaned, cut, folded, repaired, visible};
 use crate::transcript::check_wire;
 use crate::{Seen, Verdict, Violation, check};
 pub(crate) use proving::code_asked_for;
 
-/// A peer is told at most so often that its datagrams are not text.
+/// Minimum time between two notices to a peer that its datagrams are not text.
 const NOT_UTF8_INTERVAL: u64 = 60_000;
 
-/// A peer is told at most so often that its lines are too fast.
+/// Minimum time between two notices to a peer that its lines exceed the rate limit.
 const TOO_FAST_INTERVAL: u64 = 10_000;
 
-/// Numbers of equal names up to here are given in order.
+/// Number of last lines with which a text is compared.
+const RECENT: usize = 16;
+
+/// Number of returned datagrams after which a peer leaves, and the seconds within which the next one counts.
+const RETURNED_MAX: u8 = 3;
+const RETURNED_S: u64 = 60;
+
+/// Equal names get the numbers from 2 up to this one in order.
 const SMALL_NUMBERS: u32 = 9;
 
-/// What came out of a call to `handle_datagram`.
+/// The results of a call to `handle_datagram`.
 struct Outcome<'a> {
     event: &'a Event,
     reply: &'a str,
 }
 
-/// What has to come out.
+/// The results that are required.
 enum Due {
     Exactly(Event, String),
-    /// A help text, whose words are free, with a line end or without.
+    /// A help text with any content, with a line end or without.
     Help(Event, bool),
-    /// A code for this name, with a line end or without.
+    /// A request for a code with this name, with a line end or without.
     Code(String, bool),
 }
 
 impl Oracle {
-    /// `handle_datagram` was called.
+    /// Judges a call to `handle_datagram`.
     ///
     /// # Errors
     ///
-    /// The event or the reply is not the right one.
+    /// If the event or the reply is wrong.
     pub fn datagram(
         &mut self,
         now: Instant,
@@ -101,7 +108,7 @@ impl Oracle {
                 self.tally.refused[*why as usize] += 1;
                 self.tally.untold += u64::from(reply.is_empty());
             }
-            // ... and what is only of those who speak in frames
+            // events of the framed dialect only
             Event::Joined { .. }
             | Event::Left(_)
             | Event::Removed { .. }
@@ -136,6 +143,7 @@ impl Oracle {
                 | Refusal::Denied
                 | Refusal::Crowded
                 | Refusal::Hasty => return,
+                Refusal::Returned => Seen::RefusedReturned,
                 Refusal::Slow => Seen::TooFast,
                 Refusal::Stopping => Seen::RefusedStopping,
             },
@@ -188,6 +196,9 @@ impl Oracle {
         if self.config.classic {
             return self.joins(now, source, text, newline, outcome);
         }
+        if self.is_returned(text) {
+            return refused(Refusal::Returned, "");
+        }
         if !visible(text).starts_with('/') {
             return match dialect::code(text) {
                 Some((_, "")) => refused(Refusal::Nameless, dialect::NAMELESS),
@@ -205,11 +216,13 @@ impl Oracle {
             | Meaning::Who(_)
             | Meaning::Quit
             | Meaning::Quiet(_)
+            | Meaning::Msg(_)
             | Meaning::Unknown(_) => refused(Refusal::Nameless, dialect::NAMELESS),
         }
     }
 
-    /// What follows the name in a first datagram is said, if it got a seat.
+    /// Handles the rest of a first datagram after the name: it is a message, if the datagram got a
+    /// seat and the rest is not blank.
     fn says_first(&mut self, message: &str, event: &Event) -> Verdict {
         if let Event::Joined { seat, .. } = event
             && !is_blank(message)
@@ -221,7 +234,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// Whether it is of the other dialect, of which these datagrams never make sense.
+    /// Returns whether a datagram is a frame. A simulation of the plain dialect sends none that is
+    /// valid.
     fn is_frame(&self, payload: &[u8]) -> bool {
         payload.first() == Some(&1) && !self.config.classic
     }
@@ -234,7 +248,7 @@ impl Oracle {
         outcome: &Outcome<'_>,
     ) -> Verdict<Due> {
         if self.is_frame(payload) {
-            // it shows nothing: the source may be forged
+            // it does not count as a sign of life: the source may be forged
             let (seat, why) = (None, Refusal::Frame);
             return Ok(Due::Exactly(Event::Refused { seat, why }, String::new()));
         }
@@ -262,6 +276,10 @@ impl Oracle {
         } else {
             Meaning::of(text)
         };
+        let welcome = format!("* welcome {}: ", self.member(seat)?.name);
+        if self.is_returned(text) || (!self.config.classic && text.starts_with(&welcome)) {
+            return self.returns(now, seat);
+        }
         if self.is_stopping && meaning != Meaning::Quit {
             let (seat, why) = (Some(place), Refusal::Stopping);
             let text = match may_answer {
@@ -289,7 +307,35 @@ impl Oracle {
         self.commands(seat, meaning, outcome)
     }
 
-    /// What is answered to a refused datagram of a peer.
+    /// Whether a text is one of the last lines, or ends in it.
+    fn is_returned(&self, text: &str) -> bool {
+        let mut lines = self.log.recent(RECENT).iter();
+        let is_it = |line: &Line| line.kind != Kind::Private && text.ends_with(&line.text);
+        !self.config.classic && lines.any(is_it)
+    }
+
+    /// A peer returned what it was sent.
+    fn returns(&mut self, now: u64, seat: usize) -> Verdict<Due> {
+        self.counts.saw(Seen::Returned);
+        let member = self.member(seat)?;
+        let place = member.seat;
+        let (times, at) = member.returned;
+        let second = now / 1000;
+        // in 16 bits
+        let is_soon = second.wrapping_sub(at) & 0xFFFF <= RETURNED_S;
+        member.returned = (if is_soon { times + 1 } else { 1 }, second);
+        if member.returned.0 < RETURNED_MAX {
+            let (seat, why) = (Some(place), Refusal::Returned);
+            return Ok(Due::Exactly(Event::Refused { seat, why }, String::new()));
+        }
+        self.counts.saw(Seen::LeftForEcho);
+        self.tally.echoes += 1;
+        self.tally.refused[Refusal::Returned as usize] += 1;
+        let departed = self.leave(seat, Departure::Echo)?;
+        Ok(Due::Exactly(Event::Left(departed), String::new()))
+    }
+
+    /// Returns the reply to a refused datagram of a peer.
     fn refusal(
         &mut self,
         now: u64,
@@ -319,7 +365,7 @@ impl Oracle {
         Ok(ended(dialect::NOT_UTF8, newline))
     }
 
-    /// What a peer is told of lines that were too fast, if it is told.
+    /// Returns the notice about lines that exceeded the rate limit, if one is due.
     fn unsaid(&mut self, now: u64, seat: usize, may_answer: bool) -> Verdict<String> {
         let (rate, burst) = (self.config.rate, self.config.burst);
         let member = self.member(seat)?;
@@ -391,11 +437,45 @@ impl Oracle {
                 };
                 (seen, text)
             }
+            Meaning::Msg(message) => self.whispers(seat, message)?,
             Meaning::Unknown(word) => (Seen::UnknownCommand, dialect::unknown(word)),
             Meaning::Say(_) => return Err(Violation("no command".to_owned())),
         };
         self.counts.saw(seen);
         Ok(Due::Exactly(answered, ended(&text, newline)))
+    }
+
+    /// Judges a message to one peer. Returns what it is, and the answer.
+    fn whispers(&mut self, seat: usize, message: &str) -> Verdict<(Seen, String)> {
+        let author = self.member(seat)?.name.clone();
+        let splits = dialect::whisper_splits(message);
+        let mut found = Vec::new();
+        for (name, text) in &splits {
+            let mut members = self.members.values();
+            let is_meant = |member: &&Member| folded(&member.name) == folded(name);
+            if let Some(to) = members.find(is_meant) {
+                found.push((to.name.clone(), to.reader.id, *text));
+            }
+        }
+        let end = message.find(|it: char| it == ':' || it.is_whitespace());
+        let word = end.map(|end| &message[..end]);
+        let text = match (&found[..], word) {
+            ([(_, _, "")], _) | ([], None | Some("")) => dialect::NO_MSG.to_owned(),
+            ([(name, to, text)], _) => {
+                self.tally.messages += 1;
+                for line in dialect::whispered(&author, text) {
+                    self.append(Kind::Private, Some(*to), line);
+                }
+                return Ok((Seen::Whispered, dialect::whisper_said(name, text)));
+            }
+            ([], Some(name)) => {
+                format!("* nobody is called {}", cleaned(cut(name, NAME_MAX)))
+            }
+            ([(one, ..), (other, ..), ..], _) => {
+                format!("* not sent: {one} and {other} are both here")
+            }
+        };
+        Ok((Seen::NotWhispered, text))
     }
 
     fn renames(&mut self, seat: usize, raw: &str, outcome: &Outcome<'_>) -> Verdict<Due> {
@@ -435,8 +515,8 @@ impl Oracle {
         Ok(Due::Exactly(event, ended(&text, newline)))
     }
 
-    /// The name that a peer gets who wants `wanted`; `told` is what it was told, if that was a
-    /// name with a larger number.
+    /// Returns the name of a peer that requested `wanted`. `told` is the name in the reply: it may
+    /// have a large number, which the relay is free to choose.
     fn unique(&mut self, wanted: &str, own: Option<usize>, told: &str) -> Verdict<String> {
         let taken: Vec<String> = self
             .members
@@ -478,7 +558,8 @@ impl Oracle {
             .collect()
     }
 
-    /// Whether a refusal may be told: a notice is not answered, lest two relays talk for ever.
+    /// Returns whether a refusal is told to its source. A datagram that looks like a notice is not
+    /// answered: two relays would answer each other for ever.
     fn may_answer(&self, payload: &[u8]) -> bool {
         !self.config.classic && !payload.starts_with(b"* ")
     }
@@ -489,7 +570,7 @@ impl Oracle {
     }
 }
 
-/// A notice as its reader's datagrams end.
+/// Returns a notice with the line end that its reader wants.
 fn ended(text: &str, newline: bool) -> String {
     format!("{text}{}", if newline { "\n" } else { "" })
 }

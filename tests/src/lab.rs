@@ -1,6 +1,7 @@
-//! A laboratory for a relay on real networks: two links with hosts that have addresses of their own,
-//! and what can go wrong there. It needs a [network namespace](crate::namespace) to be in.
+//! A laboratory for a relay on real networks: two links whose hosts have addresses of their own,
+//! and faults there. It must run in a [network namespace](crate::namespace).
 
+mod attack;
 mod bare;
 mod measure;
 mod reader;
@@ -17,24 +18,25 @@ use crate::ethernet::datagram;
 use crate::namespace::{NAMESPACES, Namespace, ip, ip_all, tc};
 use crate::{PATIENCE, PlainPeer, RelayProgram};
 
-pub use bare::BareFramed;
+pub use attack::Attack;
+pub use bare::{BareFramed, Pass};
 pub use measure::{Load, Measured, Row, measure};
 pub use reader::{Dialect, Heard, Reader, Speaker};
 pub use trouble::Trouble;
 
-/// The port of the relay in the laboratory.
+/// The port of the relay.
 const PORT: u16 = 10888;
 
-/// The prefixes of a link's networks, IPv4 and IPv6.
+/// The prefix lengths of a link's networks: IPv4 and IPv6.
 const PREFIXES: (u8, u8) = (16, 64);
 
-/// The number of the relay among the hosts of each link.
+/// The relay's host number on each link.
 const RELAY: u8 = 1;
 
-/// The bytes of an Ethernet header.
+/// Length of an Ethernet header in bytes.
 const ETHERNET_HEADER: usize = 14;
 
-/// A network that the relay has an interface to.
+/// A network to which the relay has an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Link {
     /// 10.1.0.0/16 and fd00:1::/64.
@@ -44,7 +46,7 @@ pub enum Link {
 }
 
 impl Link {
-    /// Both.
+    /// Both links.
     pub const ALL: [Self; 2] = [Self::A, Self::B];
 
     const fn number(self) -> u8 {
@@ -54,7 +56,7 @@ impl Link {
         }
     }
 
-    /// The relay's interface.
+    /// Returns the name of the relay's interface.
     pub const fn interface(self) -> &'static str {
         match self {
             Self::A => "link-a",
@@ -69,27 +71,27 @@ impl Link {
         }
     }
 
-    /// Where a host on this link finds the relay.
+    /// Returns the relay's address on this link.
     pub fn relay(self) -> SocketAddr {
         (self.address(0, RELAY), PORT).into()
     }
 
-    /// The address of host `low` in the part `high` of this link's IPv4 network.
+    /// Returns the address of host `low` in part `high` of this link's IPv4 network.
     pub const fn address(self, high: u8, low: u8) -> Ipv4Addr {
         Ipv4Addr::new(10, self.number(), high, low)
     }
 }
 
-/// A machine for a relay, with an interface to each [`Link`].
+/// The machine of a relay, with an interface to each [`Link`].
 #[derive(Debug)]
 pub struct Lab {
     machine: Namespace,
-    /// Where the links are: a bridge for each.
+    /// The namespace that contains the links, each of which is a bridge.
     switches: Namespace,
 }
 
 impl Lab {
-    /// Two links on which only the relay's machine is.
+    /// Creates two links to which only the relay's machine is connected.
     #[expect(clippy::new_without_default, reason = "it is built, not a value")]
     pub fn new() -> Self {
         let lab = Self {
@@ -108,16 +110,23 @@ impl Lab {
         lab
     }
 
-    /// Does something on the relay's machine.
+    /// Calls a function on the relay's machine.
     pub fn run<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
         self.machine.run(action)
     }
 
-    /// Starts a relay.
+    /// Starts a relay that takes any number of lines from each peer.
     pub fn start(&self, program: &str, arguments: &[&str]) -> RelayProgram {
         let port = PORT.to_string();
         let arguments = [&["--port", &port], arguments].concat();
         self.run(|| RelayProgram::start(program, &arguments))
+    }
+
+    /// Starts a relay with the limits that it has by default.
+    pub fn start_limited(&self, program: &str, arguments: &[&str]) -> RelayProgram {
+        let port = PORT.to_string();
+        let arguments = [&["--port", &port], arguments].concat();
+        self.run(|| RelayProgram::start_limited(program, &arguments))
     }
 
     /// Gives the relay's machine its interface to `link`.
@@ -125,8 +134,8 @@ impl Lab {
         self.plug(&self.machine, link, (link.interface(), RELAY));
     }
 
-    /// Connects an interface of a namespace to a link, with the hardware and IP addresses of host
-    /// `number`.
+    /// Connects an interface of a namespace to a link. It gets the hardware and IP addresses of
+    /// host `number`.
     fn plug(&self, namespace: &Namespace, link: Link, (interface, number): (&str, u8)) {
         let network = link.number();
         let port = format!("port-{network}-{number}");
@@ -149,12 +158,12 @@ impl Lab {
         });
     }
 
-    /// Takes it away, with its addresses.
+    /// Removes the relay's interface to `link`, with its addresses.
     pub fn disconnect(&self, link: Link) {
         self.run(|| ip(&format!("link delete {}", link.interface())));
     }
 
-    /// The number that the kernel gave the relay's interface to `link`.
+    /// Returns the kernel's index of the relay's interface to `link`.
     pub fn index(&self, link: Link) -> u32 {
         let index = self.run(|| if_nametoindex(link.interface()));
         index.expect("it is connected")
@@ -165,7 +174,8 @@ impl Lab {
         self.run(|| tc(words));
     }
 
-    /// Lets the relay's machine forget all hardware addresses, as it does by itself in time.
+    /// Clears the neighbour table of the relay's machine, as its entries expire by themselves in
+    /// time.
     pub fn forget_neighbours(&self, link: Link) {
         self.run(|| ip(&format!("neighbour flush dev {}", link.interface())));
     }
@@ -175,13 +185,14 @@ impl Lab {
 #[derive(Debug)]
 pub struct Host {
     namespace: Namespace,
-    /// What it is connected to.
+    /// The link to which it is connected.
     pub link: Link,
     number: u8,
 }
 
 impl Host {
-    /// Host `number` of a link, with the addresses 10.LINK.0.`number` and fd00:LINK::`number`.
+    /// Creates host `number` of a link, with the addresses 10.LINK.0.`number` and
+    /// fd00:LINK::`number`.
     pub fn new(lab: &Lab, link: Link, number: u8) -> Self {
         let namespace = Namespace::new();
         lab.plug(&namespace, link, ("eth0", number));
@@ -192,35 +203,35 @@ impl Host {
         }
     }
 
-    /// Its IPv4 address.
+    /// Returns its IPv4 address.
     pub const fn address(&self) -> Ipv4Addr {
         self.link.address(0, self.number)
     }
 
-    /// Does something on this host; sockets stay there.
+    /// Calls a function on this host. Sockets that it opens stay there.
     pub fn run<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
         self.namespace.run(action)
     }
 
-    /// A socket for the relay, at this host's own address or at another that it has.
+    /// Returns a socket that is connected to the relay, at this address of the host.
     pub fn socket(&self, address: Ipv4Addr) -> UdpSocket {
         let socket = self.run(|| UdpSocket::bind((address, 0)).expect("its own address"));
-        socket.connect(self.link.relay()).expect("there is a way");
+        socket.connect(self.link.relay()).expect("there is a route");
         socket
     }
 
-    /// A plain peer on this host.
+    /// Creates a plain peer on this host.
     pub fn join(&self, name: &str) -> PlainPeer {
         self.run(|| PlainPeer::join(self.link.relay(), name))
     }
 
-    /// Nobody answers for it any more, as when its cable is pulled or its lid closed.
+    /// Makes the host unreachable, as if its cable was pulled or its lid closed.
     pub fn vanish(&self) {
         self.run(|| ip("link delete eth0"));
     }
 }
 
-/// A host that sends from any address of its link.
+/// A host that forges source addresses of its link.
 #[derive(Debug)]
 pub struct Forger {
     socket: Socket,
@@ -229,7 +240,7 @@ pub struct Forger {
 }
 
 impl Forger {
-    /// Host `number` of a link.
+    /// Creates host `number` of a link.
     pub fn new(lab: &Lab, link: Link, number: u8) -> Self {
         let host = Host::new(lab, link, number);
         let open = || {
@@ -245,15 +256,20 @@ impl Forger {
         }
     }
 
-    /// Sends a datagram to the relay; returns whether the network took it.
+    /// Sends a datagram to the relay. Returns whether the network accepted it.
     pub fn say(&self, source: SocketAddr, payload: &[u8]) -> bool {
-        let frame = datagram(([2; 6], source), ([2; 6], self.relay), payload);
-        let to = SockAddr::from(self.relay);
+        self.say_to(self.relay, source, payload)
+    }
+
+    /// Sends a datagram to any destination. Returns whether the network accepted it.
+    pub fn say_to(&self, destination: SocketAddr, source: SocketAddr, payload: &[u8]) -> bool {
+        let frame = datagram(([2; 6], source), ([2; 6], destination), payload);
+        let to = SockAddr::from(destination);
         self.socket.send_to(&frame[ETHERNET_HEADER..], &to).is_ok()
     }
 }
 
-/// Receives on a connected socket until `wanted` makes something of a datagram.
+/// Receives on a connected socket until `wanted` returns a value for a datagram.
 fn wait_for<T>(socket: &UdpSocket, wanted: impl Fn(&[u8]) -> Option<T>) -> T {
     let begun = std::time::Instant::now();
     let mut buffer = [0; 2048];

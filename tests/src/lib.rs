@@ -1,18 +1,21 @@
-//! A deterministic simulator of the relay, the oracle that judges what it does, and the programs
-//! as processes for the tests on real sockets.
+//! A deterministic simulator of the relay, the oracle that judges it, and the programs as processes
+//! for the tests on real sockets.
 //!
-//! [`simulate`] runs the real core under one seed: a virtual clock, clients good and hostile, a
-//! network that loses, doubles and reorders, sends that would block or fail, peers that vanish and
-//! come back, drivers of several kinds, restarts of the relay. An [`Oracle`] that was written from
-//! `PROTOCOL.md` and shares no code with the core follows every call: it sees the datagrams that
-//! go in, and the datagrams, events and numbers that come out, and says what is wrong with them.
+//! [`simulate`] runs the real core with one seed: a virtual clock, clients that are correct or
+//! hostile, a network that loses, duplicates and reorders, sends that would block or fail, peers
+//! that vanish and return, several kinds of drivers, and restarts of the relay. An [`Oracle`] that
+//! was written from `PROTOCOL.md` and shares no code with the core follows every call. It sees the
+//! datagrams that go in, and the datagrams, events and counters that come out, and reports each
+//! violation.
 //!
-//! What one reader got over real sockets is judged by the same rules with a [`Transcript`]; the
-//! [`Proxy`](proxy::Proxy) makes real sockets as bad as the simulated network, and a
-//! `lab` has real networks in namespaces, of which parts break.
+//! A [`Transcript`] judges by the same rules what one reader received over real sockets. The
+//! [`Proxy`](proxy::Proxy) makes real sockets as faulty as the simulated network, and a `lab` has
+//! real networks in namespaces, parts of which fail.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+#[cfg(target_os = "linux")]
+pub mod avahi;
 mod bucket;
 mod chat;
 mod counts;
@@ -25,10 +28,13 @@ mod inputs;
 mod judge;
 #[cfg(target_os = "linux")]
 pub mod lab;
+mod linked;
 mod log;
 mod many;
 #[cfg(target_os = "linux")]
 pub mod namespace;
+#[cfg(target_os = "linux")]
+pub mod nats;
 mod oracle;
 pub mod planted;
 mod program;
@@ -43,6 +49,7 @@ pub use chat::{ChatEnd, ChatProgram, ScriptedRelay, StoppedRelay};
 pub use counts::{Case, Counts, Seen};
 pub use framed::{Measured, Met, measure_paste, measure_talk, simulate_framed};
 pub use framed_peer::FramedPeer;
+pub use linked::{Linked, simulate_linked};
 pub use log::{Kind, Line, Log};
 pub use many::{number, simulate_as_asked, simulate_many};
 pub use oracle::{Offer, Oracle};
@@ -55,7 +62,7 @@ pub use sim::{Failure, simulate};
 pub use transcript::{Expected, Transcript, check_wire};
 pub use wiretap::Wiretap;
 
-/// What a relay did wrong.
+/// A description of what a relay did wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation(pub String);
 
@@ -67,10 +74,10 @@ impl core::fmt::Display for Violation {
 
 impl core::error::Error for Violation {}
 
-/// The good outcome, or what is wrong with it.
+/// `Ok`, or a violation.
 pub type Verdict<T = ()> = Result<T, Violation>;
 
-/// Fails with `complaint` unless `holds`.
+/// Returns a violation with this description unless `holds`.
 pub(crate) fn check(holds: bool, complaint: impl FnOnce() -> String) -> Verdict {
     if holds {
         Ok(())

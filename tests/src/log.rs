@@ -1,39 +1,42 @@
-//! The lines of a room in their common order, and one reader's place among them.
+//! The oracle's log: the lines of a room in order, and one reader's position in it.
 
 use core::ops::Range;
 
 use kilochat_core::{DATAGRAM_MAX, LINE_MAX};
 
-/// What a stored line takes beside its text.
+/// Bytes that a line occupies in the ring in addition to its text.
 const ENTRY: u64 = 12;
 
-/// What one message can take: two lines of the greatest length.
+/// Maximum number of bytes that a message occupies: two lines of the maximum length.
 const MESSAGE: u64 = 2 * (ENTRY + LINE_MAX as u64);
 
-/// What kind of line it is.
+/// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// What a peer said.
+    /// A message of a peer.
     Message,
-    /// Who comes, goes or is renamed: what a quiet peer does not want.
+    /// The announcement of a join, a leave or a rename. It is hidden from a quiet peer.
     Announcement,
-    /// What everybody is told.
+    /// A notice to all peers.
     Notice,
+    /// What one peer is told, and nobody else.
+    Private,
 }
 
 /// A line of the room.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Without a line end.
+    /// The text without a line end.
     pub text: String,
-    /// The join, by its number, of the peer that is not shown this line; none if all are.
+    /// The number of the join of the peer that is not shown this line. `None` if all peers are.
+    /// For a private message it is the only peer that is shown the line.
     pub author: Option<u32>,
-    /// Who wants it.
+    /// The kind of the line.
     pub kind: Kind,
     offset: u64,
 }
 
-/// All lines since the relay started; those from the tail on are still in its ring.
+/// All lines since the relay started. Those from the tail on are still in its ring.
 #[derive(Debug)]
 pub struct Log {
     lines: Vec<Line>,
@@ -43,7 +46,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// An empty log of a relay with a ring of so many bytes.
+    /// Creates the empty log of a relay with a ring of this size in bytes.
     pub fn new(ring: usize) -> Self {
         Self {
             lines: Vec::new(),
@@ -53,17 +56,23 @@ impl Log {
         }
     }
 
-    /// The number of the next line.
+    /// Returns the number of the next line.
     pub fn head(&self) -> usize {
         self.lines.len()
     }
 
-    /// The lines from one number up to another.
+    /// Returns the lines `from..to`.
     pub fn lines(&self, from: usize, to: usize) -> &[Line] {
         &self.lines[from..to]
     }
 
-    /// Overwrites as much as a line of `length` bytes needs.
+    /// Returns at most this number of the last lines, without those that were overwritten.
+    pub(crate) fn recent(&self, lines: usize) -> &[Line] {
+        let from = self.head().saturating_sub(lines).max(self.tail);
+        self.lines(from, self.head())
+    }
+
+    /// Overwrites lines until a line of `length` bytes fits.
     pub(crate) fn make_room(&mut self, length: usize) {
         let end = self.end + ENTRY + length as u64;
         while self.tail < self.head() && end - self.offset(self.tail) > self.ring {
@@ -71,7 +80,7 @@ impl Log {
         }
     }
 
-    /// Adds a line, for which [`make_room`](Self::make_room) was called.
+    /// Appends a line, for which [`make_room`](Self::make_room) was called.
     pub(crate) fn push(&mut self, text: String, author: Option<u32>, kind: Kind) {
         let offset = self.end;
         self.end += ENTRY + text.len() as u64;
@@ -83,7 +92,8 @@ impl Log {
         });
     }
 
-    /// Where the last `messages` messages begin, with at most four lines for each of them.
+    /// Returns the start of the history: the last `messages` messages, and at most four lines for
+    /// each of them.
     pub(crate) fn history(&self, messages: usize) -> usize {
         let first = self.tail.max(self.head().saturating_sub(4 * messages));
         let is_message = |number: &usize| self.lines[*number].kind == Kind::Message;
@@ -95,7 +105,7 @@ impl Log {
             .unwrap_or(self.head())
     }
 
-    /// Whether one more message may overwrite the line with this number.
+    /// Returns whether one more message may overwrite the line with this number.
     pub(crate) fn is_endangered(&self, number: usize) -> bool {
         number < self.head() && self.end + MESSAGE - self.offset(number) > self.ring
     }
@@ -105,7 +115,7 @@ impl Log {
     }
 }
 
-/// One peer's place in the log, and what it does not want to see there.
+/// One peer's cursor in the log, and the lines that are hidden from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
     /// The number of its join.
@@ -116,7 +126,7 @@ pub(crate) struct Reader {
     pub(crate) quiet: bool,
     /// The next line to offer.
     pub(crate) next: usize,
-    /// Lines before it that were overwritten, and that it has not read the number of.
+    /// Number of lines before it that were overwritten, and that the peer was not told about yet.
     pub(crate) lost: u64,
 }
 
@@ -125,17 +135,17 @@ pub(crate) struct Reader {
 pub(crate) struct Due {
     pub(crate) payload: String,
     pub(crate) lines: usize,
-    /// Where the next one begins.
+    /// The first line of the next datagram.
     pub(crate) next: usize,
 }
 
 impl Reader {
-    /// Whether something is to be sent to it.
+    /// Returns whether there is a line or a gap to send to it.
     pub(crate) fn is_due(&self, log: &Log) -> bool {
         self.lost > 0 || self.next < log.head()
     }
 
-    /// Whether it was not offered a line that is for it, or is not known to be for others.
+    /// Returns whether it was not offered a line that is for it. An overwritten line counts as one.
     pub(crate) fn lacks(&self, log: &Log) -> bool {
         let mut reader = self.clone();
         if reader.next >= log.tail {
@@ -145,17 +155,20 @@ impl Reader {
     }
 
     pub(crate) fn skips(&self, line: &Line) -> bool {
+        if line.kind == Kind::Private {
+            return line.author != Some(self.id);
+        }
         let is_own = line.author == Some(self.id) && !self.echo;
         is_own || (self.quiet && line.kind == Kind::Announcement)
     }
 
-    /// Moves on to a line that it wants.
+    /// Moves over lines that are hidden from it.
     pub(crate) fn skip(&mut self, log: &Log) {
         let skipped = log.lines(self.next, log.head()).iter();
         self.next += skipped.take_while(|line| self.skips(line)).count();
     }
 
-    /// Moves on to what is still there, and returns how many lines are not.
+    /// Moves over overwritten lines. Returns their number.
     pub(crate) fn catch_up(&mut self, log: &Log) -> u64 {
         if self.next >= log.tail {
             return 0;
@@ -169,8 +182,8 @@ impl Reader {
         lost
     }
 
-    /// Lines that it was to get, behind a gap of `lost` ones, are to be offered again. Returns how
-    /// many of them are not there any more.
+    /// Takes back a datagram that could not be sent: these lines, after a gap of `lost` lines.
+    /// Returns how many of the lines were overwritten meanwhile.
     pub(crate) fn give_back(&mut self, log: &Log, lines: Range<usize>, lost: u64) -> u64 {
         self.lost += lost;
         if log.tail <= lines.end {
@@ -179,7 +192,7 @@ impl Reader {
             self.skip(log);
             return lost;
         }
-        // what was overwritten behind them is counted already, unless it could not be sent anyway
+        // later lines that were overwritten are already counted, unless the peer was blocked
         let behind = self.catch_up(log);
         let lost = lines.len() as u64;
         if !self.classic {
@@ -189,8 +202,9 @@ impl Reader {
         lost + behind
     }
 
-    /// What a peer that is not quiet gets at this place, if that holds nothing to be hidden: two
-    /// such peers may share a datagram, which ends before an announcement that did not fit.
+    /// Returns the datagram that a peer which is not quiet receives here, if it holds no line that
+    /// is hidden from this one. The two may share that datagram, which ends before an announcement
+    /// that did not fit.
     pub(crate) fn shared(&self, log: &Log) -> Option<Due> {
         let mut other = self.clone();
         other.quiet = false;
@@ -199,7 +213,7 @@ impl Reader {
         (!lines.any(|line| self.skips(line))).then_some(due)
     }
 
-    /// What one datagram to it holds now: as many whole lines as fit.
+    /// Returns the next datagram to it, with as many whole lines as fit.
     pub(crate) fn due(&self, log: &Log) -> Option<Due> {
         if !self.is_due(log) {
             return None;
@@ -212,6 +226,9 @@ impl Reader {
         let mut lines = 0;
         let mut next = self.next;
         for line in log.lines(self.next, log.head()) {
+            if line.kind == Kind::Private && lines > 0 {
+                break;
+            }
             if !self.skips(line) {
                 let separator = if payload.is_empty() { "" } else { "\n" };
                 let length = payload.len() + separator.len() + line.text.len();

@@ -1,4 +1,4 @@
-//! Many simulations on all cores.
+//! Many simulations on all processors.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
@@ -6,23 +6,23 @@ use std::sync::Mutex;
 use crate::counts::{Case, Counts};
 use crate::sim::Failure;
 
-/// A number that the environment gives: `SEED`, `SEEDS` and their like.
+/// Returns the number in an environment variable, such as `SEED` or `SEEDS`.
 ///
 /// # Panics
 ///
-/// If it is no number.
+/// If it is not a number.
 pub fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
     let number = value.parse();
     Some(number.unwrap_or_else(|_| panic!("{name} is {value:?}, and not a number")))
 }
 
-/// Runs the simulation of `SEED` alone, and returns nothing; or those of all seeds below `SEEDS`,
-/// which is `seeds` by default, and returns how many they are and what they saw.
+/// Runs the simulation of the seed `SEED` and returns `None`. Without `SEED`, runs the simulations
+/// of all seeds below `SEEDS`, by default `seeds`, and returns their number and coverage.
 ///
 /// # Panics
 ///
-/// If the oracle found something wrong.
+/// If the oracle finds a violation.
 pub fn simulate_as_asked<T: Case + Send>(
     seeds: u64,
     simulate: fn(u64) -> Simulated<T>,
@@ -40,14 +40,14 @@ pub fn simulate_as_asked<T: Case + Send>(
     }
 }
 
-/// What one simulation saw, or what was wrong.
+/// The coverage of one simulation, or its failure.
 type Simulated<T> = Result<Counts<T>, Box<Failure>>;
 
-/// Runs the simulations of all seeds below `seeds` and returns what they saw.
+/// Runs the simulations of all seeds below `seeds`. Returns their coverage.
 ///
 /// # Errors
 ///
-/// One of them failed; seeds that had not begun then were not tried.
+/// If a simulation fails. Those that have not begun by then are not run.
 pub fn simulate_many<T: Case + Send>(
     seeds: u64,
     simulate: fn(u64) -> Simulated<T>,

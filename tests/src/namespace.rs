@@ -1,4 +1,4 @@
-//! Tests that need a network of their own run again in a network namespace.
+//! Tests that need a network of their own start themselves again in a network namespace.
 
 use std::fs::File;
 use std::io::Write;
@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-/// What they need, and how to get it.
+/// What the tests need, and how to get it.
 pub const NAMESPACES: &str = "needs network namespaces, by user namespaces or as root, and \
                               /dev/net/tun: apt-get install util-linux iproute2";
 
-/// Runs this program again in a network namespace, as the user or else as root, with `arguments`;
-/// returns what that printed, or none within it.
+/// Runs this program again in a network namespace with `arguments`, as the user or else as root.
+/// Returns what it printed, or `None` if this process is already in the namespace.
 pub fn enter(arguments: &[&str]) -> Option<String> {
     if std::env::var_os("KILOCHAT_NAMESPACE").is_some() {
         return None;
@@ -37,7 +37,7 @@ pub fn enter(arguments: &[&str]) -> Option<String> {
     Some(stdout)
 }
 
-/// Runs this test again in a network namespace; false outside of it.
+/// Runs this test again in a network namespace. Returns `false` outside of it, and `true` in it.
 #[expect(clippy::print_stdout, reason = "a test prints what it measured")]
 pub fn is_in_namespace(test: &str) -> bool {
     match enter(&["--exact", test, "--include-ignored", "--nocapture"]) {
@@ -49,8 +49,8 @@ pub fn is_in_namespace(test: &str) -> bool {
     }
 }
 
-/// Runs this program again in a network namespace and shows at once what it prints; returns whether
-/// it succeeded, or none within it.
+/// Runs this program again in a network namespace, with the same standard output. Returns whether
+/// it succeeded, or `None` if this process is already in the namespace.
 pub fn enter_shown(arguments: &[String]) -> Option<bool> {
     if std::env::var_os("KILOCHAT_NAMESPACE").is_some() {
         return None;
@@ -71,12 +71,12 @@ pub fn enter_shown(arguments: &[String]) -> Option<bool> {
     Some(command.status().expect(NAMESPACES).success())
 }
 
-/// A network namespace that exists as long as this does, or a socket in it.
+/// A network namespace. It exists until this is dropped, and until no socket or program is in it.
 #[derive(Debug)]
 pub struct Namespace(File);
 
 impl Namespace {
-    /// One that has no interface but its loopback, which is down.
+    /// Creates a namespace that has only its loopback interface, which is down.
     #[expect(clippy::new_without_default, reason = "it is made, not a value")]
     pub fn new() -> Self {
         let namespace = std::thread::spawn(|| {
@@ -86,12 +86,13 @@ impl Namespace {
         Self(namespace.join().expect("it does not panic"))
     }
 
-    /// Its name for `ip`, as long as it exists.
+    /// Returns its name for `ip`, which is valid until this is dropped.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
-    /// Does something in it, on a thread of its own; sockets and programs stay in it.
+    /// Calls a function in it, on a thread of its own. Sockets and programs that it opens stay
+    /// there.
     pub fn run<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let within = || {
@@ -106,12 +107,12 @@ impl Namespace {
     }
 }
 
-/// Runs `ip` with these words.
+/// Runs `ip` with these arguments.
 pub fn ip(words: &str) {
     command("ip", words);
 }
 
-/// Runs `tc` with these words.
+/// Runs `tc` with these arguments.
 pub fn tc(words: &str) {
     command("tc", words);
 }
@@ -124,7 +125,7 @@ fn command(program: &str, words: &str) {
     assert!(output.status.success(), "{program} {words}: {errors}");
 }
 
-/// Runs `ip` once for many lines of words.
+/// Runs one `ip` process for many commands, one a line.
 pub fn ip_all(lines: impl IntoIterator<Item = String>) {
     let mut command = Command::new("ip");
     let mut ip = command

@@ -1,4 +1,5 @@
-//! The oracle: a relay written a second time, slowly, that judges the real one call by call.
+//! The oracle: a second, simple implementation of the relay, which judges each call of the real
+//! one.
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
@@ -15,16 +16,16 @@ use crate::tally::Tally;
 use crate::transcript::{Expected, Transcript, check_wire};
 use crate::{Counts, Seen, Verdict, Violation, check};
 
-/// Reports of unreachability closer together than this are one.
+/// Two reports of unreachability within this time, in milliseconds, count as one.
 const REPORT_INTERVAL: u64 = 10_000;
 
-/// So many reports make a peer leave.
+/// Number of reports after which a peer leaves.
 const REPORTS_MAX: u8 = 3;
 
-/// A model of the relay that is told what goes in, and compares what comes out.
+/// A model of the relay. It is told the arguments and the results of each call, and checks the
+/// results.
 ///
-/// Each method is told of one call and its outcome. An error is the relay's; after one the oracle
-/// is of no further use.
+/// An error means that the relay is wrong. After an error the oracle must not be used any more.
 #[derive(Debug)]
 pub struct Oracle {
     pub(crate) config: Config,
@@ -32,28 +33,31 @@ pub struct Oracle {
     pub(crate) log: Log,
     pub(crate) members: BTreeMap<usize, Member>,
     pub(crate) joins: u32,
-    /// How far the clock has gone back at most: silence may be that much longer.
+    /// The longest time by which the clock was ever set back, in milliseconds: a silence may last
+    /// that much longer.
     pub(crate) slack: u64,
     clock: u64,
     pub(crate) is_stopping: bool,
     pub(crate) admission: Admission,
     pub(crate) tally: Tally,
-    /// What it has seen.
+    /// The cases that occurred.
     pub counts: Counts,
 }
 
 /// What sources without a seat were told.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    /// The codes that each source was sent, and in which minute.
+    /// By source: the codes that it was sent, each with its minute.
     pub(crate) codes: BTreeMap<SocketAddr, Vec<(u32, u64)>>,
-    /// Bytes from each source that must prove its address, and bytes to it, with headers.
+    /// By source that must prove its address: bytes from it and bytes to it, with headers.
     pub(crate) ledger: BTreeMap<SocketAddr, (usize, usize)>,
     pub(crate) given: Bucket,
     pub(crate) looked: Bucket,
     pub(crate) answers: Bucket,
-    /// When an address with too many seats may be looked for again.
+    /// Earliest time of the next search for an address that has too many seats.
     pub(crate) crowd_at: u64,
+    /// The same, if the relay searched when the record does not require it.
+    pub(crate) crowd_doubted: u64,
 }
 
 impl Admission {
@@ -65,40 +69,46 @@ impl Admission {
             looked: Bucket::new(50, 20),
             answers: Bucket::new(200, 5),
             crowd_at: 0,
+            crowd_doubted: 0,
         }
     }
 }
 
-/// A peer as the oracle knows it.
+/// The oracle's record of a peer.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) seat: Seat,
     pub(crate) address: SocketAddr,
     pub(crate) name: String,
     pub(crate) heard: u64,
-    /// When it may be told again that lines were not said, how many were too fast since then, and
-    /// what it may say.
+    /// Earliest time of the next notice about refused lines, the number of lines since the last one
+    /// that exceeded the rate limit, and the rate limit.
     pub(crate) tell_at: u64,
     pub(crate) unsaid: u64,
     pub(crate) pace: Option<Bucket>,
     pub(crate) suspect: bool,
-    /// When the last report of its port came that counted.
+    /// When its port was last reported as unreachable by a report that counted.
     pub(crate) reported: Option<u64>,
     pub(crate) ports: u8,
+    /// Whether it has shown that it is where its datagrams come from.
+    pub(crate) is_proven: bool,
+    /// How many datagrams it returned, and in which second the last one.
+    pub(crate) returned: (u8, u64),
     pub(crate) reader: Reader,
-    /// Its first line.
+    /// The first line for it.
     pub(crate) first: usize,
-    /// Whether it was quiet at any time.
+    /// Whether it was ever quiet.
     pub(crate) was_quiet: bool,
-    /// What it was sent.
+    /// The datagrams that were sent to it.
     pub(crate) got: Vec<Vec<u8>>,
-    /// Deliveries that are neither sent nor refused yet.
+    /// Number of deliveries that are neither sent nor returned yet.
     pub(crate) in_hand: usize,
-    /// Whether the way to it takes nothing.
+    /// Whether sending to it would block.
     pub(crate) is_blocked: bool,
 }
 
-/// A delivery that was taken: to be [sent](Oracle::sent) or [refused](Oracle::refused).
+/// A delivery that was taken from a fan-out, and is then [sent](Oracle::sent) or
+/// [returned](Oracle::refused).
 #[derive(Clone, Debug)]
 pub struct Offer {
     seat: usize,
@@ -110,7 +120,8 @@ pub struct Offer {
 }
 
 impl Oracle {
-    /// The oracle of a new relay with so many seats and bytes of ring.
+    /// Creates the oracle of a new relay with this number of seats, and a ring of this size in
+    /// bytes.
     pub fn new(config: Config, peers: usize, ring: usize) -> Self {
         Self {
             seats: peers.min(usize::from(config.seats)),
@@ -127,7 +138,7 @@ impl Oracle {
         }
     }
 
-    /// It is `now`.
+    /// Records the time of a call.
     pub(crate) fn tick(&mut self, now: Instant) -> u64 {
         let now = now.as_millis();
         self.slack = self.slack.max(self.clock.saturating_sub(now));
@@ -135,17 +146,17 @@ impl Oracle {
         now
     }
 
-    /// The peers' addresses and names, in the order of their seats.
+    /// Returns the addresses and names of the peers in the order of their seats.
     pub fn peers(&self) -> impl Iterator<Item = (Seat, SocketAddr, &str)> {
         let members = self.members.values();
         members.map(|member| (member.seat, member.address, member.name.as_str()))
     }
 
-    /// `Fanout::next` gave a delivery of `payload`.
+    /// Judges a delivery of `payload` that a fan-out returned.
     ///
     /// # Errors
     ///
-    /// It is not exactly what that peer is to get next.
+    /// If this is not exactly the next datagram for that peer.
     pub fn offered(&mut self, seat: Seat, to: SocketAddr, payload: &[u8]) -> Verdict<Offer> {
         let text = check_wire(payload)?;
         let member = self.members.get_mut(&seat.index());
@@ -155,7 +166,7 @@ impl Oracle {
             )));
         };
         check(!member.is_blocked, || {
-            format!("the way to {to} is blocked and it is offered {text:?}")
+            format!("{to} is blocked, but is offered {text:?}")
         })?;
         let Some(mut due) = member.reader.due(&self.log) else {
             return Err(Violation(format!(
@@ -209,7 +220,7 @@ impl Oracle {
         Ok(offer)
     }
 
-    /// The network took it.
+    /// Records that the network accepted a delivery.
     pub fn sent(&mut self, offer: Offer) {
         if let Some(member) = self.member_of(&offer) {
             member.got.push(offer.payload);
@@ -217,7 +228,8 @@ impl Oracle {
         }
     }
 
-    /// The way would block: it was given back with `Relay::handle_refused`, after all later ones.
+    /// Records a call to `handle_refused`: sending would block. Deliveries are returned in reverse
+    /// order.
     pub fn refused(&mut self, offer: &Offer) {
         self.tally.deferred += 1;
         let Some(member) = self
@@ -239,7 +251,7 @@ impl Oracle {
         }
     }
 
-    /// `Relay::handle_blocked` was called, or `handle_writable`.
+    /// Records a call to `handle_blocked` or `handle_writable`.
     pub fn blocked(&mut self, seat: Seat, is_blocked: bool) {
         let Some(member) = self.members.get_mut(&seat.index()) else {
             return;
@@ -252,11 +264,11 @@ impl Oracle {
         member.reader.skip(&self.log);
     }
 
-    /// `poll_fanout` returned none and every delivery was taken.
+    /// Judges that `poll_fanout` returned `None` after all deliveries were taken.
     ///
     /// # Errors
     ///
-    /// Somebody is owed something.
+    /// If there is something to send to a peer.
     pub fn nothing_due(&self) -> Verdict {
         let owed = self
             .members
@@ -272,12 +284,12 @@ impl Oracle {
         }
     }
 
-    /// `can_receive` was called.
+    /// Judges the result of `can_receive`. It must be `false` exactly while one more message could
+    /// overwrite a line that was not sent to a peer, except to suspects and blocked peers.
     ///
     /// # Errors
     ///
-    /// It is not false exactly while one more message could overwrite what a peer is owed that
-    /// nobody suspects and that is not blocked.
+    /// If it is wrong.
     pub fn can_receive(&self, answer: bool) -> Verdict {
         let held_up = self.members.values().find(|member| {
             let reader = &member.reader;
@@ -292,11 +304,11 @@ impl Oracle {
         })
     }
 
-    /// `handle_unreachable` was called.
+    /// Judges a call to `handle_unreachable`.
     ///
     /// # Errors
     ///
-    /// The peer left too early, too late or in the wrong way.
+    /// If the peer left too early, too late or for another reason.
     pub fn unreachable(
         &mut self,
         now: Instant,
@@ -332,11 +344,11 @@ impl Oracle {
         })
     }
 
-    /// `handle_timeout` was called.
+    /// Judges a call to `handle_timeout`.
     ///
     /// # Errors
     ///
-    /// Somebody left too early, or should have left.
+    /// If a peer left too early, or should have left.
     pub fn timeout(&mut self, now: Instant, expired: Option<&Expired>) -> Verdict {
         let now = self.tick(now);
         let idle = self.idle();
@@ -361,11 +373,11 @@ impl Oracle {
         })
     }
 
-    /// `poll_timeout` was called.
+    /// Judges the result of `poll_timeout`.
     ///
     /// # Errors
     ///
-    /// Somebody's time is over before that.
+    /// If a peer has to leave before that.
     pub fn next_timeout(&self, answer: Option<Instant>) -> Verdict {
         let suspects = self.members.values();
         let next = suspects
@@ -379,11 +391,11 @@ impl Oracle {
         check(is_early, || format!("wakes at {answer:?} for {next:?}"))
     }
 
-    /// `is_settled` was called.
+    /// Judges the result of `is_settled`, which means that every line was offered to every peer.
     ///
     /// # Errors
     ///
-    /// It is not whether everybody was offered everything.
+    /// If it is wrong.
     pub fn settled(&self, answer: bool) -> Verdict {
         let mut members = self.members.values();
         let lacks = members.find(|member| member.reader.lacks(&self.log));
@@ -392,7 +404,7 @@ impl Oracle {
         })
     }
 
-    /// `stop` was called.
+    /// Records a call to `stop`.
     pub fn stopped(&mut self) {
         if !self.config.classic && !self.is_stopping {
             self.append(Kind::Notice, None, STOPPING.to_owned());
@@ -415,7 +427,7 @@ impl Oracle {
         }
     }
 
-    /// Adds a line. Peers that have everything go past it at once if it is not for them.
+    /// Appends a line. A peer that was sent everything skips it at once if it is hidden from it.
     pub(crate) fn append(&mut self, kind: Kind, author: Option<u32>, text: String) {
         let head = self.log.head();
         self.log.make_room(text.len());
@@ -449,7 +461,7 @@ impl Oracle {
         }
     }
 
-    /// Takes a peer out of the room, and judges all that it was sent.
+    /// Removes a peer from the room, and judges everything that was sent to it.
     pub(crate) fn leave(&mut self, seat: usize, why: Departure) -> Verdict<Departed> {
         let Some(member) = self.members.remove(&seat) else {
             return Err(Violation(format!("nobody has seat {seat}")));
@@ -463,6 +475,7 @@ impl Oracle {
             Departure::Removed => Some("removed"),
             Departure::Replaced => Some("replaced"),
             Departure::Contested => Some("contested"),
+            Departure::Echo => Some("echo"),
             Departure::Restarted => None,
         };
         if let Some(reason) = reason {
@@ -486,11 +499,11 @@ impl Oracle {
         })
     }
 
-    /// Judges the counters and what the relay says of its peers.
+    /// Judges the counters, and the relay's report about its peers.
     ///
     /// # Errors
     ///
-    /// One of them is wrong.
+    /// If one of them is wrong.
     pub fn accounts<'a>(
         &self,
         stats: &Stats,
@@ -524,15 +537,15 @@ impl Oracle {
         let mut pairs = known.zip(told);
         let wrong = pairs.find(|(known, told)| known != told);
         check(wrong.is_none(), || {
-            format!("of a peer, known and told: {wrong:?}")
+            format!("of a peer, expected and reported: {wrong:?}")
         })
     }
 
-    /// Judges all that the peers that are still there were sent.
+    /// Judges everything that was sent to the present peers.
     ///
     /// # Errors
     ///
-    /// Somebody's datagrams, put together, are not the lines of the room.
+    /// If a peer's datagrams do not make up the lines of the room.
     pub fn transcripts(&self) -> Verdict {
         self.members
             .values()
@@ -569,7 +582,7 @@ impl Oracle {
     }
 }
 
-/// Where what a peer is offered is not what it should be.
+/// Describes the difference between an offered datagram and the right one.
 fn difference(name: &str, offered: &str, due: &str) -> String {
     let pairs = offered.chars().zip(due.chars());
     let same = pairs.take_while(|(one, other)| one == other).count();

@@ -1,7 +1,7 @@
-//! Bugs that the simulators must find: rows of a text in the product and what replaces it.
+//! Bugs that the simulators must find: rows of a text in the product and its replacement.
 //!
 //! The product knows nothing of them. `tests/check.sh planted` applies all rows to a copy of the
-//! workspace, in which a number that is read at run time says which of the bugs is in effect.
+//! workspace, in which a number that is read at run time selects the bug that is in effect.
 
 mod copy;
 mod hunt;
@@ -13,7 +13,7 @@ pub use rows::{FOUND_BY_CORPUS, ROWS};
 
 use core::ops::Range;
 
-/// The word in a replacement for: this bug is in effect.
+/// The placeholder in a replacement: whether this bug is in effect.
 pub const PLACEHOLDER: &str = "PLANTED";
 
 /// A change of one file. A bug is one row, or several under the same name.
@@ -21,14 +21,14 @@ pub const PLACEHOLDER: &str = "PLANTED";
 pub struct Row {
     /// The name of the bug.
     pub bug: &'static str,
-    /// Which simulator must find it.
+    /// The simulator that must find it.
     pub found_by: Simulator,
     /// The file, from the root of the workspace.
     pub file: &'static str,
-    /// What is replaced. White space counts neither here nor in the file, so that formatting the
-    /// file changes nothing.
+    /// The text that is replaced. White space is ignored here and in the file, so that formatting
+    /// the file changes nothing.
     pub text: &'static str,
-    /// What replaces it; the same program as `text` while [`PLACEHOLDER`] is false.
+    /// The replacement. While [`PLACEHOLDER`] is false, it does the same as `text`.
     pub replacement: &'static str,
 }
 
@@ -39,9 +39,11 @@ pub enum Simulator {
     Plain,
     /// Clients of the framed dialect: [`simulate_framed`](crate::simulate_framed).
     Framed,
+    /// Linked relays: [`simulate_linked`](crate::simulate_linked).
+    Linked,
 }
 
-/// The names of all bugs; the number of a bug is its place here, from 1 on.
+/// Returns the names of all bugs. The number of a bug is its position, from 1.
 pub fn bugs() -> Vec<&'static str> {
     let mut bugs: Vec<_> = ROWS.iter().map(|row| row.bug).collect();
     bugs.dedup();
@@ -49,11 +51,11 @@ pub fn bugs() -> Vec<&'static str> {
 }
 
 impl Row {
-    /// Where the row's text is in `source`, which is what its file holds.
+    /// Returns the position of the row's text in `source`, which is the contents of its file.
     ///
     /// # Errors
     ///
-    /// The complaint if the text is not there exactly once.
+    /// If the text does not occur exactly once.
     pub fn find(&self, source: &str) -> Result<Range<usize>, String> {
         let wanted: String = self.text.split_whitespace().collect();
         let (places, dense): (Vec<usize>, Vec<char>) = source

@@ -1,4 +1,4 @@
-//! A real relay as a process, and plain UDP peers that talk to it.
+//! A real relay as a process, and plain peers on UDP sockets.
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -10,23 +10,36 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
-/// How long a test waits for what must happen.
+/// Maximum time for which a test waits for an event that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running `kilochat relay`, ended when dropped.
+/// The variable that limits the lines of each peer. Most tests turn that off.
+const RATE: &str = "KILOCHAT_RATE";
+
+/// A running `kilochat relay`. It is killed on drop.
 #[derive(Debug)]
 pub struct RelayProgram {
     child: Child,
-    /// Where it listens first.
+    /// The first address on which it listens.
     pub address: SocketAddr,
     log: Receiver<String>,
     logged: Vec<String>,
 }
 
 impl RelayProgram {
-    /// Starts `program relay` with `arguments`; `--port 0` unless they name an address.
+    /// Starts `program relay` with `arguments`, and with `--port 0` unless they name an address.
     pub fn start(program: &str, arguments: &[&str]) -> Self {
+        Self::start_by(Command::new(program), arguments)
+    }
+
+    /// Starts the same with the limits that it has by default.
+    pub fn start_limited(program: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(program);
+        command.env_remove(RATE);
+        Self::start_by(command, arguments)
+    }
+
+    fn start_by(mut command: Command, arguments: &[&str]) -> Self {
         command
             .args(["relay", "--log-format", "json"])
             .args(arguments);
@@ -39,16 +52,21 @@ impl RelayProgram {
         Self::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
     }
 
-    /// Starts a relay as `command` says, with `--rate 0` unless it names a rate, and waits until it
-    /// listens.
+    /// Starts a relay by `command`, with `--rate 0` unless it names another, and waits until it listens.
+    /// It is announced by DNS-SD only in a network namespace.
     pub fn spawn(command: &mut Command) -> Self {
         Self::spawn_listening(command, "listening on ")
     }
 
-    /// Starts a server whose first line is its address after this text.
+    /// Starts a server that prints this text and its address in its first line.
     pub fn spawn_listening(command: &mut Command, before: &str) -> Self {
+        if std::env::var_os("KILOCHAT_NAMESPACE").is_none() {
+            command.env("KILOCHAT_NO_ANNOUNCE", "1");
+        }
+        if !command.get_envs().any(|(name, _)| name == RATE) {
+            command.env(RATE, "0");
+        }
         let mut child = command
-            .env("KILOCHAT_RATE", "0")
             .stdin(Stdio::null())
             .spawn()
             .expect("the relay starts");
@@ -69,7 +87,7 @@ impl RelayProgram {
         }
     }
 
-    /// The address of this relay for a peer that goes to `ip`.
+    /// Returns the address of this relay for a peer that sends to `ip`.
     pub fn at(&self, ip: &str) -> SocketAddr {
         (
             ip.parse::<IpAddr>().expect("an IP address"),
@@ -78,7 +96,7 @@ impl RelayProgram {
             .into()
     }
 
-    /// The process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -99,13 +117,13 @@ impl RelayProgram {
                 Ok(line) if wanted(&line) => return line,
                 Ok(line) => self.logged.push(line),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("not logged; what was: {:#?}", self.logged)
+                    panic!("not logged; the log is {:#?}", self.logged)
                 }
             }
         }
     }
 
-    /// The relay's counters.
+    /// Returns the relay's counters.
     #[cfg(unix)]
     pub fn statistics(&mut self) -> BTreeMap<String, u64> {
         self.signal(nix::sys::signal::Signal::SIGUSR1);
@@ -118,7 +136,7 @@ impl RelayProgram {
             .collect()
     }
 
-    /// A number from `/proc/ID/status`, in the unit that stands there.
+    /// Returns a number from `/proc/ID/status`, in the unit of that file.
     pub fn proc_status(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.id());
         let status = std::fs::read_to_string(path).expect("Linux");
@@ -134,20 +152,20 @@ impl RelayProgram {
         number.parse().expect("a number")
     }
 
-    /// The time that all its threads have had on a processor.
+    /// Returns the processor time of all its threads.
     #[cfg(target_os = "linux")]
     pub fn cpu(&self) -> Duration {
         processor_time(self.id())
     }
 
-    /// Waits for the end of the relay.
+    /// Waits until the relay ends.
     pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().expect("it was started")
     }
 
-    /// Ends the relay as a power cut does.
+    /// Kills the relay, which cannot say goodbye, as in a power failure.
     pub fn kill(&mut self) {
-        // it may have ended
+        // fails if it has ended already
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -159,7 +177,7 @@ impl Drop for RelayProgram {
     }
 }
 
-/// The time that all threads of a process have had on a processor.
+/// Returns the processor time of all threads of a process.
 #[cfg(target_os = "linux")]
 pub fn processor_time(id: u32) -> Duration {
     let threads = std::fs::read_dir(format!("/proc/{id}/task")).expect("it runs");
@@ -172,7 +190,7 @@ pub fn processor_time(id: u32) -> Duration {
     times.sum()
 }
 
-/// Reads lines on a thread of its own until the end.
+/// Reads lines until the end, on a thread of its own.
 fn lines_of(from: Option<Box<dyn Read + Send>>) -> Receiver<String> {
     let (sender, receiver) = channel();
     if let Some(from) = from {
@@ -187,7 +205,7 @@ fn lines_of(from: Option<Box<dyn Read + Send>>) -> Receiver<String> {
     receiver
 }
 
-/// A peer that speaks plain text, as any program with a UDP socket can.
+/// A plain peer: any program with a UDP socket can do what it does.
 #[derive(Debug)]
 pub struct PlainPeer {
     socket: UdpSocket,
@@ -196,7 +214,7 @@ pub struct PlainPeer {
 }
 
 impl PlainPeer {
-    /// A peer that has not said its name yet.
+    /// Creates a peer that has not sent its name yet.
     pub fn new(relay: SocketAddr) -> Self {
         let any = if relay.is_ipv4() {
             "0.0.0.0:0"
@@ -211,7 +229,7 @@ impl PlainPeer {
         }
     }
 
-    /// A peer that has been welcomed as `name`.
+    /// Creates a peer and waits until it is welcomed as `name`.
     pub fn join(relay: SocketAddr, name: &str) -> Self {
         let mut peer = Self::new(relay);
         peer.say(name);
@@ -220,7 +238,7 @@ impl PlainPeer {
         peer
     }
 
-    /// The address that the relay sees.
+    /// Returns its source address.
     pub fn address(&self) -> SocketAddr {
         self.socket.local_addr().expect("it is bound")
     }
@@ -228,15 +246,16 @@ impl PlainPeer {
     /// Sends a datagram.
     pub fn say(&self, payload: impl AsRef<[u8]>) {
         let payload = payload.as_ref();
-        // a report of a relay that is gone belongs to an earlier datagram: this one was not sent
+        // the first call may return a pending error of an earlier datagram, and has then sent
+        // nothing
         let sent = self
             .socket
             .send(payload)
             .or_else(|_| self.socket.send(payload));
-        assert_eq!(sent.expect("loopback takes it"), payload.len());
+        assert_eq!(sent.expect("loopback accepts it"), payload.len());
     }
 
-    /// The next datagram, if one comes in time.
+    /// Returns the next datagram, or `None` after the time-out.
     pub fn receive(&mut self, timeout: Duration) -> Option<&[u8]> {
         let timeout = timeout.max(Duration::from_millis(1));
         self.socket
@@ -248,7 +267,7 @@ impl PlainPeer {
         self.received.last().map(Vec::as_slice)
     }
 
-    /// Receives until a line comes that `wanted` accepts, and returns it.
+    /// Receives until a line arrives that `wanted` accepts, and returns that line.
     pub fn wait_for(&mut self, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -259,7 +278,7 @@ impl PlainPeer {
                     .iter()
                     .map(|datagram| datagram.escape_ascii().to_string());
                 panic!(
-                    "it did not come; what came: {:#?}",
+                    "the line did not arrive; received: {:#?}",
                     received.collect::<Vec<_>>()
                 );
             };
@@ -270,14 +289,14 @@ impl PlainPeer {
         }
     }
 
-    /// Says something that the relay answers, and receives until the answer comes: then the relay
-    /// has handled everything that was sent before, and this peer has read what that gave it.
+    /// Sends a request and waits for the reply. Then the relay has handled everything that was sent
+    /// before, and this peer has received the resulting lines.
     pub fn synchronize(&mut self) {
         self.say("/who \u{3}sync");
         self.wait_for(|line| line == "* nobody's name begins with ?sync");
     }
 
-    /// All lines received so far.
+    /// Returns all lines received so far.
     pub fn lines(&self) -> Vec<String> {
         let datagrams = self.received.iter();
         let texts = datagrams.map(|datagram| String::from_utf8(datagram.clone()).expect("text"));
@@ -287,7 +306,8 @@ impl PlainPeer {
     }
 }
 
-/// Lets this process have as many open files as it may; a test with thousands of sockets needs it.
+/// Raises this process's limit of open files to the permitted maximum, for tests with thousands of
+/// sockets.
 #[cfg(unix)]
 pub fn allow_many_sockets() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};

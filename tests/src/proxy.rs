@@ -1,18 +1,18 @@
-//! A UDP proxy that loses, doubles, delays and reorders, as a seed decides.
+//! A UDP proxy that loses, duplicates, delays and reorders datagrams, as a seed determines.
 //!
-//! Clients go to the proxy instead of the relay. Each client address gets a socket of its own
-//! towards the relay, which so sees as many sources as there are clients. Datagrams of any length
-//! pass unchanged. A *lane* is one direction of one client; the n-th datagram of a lane meets the
-//! same fate whenever the seed and the [`Faults`] are the same. Lanes are numbered in the order in
-//! which clients are first heard.
+//! Clients send to the proxy instead of the relay. The proxy has an upstream socket for each client
+//! address, so the relay sees as many sources as there are clients. Datagrams of any length pass
+//! unchanged. A *lane* is one direction of one client. The n-th datagram of a lane has the same fate
+//! whenever the seed and the [`Faults`] are the same. Lanes are numbered in the order of the clients'
+//! first datagrams.
 //!
-//! - Lost datagrams are dropped when they come. So are all that come in a blackout; those that
-//!   are under way already still arrive.
-//! - A copy goes with its datagram, or later by up to the delay and the jitter.
-//! - To reorder, a datagram is held back, after its delay, until a later one of its lane has gone,
-//!   and follows that one. When none goes within [`Faults::hold`], it goes by itself: then it has
-//!   not been reordered, and does not count as such. A datagram that was overtaken because of the
-//!   jitter counts. So the count is what a reader of the other end sees, copies left out.
+//! - Lost datagrams are dropped when they arrive. So are all that arrive in a blackout; those that
+//!   are already in flight are still forwarded.
+//! - A copy is sent with its datagram, or later by up to the delay and the jitter.
+//! - To be reordered, a datagram is held back after its delay until a later one of its lane was sent,
+//!   and is sent then. If none is sent within [`Faults::hold`], the datagram is sent alone, and does
+//!   not count as reordered. A datagram that was overtaken because of the jitter does count. So the
+//!   counter is what a reader at the other end sees, without copies.
 //!
 //! ```
 //! use std::net::UdpSocket;
@@ -49,12 +49,12 @@ use network::Network;
 pub use traffic::{Totals, Traffic};
 
 const WAKE: Token = Token(1);
-/// Longer than any UDP payload.
+/// Size of a buffer that holds any UDP payload.
 const BUFFER: usize = 1 << 16;
 
-/// A running proxy, on a thread of its own; dropped, it stops, and what is under way is lost.
+/// A running proxy, on a thread of its own. On drop it stops, and datagrams in flight are lost.
 ///
-/// What its methods set holds from their return on.
+/// Settings take effect before the methods that make them return.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -64,28 +64,28 @@ pub struct Proxy {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A client as the proxy knows it.
+/// A client of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Where it sends from.
+    /// Its source address.
     pub address: SocketAddr,
-    /// The local address of the socket for it, whose port is the one the relay sees; the IP
-    /// address is the one that the system chose.
+    /// The local address of its upstream socket. The relay sees the port; the system chooses the IP
+    /// address.
     pub upstream: SocketAddr,
-    /// What it sent.
+    /// Datagrams from the client.
     pub up: Traffic,
-    /// What was sent to it.
+    /// Datagrams to the client.
     pub down: Traffic,
 }
 
-/// What becomes of a port that a client was moved from.
+/// What the proxy does with the old port of a client that was moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OldPort {
-    /// It is closed: the relay is told that nobody listens there.
+    /// It is closed, so the relay's system reports "port unreachable".
     Closed,
-    /// It swallows what comes, as a NAT does that has forgotten it.
+    /// Datagrams to it are dropped, as by a NAT whose mapping has expired.
     Silent,
-    /// What comes there still goes to the client.
+    /// Datagrams to it are still forwarded to the client.
     Open,
 }
 
@@ -96,11 +96,11 @@ enum Direction {
 }
 
 impl Proxy {
-    /// Starts one on `listen` (port 0 takes a free one) in front of `to`.
+    /// Starts a proxy on `listen` (port 0 chooses a free one) in front of `to`.
     ///
     /// # Errors
     ///
-    /// The address cannot be listened on, or there is no thread.
+    /// If the address cannot be used, or the system has no thread left.
     pub fn start(
         listen: SocketAddr,
         to: SocketAddr,
@@ -129,36 +129,37 @@ impl Proxy {
         })
     }
 
-    /// Where clients go.
+    /// Returns the address for clients.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Sets what befalls the datagrams that come from now on.
+    /// Sets the faults for datagrams that arrive from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.network().faults = faults;
     }
 
-    /// In a blackout, everything that comes is dropped, in both directions.
+    /// Starts or ends a blackout, in which all datagrams in both directions are dropped.
     pub fn set_blackout(&self, is_blackout: bool) {
         self.network().is_blackout = is_blackout;
     }
 
-    /// Gives a client a new port towards the relay.
+    /// Gives a client a new upstream port.
     ///
     /// # Errors
     ///
-    /// `NotFound`: there is no such client yet. Others: no socket is to be had; the old one stays.
+    /// `NotFound` if there is no such client yet. Other errors: the system gave no socket, and the
+    /// client keeps its port.
     pub fn move_client(&self, client: SocketAddr, old: OldPort) -> io::Result<()> {
         self.network().move_client(client, old)
     }
 
-    /// Every client, in the order in which they came.
+    /// Returns all clients in the order of their first datagrams.
     pub fn clients(&self) -> Vec<Client> {
         self.network().clients()
     }
 
-    /// What became of all datagrams until now.
+    /// Returns the sums over all datagrams so far.
     pub fn totals(&self) -> Totals {
         self.network().totals()
     }

@@ -1,4 +1,4 @@
-//! The world around a relay: a virtual clock, clients, a bad network, and a driver.
+//! The simulated world of a relay: a virtual clock, clients, a faulty network, and a driver.
 
 mod driver;
 
@@ -13,25 +13,25 @@ use crate::inputs::{self, chance, pick};
 use crate::oracle::{Offer, Oracle};
 use crate::{Counts, Seen, Verdict, Violation, check};
 
-/// Steps of a simulation; each is at least one event.
+/// Number of steps of a simulation. Each is at least one event.
 const STEPS: usize = 220;
 
-/// Datagrams that wait in front of the relay; what comes then is lost.
+/// Maximum number of datagrams in the relay's socket. Later ones are lost.
 const WAITING_MAX: usize = 64;
 
-/// How many of the last events a failure shows.
+/// Number of events before a failure that are shown.
 const LAST_EVENTS: usize = 30;
 
-/// A simulation that found something.
+/// The failure of a simulation.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Which simulation.
+    /// The seed of the simulation.
     pub seed: u64,
-    /// What was wrong.
+    /// The violation that the oracle found.
     pub violation: Violation,
-    /// The last events before.
+    /// The last events before the violation.
     pub events: VecDeque<String>,
-    /// The test that runs it again.
+    /// The test that can repeat the simulation.
     pub test: &'static str,
 }
 
@@ -54,11 +54,33 @@ impl core::fmt::Display for Failure {
     }
 }
 
-/// Runs one simulation and returns what it saw.
+/// Returns the coverage of the simulation of a seed by a test, or its failure after these events.
 ///
 /// # Errors
 ///
-/// The oracle found the relay to be wrong.
+/// If the verdict is a violation.
+pub(crate) fn judged<T>(
+    verdict: Verdict,
+    counts: Counts<T>,
+    (seed, test): (u64, &'static str),
+    events: Option<VecDeque<String>>,
+) -> Result<Counts<T>, Box<Failure>> {
+    match verdict {
+        Ok(()) => Ok(counts),
+        Err(violation) => Err(Box::new(Failure {
+            seed,
+            violation,
+            events: events.unwrap_or_default(),
+            test,
+        })),
+    }
+}
+
+/// Runs one simulation and returns its coverage.
+///
+/// # Errors
+///
+/// If the oracle finds a violation.
 pub fn simulate(seed: u64) -> Result<Counts, Box<Failure>> {
     run(seed, false).or_else(|_| run(seed, true))
 }
@@ -73,42 +95,43 @@ fn run(seed: u64, is_traced: bool) -> Result<Counts, Box<Failure>> {
     }
 }
 
-/// How a driver sends.
+/// The parameters of a driver.
 #[derive(Clone, Copy, Debug)]
 struct Driver {
-    /// Datagrams read before something is sent.
+    /// Number of datagrams that it reads before it sends.
     reads: usize,
-    /// Deliveries taken before they are given to the network.
+    /// Number of deliveries that it collects before it gives them to the network.
     batch: usize,
-    /// Whether deliveries may stay in hand while more datagrams are read.
+    /// Whether it may hold deliveries back while it reads more datagrams.
     is_late: bool,
-    /// Whether it goes on past a destination that would block, and gives that back in the end.
+    /// Whether it continues with other destinations after one that would block, and returns that
+    /// delivery at the end.
     is_patient: bool,
-    /// Whether it reads no more when the relay has no room, in percent of the times.
+    /// Probability, in percent, that it stops reading while `can_receive` is false.
     obeys: u32,
 }
 
-/// The weather.
+/// The parameters of a network. Probabilities are in percent.
 #[derive(Clone, Copy, Debug)]
 struct Network {
     lost: u32,
     doubled: u32,
     delay: u64,
-    /// How likely it blocks, and clears again.
+    /// Probabilities that the whole network starts to block, and that it stops.
     blocks: u32,
     clears: u32,
     clock_goes_back: bool,
 }
 
-/// What becomes of a datagram to a client.
+/// The fate of datagrams to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Arrives,
-    /// Nobody is there and nobody says so.
+    /// They are lost, and no error is reported.
     Vanishes,
-    /// Nobody is there, and the network says so after a while.
+    /// They are lost, and the network reports an error after a while.
     Fails(Unreachable),
-    /// It would block, for this one destination.
+    /// Sending to this destination would block.
     Blocks,
 }
 
@@ -135,21 +158,21 @@ struct World<const PEERS: usize, const RING: usize> {
     random: Rng,
     relay: Box<Relay<PEERS, RING, 4>>,
     oracle: Oracle,
-    /// What was seen before the relay restarted.
+    /// The coverage before the relay was restarted.
     counts: Counts,
     now: u64,
-    /// How many of the datagrams are long texts, in percent.
+    /// Percentage of datagrams that are long texts.
     flood: u32,
     driver: Driver,
     network: Network,
     is_blocked: bool,
     clients: Vec<Client>,
-    /// The codes that sources were asked for.
+    /// By source: the last code that it was sent.
     codes: BTreeMap<SocketAddr, u32>,
     arrivals: Vec<Arrival>,
     reports: Vec<Report>,
     in_hand: Vec<(Delivery, Offer)>,
-    /// Who is not sent anything until the driver tries again.
+    /// Peers that were not reported as writable yet.
     blocked: Vec<Seat>,
     trace: Option<VecDeque<String>>,
 }
@@ -204,18 +227,9 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
     }
 
     fn run(mut self, seed: u64) -> Result<Counts, Box<Failure>> {
-        match self.live() {
-            Ok(()) => {
-                self.counts.add(&self.oracle.counts);
-                Ok(self.counts)
-            }
-            Err(violation) => Err(Box::new(Failure {
-                seed,
-                violation,
-                events: self.trace.unwrap_or_default(),
-                test: "simulation",
-            })),
-        }
+        let verdict = self.live();
+        self.counts.add(&self.oracle.counts);
+        judged(verdict, self.counts, (seed, "simulation"), self.trace)
     }
 
     fn live(&mut self) -> Verdict {
@@ -233,7 +247,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         self.heal()
     }
 
-    /// The network takes everything again: all peers catch up.
+    /// Ends all faults and checks that all peers catch up.
     fn heal(&mut self) -> Verdict {
         self.note(|_| "the network heals".to_owned());
         self.is_blocked = false;
@@ -255,7 +269,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         self.oracle.accounts(self.relay.stats(), self.relay.peers())
     }
 
-    /// Something happens in the world.
+    /// Runs one random act of the world.
     fn change(&mut self) -> Verdict {
         match self.random.u32(0..200) {
             0..4 => self.strike(),
@@ -280,6 +294,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
                 self.send(source, payload);
             }
             26..30 => self.expect_nothing_from_timeout()?,
+            30..34 => self.client_returns(),
             _ => self.client_sends(),
         }
         if chance(&mut self.random, self.network.clears) {
@@ -316,7 +331,24 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         self.send(address, payload);
     }
 
-    /// Something happens to one client's network.
+    /// A client returns lines of the room, as an echo service does, or another relay.
+    fn client_returns(&mut self) {
+        let number = self.random.usize(..self.clients.len());
+        let address = self.clients[number].address;
+        let before = pick(&mut self.random, &["", "", "Eve : "]);
+        for _ in 0..self.random.usize(1..4) {
+            let lines = self
+                .oracle
+                .log
+                .recent(pick(&mut self.random, &[1, 1, 3, 20]));
+            if let Some(line) = lines.first() {
+                let payload = format!("{before}{}", line.text).into_bytes();
+                self.send(address, payload);
+            }
+        }
+    }
+
+    /// Changes the fate of datagrams to one client.
     fn strike(&mut self) {
         let number = self.random.usize(..self.clients.len());
         let fates = [
@@ -336,7 +368,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         });
     }
 
-    /// A client is started again, on another port, with the name that it has.
+    /// Restarts a client: it has another port and the same name.
     fn restart_client(&mut self) {
         let number = self.random.usize(..self.clients.len());
         let (old, address) = {
@@ -404,13 +436,13 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         self.blocked.clear();
         let oracle = core::mem::replace(&mut self.oracle, Oracle::new(config, PEERS, RING));
         self.counts.add(&oracle.counts);
-        // the key stays the same, and so do the codes
+        // the relay's key stays the same, and so do the codes
         self.oracle.admission.codes = oracle.admission.codes;
         self.saw(Seen::RelayRestarted);
         Ok(())
     }
 
-    /// A report that nothing caused: forged, or late.
+    /// Reports a peer as unreachable without a cause, as a forged or late ICMP error does.
     fn report_somebody(&mut self) {
         let number = self.random.usize(..self.clients.len());
         let about = self.clients[number].address;
@@ -421,7 +453,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         }
     }
 
-    /// A datagram is on its way to the relay.
+    /// Puts a datagram to the relay into the network.
     fn send(&mut self, source: SocketAddr, payload: Vec<u8>) {
         if chance(&mut self.random, self.network.lost) {
             self.saw(Seen::Lost);
@@ -453,7 +485,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         self.counts.saw(what);
     }
 
-    /// Counts an event, and keeps it in words if this is a second look.
+    /// Counts an event. If the simulation is repeated for a trace, also notes its description.
     fn note(&mut self, event: impl FnOnce(&Self) -> String) {
         self.counts.events += 1;
         if self.trace.is_some() {
@@ -472,7 +504,7 @@ fn keep(trace: &mut VecDeque<String>, event: String) {
     }
 }
 
-/// Bytes as text, shortened in the middle of nowhere.
+/// Returns bytes as text, with long texts shortened in the middle.
 fn shown(payload: &[u8]) -> String {
     let start = &payload[..payload.len().min(120)];
     let rest = match payload.len() - start.len() {

@@ -1,10 +1,10 @@
-//! What the counters of the relay have to be.
+//! The counters that the relay must report.
 
 use kilochat_core::{Refusal, Stats};
 
 use crate::{Verdict, check};
 
-/// The counters, as the oracle counts.
+/// The counters that the oracle expects.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) datagrams: u64,
@@ -13,6 +13,7 @@ pub(crate) struct Tally {
     pub(crate) left: u64,
     pub(crate) displaced: u64,
     pub(crate) restarted: u64,
+    pub(crate) echoes: u64,
     pub(crate) renamed: u64,
     pub(crate) answered: u64,
     pub(crate) keepalives: u64,
@@ -28,7 +29,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Fails if one of the relay's counters is wrong; the room has had so many `lines`.
+    /// Compares the relay's counters with these. The room has had this number of `lines`.
     pub(crate) fn compare(&self, stats: &Stats, lines: u64) -> Verdict {
         for (name, counted, expected) in [
             ("datagrams", stats.datagrams, self.datagrams),
@@ -38,6 +39,9 @@ impl Tally {
             ("left", stats.left, self.left),
             ("displaced", stats.displaced, self.displaced),
             ("restarted", stats.restarted, self.restarted),
+            ("echoes", stats.echoes, self.echoes),
+            ("held", stats.held, 0),
+            ("unanswered", stats.unanswered, 0),
             ("renamed", stats.renamed, self.renamed),
             ("answered", stats.answered, self.answered),
             ("keepalives", stats.keepalives, self.keepalives),

@@ -1,4 +1,4 @@
-//! The rules for text and names of `PROTOCOL.md`, written a second time, as tables.
+//! A second implementation of the rules for text and names in `PROTOCOL.md`, as tables.
 
 use kilochat_core::NAME_MAX;
 
@@ -9,7 +9,7 @@ const BECOME_SPACE: &[Range] = &[(0x09, 0x0A), (0x0D, 0x0D), (0x85, 0x85), (0x20
 
 const BECOME_QUESTION: &[Range] = &[(0x00, 0x08), (0x0B, 0x0C), (0x0E, 0x1F), (0x7F, 0x7F)];
 
-/// Noncharacters at the end of each plane are not in the table.
+/// Characters that become U+FFFD, without the noncharacters at the end of each plane.
 const BECOME_REPLACEMENT: &[Range] = &[
     (0x80, 0x84),
     (0x86, 0x9F),
@@ -72,7 +72,7 @@ const NOT_IN_NAMES: &[Range] = &[
     (0xE0080, 0xE0FFF),
 ];
 
-/// Those that look like a colon: all others of the table show nothing.
+/// The characters in `NOT_IN_NAMES` that look like a colon. All others there are invisible.
 const COLONS: &[Range] = &[
     (0x3A, 0x3A),
     (0x2D0, 0x2D0),
@@ -86,7 +86,7 @@ const COLONS: &[Range] = &[
     (0xFF1A, 0xFF1A),
 ];
 
-/// Those that show nothing and become U+FFFD.
+/// The invisible characters that become U+FFFD.
 const UNSEEN: &[Range] = &[
     (0x202A, 0x202E),
     (0xFEFF, 0xFEFF),
@@ -94,10 +94,10 @@ const UNSEEN: &[Range] = &[
     (0xE0000, 0xE007F),
 ];
 
-/// How many marks in a row are kept.
+/// Maximum number of combining marks in a row.
 const MARKS_MAX: usize = 4;
 
-/// A text as it may be shown.
+/// Applies the text rules.
 pub(crate) fn cleaned(text: &str) -> String {
     let mut marks = 0;
     let mut shown = String::with_capacity(text.len());
@@ -114,7 +114,7 @@ pub(crate) fn cleaned(text: &str) -> String {
     shown
 }
 
-/// A text from its first visible character on.
+/// Returns the text from its first visible character on.
 pub(crate) fn visible(text: &str) -> &str {
     let is_unseen = |character: char| {
         let is_blank = is_in(NOT_IN_NAMES, character) && !is_in(COLONS, character);
@@ -123,12 +123,12 @@ pub(crate) fn visible(text: &str) -> &str {
     text.trim_start_matches(is_unseen)
 }
 
-/// Whether a text is as [`cleaned`] leaves it.
+/// Returns whether [`cleaned`] would leave the text as it is.
 pub(crate) fn is_clean(text: &str) -> bool {
     cleaned(text) == text
 }
 
-/// The name that becomes of `raw`; none if it is blank.
+/// Returns the name that the relay makes of `raw`, or `None` if `raw` is blank.
 pub(crate) fn repaired(raw: &str) -> Option<String> {
     let mut marks = 0;
     let mut name = String::new();
@@ -148,7 +148,7 @@ pub(crate) fn repaired(raw: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// The form under which names are compared.
+/// Returns the form of a name that is compared with others.
 pub(crate) fn folded(name: &str) -> String {
     name.chars()
         .map(|character| match u32::from(character) {
@@ -159,7 +159,8 @@ pub(crate) fn folded(name: &str) -> String {
         .to_ascii_lowercase()
 }
 
-/// As many whole characters of `text` as `limit` bytes hold.
+/// Returns the longest start of `text` that has at most `limit` bytes and is cut between
+/// characters.
 pub(crate) fn cut(text: &str, limit: usize) -> &str {
     let end = text
         .char_indices()

@@ -1,4 +1,5 @@
-//! What one reader got, against the lines of the room: for the simulator and for real sockets.
+//! Compares what one reader received with the lines of the room, for the simulator and for real
+//! sockets.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +8,16 @@ use kilochat_core::DATAGRAM_MAX;
 use crate::text::is_clean;
 use crate::{Verdict, Violation, check};
 
-/// A line of the room, as one reader is concerned.
+/// A line of the room, for one reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected<'a> {
     /// The line without a line end.
     pub text: &'a str,
-    /// Whether the reader gets it: false for its own lines and those that it hides.
+    /// Whether the reader receives it. It does not receive its own lines, nor those that it hides.
     pub shown: bool,
 }
 
-/// Reads one peer's datagrams in the order in which they were sent to it.
+/// The lines of one peer, which reads its datagrams in the order in which they were sent.
 ///
 /// ```
 /// use kilochat_tests::{Expected, Transcript};
@@ -33,14 +34,15 @@ pub struct Expected<'a> {
 pub struct Transcript<'a> {
     expected: &'a [Expected<'a>],
     newline: bool,
-    /// Where the reader may be. A gap leaves that open, until lines follow: hidden lines count
-    /// only if they were overwritten themselves.
+    /// The possible positions of the reader. After a gap there are several until lines follow,
+    /// because hidden lines count as lost only if they were overwritten.
     places: BTreeSet<usize>,
     lost: usize,
 }
 
 impl<'a> Transcript<'a> {
-    /// A reader who gets these lines of the room, in datagrams with a line end or without.
+    /// Creates the transcript of a reader for these lines of the room. `newline` means that its
+    /// datagrams end in a line feed.
     pub fn new(expected: &'a [Expected<'a>], newline: bool) -> Self {
         Self {
             expected,
@@ -50,11 +52,11 @@ impl<'a> Transcript<'a> {
         }
     }
 
-    /// The next datagram.
+    /// Reads the next datagram.
     ///
     /// # Errors
     ///
-    /// It is not text, or a line is missing, repeated, changed or out of order.
+    /// If it is not text, or a line is missing, repeated, changed or out of order.
     pub fn read(&mut self, payload: &[u8]) -> Verdict {
         let text = check_wire(payload)?;
         let lines = match (text.strip_suffix('\n'), self.newline) {
@@ -68,11 +70,11 @@ impl<'a> Transcript<'a> {
         lines.split('\n').try_for_each(|line| self.read_line(line))
     }
 
-    /// No more datagrams come.
+    /// Checks that nothing is missing at the end.
     ///
     /// # Errors
     ///
-    /// A line is missing.
+    /// If a line is missing.
     pub fn finish(&self) -> Verdict {
         let missing = |place: &usize| self.shown(*place).next();
         check(
@@ -81,7 +83,7 @@ impl<'a> Transcript<'a> {
         )
     }
 
-    /// How many lines the datagrams said were lost.
+    /// Returns how many lines the datagrams reported as lost.
     pub const fn lost(&self) -> usize {
         self.lost
     }
@@ -95,7 +97,7 @@ impl<'a> Transcript<'a> {
                 .flat_map(|place| self.beyond(*place, lost));
             self.places = places.collect();
             return check(!self.places.is_empty(), || {
-                format!("{line:?}, but there were not so many")
+                format!("{line:?}, but there were fewer lines")
             });
         }
         let expected = self
@@ -111,7 +113,7 @@ impl<'a> Transcript<'a> {
         Ok(())
     }
 
-    /// Where a gap of `lost` lines from `place` on may end.
+    /// Returns the possible ends of a gap of `lost` lines that starts at `place`.
     fn beyond(&self, place: usize, lost: usize) -> impl Iterator<Item = usize> + use<> {
         let end = match self.shown(place).nth(lost) {
             Some((number, _)) => number,
@@ -120,7 +122,7 @@ impl<'a> Transcript<'a> {
         place + lost..=end
     }
 
-    /// The lines from `place` on that are shown, with their numbers.
+    /// Returns the lines from `place` on that are shown, with their numbers.
     fn shown(&self, place: usize) -> impl Iterator<Item = (usize, &'a str)> + use<'a> {
         let lines = self.expected.iter().enumerate().skip(place);
         lines
@@ -129,7 +131,7 @@ impl<'a> Transcript<'a> {
     }
 }
 
-/// How many lines a line says were lost, if it is such a notice.
+/// Returns the number in a notice about lost lines, if the line is one.
 fn gap(line: &str) -> Option<usize> {
     let words = line.strip_prefix("* ")?;
     let number = words
@@ -138,11 +140,12 @@ fn gap(line: &str) -> Option<usize> {
     number.parse().ok()
 }
 
-/// Whatever a relay sends is UTF-8 text of at most 1024 bytes that a terminal may show, in lines.
+/// Checks a payload of the relay: lines of UTF-8 text, at most 1024 bytes, that a terminal may
+/// show.
 ///
 /// # Errors
 ///
-/// It is not.
+/// If it is anything else.
 pub fn check_wire(payload: &[u8]) -> Verdict<&str> {
     check(payload.len() <= DATAGRAM_MAX, || {
         format!("a datagram of {} bytes", payload.len())

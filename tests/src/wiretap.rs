@@ -1,4 +1,4 @@
-//! A way to the relay that lets frames pass or not, and sees what a client is told.
+//! A forwarder between clients and a relay. It can drop frames, and reads what clients are told.
 
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,10 @@ use std::thread::JoinHandle;
 
 use kilochat_core::framed::{FRAME, Frame, Resume};
 
-/// Clients that go here instead of to a relay reach it as if they were of this machine.
+/// Forwards datagrams between clients and a relay, which sees sources on this machine.
 #[derive(Debug)]
 pub struct Wiretap {
-    /// Where clients go.
+    /// The address for clients.
     pub address: SocketAddr,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -24,12 +24,12 @@ pub struct Wiretap {
 struct Shared {
     has_frames: AtomicBool,
     is_stopped: AtomicBool,
-    /// What the last WELCOME said.
+    /// The session and position in the last WELCOME.
     resume: Mutex<Option<Resume>>,
 }
 
 impl Wiretap {
-    /// One that leads to `relay`.
+    /// Starts a wiretap in front of `relay`.
     pub fn start(relay: SocketAddr) -> Self {
         let front = socket();
         let shared = Arc::new(Shared {
@@ -47,12 +47,13 @@ impl Wiretap {
         }
     }
 
-    /// Lets frames pass to the relay, or drops them; plain text always passes.
+    /// Sets whether frames to the relay are forwarded. Plain text always is.
     pub fn set_frames(&self, pass: bool) {
         self.shared.has_frames.store(pass, Ordering::Relaxed);
     }
 
-    /// How somebody else could go on with the session of the client that was welcomed last.
+    /// Returns the RESUME by which another client could take over the session of the client that
+    /// was welcomed last.
     pub fn resume(&self) -> Option<Resume> {
         *self.shared.resume.lock().expect("no panic")
     }
@@ -62,7 +63,7 @@ impl Drop for Wiretap {
     fn drop(&mut self) {
         self.shared.is_stopped.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // it may have panicked, which the test has seen by now
+            // if the thread panicked, the test has noticed by now
             let _ = thread.join();
         }
     }
@@ -82,7 +83,7 @@ fn run(front: &UdpSocket, relay: SocketAddr, shared: &Shared) {
             let payload = &buffer[..length];
             if payload.first() != Some(&FRAME) || shared.has_frames.load(Ordering::Relaxed) {
                 let back = clients.entry(source).or_insert_with(socket);
-                // a relay that has gone gets nothing
+                // fails if the relay has ended
                 let _ = back.send_to(payload, relay);
             }
         }
@@ -90,7 +91,7 @@ fn run(front: &UdpSocket, relay: SocketAddr, shared: &Shared) {
             while let Some((length, _)) = receive(back, &mut buffer) {
                 let payload = &buffer[..length];
                 note(payload, shared);
-                // nor does a client
+                // fails if the client has ended
                 let _ = front.send_to(payload, client);
             }
         }

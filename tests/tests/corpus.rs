@@ -1,4 +1,4 @@
-//! What fuzzers found interesting is played again: see `fuzz/README.md`.
+//! Runs the scripts that fuzzers have found: see `fuzz/README.md`.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
@@ -7,13 +7,13 @@ use std::path::Path;
 
 use kilochat_tests::fuzz::{TARGETS, Target, corpus};
 
-/// So many scripts there are of each target at least: fewer are no corpus.
+/// Minimum number of scripts for each target: a folder with fewer is the wrong one.
 const LEAST: usize = 50;
 
-/// The bytes of all corpora together: this is a repository of source code.
+/// Maximum size of all corpora together in bytes, because this is a repository of source code.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// Whether a script keeps the promises.
+/// Returns whether a script breaks no guarantee.
 fn is_kept(target: Target, path: &Path) -> bool {
     let script = fs::read(path).unwrap();
     catch_unwind(|| target(&script)).is_ok()

@@ -1,9 +1,9 @@
-//! Every order of events between a small relay, a client that speaks in frames and a plain peer, as
-//! deep as there is patience: `STATES=5000000` visits more states than a plain `cargo test`.
+//! Every order of events between a small relay, a framed client and a plain peer, up to a number of
+//! states: `STATES=5000000` visits more of them than a plain `cargo test`.
 //!
-//! The ring holds two long lines, two datagrams may be on their way, and the network may deliver,
-//! drop, double and overtake each of them, or refuse a fan-out. States are told apart by all that
-//! relay, client and network hold, but for counters.
+//! The ring holds two long lines, and two datagrams may be in flight. The network may deliver,
+//! drop, duplicate and reorder each of them, or block at a fan-out. States are distinguished by all
+//! fields of relay, client and network, except for counters.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
@@ -20,18 +20,18 @@ use kilochat_core::{
     Reply,
 };
 
-/// States that a plain `cargo test` visits.
+/// Number of states that a plain `cargo test` visits.
 const STATES: usize = 30_000;
 
-/// Datagrams that are on their way in each direction; what is more is lost.
+/// Maximum number of datagrams in flight in each direction. Further ones are lost.
 const UNDERWAY: usize = 3;
 
-/// Lines that each of the two says at most.
+/// Maximum number of lines that each of the two says.
 const SAID: usize = 3;
 
 const RING: usize = 2048;
 
-/// What may happen; some of it only now and then.
+/// The steps that may lead from one state to others.
 const STEPS: [Step; 14] = [
     Step::SayShort,
     Step::SayLong,
@@ -54,12 +54,12 @@ enum Step {
     SayShort,
     SayLong,
     Post,
-    /// Until something is due.
+    /// Time passes until something is due.
     Wait,
-    /// The next fan-out, which the network takes, or not.
+    /// The next fan-out, which the network accepts, or (`Refuse`) does not.
     Send,
     Refuse,
-    /// A datagram of the client, or of the relay.
+    /// A datagram in flight from the client, or (`Down`) from the relay, by its index.
     Up(usize, Fate),
     Down(usize, Fate),
 }
@@ -78,13 +78,13 @@ struct World {
     now: Instant,
     up: Vec<Vec<u8>>,
     down: Vec<Vec<u8>>,
-    /// All lines that were said, by their sequence numbers.
+    /// All lines that were said, by sequence number.
     log: Vec<String>,
-    /// The next line that the client shows.
+    /// The sequence number of the next line that the client shows.
     next: usize,
     said: usize,
     posted: usize,
-    /// How many lines of the client the plain peer was sent.
+    /// Number of the client's lines that the plain peer was sent.
     heard: usize,
 }
 
@@ -97,7 +97,7 @@ fn framed() -> SocketAddr {
 }
 
 impl World {
-    /// Both have joined.
+    /// Creates the first state, in which both have joined.
     fn new() -> Self {
         let mut relay = Box::new(Relay::new());
         relay.configure(Config {
@@ -127,7 +127,7 @@ impl World {
         world
     }
 
-    /// Does what a step says; returns whether it could be done.
+    /// Takes a step. Returns whether it is possible in this state.
     fn step(&mut self, step: Step) -> bool {
         let is_done = match step {
             Step::SayShort => self.say("s"),
@@ -222,7 +222,7 @@ impl World {
         true
     }
 
-    /// The relay hears a datagram.
+    /// Hands the relay a datagram.
     fn hear(&mut self, source: SocketAddr, payload: &[u8]) {
         let mut reply = Reply::new();
         let event = self
@@ -234,7 +234,7 @@ impl World {
         if let (Event::Said { lines, .. }, Ok(Frame::Post(post))) = (event, Frame::decode(payload))
         {
             let Ok(Frame::Posted(posted)) = Frame::decode(&reply) else {
-                panic!("said, and no answer")
+                panic!("a POST without an answer")
             };
             let first = self.log.len() as u64;
             let texts = lines;
@@ -257,7 +257,7 @@ impl World {
         }
     }
 
-    /// What the client says and shows without being asked.
+    /// Sends and checks what the client produces without further input.
     fn settle(&mut self) {
         let mut buffer = [0; DATAGRAM_MAX];
         while let Some(transmit) = self.client.poll_transmit(self.now, &mut buffer) {
@@ -302,7 +302,7 @@ impl World {
         }
     }
 
-    /// The first line that the ring still has.
+    /// Returns the oldest line in the ring.
     fn tail(&self) -> usize {
         let mut used = 0;
         let fits = |line: &&String| {
@@ -312,7 +312,7 @@ impl World {
         self.log.len() - self.log.iter().rev().take_while(fits).count()
     }
 
-    /// The plain peer reads the client's lines in order, each once.
+    /// Checks that the plain peer is sent the client's lines in order, each once.
     fn read_plain(&mut self, payload: &[u8]) {
         for line in core::str::from_utf8(payload).unwrap().lines() {
             if let Some(text) = line.strip_prefix("c : ") {
@@ -341,14 +341,14 @@ impl World {
     }
 }
 
-/// Hashes what is written, but for fields that only count.
+/// Hashes the debug output of a state, except for counters.
 struct State(DefaultHasher, bool);
 
 impl Write for State {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         match text {
             "stats" => self.1 = true,
-            // what follows the counters of a relay; a client's are its last field
+            // the field after the counters of a relay; those of a client are its last field
             "owed" | "Client" => self.1 = false,
             _ => {}
         }
@@ -373,7 +373,7 @@ fn take(datagrams: &mut Vec<Vec<u8>>, index: usize, fate: Fate) -> Option<Vec<u8
     Some(datagram)
 }
 
-/// The steps that lead to states one step behind `path` that nobody has seen.
+/// Returns the paths with one step more than `path` that lead to states which are not in `seen`.
 fn next_paths(path: &[u8], seen: &[Mutex<HashSet<u64>>]) -> Vec<Vec<u8>> {
     let mut paths = Vec::new();
     let mut before = World::new();
@@ -394,7 +394,8 @@ fn next_paths(path: &[u8], seen: &[Mutex<HashSet<u64>>]) -> Vec<Vec<u8>> {
     paths
 }
 
-/// Visits states, all that are one event away from those before, until there are enough.
+/// Visits states, breadth first, until there are `most`. Returns the number of states and the
+/// depth.
 fn visit(most: usize) -> (usize, usize) {
     let seen: Vec<Mutex<HashSet<u64>>> = (0..64).map(|_| Mutex::default()).collect();
     let states = || -> usize { seen.iter().map(|shard| shard.lock().unwrap().len()).sum() };

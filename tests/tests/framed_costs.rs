@@ -1,28 +1,29 @@
-//! What acknowledgements cost and how long lines take: the real relay and real clients in virtual
-//! time, so that the numbers are the same everywhere.
+//! The cost of acknowledgements and the latency of lines: the real relay and real clients in
+//! virtual time, so that the numbers are the same on each machine.
 //!
-//! `RUNS=40 cargo test --release -p kilochat-tests --test framed_costs -- --nocapture` measures more.
+//! `RUNS=40 cargo test --release -p kilochat-tests --test framed_costs -- --nocapture` makes more
+//! measurements.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 use kilochat_tests::{Measured, measure_paste, measure_talk, number};
 
-/// Messages in each run, two a second, to eight receivers at 100 ms round trip.
+/// Messages in each run, two a second, to eight receivers. The round-trip time is 100 ms.
 const MESSAGES: u64 = 200;
 
-/// Lines that are pasted.
+/// Number of lines that are pasted.
 const PASTE: u64 = 200;
 
-/// Percent of datagrams that are lost, doubled and reordered.
+/// Percentages of datagrams that are lost, duplicated and reordered.
 type Quality = (u32, u32, u32);
 
 const PERFECT: Quality = (0, 0, 0);
 const BAD: Quality = (20, 5, 20);
 
-/// What is measured in milliseconds, sorted.
+/// Selects times in milliseconds, sorted.
 type Times = fn(&Measured) -> &[u64];
 
-/// Runs of each measurement.
+/// Returns the number of runs of each measurement.
 fn runs() -> u64 {
     number("RUNS").unwrap_or(4)
 }
@@ -32,14 +33,14 @@ fn talk(quality: Quality, is_spared: bool) -> Vec<Measured> {
     runs.collect()
 }
 
-/// Median, 99th percentile and most of so many milliseconds.
+/// Returns the median, the 99th percentile and the maximum.
 fn quantiles(mut all: Vec<u64>) -> [u64; 3] {
     all.sort_unstable();
     let last = all.len() - 1;
     [last / 2, last * 99 / 100, last].map(|at| all[at])
 }
 
-/// Prints how often lines were sent and how long they took; returns both.
+/// Prints, and returns, how often lines were sent and the quantiles of their times.
 fn told(quality: Quality, runs: &[Measured], times: Times) -> (f64, [u64; 3]) {
     let (lost, doubled, reordered) = quality;
     let sends = runs.iter().map(|run| run.sends).sum::<f64>() / runs.len() as f64;
@@ -60,7 +61,7 @@ fn a_network_that_loses_nothing_costs_nothing() {
     assert!(most < 60, "{most} ms");
     for run in &runs {
         assert_eq!(run.messages, MESSAGES);
-        // one for each line, and a few to be there
+        // one for each line, and a few for the join
         assert!(run.acks < MESSAGES + 10, "{}", run.acks);
     }
 }

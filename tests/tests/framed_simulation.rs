@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use kilochat_tests::{simulate_as_asked, simulate_framed};
 
-/// Simulations of a plain `cargo test`.
+/// Number of simulations in a plain `cargo test`.
 const SEEDS: u64 = 2_000;
 
-/// Each thing has to happen so often in that many.
+/// Minimum number of times that each case must occur in these simulations.
 const AT_LEAST: u64 = 20;
 
 #[test]
@@ -28,5 +28,5 @@ fn relay_and_clients_keep_their_guarantees() {
     }
     let least = if seeds < SEEDS { 1 } else { AT_LEAST };
     let rare: Vec<_> = counts.iter().filter(|(_, count)| *count < least).collect();
-    assert!(rare.is_empty(), "happened too seldom: {rare:?}");
+    assert!(rare.is_empty(), "these cases occurred too seldom: {rare:?}");
 }

@@ -1,4 +1,4 @@
-//! The rows of planted bugs fit the sources that they change.
+//! The rows of planted bugs match the sources that they change.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;

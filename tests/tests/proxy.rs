@@ -1,4 +1,4 @@
-//! The proxy on real sockets: its rates, its sums, what it keeps apart and what it survives.
+//! The proxy on real sockets: its rates, its counters, the separation of clients, and its errors.
 #![allow(clippy::print_stdout, reason = "it prints what it measures")]
 
 use core::net::SocketAddr;
@@ -11,15 +11,16 @@ use std::time::Instant;
 use kilochat_tests::PATIENCE;
 use kilochat_tests::proxy::{Faults, OldPort, Proxy, Totals, Traffic};
 
-/// So many datagrams are sent by each client before they are read: no buffer runs over.
+/// Number of datagrams that each client sends before they are read, so that no socket buffer
+/// overflows.
 const BATCH: u32 = 16;
-/// So many may be held back or under way meanwhile.
+/// Number of further datagrams that may be held back or in flight meanwhile.
 const LEFT: u64 = 64;
 
-/// What came, by its source, in order.
+/// The received numbers by source, in the order of their arrival.
 type Came = BTreeMap<SocketAddr, Vec<u32>>;
 
-/// A relay that is a socket, a proxy in front of it, and clients that are sockets.
+/// A relay and clients that are only sockets, and the proxy between them.
 struct World {
     relay: UdpSocket,
     proxy: Proxy,
@@ -27,7 +28,8 @@ struct World {
 }
 
 impl World {
-    /// Every client has said its number in one byte, which the relay has read.
+    /// Creates a world in which each client has sent its number in one byte, and the relay has read
+    /// it.
     fn new(ip: &str, clients: u8, faults: Faults, seed: u64) -> Self {
         let relay = bind(ip);
         let proxy = Proxy::start(
@@ -56,7 +58,7 @@ impl World {
         (self.relay.local_addr().expect("bound").ip(), port).into()
     }
 
-    /// Sends numbers up or down, by all clients in turn, and returns what came.
+    /// Sends numbers up or down, for all clients in turn. Returns those that arrived.
     fn exchange(&self, is_up: bool, numbers: u32) -> Came {
         let begun = self.traffic(is_up);
         let mut came = Came::new();
@@ -133,12 +135,16 @@ fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
 fn wait_until(mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(Instant::now() < deadline, "it does not happen");
+        assert!(
+            Instant::now() < deadline,
+            "the condition does not become true"
+        );
         std::thread::sleep(Duration::from_micros(50));
     }
 }
 
-/// How many come after a larger one, copies left out; and how many there are without copies.
+/// Returns how many numbers arrived after a larger one, and how many arrived in all. Copies do not
+/// count.
 fn overtaken(came: &Came) -> (u64, u64) {
     let (mut count, mut distinct) = (0, 0);
     for numbers in came.values() {
@@ -282,7 +288,7 @@ fn a_delay_and_no_more_than_its_jitter() {
         assert!(took >= faults.delay, "{took:?}");
         least = least.min(took);
     }
-    // a busy machine is late, but not ten times
+    // a busy machine may be late, but not in all ten attempts
     assert!(least < Duration::from_secs(1), "{least:?}");
 }
 
@@ -297,7 +303,7 @@ fn a_relay_that_is_gone_is_survived() {
     drop(relay);
     wait_until(|| {
         clients[0].send(b"anybody?").expect("the proxy is there");
-        proxy.totals().up.refused >= 20
+        proxy.totals().up.unreachable >= 20
     });
     let relay = UdpSocket::bind(address).expect("the port is still free");
     relay.set_read_timeout(Some(PATIENCE)).expect("not zero");
@@ -341,14 +347,14 @@ fn a_client_moves_and_its_old_port_closes_is_silent_or_stays() {
     for old in [OldPort::Closed, OldPort::Silent, OldPort::Open] {
         let former = world.upstream(0);
         world.proxy.move_client(address, old).expect("a free port");
-        assert!(ports.insert(world.upstream(0)), "a port it never had");
+        assert!(ports.insert(world.upstream(0)), "a new port");
         client.send(b"new").expect("loopback");
         assert_eq!(receive(&world.relay), (b"new".to_vec(), world.upstream(0)));
         let sent = world.relay.send_to(b"old", former);
-        sent.expect("an unconnected socket is told nothing");
+        sent.expect("an unconnected socket reports no error");
         match old {
             OldPort::Closed => {
-                UdpSocket::bind(former).expect("nobody has it");
+                UdpSocket::bind(former).expect("the address is free");
             }
             OldPort::Silent => world.wait_for(|traffic| traffic.swallowed == 1, false),
             OldPort::Open => assert_eq!(receive(client).0, b"old"),
@@ -428,7 +434,7 @@ mod program {
 
     impl Drop for Ended {
         fn drop(&mut self) {
-            // it may have ended
+            // fails if it has ended already
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
@@ -502,7 +508,7 @@ mod program {
     }
 
     #[test]
-    fn what_cannot_be_is_told() {
+    fn options_that_cannot_be_are_reported() {
         for arguments in [
             ["--loss", "101"],
             ["--listen", "nowhere"],

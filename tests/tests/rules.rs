@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The workspace.
+/// Returns the root of the workspace.
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The numbers of rules in a text, such as `J1` of `[J1]`.
+/// Returns the numbers of rules in a text, such as `J1` for `[J1]`.
 fn numbers(text: &str) -> impl Iterator<Item = &str> {
     text.split('[').skip(1).filter_map(|rest| {
         let (number, _) = rest.split_once(']')?;
@@ -20,7 +20,7 @@ fn numbers(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The rules that the tests in a file cite.
+/// Returns the rules that the tests in a file cite.
 fn cited(source: &str) -> impl Iterator<Item = &str> {
     let lines = source.lines().map(str::trim);
     let behind = source.lines().map(str::trim).skip(1);

@@ -4,11 +4,11 @@
 
 use kilochat_tests::{simulate, simulate_as_asked};
 
-/// Simulations of a plain `cargo test`.
+/// Number of simulations in a plain `cargo test`.
 const SEEDS: u64 = 1_000;
 
-/// Every simulation has at least so many events.
-const EVENTS: u64 = 200;
+/// Minimum number of events in each simulation.
+const EVENTS: u64 = 150;
 
 #[test]
 fn the_relay_keeps_its_guarantees() {
@@ -23,5 +23,5 @@ fn the_relay_keeps_its_guarantees() {
         println!("{count:>10} {what:?}");
     }
     let unseen: Vec<_> = counts.iter().filter(|(_, count)| *count == 0).collect();
-    assert!(unseen.is_empty(), "never happened: {unseen:?}");
+    assert!(unseen.is_empty(), "these cases never occurred: {unseen:?}");
 }

@@ -42,7 +42,7 @@ pub(super) struct Acknowledging {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     First,
-    /// A repetition of the last one.
+    /// A repetition of the last acknowledgement.
     Again,
 }
 
@@ -59,7 +59,7 @@ impl Acknowledging {
         }
     }
 
-    /// A session was started or resumed, with at most `window` datagrams in flight.
+    /// Handles the start or resumption of a session with at most `window` datagrams in flight.
     pub(super) fn restart(&mut self, window: u8) {
         *self = Self {
             unacked_max: (window / 4).max(1),
@@ -68,7 +68,7 @@ impl Acknowledging {
         };
     }
 
-    /// A datagram with this time stamp must be acknowledged.
+    /// Records that a datagram with this time stamp arrived and must be acknowledged.
     pub(super) fn received(&mut self, now: Instant, sent_at: u16, at_once: bool) {
         self.echo.get_or_insert(sent_at);
         self.unacked = self.unacked.saturating_add(1);
@@ -89,7 +89,7 @@ impl Acknowledging {
         }
     }
 
-    /// A duplicate arrived, perhaps because an acknowledgement was lost.
+    /// Records that a duplicate arrived, perhaps because an acknowledgement was lost.
     pub(super) fn repeated(&mut self, now: Instant, sent_at: u16) {
         self.repeats_left = REPEATS;
         self.received(now, sent_at, true);
@@ -112,7 +112,7 @@ impl Acknowledging {
         again.then_some(Due::Again)
     }
 
-    /// An acknowledgement is sent. Returns the time stamp that it echoes.
+    /// Records that an acknowledgement is sent. Returns the time stamp that it echoes.
     pub(super) fn sent(&mut self, now: Instant, due: Due) -> Option<u16> {
         self.again = None;
         if due == Due::First && self.repeats_left > 0 {

@@ -8,7 +8,8 @@ use crate::wire::framed::Reason;
 
 /// The local port from which a client sends and at which it receives. A server without frames takes
 /// the first datagram from a port as a name and each later one as a message. So, until a relay has
-/// replied, the client sends each HELLO from another port, and such a server relays none.
+/// replied, the client sends each HELLO from another port, and such a server relays none. Paths are
+/// numbered from 0; a driver with one socket has only `Path(0)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Path(pub u8);
@@ -55,6 +56,8 @@ pub enum Dropped {
     Beyond,
     /// Its lines are of another run of the relay.
     Epoch,
+    /// It has a message to one peer, or leaves one out, for another client that had this address.
+    Addressee,
     /// It is a duplicate.
     Duplicate,
     /// There is no space for it until events are polled or missing lines arrive. It is not
@@ -64,12 +67,13 @@ pub enum Dropped {
 
 impl Dropped {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Malformed,
         Self::Unexpected,
         Self::Session,
         Self::Beyond,
         Self::Epoch,
+        Self::Addressee,
         Self::Duplicate,
         Self::NoRoom,
     ];
@@ -82,6 +86,7 @@ impl Dropped {
             Self::Session => "of another session",
             Self::Beyond => "a gap beyond the last line",
             Self::Epoch => "of another run of the relay",
+            Self::Addressee => "for the former client of this address",
             Self::Duplicate => "nothing new",
             Self::NoRoom => "no room",
         }
@@ -140,14 +145,15 @@ pub enum End {
     Nameless,
     /// The client was removed from the room.
     Removed,
-    /// The relay refused a seat permanently, for a reason that this version does not know.
+    /// The relay permanently gives no seat, for a reason that this version does not know.
     Refused,
     /// No frame arrived on several paths: the server knows no frames, or there is none.
     NoRelay,
 }
 
 /// An event. Each text that [`Client::post`](crate::Client::post) accepted gets exactly one of
-/// `Said`, `Answered`, `Refused`, `Doubtful` and `Unsaid`. All texts are [`clean`](crate::clean), and
+/// `Said`, `Answered`, `Refused`, `Doubtful` and `Unsaid`, except `/quit`, which `Ended` follows. All
+/// texts are [`clean`](crate::clean), and
 /// only that of `Answered` may have several lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -165,15 +171,16 @@ pub enum ClientEvent<'a> {
         /// Time since the relay started, in seconds: the clock of `at` in `Line`.
         uptime_s: u32,
     },
-    /// The next line.
+    /// The next line of the room. Lines arrive in order, and each at most once.
     Line {
-        /// Its sequence number, which is the same for all clients.
+        /// Its sequence number, which is the same for all clients. Those of private messages to others
+        /// are skipped: only `Lost` tells of lost lines.
         sequence: u64,
         /// When it was appended, in seconds since the relay started.
         at: u32,
         /// Its kind.
         kind: LineKind,
-        /// The author's name; empty in notices.
+        /// The author's name, also of a private message; empty in notices.
         name: &'a str,
         /// The message without the name, or the notice without its `* `.
         text: &'a str,
@@ -234,7 +241,8 @@ pub enum ClientEvent<'a> {
         /// That time, in seconds.
         retry_s: u16,
     },
-    /// The relay does not respond. The client continues to try.
+    /// The relay does not respond. The client continues to try, also after the relay has stopped, of which
+    /// only a notice tells.
     Silent,
     /// The relay responds again. `Joined` follows if the client had to request its seat.
     Back,

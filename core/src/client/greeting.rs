@@ -16,6 +16,9 @@ const SHORT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// The first pause after the relay has announced that it is stopping: its next run is expected.
+const PAUSE_STOPPED: Duration = Duration::from_millis(250);
+
 /// Number of HELLOs without a reply after which the relay counts as silent.
 const SILENT: u8 = 3;
 
@@ -38,6 +41,8 @@ pub(super) struct Greeting {
     welcomed: Option<Instant>,
     /// Number of consecutive short sessions.
     short: u8,
+    /// Whether the last run of the relay has announced that it is stopping.
+    expects_next_run: bool,
     due: Instant,
     /// When the last HELLO was sent, and when the only one with this cookie was.
     last_sent_at: Option<Instant>,
@@ -56,6 +61,7 @@ impl Greeting {
             is_answered: false,
             welcomed: None,
             short: 0,
+            expects_next_run: false,
             due: Instant::from_millis(0),
             last_sent_at: None,
             cookie_sent_at: None,
@@ -69,6 +75,7 @@ impl Greeting {
         self.nonces_used = 1;
         self.unanswered = 0;
         self.is_answered = false;
+        self.expects_next_run = false;
         self.cookie_sent_at = None;
         if let Some(welcomed) = self.welcomed.take() {
             let is_short = now < welcomed.after(SHORT);
@@ -78,11 +85,22 @@ impl Greeting {
                 0
             };
         }
-        let pause = doubled(self.short.saturating_sub(1));
+        let pause = doubled(PAUSE, self.short.saturating_sub(1));
         self.due = self
             .last_sent_at
             .map_or(now, |said| said.after(pause))
             .max(now);
+    }
+
+    /// Makes the first pauses between HELLOs shorter.
+    pub(super) const fn expect_next_run(&mut self) {
+        self.expects_next_run = true;
+    }
+
+    /// Returns a random part of a pause, so that the clients of a room, which learn of a restart at
+    /// the same time, do not all send HELLO at the same time. It is less than 128 ms.
+    pub(super) const fn spread(&self) -> Duration {
+        Duration::from_millis(self.nonce & 127)
     }
 
     /// Makes a new HELLO due, at the earliest after `wait`.
@@ -96,7 +114,7 @@ impl Greeting {
         self.due = self.due.min(now.after(pause));
     }
 
-    /// The network may have changed: makes the HELLO due now, if a relay has ever replied.
+    /// Makes the HELLO due now if a relay has ever replied, because the network may have changed.
     pub(super) fn hurry(&mut self, now: Instant) {
         if self.path.is_some() {
             self.retry(now, Duration::ZERO);
@@ -108,8 +126,9 @@ impl Greeting {
     }
 
     /// Returns whether the relay does not reply and the client will not give up.
-    pub(super) const fn is_silent(&self) -> bool {
-        (self.path.is_some() || self.paths == 1) && self.unanswered >= SILENT
+    pub(super) fn is_silent(&self) -> bool {
+        let most = SILENT + u8::from(self.expects_next_run);
+        (self.path.is_some() || self.paths == 1) && self.unanswered >= most
     }
 
     /// Returns whether no relay has replied to all attempts, so that the server may be one without
@@ -141,7 +160,12 @@ impl Greeting {
         } else {
             self.unanswered.saturating_sub(1)
         };
-        self.due = now.after(doubled(doublings));
+        let first = if self.expects_next_run {
+            PAUSE_STOPPED
+        } else {
+            PAUSE
+        };
+        self.due = now.after(doubled(first, doublings));
         let Some(path) = self.path else {
             let port = self.unanswered.min(self.paths).saturating_sub(1);
             self.nonces_used = port.saturating_add(1);
@@ -150,7 +174,7 @@ impl Greeting {
         Some((path, self.nonce, self.cookie))
     }
 
-    /// A COOKIE arrived: the next HELLO contains it.
+    /// Handles a COOKIE: the next HELLO contains it.
     pub(super) fn handle_cookie(
         &mut self,
         now: Instant,
@@ -196,7 +220,7 @@ impl Greeting {
         Ok(())
     }
 
-    /// WELCOME answered the HELLO. Returns the round-trip time, if it is known.
+    /// Records that WELCOME answered the HELLO. Returns the round-trip time, if it is known.
     pub(super) fn welcome(&mut self, now: Instant) -> Option<Duration> {
         self.welcomed = Some(now);
         self.unanswered = 0;
@@ -204,7 +228,8 @@ impl Greeting {
     }
 }
 
-/// Returns the pause, doubled this number of times.
-fn doubled(times: u8) -> Duration {
-    PAUSE.saturating_mul(1 << times.min(4)).min(PAUSE_MAX)
+/// Returns the pause after `times` attempts without success: exponential back-off from `first` to
+/// `PAUSE_MAX`.
+fn doubled(first: Duration, times: u8) -> Duration {
+    first.saturating_mul(1 << times.min(5)).min(PAUSE_MAX)
 }

@@ -4,14 +4,13 @@ use core::time::Duration;
 
 use super::{
     Client, Dropped, End, FAREWELL, Joined, LEAVES, NOBODYS, NewSeat, NoSeat, Path, Phase,
-    Received, STOPPED, SeatLoss, push_clean, without_star,
+    Received, SeatLoss, push_clean, without_star,
 };
 use crate::Instant;
-use crate::wire::command::Command;
 use crate::wire::framed::{
     Data, FRAME, Frame, Gap, Goodbye, LineKind, Outcome, Posted, Reason, Refused, Session, Welcome,
 };
-use crate::wire::notices::{Notice, STOPPING};
+use crate::wire::{Command, Notice, STOPPING};
 
 /// Maximum distance of the end of a GAP from the last line that a WELCOME or a DATA has named.
 const UNNAMED_MAX: u64 = 1 << 20;
@@ -20,7 +19,9 @@ const UNNAMED_MAX: u64 = 1 << 20;
 const ROOM: Duration = Duration::from_millis(100);
 
 impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
-    /// A datagram arrived at the port `path`.
+    /// Handles a datagram that arrived from the relay's address at the port `path`. A driver whose
+    /// socket is not connected drops those from other addresses. Receive into a buffer of
+    /// [`DATAGRAM_MAX`](crate::DATAGRAM_MAX) + 1 bytes: a longer datagram is malformed.
     pub fn handle_datagram(&mut self, now: Instant, path: Path, payload: &[u8]) -> Received {
         self.stats.received += 1;
         if payload.first() != Some(&FRAME) {
@@ -36,7 +37,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         }
     }
 
-    /// Time passed. Extra calls have no effect.
+    /// Does what is due at the time `now`. Extra calls have no effect.
     pub fn handle_timeout(&mut self, now: Instant) {
         let is_over = |then: Option<Instant>| then.is_some_and(|then| now >= then);
         match self.phase {
@@ -52,7 +53,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
                 }
                 self.lose(now, Phase::Severed);
             }
-            Phase::Joined if is_over(self.stops) => self.lose(now, Phase::Severed),
+            Phase::Joined if is_over(self.next_run()) => self.lose(now, Phase::Severed),
             Phase::Joining | Phase::Silent | Phase::Severed => {
                 self.is_silent |= self.greeting.is_silent();
             }
@@ -182,7 +183,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             self.receiving.restart(first);
             self.history_end = head;
             self.head = head;
-            self.stops = None;
+            self.stopped = None;
             self.authors = [author; 2];
         } else {
             let [own, _] = self.authors;
@@ -255,7 +256,13 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
 
     fn handle_data(&mut self, now: Instant, data: &Data<'_>) -> Result<(), Dropped> {
         let (mut end, mut is_stopping) = (data.first, false);
+        let [own, _] = self.authors;
         for entry in data.entries() {
+            // it was sent to this address for the client that had it before
+            let is_own = entry.author == own;
+            if entry.kind == LineKind::Private && is_own == entry.line.is_empty() {
+                return Err(Dropped::Addressee);
+            }
             let is_notice = entry.kind == LineKind::Notice;
             is_stopping |= is_notice && end >= self.history_end && entry.line == STOPPING;
             end = end.saturating_add(1);
@@ -266,9 +273,10 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
         }
         match self.receiving.accept(data) {
             Ok(at_once) => {
+                let at_once = at_once || is_stopping;
                 self.acknowledging.received(now, data.sent_at, at_once);
                 if is_stopping {
-                    self.stops.get_or_insert(now.after(STOPPED));
+                    self.stopped.get_or_insert(now);
                 }
                 Ok(())
             }

@@ -10,8 +10,7 @@ use super::{
 use crate::Instant;
 use crate::wire::framed::LineKind;
 use crate::wire::framed::{Ack, Entry, Frame, Hello, Resume, Session};
-use crate::wire::notices::QUIET;
-use crate::wire::text::{SEPARATOR, clean};
+use crate::wire::{QUIET, SEPARATOR, clean, private};
 
 impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     /// Returns when to call [`handle_timeout`](Self::handle_timeout) and then
@@ -30,7 +29,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
                 self.posting.patience(),
                 self.pulse.question(),
                 self.pulse.patience(),
-                self.stops,
+                self.next_run(),
             ]
             .into_iter()
             .flatten()
@@ -40,7 +39,9 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     }
 
     /// Writes the next datagram to `buffer`, which must have [`DATAGRAM_MAX`](crate::DATAGRAM_MAX)
-    /// bytes: a datagram that does not fit counts as sent and lost.
+    /// bytes: a datagram that does not fit counts as sent and lost. So does one that the network does not
+    /// take: the client sends again what is not acknowledged. If the system reports that nobody listens,
+    /// on sending or receiving, call [`handle_unreachable`](Self::handle_unreachable).
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut [u8]) -> Option<Transmit> {
         if self.has_quit() {
             self.leave(now);
@@ -90,7 +91,7 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     /// first, so that events stay in order; and a relay that is stopping might lose the text.
     fn may_post(&self) -> bool {
         let is_restarted = |seat: &NewSeat| matches!(seat.how, Joined::New | Joined::Restarted);
-        self.stops.is_none() && !self.joined.as_ref().is_some_and(is_restarted)
+        self.stopped.is_none() && !self.joined.as_ref().is_some_and(is_restarted)
     }
 
     /// Writes the next datagram of a session.
@@ -179,9 +180,19 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
                 Next::Lost { lines, .. } => self.stats.lost = self.stats.lost.saturating_add(lines),
                 Next::Line(place) => {
                     self.stats.lines += 1;
-                    let kind = self.receiving.entry(place).map(|entry| entry.kind);
+                    let entry = self.receiving.entry(place);
+                    let kind = entry.as_ref().map(|entry| entry.kind);
                     if self.is_quiet && kind == Some(LineKind::Announcement) {
                         continue;
+                    }
+                    if let Some(entry) = entry.filter(is_left_out) {
+                        // for another peer, or for the seat that this client had before
+                        if !self.authors.contains(&entry.author) {
+                            continue;
+                        }
+                        self.stats.lost = self.stats.lost.saturating_add(1);
+                        let from = place.sequence;
+                        return Some(Next::Lost { from, lines: 1 });
                     }
                 }
             }
@@ -203,13 +214,15 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             push_clean(&mut self.text_buffer, text);
             (name, text) = self.text_buffer.split_at_checked(end)?;
         }
+        // a message to this client has its number in place of the author's
+        let is_by_author = entry.author != 0 && entry.kind != LineKind::Private;
         Some(ClientEvent::Line {
             sequence: place.sequence,
             at: entry.at,
             kind: entry.kind,
             name,
             text,
-            own: entry.author != 0 && self.authors.contains(&entry.author),
+            own: is_by_author && self.authors.contains(&entry.author),
             is_history: place.sequence < self.history_end,
         })
     }
@@ -230,9 +243,17 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
     }
 }
 
+/// Returns whether a message to one peer is left out.
+fn is_left_out(entry: &Entry<'_>) -> bool {
+    entry.kind == LineKind::Private && entry.line.is_empty()
+}
+
 /// Splits a line into name and text.
 fn split<'a>(entry: &Entry<'a>) -> (&'a str, &'a str) {
     let line = entry.line;
+    if entry.kind == LineKind::Private {
+        return private(without_star(line)).unwrap_or(("", line));
+    }
     match line.split_at_checked(entry.name.into()) {
         Some((name, rest)) if !name.is_empty() => {
             (name, rest.strip_prefix(SEPARATOR).unwrap_or(rest))

@@ -5,14 +5,12 @@ use core::time::Duration;
 use super::waiting::Waiting;
 use super::{Dropped, PostError, PostId};
 use crate::Instant;
-use crate::wire::command::Command;
 use crate::wire::framed::{
     Frame, Outcome, Post, Posted, Reason, Session, TEXT_MAX, TEXTS_MAX, Texts,
 };
 #[cfg(feature = "operator")]
 use crate::wire::order;
-use crate::wire::round_trip::RoundTrip;
-use crate::wire::text::{clean, is_blank};
+use crate::wire::{Command, RoundTrip, clean, is_blank};
 
 /// Time after which an unanswered POST ends the connection.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,13 +28,14 @@ const MOST: u8 = u8::MAX;
 #[derive(Clone, Debug)]
 pub(super) struct Posting<const OUT: usize> {
     waiting: Waiting<OUT>,
-    /// The id of the next text, and the number of the session's last POST.
+    /// The id of the next text.
     id: u32,
+    /// The number of the session's last POST.
     number: u16,
     flight: Flight,
-    /// The time before which no POST is sent.
+    /// Earliest time of the next POST; `None` if it may be sent at once.
     hold: Option<Instant>,
-    /// Whether the relay limits how fast the waiting texts are said.
+    /// Whether texts wait because of the relay's rate limit.
     is_slowed: bool,
     /// The key by which orders are signed.
     #[cfg(feature = "operator")]
@@ -84,7 +83,7 @@ impl<const OUT: usize> Posting<OUT> {
             is_slowed: false,
             #[cfg(feature = "operator")]
             operator: None,
-            round_trip: RoundTrip::new(),
+            round_trip: RoundTrip::default(),
         }
     }
 
@@ -110,7 +109,7 @@ impl<const OUT: usize> Posting<OUT> {
         Ok(self.next_id())
     }
 
-    /// Returns whether texts wait because the relay limits how fast they are said.
+    /// Returns whether texts wait because of the relay's rate limit.
     pub(super) const fn is_slowed(&self) -> bool {
         self.is_slowed && self.waiting.count() > 0
     }
@@ -128,7 +127,7 @@ impl<const OUT: usize> Posting<OUT> {
         }
     }
 
-    /// Returns when the POST in flight ends the connection unless it is answered.
+    /// Returns when an unanswered POST in flight ends the connection.
     pub(super) fn patience(&self) -> Option<Instant> {
         match self.flight {
             Flight::Sent { since, .. } => Some(since.after(PATIENCE)),
@@ -136,7 +135,12 @@ impl<const OUT: usize> Posting<OUT> {
         }
     }
 
-    /// The POST in flight was not answered in time. Returns whether that is so for the second time.
+    pub(super) const fn is_in_flight(&self) -> bool {
+        matches!(self.flight, Flight::Sent { .. })
+    }
+
+    /// Records that the POST in flight was not answered in time. Returns whether this is the second
+    /// time.
     pub(super) const fn give_up(&mut self) -> bool {
         match &mut self.flight {
             Flight::Sent { is_overdue, .. } => core::mem::replace(is_overdue, true),
@@ -196,7 +200,7 @@ impl<const OUT: usize> Posting<OUT> {
 
     /// Returns the next text with its signature, if it is an order and there is a key.
     #[cfg(feature = "operator")]
-    fn signed(&self, session: Session) -> Option<order::Signed> {
+    fn signed(&self, session: Session) -> Option<heapless::String<TEXT_MAX>> {
         order::sign(&self.operator?, session, self.number, self.first()?)
     }
 
@@ -224,7 +228,7 @@ impl<const OUT: usize> Posting<OUT> {
         self.waiting.texts().next().map(|(_, text)| text)
     }
 
-    /// A POSTED arrived. The caller stores the reply to a command.
+    /// Handles a POSTED. The caller stores the reply to a command.
     pub(super) fn handle(&mut self, now: Instant, posted: &Posted<'_>) -> Result<(), Dropped> {
         let Flight::Sent { texts, since, .. } = self.flight else {
             return Err(Dropped::Duplicate);
@@ -264,7 +268,7 @@ impl<const OUT: usize> Posting<OUT> {
         Ok(())
     }
 
-    /// The session was resumed: retransmits the POST in flight.
+    /// Makes the POST in flight due again, because the session was resumed.
     pub(super) const fn resume(&mut self, now: Instant) {
         if let Flight::Sent { since, due, .. } = &mut self.flight {
             *since = now;
@@ -272,7 +276,7 @@ impl<const OUT: usize> Posting<OUT> {
         }
     }
 
-    /// The session ended: the result of the POST in flight is unknown.
+    /// Handles the end of the session: the result of the POST in flight is unknown.
     pub(super) fn end(&mut self) {
         self.number = 0;
         self.hold = None;

@@ -33,7 +33,7 @@ impl Pulse {
         }
     }
 
-    /// A session was started or resumed.
+    /// Handles the start or resumption of a session.
     pub(super) fn restart(&mut self, now: Instant, keepalive_s: u8) {
         *self = Self {
             keepalive: Duration::from_secs(keepalive_s.max(1).into()),
@@ -42,24 +42,24 @@ impl Pulse {
         };
     }
 
-    /// A frame of the session arrived.
+    /// Records that a frame of the session arrived.
     pub(super) const fn heard(&mut self) {
         self.asked = 0;
         self.owed = None;
     }
 
-    /// A frame was sent that needs no reply.
+    /// Records that a frame was sent that needs no reply.
     pub(super) const fn sent(&mut self, now: Instant) {
         self.sent = now;
     }
 
-    /// A frame was sent that needs a reply.
+    /// Records that a frame was sent that needs a reply.
     pub(super) fn demanded(&mut self, now: Instant) {
         self.sent = now;
         self.owed.get_or_insert(now);
     }
 
-    /// A request for a reply was sent.
+    /// Records that a request for a reply was sent.
     pub(super) fn asked(&mut self, now: Instant) {
         self.asked = self.asked.saturating_add(1);
         self.demanded(now);

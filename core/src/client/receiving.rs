@@ -5,8 +5,8 @@ use core::iter;
 use heapless::Vec;
 
 use super::Dropped;
+use crate::wire::DATAGRAM_MAX;
 use crate::wire::framed::{DATA_HEADER, Data, Entry, Gap, RANGES_MAX, Range};
-use crate::wire::text::DATAGRAM_MAX;
 
 /// Maximum length of the entries in a datagram, in bytes.
 const ENTRIES_MAX: usize = DATAGRAM_MAX - DATA_HEADER;
@@ -32,7 +32,7 @@ struct Slot {
     bytes: [u8; ENTRIES_MAX],
 }
 
-/// What comes next for the driver.
+/// The next item for the driver.
 pub(super) enum Next {
     /// A line: see [`Receiving::entry`].
     Line(Place),
@@ -120,7 +120,7 @@ impl<const HELD: usize> Receiving<HELD> {
         self.highest() > self.next
     }
 
-    /// Returns what comes next, and advances past it.
+    /// Returns the next item, and advances past it.
     pub(super) fn advance(&mut self) -> Option<Next> {
         let shown = self.shown;
         if shown >= self.next {

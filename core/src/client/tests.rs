@@ -95,11 +95,23 @@ impl<const HELD: usize> Driven<HELD> {
         first: u64,
         head: u64,
     ) -> Received {
+        self.welcome_as(OWN, nonce, session, epoch, first, head)
+    }
+
+    fn welcome_as(
+        &mut self,
+        author: u32,
+        nonce: u64,
+        session: Session,
+        epoch: u32,
+        first: u64,
+        head: u64,
+    ) -> Received {
         self.frame(&Frame::Welcome(Welcome {
             nonce: SEED.wrapping_add(nonce),
             session,
             epoch,
-            author: OWN,
+            author,
             first,
             head,
             uptime_s: 100,
@@ -122,13 +134,13 @@ impl<const HELD: usize> Driven<HELD> {
         }))
     }
 
-    /// The lines `first..end` arrive in one datagram, each a message of another peer.
+    /// Passes in the lines `first..end` in one datagram, each a message of another peer.
     fn data(&mut self, first: u64, end: u64) -> Received {
         self.sent_at += 1;
         self.data_again(first, end)
     }
 
-    /// The last datagram arrives again, duplicated by the network.
+    /// Passes in the last datagram again, as if the network had duplicated it.
     fn data_again(&mut self, first: u64, end: u64) -> Received {
         let lines = (first..end).map(|line| entry(9, 0, 3, &format!("Bob : {line}")));
         let payload = data(EPOCH, self.sent_at, first, lines);
@@ -145,7 +157,7 @@ impl<const HELD: usize> Driven<HELD> {
         }))
     }
 
-    /// A reply to the POST that was sent `age_ms` ago.
+    /// Passes in a reply to the POST that was sent `age_ms` ago.
     fn posted(&mut self, number: u16, age_ms: u64, outcome: Outcome<'_>) -> Received {
         let sent_at = u16::try_from((self.now - age_ms) % 65536).unwrap();
         self.frame(&Frame::Posted(Posted {

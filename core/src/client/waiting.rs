@@ -4,7 +4,7 @@ use core::iter;
 use core::str::from_utf8;
 
 use super::PostId;
-use crate::wire::text::clean;
+use crate::wire::clean;
 
 /// Bytes that a text takes in addition: its id and its length.
 const HEADER: usize = 6;

@@ -1,4 +1,4 @@
-//! Admission: which sources are served, and what they must prove before.
+//! Admission: which sources are served, what proof they need, and the limits.
 
 mod bucket;
 mod prefixes;
@@ -16,35 +16,33 @@ pub use rules::{RULES_MAX, Rule, Verdict};
 use super::Relay;
 use super::config::is_unicast;
 use super::event::{Departed, Departure, Event, Refusal};
+use super::neighbours::Doubt;
 use super::peers::Peer;
 use super::plain::{PlainReply, first_line, text_of, visible};
 use super::seat::Seat;
 use super::secret;
 use crate::time::Instant;
-use crate::wire::code::Code;
-use crate::wire::command::Command;
-use crate::wire::notices::Sentence;
-use crate::wire::text::is_blank;
+use crate::wire::{Code, Command, Sentence, is_blank};
 
-/// Codes given to all sources together, and codes looked at.
+/// Limit of the codes that are sent to all sources together, and of the codes that are checked.
 const CODES: Limit = Limit {
     burst: 50,
     interval_ms: 20,
 };
 
-/// Other answers to all sources without a seat together.
+/// Limit of other answers to all sources without a seat together.
 const ANSWERS: Limit = Limit {
     burst: 200,
     interval_ms: 5,
 };
 
-/// Ports below this one are those of services.
+/// Ports below this one belong to services.
 const SERVICES: u16 = 1024;
 
 /// Minimum time between two searches for an address that has more than half of the seats.
 const CROWD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Minimum time between two notices to a peer that its lines are too fast.
+/// Minimum time between two notices to a peer that its lines exceed the rate limit.
 const TOO_FAST_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a source without a seat must do before it is served.
@@ -56,7 +54,7 @@ pub(super) enum Served {
     Proven,
 }
 
-/// The limits of what sources without a seat are answered. Nothing is kept about any of them.
+/// Limits of answers to sources without a seat. There is no state for a single source.
 #[derive(Clone, Debug)]
 pub(super) struct Admission {
     given: Bucket,
@@ -64,13 +62,14 @@ pub(super) struct Admission {
     answers: Bucket,
     prefixes: Prefixes,
     rules: Rules,
-    /// The first seat whose peer was not judged since the rules have changed.
+    /// The first seat whose peer was not checked against the new rules yet.
     unjudged: Option<u16>,
-    /// Whether the operator lets nobody join.
+    /// Whether the operator has locked the room, so that nobody joins.
     pub(super) is_locked: bool,
-    /// Seconds between two lines of a peer that the operator has set; 0 for the configured limit.
+    /// Minimum seconds between two lines of a peer, as set by the operator; 0 means the configured
+    /// limit.
     pub(super) slow_s: u16,
-    /// Time before which no crowd is looked for again.
+    /// Earliest time of the next search for a crowd.
     crowd_at: Instant,
 }
 
@@ -91,11 +90,11 @@ impl Admission {
 
     /// Returns whether a source may be sent another code.
     fn may_give_code(&mut self, now: Instant) -> bool {
-        self.given.take(now.as_wrapped_ms(), CODES).is_ok()
+        self.given.take(wrapped_ms(now), CODES).is_ok()
     }
 
-    /// Adds a ban, before all rules; the one that ends first makes room for it. Returns whether there
-    /// was room.
+    /// Adds a ban before all rules. If there is no room, it replaces the ban that ends first.
+    /// Returns `false` if there is none.
     #[cfg(feature = "operator")]
     pub(super) fn ban(&mut self, rule: Rule, until_s: u32) -> bool {
         self.unjudged = Some(0);
@@ -110,7 +109,7 @@ impl Admission {
 
     /// Returns whether a source without a seat may be sent another answer.
     pub(super) fn may_answer(&mut self, now: Instant) -> bool {
-        self.answers.take(now.as_wrapped_ms(), ANSWERS).is_ok()
+        self.answers.take(wrapped_ms(now), ANSWERS).is_ok()
     }
 }
 
@@ -119,7 +118,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     ///
     /// # Errors
     ///
-    /// It is not; returns the reason.
+    /// The reason, if it is not served.
     pub(super) fn served(&self, now: Instant, source: SocketAddr) -> Result<Served, Refusal> {
         if !is_unicast(source.ip()) || source.port() == 0 {
             return Err(Refusal::Source);
@@ -149,14 +148,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.config.is_local(source) || self.verdict(now, source) == Some(Verdict::Local)
     }
 
-    /// Returns what the rules say about a source.
+    /// Returns the verdict of the rules about a source, if one fits.
     fn verdict(&self, now: Instant, source: IpAddr) -> Option<Verdict> {
         let has_rules = cfg!(feature = "rules");
         has_rules.then(|| self.admission.rules.verdict(now, source))?
     }
 
-    /// Replaces the rules by the first [`RULES_MAX`] of `rules`, of which the first that fits a source
-    /// counts. Peers that are not served any more leave by
+    /// Replaces the rules by the first [`RULES_MAX`] of `rules`. The first rule that fits a source
+    /// counts. Peers that are not served any more leave in
     /// [`handle_timeout`](Self::handle_timeout).
     #[cfg(feature = "rules")]
     pub fn set_rules(&mut self, rules: impl IntoIterator<Item = Rule>) {
@@ -164,7 +163,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.admission.unjudged = Some(0);
     }
 
-    /// Returns whether peers are to be judged by new rules.
+    /// Returns whether there are peers to check against new rules.
     pub(super) const fn has_unjudged(&self) -> bool {
         cfg!(feature = "rules") && self.admission.unjudged.is_some()
     }
@@ -185,8 +184,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         None
     }
 
-    /// Handles text from a source that must prove that it receives there: it joins with a code and
-    /// a name, and is sent a code otherwise.
+    /// Handles text from a source that must prove that it receives there. With a valid code and a
+    /// name it joins; otherwise it is sent a code.
     pub(super) fn prove(
         &mut self,
         now: Instant,
@@ -212,25 +211,30 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             && !is_blank(name)
             && self.is_proof(now, &source, code)
         {
-            let event = self.join(now, source, name, reply);
+            let event = self.join(now, source, name, Doubt::default(), reply);
             self.stats.proven += u64::from(matches!(event, Event::Joined { .. }));
             return event;
         }
         let may_answer = self.may_answer(payload);
         if may_answer && self.admission.may_give_code(now) {
             let code = secret::code(&self.config.key, now, &source);
-            reply.answer(Sentence::Prove(code, first_line(name).0));
+            let wanted = first_line(name).0;
+            #[cfg(feature = "link")]
+            let repaired = self.repaired(wanted);
+            #[cfg(feature = "link")]
+            let wanted = repaired.as_ref().map_or("", |(name, _)| name);
+            reply.answer(Sentence::Prove(code, wanted));
             self.stats.coded += 1;
         }
         refused(Refusal::Unproven)
     }
 
-    /// Takes a join from what the newcomer's network may take; `predecessor` is the peer whose place it
-    /// takes. Returns the slot of its prefix, which is for foreign sources only.
+    /// Counts a join against the limits of the newcomer's network. `predecessor` is the peer whose
+    /// place it takes. Returns the slot of its prefix, if it is foreign.
     ///
     /// # Errors
     ///
-    /// It may not join; returns the reason.
+    /// The reason, if it may not join.
     pub(super) fn admit(
         &mut self,
         now: Instant,
@@ -248,7 +252,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             return Ok(Some(slot));
         }
         let freed = predecessor.and_then(|seat| self.peers.peer(seat)?.slot);
-        let (seats, now_ms) = (self.seats(), now.as_wrapped_ms());
+        let (seats, now_ms) = (self.seats(), wrapped_ms(now));
         let prefixes = &mut self.admission.prefixes;
         prefixes.admit(now_ms, slot, seats, freed == Some(slot))?;
         Ok(Some(slot))
@@ -266,21 +270,21 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         })
     }
 
-    /// A peer of this slot has a seat now.
+    /// Counts a peer of this slot that has taken a seat.
     pub(super) fn count_in(&mut self, slot: Option<Slot>) {
         if let Some(slot) = slot {
             self.admission.prefixes.count_in(slot);
         }
     }
 
-    /// A peer of this slot has left.
+    /// Counts a peer of this slot that has left.
     pub(super) fn count_out(&mut self, slot: Option<Slot>) {
         if let Some(slot) = slot {
             self.admission.prefixes.count_out(slot);
         }
     }
 
-    /// A peer has moved to another address. A move is never refused.
+    /// Counts a peer that has moved to another address. A move is never refused.
     pub(super) fn count_move(&mut self, now: Instant, seat: Seat, to: IpAddr) {
         let slot = self.slot(now, to);
         let Some(peer) = self.peers.peer_mut(seat) else {
@@ -291,15 +295,22 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.count_in(slot);
     }
 
-    /// Returns a peer that makes room for a newcomer from elsewhere in a full room: of the address
-    /// that has more than half of the seats, the peer that has been silent for the longest time.
-    pub(super) fn crowded_out(&mut self, now: Instant, source: IpAddr) -> Option<Seat> {
+    /// Returns the peer that loses its seat to a newcomer from another address in a full room. It
+    /// is one of the address that has more than half of the seats: the peer that has been silent
+    /// for the longest time.
+    pub(super) fn crowded_out(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        is_proven: bool,
+    ) -> Option<Seat> {
         if !cfg!(feature = "shares") || now < self.admission.crowd_at {
             return None;
         }
         self.admission.crowd_at = now.after(CROWD_INTERVAL);
         // the majority vote of Boyer and Moore finds the only address that it can be
-        let (mut crowd, mut votes) = (SocketAddr::new(source, 0), 0_u32);
+        let (mut crowd, mut votes) = (SocketAddr::new(source, 0), 0);
+        let mut left = self.peers.len();
         for (_, peer) in self.peers.iter() {
             if votes == 0 {
                 crowd = peer.address;
@@ -309,21 +320,25 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             } else {
                 votes - 1
             };
+            left = left.saturating_sub(1);
+            if votes > left {
+                // no others can outvote it
+                break;
+            }
         }
-        let of_crowd = |(_, peer): &(Seat, &Peer)| is_same_host(&peer.address, &crowd);
+        let of_crowd = |peer: &Peer| is_same_host(&peer.address, &crowd);
         if crowd.ip() == source {
             return None;
         }
-        let seats = self.peers.iter().filter(of_crowd).count();
+        let seats = self.peers.iter().filter(|(_, peer)| of_crowd(peer));
+        let seats = seats.count();
         if seats < 2 || 2 * seats <= self.peers.len() {
             return None;
         }
-        let order = |(seat, peer): &(Seat, &Peer)| (!self.sessions.is_parked(*seat), peer.heard);
-        let silent = self.peers.iter().filter(of_crowd).min_by_key(order);
-        silent.map(|(seat, _)| seat)
+        self.quietest(is_proven, of_crowd).map(|(seat, _)| seat)
     }
 
-    /// Returns the limit of the lines of each peer, if there is one.
+    /// Returns the rate limit of each peer, if there is one.
     fn lines(&self) -> Option<Limit> {
         match self.admission.slow_s {
             seconds @ 1.. if cfg!(feature = "operator") => Some(Limit {
@@ -339,26 +354,26 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         cfg!(feature = "operator") && self.peers.peer(seat).is_some_and(|peer| peer.is_muted)
     }
 
-    /// Takes one of the lines that a peer may say now.
+    /// Counts a line against a peer's rate limit.
     ///
     /// # Errors
     ///
-    /// There is none; returns the milliseconds until there is one.
+    /// The milliseconds until the peer may say a line, if it may not now.
     pub(super) fn pace(&mut self, now: Instant, seat: Seat) -> Result<(), u32> {
         match (self.lines(), self.peers.peer_mut(seat)) {
-            (Some(limit), Some(peer)) => peer.pace.take(now.as_wrapped_ms(), limit),
+            (Some(limit), Some(peer)) => peer.pace.take(wrapped_ms(now), limit),
             _ => Ok(()),
         }
     }
 
-    /// A line of a plain peer was too fast.
+    /// Counts a line of a plain peer that exceeded its rate limit.
     pub(super) fn count_unsaid(&mut self, seat: Seat) {
         if let Some(plain) = self.peers.peer_mut(seat).and_then(Peer::plain_mut) {
             plain.unsaid = plain.unsaid.saturating_add(1);
         }
     }
 
-    /// Tells a plain peer how many of its lines were too fast, if it may be told now.
+    /// Tells a plain peer how many of its lines exceeded its rate limit, if it may be told now.
     pub(super) fn tell_unsaid(&mut self, now: Instant, seat: Seat, reply: &mut PlainReply<'_>) {
         if let Some(limit) = self.lines()
             && let Some(plain) = self.peers.peer_mut(seat).and_then(Peer::plain_mut)
@@ -376,16 +391,16 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Returns whether this code was sent to `source` lately. A limited number of codes is looked
-    /// at; others count as wrong.
-    fn is_proof(&mut self, now: Instant, source: &SocketAddr, code: Code) -> bool {
+    /// Returns whether this code was sent to `source` recently. Codes beyond the limit of checks
+    /// count as wrong.
+    pub(super) fn is_proof(&mut self, now: Instant, source: &SocketAddr, code: Code) -> bool {
         let looked = &mut self.admission.looked;
-        looked.take(now.as_wrapped_ms(), CODES).is_ok()
+        looked.take(wrapped_ms(now), CODES).is_ok()
             && secret::is_code(&self.config.key, now, source, code)
     }
 }
 
-/// What stands for a datagram that is no text: it is not blank, and no name.
+/// Stands for a datagram that is not text: it is neither blank nor a name.
 const NOISE: &str = "/";
 
 /// Returns whether two addresses have the same IP address, without a copy of either.
@@ -395,4 +410,10 @@ fn is_same_host(one: &SocketAddr, other: &SocketAddr) -> bool {
         (SocketAddr::V6(one), SocketAddr::V6(other)) => one.ip() == other.ip(),
         (SocketAddr::V4(_), SocketAddr::V6(_)) | (SocketAddr::V6(_), SocketAddr::V4(_)) => false,
     }
+}
+
+/// Returns the low 32 bits of the milliseconds, in which buckets count.
+pub(super) fn wrapped_ms(now: Instant) -> u32 {
+    let [.., a, b, c, d] = now.as_millis().to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }

@@ -6,7 +6,9 @@ use core::time::Duration;
 use heapless::{String, Vec};
 
 use super::admission::Limit;
-use crate::wire::text::Name;
+#[cfg(feature = "link")]
+use super::link::PlaceName;
+use crate::wire::Name;
 
 /// Maximum length of [`Config::motd`], in bytes.
 pub const MOTD_MAX: usize = 160;
@@ -33,7 +35,7 @@ pub struct Config {
     /// more than this, gives its seat to a newcomer. It is also the silence after which a peer
     /// whose port was reported unreachable leaves.
     pub idle: Duration,
-    /// Whether an author is sent its own lines too.
+    /// Whether a plain author is sent its own lines too. A framed one always is.
     pub echo: bool,
     /// Whether to behave like the Python server that the protocol comes from: names and messages
     /// only, without notices, commands and frames.
@@ -51,18 +53,27 @@ pub struct Config {
     pub rate: u16,
     /// Number of lines that a peer may say at once; at least 1.
     pub burst: u16,
+    /// Limit of what is sent to each address of plain peers that have not proved it, in KiB a second; 16
+    /// times as much to all that have spoken, 4 times as much to all others together. 0, the default, is
+    /// no limit.
+    #[cfg(feature = "neighbours")]
+    pub unproven: u16,
     /// The key for cookies and sessions: random, and a new one for each run where there is a random
     /// generator. Keep it secret: with the key and a spoofed source address an attacker can speak
     /// for any client.
     pub key: [u8; 16],
-    /// The key of the operators, if there are any. Who has it gives orders in the room: see
-    /// `PROTOCOL.md`, section "The operator".
+    /// The key of the operators, if there are any. A client that has it can give orders in the
+    /// room: see `PROTOCOL.md`, section "The operator".
     #[cfg(feature = "operator")]
     pub operator: Option<[u8; 16]>,
-    /// Whether somebody speaks as `host` at the relay itself. Then no peer has this name.
+    /// Whether a person at the relay itself speaks as `host`. Then no peer has this name.
     #[cfg(feature = "operator")]
     pub host: bool,
-    /// The name by which clients that look for relays show this one, without white space; or empty.
+    /// The name of this place, if the relay is linked with others; otherwise empty. See
+    /// [`is_place`](crate::is_place). A relay in classic mode is never linked.
+    #[cfg(feature = "link")]
+    pub place: PlaceName,
+    /// The name of this relay for clients that look for relays: without white space, or empty.
     pub name: Name,
     /// A greeting for newcomers, or empty. It is shown [`clean`](crate::clean).
     pub motd: String<MOTD_MAX>,
@@ -74,7 +85,8 @@ pub struct Config {
 impl Config {
     /// Returns the default limits and policies: as many seats as there are, a history of 10 messages,
     /// announcements while at most 63 peers are there, `idle` after 10 minutes, local networks only,
-    /// 64 lines at once and then 20 a second from each peer, no echo, not classic. See the field for what `key` must be.
+    /// 64 lines at once and then 20 a second from each peer, no echo, not classic. See the field for what
+    /// `key` must be.
     pub fn new(key: [u8; 16]) -> Self {
         Self {
             seats: u16::MAX,
@@ -88,7 +100,8 @@ impl Config {
         }
     }
 
-    /// All zero, so that a static relay needs no initial data: no seats.
+    /// Returns a configuration without seats, all zero bits, so that a static relay needs no
+    /// initial data.
     pub(super) const fn nothing() -> Self {
         Self {
             seats: 0,
@@ -102,18 +115,22 @@ impl Config {
             port: 0,
             rate: 0,
             burst: 0,
+            #[cfg(feature = "neighbours")]
+            unproven: 0,
             key: [0; 16],
             #[cfg(feature = "operator")]
             operator: None,
             #[cfg(feature = "operator")]
             host: false,
+            #[cfg(feature = "link")]
+            place: PlaceName::new(),
             name: Name::new(),
             motd: String::new(),
             networks: Vec::new(),
         }
     }
 
-    /// Returns the limit of the lines of each peer, if there is one.
+    /// Returns the rate limit of each peer, if there is one.
     pub(super) fn lines(&self) -> Option<Limit> {
         let interval_ms = 1000_u32.checked_div(self.rate.min(1000).into())?;
         Some(Limit {
@@ -184,7 +201,7 @@ mod tests {
 
     // [J9]
     #[test]
-    fn local_is_what_no_router_of_the_internet_brings() {
+    fn local_addresses_are_those_that_the_internet_does_not_route() {
         let mut config = Config::new([0; 16]);
         for local in [
             "127.0.0.2",

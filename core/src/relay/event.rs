@@ -3,8 +3,8 @@
 use core::net::SocketAddr;
 
 use super::seat::Seat;
+use crate::wire::Name;
 use crate::wire::framed::{BYE_LENGTH, Frame, Goodbye, Session};
-use crate::wire::text::Name;
 
 /// The result of handling a datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub enum Event {
         /// The peer's seat.
         seat: Seat,
     },
-    /// The datagram was not accepted.
+    /// The relay did not accept the datagram, or the first text in it.
     Refused {
         /// The sender's seat. `None` if it has no seat, or if the source address may be forged.
         seat: Option<Seat>,
@@ -166,6 +166,9 @@ pub enum Refusal {
     Crowded,
     /// Too many join from its network at once.
     Hasty,
+    /// It is what the relay has sent a moment ago, from an echo service or another relay.
+    #[cfg(feature = "neighbours")]
+    Returned,
     /// A peer says more than it may: see [`Config::rate`](crate::Config::rate).
     Slow,
     /// The relay is stopping: see [`Relay::stop`](crate::Relay::stop).
@@ -174,7 +177,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; if cfg!(feature = "neighbours") { 20 } else { 19 }] = [
         Self::Frame,
         Self::Session,
         Self::Dialect,
@@ -192,6 +195,8 @@ impl Refusal {
         Self::Muted,
         Self::Crowded,
         Self::Hasty,
+        #[cfg(feature = "neighbours")]
+        Self::Returned,
         Self::Slow,
         Self::Stopping,
     ];
@@ -216,6 +221,8 @@ impl Refusal {
             Self::Muted => "muted",
             Self::Crowded => "its network has its share of the seats",
             Self::Hasty => "its network joins too fast",
+            #[cfg(feature = "neighbours")]
+            Self::Returned => "what was just sent",
             Self::Slow => "too fast",
             Self::Stopping => "relay is stopping",
         }
@@ -320,6 +327,9 @@ pub enum Departure {
     Replaced,
     /// Two clients posted different texts under the same number in its session.
     Contested,
+    /// It returned what it was sent, again and again.
+    #[cfg(feature = "neighbours")]
+    Echo,
 }
 
 impl Departure {
@@ -333,6 +343,8 @@ impl Departure {
             Self::Restarted => "restarted",
             Self::Replaced => "replaced",
             Self::Contested => "contested",
+            #[cfg(feature = "neighbours")]
+            Self::Echo => "echo",
         }
     }
 }
@@ -375,6 +387,16 @@ pub struct Stats {
     pub replaced: u64,
     /// Peers that left because two clients used their session.
     pub contested: u64,
+    /// Peers that left because they returned what they were sent.
+    #[cfg(feature = "neighbours")]
+    pub echoes: u64,
+    /// Times that a peer which has not proved its address was not sent a datagram, because it had been sent
+    /// as much as it may: its lines wait.
+    #[cfg(feature = "neighbours")]
+    pub held: u64,
+    /// Replies that were not sent to an address that is not proved, for the same reason.
+    #[cfg(feature = "neighbours")]
+    pub unanswered: u64,
     /// Changes of a name.
     pub renamed: u64,
     /// Commands answered, help for strangers included.
@@ -412,6 +434,19 @@ pub struct Stats {
     /// Refusals without a reply: because one was sent recently, the sender might be a machine, or
     /// such a source gets none.
     pub untold: u64,
+    /// Lines said here that were handed to the link.
+    #[cfg(feature = "link")]
+    pub link_lines: u64,
+    /// Lines said here that were overwritten before they were handed to the link.
+    #[cfg(feature = "link")]
+    pub link_lost: u64,
+    /// Lines appended that were said at other places, or here in an earlier run.
+    #[cfg(feature = "link")]
+    pub elsewhere_lines: u64,
+    /// Messages and notices from the link that were not accepted: too long, blank, from no valid place, or
+    /// while the relay is stopping.
+    #[cfg(feature = "link")]
+    pub elsewhere_refused: u64,
     refused: [u64; Refusal::ALL.len()],
 }
 
@@ -429,6 +464,12 @@ impl Stats {
             restarted: 0,
             replaced: 0,
             contested: 0,
+            #[cfg(feature = "neighbours")]
+            echoes: 0,
+            #[cfg(feature = "neighbours")]
+            held: 0,
+            #[cfg(feature = "neighbours")]
+            unanswered: 0,
             renamed: 0,
             answered: 0,
             keepalives: 0,
@@ -447,6 +488,14 @@ impl Stats {
             missed: 0,
             unreachable: 0,
             untold: 0,
+            #[cfg(feature = "link")]
+            link_lines: 0,
+            #[cfg(feature = "link")]
+            link_lost: 0,
+            #[cfg(feature = "link")]
+            elsewhere_lines: 0,
+            #[cfg(feature = "link")]
+            elsewhere_refused: 0,
             refused: [0; Refusal::ALL.len()],
         }
     }
@@ -454,6 +503,12 @@ impl Stats {
     /// Returns the number of datagrams refused for this reason.
     pub fn refused(&self, why: Refusal) -> u64 {
         self.refused.get(why as usize).copied().unwrap_or_default()
+    }
+
+    /// A datagram waits because enough was sent to its address.
+    #[cfg(feature = "neighbours")]
+    pub(super) const fn note_held(&mut self) {
+        self.held += 1;
     }
 
     pub(super) fn count_refusal(&mut self, why: Refusal) {

@@ -1,5 +1,7 @@
 //! Fan-out: the next datagram, and the peers that it is sent to.
 
+mod blocked;
+
 use core::fmt::Write;
 use core::mem::take;
 use core::net::SocketAddr;
@@ -9,15 +11,22 @@ use heapless::{String, Vec};
 
 use super::Relay;
 use super::framed::Segment;
+#[cfg(feature = "private")]
+use super::keeping::hidden;
 use super::peers::{Dialect, Peer};
 use super::queue::List;
 use super::ring::Cursor;
+#[cfg(feature = "private")]
+use super::ring::copy;
 use super::seat::Seat;
 use crate::time::Instant;
+#[cfg(feature = "private")]
+use crate::wire::LINE_MAX;
 use crate::wire::framed::DATA_HEADER;
+#[cfg(feature = "private")]
+use crate::wire::framed::ENTRY_HEADER;
 use crate::wire::framed::LineKind;
-use crate::wire::notices::Sentence;
-use crate::wire::text::DATAGRAM_MAX;
+use crate::wire::{DATAGRAM_MAX, Sentence};
 
 /// Maximum number of datagrams in a fan-out. More gain hardly anything (measured with UDP_SEGMENT
 /// on Linux).
@@ -79,7 +88,22 @@ struct Range {
     announcements: bool,
     newline: bool,
     what: What,
+    /// The only peer that may not be sent it.
+    #[cfg(feature = "private")]
+    except: Option<NonZeroU32>,
     now: Instant,
+    /// Whether unproven addresses may have been sent too much for it.
+    is_limited: bool,
+}
+
+/// What decides whether a plain peer can be sent the lines of a datagram.
+#[derive(Clone, Copy, Debug)]
+struct PlainLines {
+    from: Cursor,
+    now: Instant,
+    alone: bool,
+    announcements: bool,
+    newline: bool,
 }
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
@@ -113,111 +137,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         })
     }
 
-    /// Call this for a delivery that would block. The peer is sent the same lines again, perhaps with
-    /// later ones, after [`handle_writable`](Self::handle_writable). Other peers do not wait for it.
-    /// Lines that are overwritten meanwhile are counted as lost.
-    ///
-    /// If several fan-outs had deliveries to one peer (one fan-out never has two), return them in the
-    /// reverse order. Datagrams may be handled in between. Deliveries that were not taken from a
-    /// fan-out that is dropped stay due, and are not returned.
-    pub fn handle_refused(&mut self, delivery: Delivery) {
-        self.stats.deferred += 1;
-        let Some(peer) = self
-            .peers
-            .peer(delivery.seat)
-            .filter(|peer| peer.id == delivery.id)
-        else {
-            return;
-        };
-        let list = self.list(delivery.seat, peer);
-        self.queue.unlink(list, delivery.seat);
-        match (delivery.what, self.sessions.framed_mut(delivery.seat)) {
-            (What::Gap, Some(framed)) => framed.window.handle_gap_refused(),
-            (What::Data | What::Resent, Some(framed)) => {
-                let is_new = delivery.what == What::Data;
-                framed
-                    .window
-                    .handle_refused(delivery.from.sequence, delivery.to, is_new);
-            }
-            (_, None) | (What::Lines, _) => self.take_back_lines(&delivery),
-        }
-        self.set_blocked(delivery.seat, true);
-        self.settle(delivery.seat);
-    }
-
-    /// Nothing may be sent to a peer for now, because it would block or because the driver paces
-    /// it. It gets no deliveries until [`handle_writable`](Self::handle_writable).
-    pub fn handle_blocked(&mut self, seat: Seat) {
-        self.change_blocked(seat, true);
-    }
-
-    /// Sending to a peer may succeed again. For any other peer the call has no effect.
-    pub fn handle_writable(&mut self, seat: Seat) {
-        self.change_blocked(seat, false);
-    }
-
-    fn change_blocked(&mut self, seat: Seat, is_blocked: bool) {
-        let Some(peer) = self
-            .peers
-            .peer(seat)
-            .filter(|peer| peer.is_blocked != is_blocked)
-        else {
-            return;
-        };
-        let list = self.list(seat, peer);
-        self.queue.unlink(list, seat);
-        self.set_blocked(seat, is_blocked);
-        self.settle(seat);
-    }
-
-    fn set_blocked(&mut self, seat: Seat, is_blocked: bool) {
-        if let Some(peer) = self.peers.peer_mut(seat) {
-            peer.is_blocked = is_blocked;
-        }
-    }
-
-    fn take_back_lines(&mut self, delivery: &Delivery) {
-        let Some(peer) = self.peers.peer_mut(delivery.seat) else {
-            return;
-        };
-        let Dialect::Plain(plain) = &mut peer.dialect else {
-            return;
-        };
-        plain.missed += delivery.missed;
-        if delivery.to < self.ring.tail().sequence {
-            // the lines were overwritten meanwhile; losses after them are counted already
-            let lines = delivery.to - delivery.from.sequence;
-            self.stats.missed += lines;
-            plain.missed += if self.config.classic { 0 } else { lines };
-        } else if delivery.from.sequence < peer.cursor.sequence {
-            peer.cursor = delivery.from;
-        }
-    }
-
-    /// Returns whether the driver may pass in another datagram.
-    ///
-    /// Returns false while one more message would overwrite a line that some peer was not sent yet
-    /// (back-pressure). Then [`poll_fanout`](Self::poll_fanout) has something to send. Peers that
-    /// were reported as unreachable, or that would block, do not count.
-    pub fn can_receive(&self) -> bool {
-        let endangered = self.ring.endangered();
-        if self.queue.front(List::Due).is_none() || self.owed.get() >= endangered {
-            return true;
-        }
-        let mut oldest = u64::MAX;
-        let mut held_up = false;
-        for seat in self.queue.iter(List::Due) {
-            let Some(peer) = self.peers.peer(seat) else {
-                continue;
-            };
-            let offset = self.owed_from(seat, peer);
-            oldest = oldest.min(offset);
-            held_up |= offset < endangered && !peer.suspicion.is_suspect;
-        }
-        self.owed.set(oldest);
-        !held_up
-    }
-
     /// Writes the lines that `peer` is owed, as many as fit in a datagram.
     fn write_lines(&self, now: Instant, peer: &Peer, buffer: &mut [u8]) -> Option<(usize, Range)> {
         // with space for `\n`, so that both line ends give the same lines
@@ -232,17 +151,30 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             newline: plain.newline,
             segments: Vec::new(),
             what: What::Lines,
+            #[cfg(feature = "private")]
+            except: None,
             now,
+            is_limited: self.unproven_kib().is_some(),
         };
         let mut length = 0;
+        #[cfg(feature = "neighbours")]
+        if plain.is_to_be_told(now) {
+            length = self.write_busy(now, peer, buffer)?;
+            range.alone |= length > 0;
+        }
         if plain.missed > 0 {
             let mut gap = String::<40>::new();
             // twenty digits and a few words fit
             let _ = write!(gap, "{}", Sentence::Lost(plain.missed));
-            buffer.get_mut(..gap.len())?.copy_from_slice(gap.as_bytes());
-            length = gap.len();
+            let end = length + gap.len();
+            buffer.get_mut(length..end)?.copy_from_slice(gap.as_bytes());
+            length = end;
         }
         while let Some(entry) = self.ring.entry(range.to) {
+            if entry.kind.is_private() && range.lines > 0 {
+                break; // what is before it may be shared
+            }
+            range.alone |= entry.kind.is_private();
             if peer.skips(&entry, self.config.echo) {
                 range.alone = true;
                 range.to = entry.next;
@@ -272,6 +204,25 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Some((length, range))
     }
 
+    /// Writes that `peer` gets its lines late. Returns the length.
+    #[cfg(feature = "neighbours")]
+    #[cold]
+    fn write_busy(&self, now: Instant, peer: &Peer, buffer: &mut [u8]) -> Option<usize> {
+        let plain = peer.plain()?;
+        let mut told = String::<64>::new();
+        if let Some(code) = self.busy_code(now, peer) {
+            // a code and some words fit
+            let _ = write!(told, "{}", Sentence::Busy(code));
+            if plain.missed > 0 {
+                let _ = told.push('\n');
+            }
+        }
+        buffer
+            .get_mut(..told.len())?
+            .copy_from_slice(told.as_bytes());
+        Some(told.len())
+    }
+
     /// Writes a frame with what `peer` is owed next, lost lines first.
     fn write_frame(
         &self,
@@ -290,7 +241,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             newline: false,
             segments: Vec::new(),
             what: What::Gap,
+            #[cfg(feature = "private")]
+            except: None,
             now,
+            is_limited: false,
         };
         if let Some((from, until)) = framed.window.gap() {
             let gap = framed.gap(now, from, until);
@@ -317,10 +271,57 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             rest.fill(0);
             rest = behind;
         }
-        let last = range.segments.last()?;
+        let Some(last) = range.segments.last() else {
+            #[cfg(feature = "private")]
+            return self.write_private(peer, range, buffer).filter(|_| most > 0);
+            #[cfg(not(feature = "private"))]
+            return None;
+        };
         let padded = range.segments.len().checked_sub(1)? * DATAGRAM_MAX;
         let length = padded + DATA_HEADER + usize::from(last.bytes);
         Some((length, range))
+    }
+
+    /// Writes a frame with the message to one peer that is next: for that peer as it is, for all
+    /// others an empty line.
+    #[cfg(feature = "private")]
+    #[cold]
+    fn write_private(
+        &self,
+        peer: &Peer,
+        mut range: Range,
+        buffer: &mut [u8],
+    ) -> Option<(usize, Range)> {
+        let entry = self.ring.entry(range.to)?;
+        let next = Some(entry.next).filter(|_| entry.kind.is_private())?;
+        let mut line = [0; LINE_MAX];
+        let (_, message) = self.ring.read_entry(range.to, &mut line)?;
+        let is_addressee = message.author == peer.id.get();
+        let shown = if is_addressee {
+            message
+        } else {
+            hidden(message)
+        };
+        let (start, rest) = buffer.split_at_mut_checked(DATA_HEADER)?;
+        let (header, rest) = rest.split_at_mut_checked(ENTRY_HEADER)?;
+        let bytes = shown.line.as_bytes();
+        copy(
+            start,
+            &self.sessions.data_header(range.now, range.to.sequence),
+        );
+        copy(header, &shown.header());
+        copy(rest.get_mut(..bytes.len())?, bytes);
+        range.alone |= is_addressee;
+        range.except = NonZeroU32::new(message.author);
+        let taken = u16::try_from(next.offset - range.to.offset).ok()?;
+        let segment = Segment {
+            bytes: taken,
+            lines: 1,
+        };
+        range.segments.push(segment).ok()?;
+        range.lines = 1;
+        range.to = next;
+        Some((DATA_HEADER + ENTRY_HEADER + bytes.len(), range))
     }
 
     /// Writes a frame with the lines from the end of `range` up to `until`, as many as fit, and
@@ -378,12 +379,48 @@ impl<'buffer, const PEERS: usize, const RING: usize, const WINDOW: usize>
     }
 }
 
+impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
+    /// Skips peers that may not be sent these lines now, because their address is not proved. The peer
+    /// that it returns, if there is one, may. It gets copies, so that a fan-out stays in registers.
+    #[cold] // never part of the loop, which takes fewer instructions without it
+    fn hold_back(
+        &mut self,
+        mut next: Option<Seat>,
+        lines: PlainLines,
+        length: usize,
+    ) -> Option<Seat> {
+        let Some(price) = self.price(length) else {
+            return next;
+        };
+        while let Some(seat) = next
+            && let Some(peer) = self.peers.peer(seat)
+        {
+            let (then, suits) = if lines.alone {
+                (None, true)
+            } else if peer.cursor == lines.from {
+                (self.queue.next(seat), lines.suits(peer))
+            } else {
+                return next;
+            };
+            if suits && self.may_deliver(lines.now, seat, price) {
+                return next;
+            }
+            next = then;
+        }
+        next
+    }
+}
+
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Iterator
     for Fanout<'_, '_, PEERS, RING, WINDOW>
 {
     type Item = Delivery;
 
     fn next(&mut self) -> Option<Delivery> {
+        if self.range.is_limited {
+            let (lines, length) = (self.range.plain(), self.payload.len());
+            self.next = self.relay.hold_back(self.next, lines, length);
+        }
         let relay = &mut *self.relay;
         loop {
             let seat = self.next?;
@@ -396,9 +433,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Iterator
                 }
                 self.next = relay.queue.next(seat);
                 let suits = match self.range.what {
-                    What::Lines => self.range.suits(peer),
+                    What::Lines => self.range.plain().suits(peer),
                     What::Data | What::Resent | What::Gap => {
-                        peer.is_framed() && relay.sessions.room(seat) >= self.range.segments.len()
+                        peer.is_framed()
+                            && self.range.may_read(peer.id)
+                            && relay.sessions.room(seat) >= self.range.segments.len()
                     }
                 };
                 if !suits {
@@ -407,7 +446,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Iterator
             }
             // a peer that is told of lost lines is sent a datagram of its own
             let missed = match &mut peer.dialect {
-                Dialect::Plain(plain) if self.range.alone => take(&mut plain.missed),
+                Dialect::Plain(plain) if self.range.alone => {
+                    plain.note_told(self.range.now);
+                    take(&mut plain.missed)
+                }
                 Dialect::Plain(_) | Dialect::Framed(_) => 0,
             };
             let delivery = Delivery {
@@ -434,6 +476,29 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Iterator
 }
 
 impl Range {
+    /// Returns whether the peer with this id may be sent it.
+    #[cfg(feature = "private")]
+    fn may_read(&self, id: NonZeroU32) -> bool {
+        self.except != Some(id)
+    }
+
+    #[cfg(not(feature = "private"))]
+    const fn may_read(&self, _id: NonZeroU32) -> bool {
+        true
+    }
+
+    const fn plain(&self) -> PlainLines {
+        PlainLines {
+            from: self.from,
+            now: self.now,
+            alone: self.alone,
+            announcements: self.announcements,
+            newline: self.newline,
+        }
+    }
+}
+
+impl PlainLines {
     /// Returns whether another peer with the same cursor is owed the same bytes.
     fn suits(&self, peer: &Peer) -> bool {
         peer.plain().is_some_and(|plain| {
@@ -441,6 +506,7 @@ impl Range {
                 && plain.own <= self.from.sequence
                 && plain.missed == 0
                 && !(plain.quiet && self.announcements)
+                && !plain.is_to_be_told(self.now)
         })
     }
 }

@@ -19,8 +19,7 @@ use super::seat::Seat;
 use super::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Hello, Session};
-use crate::wire::notices::Announcement;
-use crate::wire::text::DATAGRAM_MAX;
+use crate::wire::{Announcement, DATAGRAM_MAX};
 use deadlines::Deadlines;
 use posting::LastPost;
 pub(super) use window::Segment;
@@ -39,8 +38,8 @@ const TRIES: u8 = 4;
 /// Silence after which a foreign plain peer leaves: whoever has its address then does not want its lines.
 const LAPSE: Duration = Duration::from_secs(3600);
 
-/// Delay of a driver from which a suspension is assumed. Clients are then given the same time
-/// again, because what they have sent meanwhile may not be read yet.
+/// A deadline that is handled this late means that the driver was suspended. Datagrams of clients may
+/// then be unread, so each client gets this much more time before it is parked.
 const SUSPENDED: Duration = Duration::from_secs(1);
 
 /// The state of one session, by seat.
@@ -93,6 +92,12 @@ impl<const SEATS: usize, const WINDOW: usize> Sessions<SEATS, WINDOW> {
 
     pub(super) fn framed_mut(&mut self, seat: Seat) -> Option<&mut Framed<WINDOW>> {
         self.by_seat.get_mut(seat.index())?.as_mut()
+    }
+
+    /// Returns the session of a seat.
+    #[cfg(feature = "neighbours")]
+    pub(super) fn session(&self, seat: Seat) -> Option<u64> {
+        self.framed(seat).map(|framed| framed.session.0)
     }
 
     pub(super) fn is_parked(&self, seat: Seat) -> bool {
@@ -148,7 +153,7 @@ fn session_hash(session: Session) -> u32 {
 }
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
-    /// A frame arrived; `seat` is the seat of its source.
+    /// Handles a frame; `seat` is the seat of its source.
     pub(super) fn handle_frame(
         &mut self,
         now: Instant,
@@ -230,7 +235,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Event::Acknowledged { seat }
     }
 
-    /// A frame of its session arrived from a client.
+    /// Records that a frame of its session arrived from a client.
     fn hear(&mut self, now: Instant, seat: Seat) {
         let Some(peer) = self.peers.peer_mut(seat) else {
             return;
@@ -249,7 +254,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// A client does not respond: nothing is sent to it until it is heard from again.
+    /// Parks a client that does not respond: nothing is sent to it until it is heard from again.
     fn park(&mut self, now: Instant, seat: Seat, list: Option<List>) {
         self.queue.unlink(list, seat);
         if let Some(framed) = self.sessions.framed_mut(seat) {
@@ -263,8 +268,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.announce_parked(now, seat, true);
     }
 
-    /// A client has all lines before `next`. If that is more than its window covers, it received
-    /// them before it was parked, and they need not be sent again.
+    /// Records that a client has all lines before `next`. If that is more than its window covers,
+    /// it received them before it was parked, and they need not be sent again.
     fn skip_to(&mut self, seat: Seat, next: u64) {
         let (Some(framed), Some(peer)) =
             (self.sessions.framed_mut(seat), self.peers.peer_mut(seat))
@@ -275,13 +280,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if next <= end.sequence {
             return;
         }
-        let tail = self.ring.tail();
-        let from = if end.offset < tail.offset { tail } else { end };
-        let to = self.ring.seek(from, next);
-        if to.sequence <= next {
-            framed.window.skip_to(to);
-            peer.cursor = to;
-        }
+        let to = self.ring.seek(end, next);
+        framed.window.skip_to(to);
+        peer.cursor = to;
     }
 
     /// Makes everything due again that a client has not acknowledged.
@@ -339,7 +340,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         None
     }
 
-    /// A foreign plain peer leaves when it has been silent for an hour.
+    /// Sets the deadline at which a foreign plain peer leaves: when it has been silent for an hour.
     pub(super) fn arm_for_lapse(&mut self, now: Instant, seat: Seat) {
         if self
             .peers
@@ -369,7 +370,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.sessions.deadlines.set(seat, deadline);
     }
 
-    /// A datagram to a client is in flight since now.
+    /// Sets the deadline for a datagram to a client that is in flight since `now`: its
+    /// retransmission time-out.
     pub(super) fn arm_for_sent(&mut self, now: Instant, seat: Seat) {
         if let Some(framed) = self.sessions.framed(seat) {
             let rto = Duration::from_millis(framed.window.rto_ms().into());

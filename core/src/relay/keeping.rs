@@ -7,20 +7,24 @@ use super::admission::Bucket;
 use super::peers::{Dialect, Peer, Plain, Suspicion};
 use super::ring::Cursor;
 use super::schedule::History;
-use super::{Line, Relay, Seat};
+use super::{Line, Relay, Seat, secret};
 use crate::Instant;
 use crate::wire::framed::{Entry, LineKind};
-use crate::wire::notices::{BACK, NOTICE};
-use crate::wire::text::{LINE_MAX, NAME_MAX, SEPARATOR, clean, repaired_name, whole_characters};
+#[cfg(not(feature = "link"))]
+use crate::wire::repaired_name;
+use crate::wire::{LINE_MAX, NOTICE, SEPARATOR, clean, whole_characters};
+
+/// Notice to all peers when the relay is there again and has kept the room.
+const BACK: &str = "* relay is back";
 
 /// The position of a reader of all lines, as a peer has a cursor. A new one is before the first line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reader(Cursor);
 
-/// What a relay had in a former run.
+/// The state of a relay in a former run, item by item.
 #[derive(Clone, Copy, Debug)]
 pub enum Restored<'a> {
-    /// The numbers go on. This comes first, before any line or peer.
+    /// Sequence numbers continue. This comes first, before any line or peer.
     Run {
         /// The [epoch](Relay::epoch), if every line of that run is known, and `None` otherwise: then
         /// clients do not rely on the numbers that they have.
@@ -30,13 +34,13 @@ pub enum Restored<'a> {
     },
     /// A line. All lines come before the peers, in their order.
     Line {
-        /// When it was said: a driver whose clock starts before this run can tell it.
+        /// When it was said. The driver's clock must start early enough to express this.
         at: Instant,
         /// Its kind.
         kind: LineKind,
         /// The name of its author, or empty for a notice.
         name: &'a str,
-        /// The text behind the name, or the notice without its `* `.
+        /// The text after the name, or the notice without its `* `.
         text: &'a str,
     },
     /// A peer of the plain dialect.
@@ -45,12 +49,12 @@ pub enum Restored<'a> {
         address: SocketAddr,
         /// Its name.
         name: &'a str,
-        /// Whether each datagram to it ends in a line end.
+        /// Whether each datagram to it ends in a line feed.
         newline: bool,
-        /// Whether it wants no announcements.
+        /// Whether announcements are hidden from it.
         quiet: bool,
     },
-    /// That was everything: the peers are told that the relay is back.
+    /// The end. The peers are told that the relay is back.
     End,
 }
 
@@ -64,7 +68,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     /// Copies the next line to `buffer`, moves `reader` past it, and returns the line with its
     /// sequence number. Returns `None` at the end.
     ///
-    /// Lines that were overwritten are skipped, and a gap in the sequence numbers tells how many.
+    /// Lines that were overwritten are skipped, and a gap in the sequence numbers tells how many. Of a
+    /// message to one peer only the kind and the time are returned.
     pub fn read<'a>(
         &self,
         reader: &mut Reader,
@@ -75,7 +80,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             *cursor = self.ring.tail();
         }
         let sequence = cursor.sequence;
-        let (next, line) = self.ring.read_entry(*cursor, buffer)?;
+        let (next, mut line) = self.ring.read_entry(*cursor, buffer)?;
+        if line.kind.is_private() {
+            line = Entry {
+                author: 0,
+                ..hidden(line)
+            };
+        }
         *cursor = Cursor {
             sequence: sequence + 1,
             offset: next,
@@ -106,6 +117,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 let plain = Plain {
                     newline,
                     quiet,
+                    doubt: Self::doubt(address.ip()),
                     ..Plain::default()
                 };
                 return self.restore_peer(now, address, name, plain);
@@ -123,10 +135,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if self.stats.lines > 0 || self.peers.len() > 0 {
             return;
         }
-        // half of the numbers remain, which is for ever
+        // half of all numbers remain, which are never used up
         self.ring.start_at(sequence.min(u64::MAX / 2));
         self.history = History::at(self.ring.head());
+        #[cfg(feature = "link")]
+        self.begin_link();
         self.sessions.set_epoch(epoch);
+        self.last_id = secret::authors(&self.config.key);
     }
 
     fn restore_line(&mut self, at: Instant, kind: LineKind, name: &str, text: &str) {
@@ -135,8 +150,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
         let mut line = Line::new();
         let mut length = 0;
-        let start = match (kind, repaired_name(name)) {
-            (LineKind::Message, Some((name, _))) => {
+        #[cfg(not(feature = "link"))]
+        let name = repaired_name(name, false).map(|(name, _)| name);
+        #[cfg(feature = "link")]
+        let name = super::link::restored_name(name);
+        let start = match (kind, name) {
+            (LineKind::Message, Some(name)) => {
                 length = name.len();
                 // a name and a separator fit
                 let _ = line.push_str(&name);
@@ -144,7 +163,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             }
             (LineKind::Message, None) => return,
             (LineKind::Announcement | LineKind::Notice, _) => NOTICE,
+            (LineKind::Private, _) => "",
         };
+        let text = if kind.is_private() { "" } else { text };
         let _ = line.push_str(start);
         for character in clean(whole_characters(text, LINE_MAX)) {
             if line.push(character).is_err() {
@@ -153,18 +174,23 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
         let author = match kind {
             LineKind::Message => self.next_id().get(),
-            LineKind::Announcement | LineKind::Notice => 0,
+            // the addressee is not there, and a number may be another peer's in this run
+            LineKind::Announcement | LineKind::Notice | LineKind::Private => 0,
         };
         self.make_room(line.len());
         self.ring.append(Entry {
             author,
-            at: at.as_seconds(),
+            at: at.as_secs(),
             kind,
-            name: u8::try_from(length.min(NAME_MAX)).unwrap_or_default(),
+            name: u8::try_from(length).unwrap_or_default(),
             line: &line,
         });
         self.stats.lines += 1;
+        self.neighbours
+            .note_line(self.ring.head().sequence.wrapping_sub(1), &line);
         self.extend_history(kind);
+        #[cfg(feature = "link")]
+        self.begin_link();
     }
 
     fn restore_peer(
@@ -180,7 +206,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         {
             return None;
         }
-        let (name, mut changed) = repaired_name(name)?;
+        let (name, mut changed) = self.repaired(name)?;
         let id = self.next_id();
         let quiet = u16::from(plain.quiet);
         let slot = self.slot(now, address.ip());
@@ -198,6 +224,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             slot,
             reported: Instant::default(),
         })?;
+        self.find_budget(seat, address.ip());
         self.quiet += quiet;
         self.stats.joined += 1;
         self.count_in(slot);
@@ -205,4 +232,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.arm_for_lapse(now, seat);
         Some(seat)
     }
+}
+
+/// Returns a message to one peer as all others are sent it.
+pub(super) const fn hidden(line: Entry<'_>) -> Entry<'_> {
+    Entry { line: "", ..line }
 }

@@ -9,16 +9,16 @@ use super::plain::PlainReply;
 use super::seat::Seat;
 use super::{Relay, Reply};
 use crate::time::Instant;
-use crate::wire::notices::Sentence;
+use crate::wire::Sentence;
 use crate::wire::order::Order;
 
-/// The longest pause that [`Order::Slow`] can set, in seconds: what a POSTED can tell.
+/// Maximum pause that [`Order::Slow`] can set, in seconds: the maximum in a POSTED.
 const SLOW_MAX: u16 = 60;
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
-    /// Executes an order that is typed at the relay itself, without its `/`: see `PROTOCOL.md`, section
-    /// "The operator". `answer` is replaced by the answer. Returns the peer that it removes, if any,
-    /// which is sent its [farewell](Departed::farewell).
+    /// Executes an order that is typed at the relay itself, without its `/`: see `PROTOCOL.md`,
+    /// section "The operator". `answer` is replaced by the answer. Returns the peer that was
+    /// removed, if any; send it its [farewell](Departed::farewell).
     pub fn order(&mut self, now: Instant, text: &str, answer: &mut Reply) -> Option<Departed> {
         answer.clear();
         let mut answer = PlainReply {
@@ -34,7 +34,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.say_as(now, None, HOST, text)
     }
 
-    /// Executes an order in the room, of the peer at `seat`.
+    /// Executes an order that the peer at `seat` gave in the room.
     pub(super) fn handle_order(
         &mut self,
         now: Instant,
@@ -64,7 +64,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         text: &str,
         answer: &mut PlainReply<'_>,
     ) -> (bool, Option<Departed>) {
-        let Some(order) = Order::read(text) else {
+        let Ok(order) = Order::try_from(text) else {
             answer.answer(Sentence::NoOrder);
             return (false, None);
         };
@@ -124,7 +124,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             verdict: Verdict::Deny,
             network: Network { address, prefix },
         };
-        let until_s = now.as_seconds().saturating_add(minutes.saturating_mul(60));
+        let until_s = now.as_secs().saturating_add(minutes.saturating_mul(60));
         self.admission.ban(rule, until_s.max(1))
     }
 }

@@ -7,11 +7,13 @@ use heapless::Vec;
 
 use super::admission::{Bucket, Slot};
 use super::index::{Index, hash};
+use super::neighbours::Doubt;
 use super::ring::{Cursor, Entry};
 use super::seat::Seat;
+use super::text::folded;
 use crate::time::Instant;
+use crate::wire::Name;
 use crate::wire::framed::LineKind;
-use crate::wire::text::{Name, folded};
 
 /// What the relay knows about one peer.
 #[derive(Clone, Debug)]
@@ -23,14 +25,14 @@ pub(super) struct Peer {
     pub(super) dialect: Dialect,
     /// Whether sending to the peer would block. Then it is in no list.
     pub(super) is_blocked: bool,
-    /// Whether the operator lets nothing be said that it says.
+    /// Whether the operator has muted it.
     pub(super) is_muted: bool,
     /// The first line that the peer may still be owed.
     pub(super) cursor: Cursor,
     /// When the last datagram arrived from it.
     pub(super) heard: Instant,
     pub(super) suspicion: Suspicion,
-    /// What limits the rate of its lines.
+    /// The rate limit of its lines.
     pub(super) pace: Bucket,
     /// The slot of its prefix, if it is foreign.
     pub(super) slot: Option<Slot>,
@@ -50,21 +52,22 @@ pub(super) enum Dialect {
 pub(super) struct Plain {
     /// Whether each datagram to the peer ends in `\n`, as its first one did.
     pub(super) newline: bool,
-    /// Whether the peer does not want announcements.
+    /// Whether announcements are hidden from the peer.
     pub(super) quiet: bool,
-    /// Number of its lines that came too fast and that it was not told of.
+    /// Number of its lines that exceeded the rate limit and that it was not told of yet.
     pub(super) unsaid: u16,
     /// The sequence number after the peer's last own line.
     pub(super) own: u64,
     /// Number of lines that were overwritten before the peer was sent them, and that it was not
     /// told of yet.
     pub(super) missed: u64,
-    /// Earliest time of the next notice that lines were not UTF-8, or too fast.
+    /// Earliest time of the next notice that lines were not UTF-8, exceeded the rate limit, or come late.
     pub(super) tell_at: Instant,
+    pub(super) doubt: Doubt,
 }
 
-/// What depended on the moment in the last WELCOME, so that a repeated HELLO gets the same reply,
-/// and whether the peer is announced.
+/// The variable fields of the last WELCOME, so that a repeated HELLO gets the same reply; and
+/// whether the peer is announced.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Welcomed {
     pub(super) first: u64,
@@ -76,6 +79,14 @@ pub(super) struct Welcomed {
 }
 
 impl Dialect {
+    /// Returns whether the peer is known to receive at its address.
+    pub(super) const fn is_proven(&self) -> bool {
+        match self {
+            Self::Plain(plain) => plain.doubt.is_proven(),
+            Self::Framed(_) => true,
+        }
+    }
+
     /// Returns whether the room is told when the peer joins, leaves, is away or is back.
     pub(super) const fn is_announced(&self) -> bool {
         !matches!(self, Self::Framed(welcomed) if welcomed.is_unannounced)
@@ -83,9 +94,12 @@ impl Dialect {
 }
 
 impl Plain {
-    /// Returns whether the line is skipped for the peer with this id: its own line, or one that it
-    /// does not want.
+    /// Returns whether the line is skipped for the peer with this id: its own line, one that it does
+    /// not want, or a message to another peer.
     pub(super) fn skips(&self, id: NonZeroU32, entry: &Entry, echo: bool) -> bool {
+        if entry.kind.is_private() {
+            return entry.author != id.get();
+        }
         let own = entry.author == id.get() && !echo;
         own || (self.quiet && entry.kind == LineKind::Announcement)
     }
@@ -108,6 +122,16 @@ impl Peer {
             Dialect::Plain(plain) => Some(plain),
             Dialect::Framed(_) => None,
         }
+    }
+
+    /// Returns whether it may make room for a newcomer that has proved its address, or has not.
+    pub(super) fn may_go_for(&self, is_proven: bool) -> bool {
+        is_proven || !self.dialect.is_proven() || cfg!(not(feature = "neighbours"))
+    }
+
+    /// Returns whether nothing is sent to it now, because that would block or would be too much.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.is_blocked || self.plain().is_some_and(|plain| plain.doubt.is_waiting())
     }
 
     /// Returns whether the line is skipped for the peer. A framed peer is sent every line.

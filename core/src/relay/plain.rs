@@ -7,33 +7,33 @@ use core::time::Duration;
 use heapless::String;
 
 use super::admission::Served;
-use super::event::{Departure, Event, Refusal};
+use super::event::{Event, Refusal};
+use super::neighbours::Doubt;
 use super::peers::{Dialect, Peer, Plain, Suspicion};
 use super::seat::Seat;
+use super::text::{is_plain_ascii, without_padding};
 use super::{Line, Relay, Reply};
 use crate::time::Instant;
-use crate::wire::code::Code;
-use crate::wire::command::Command;
 use crate::wire::framed::FRAME;
 use crate::wire::framed::LineKind;
-use crate::wire::notices::{Announcement, NOTICE, Sentence};
-use crate::wire::text::{
-    DATAGRAM_MAX, NAME_MAX, Name, SEPARATOR, clean, folded, is_blank, is_invisible, is_plain_ascii,
-    repaired_name, whole_characters, without_padding,
+use crate::wire::{
+    Code, Command, DATAGRAM_MAX, NOTICE, Name, SEPARATOR, Sentence, clean, is_blank, is_invisible,
 };
 
 /// Minimum time between two "not UTF-8" notices to a peer.
 const NOT_UTF8_INTERVAL: Duration = Duration::from_secs(60);
 
+#[cfg(feature = "link")]
+use super::link::SHOWN_NAME_MAX;
+/// Maximum length of the name before a line, in bytes.
+#[cfg(not(feature = "link"))]
+const SHOWN_NAME_MAX: usize = crate::wire::NAME_MAX;
+
 /// Maximum number of names in a welcome.
 const WELCOME_NAMES: usize = 16;
 
-/// Space for what follows a list of names: `, ... and 65534 more; /who PREFIX lists those that
-/// begin so` and a line end.
-const LIST_END: usize = 64;
-
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
-    /// Text arrived from a source without a seat. What all of them together are answered is limited.
+    /// Handles text from a source without a seat. Answers to all such sources together are limited.
     pub(super) fn handle_stranger(
         &mut self,
         now: Instant,
@@ -90,7 +90,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
         let (bytes, newline) = without_line_end(payload);
         let mut reply = PlainReply { reply, newline };
-        if served == Served::Proven {
+        if served == Served::Proven || self.is_spent(now, source.ip()) {
             return self.prove(now, source, payload, reply);
         }
         let text = match checked(payload, bytes) {
@@ -105,8 +105,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if is_blank(text) {
             return refused(Refusal::Blank);
         }
+        let doubt = Self::doubt(source.ip());
         if self.config.classic {
-            return self.join(now, source, text, reply);
+            return self.join(now, source, text, doubt, reply);
+        }
+        #[cfg(feature = "neighbours")]
+        if self.is_returned(text) {
+            return refused(Refusal::Returned);
         }
         let name = match Command::of(visible(text)) {
             // a code that is not needed is not part of the name
@@ -122,7 +127,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             reply.answer(Sentence::Nameless);
             return refused(Refusal::Nameless);
         }
-        self.join(now, source, name, reply)
+        self.join(now, source, name, doubt, reply)
     }
 
     pub(super) fn handle_peer(
@@ -141,7 +146,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let newline = self.peers.peer_mut(seat).is_some_and(|peer| {
             peer.heard = now;
             peer.suspicion = Suspicion::default();
-            peer.plain().is_some_and(|plain| plain.newline)
+            peer.plain_mut().is_some_and(|plain| {
+                plain.doubt.note_heard();
+                plain.newline
+            })
         });
         let mut reply = PlainReply { reply, newline };
         let refused = |relay: &mut Self, why, reply: &mut PlainReply<'_>| {
@@ -163,9 +171,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             }
             return Event::Keepalive { seat };
         }
+        if self.is_returned(text) || self.is_own_welcome(seat, text) {
+            return self.handle_returned(now, seat);
+        }
         let command = Command::of(text).filter(|_| !is_classic);
         if self.is_stopping && command != Some(Command::Quit) {
             return refused(self, Refusal::Stopping, &mut reply);
+        }
+        if self.prove_seated(now, seat, text, &mut reply) {
+            return Event::Answered { seat };
         }
         if command != Some(Command::Quit) && self.pace(now, seat).is_err() {
             self.count_unsaid(seat);
@@ -225,8 +239,21 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Event::Said { seat, lines }
     }
 
-    /// Appends a message with any name. Returns the number of its lines.
+    /// Says a message with any name. Returns the number of its lines.
     pub(super) fn say_as(
+        &mut self,
+        now: Instant,
+        author: Option<Seat>,
+        name: &str,
+        text: &str,
+    ) -> u8 {
+        let lines = self.append_message(now, author, name, text);
+        self.stats.messages += 1;
+        lines
+    }
+
+    /// Appends a message. Returns the number of its lines.
+    pub(super) fn append_message(
         &mut self,
         now: Instant,
         author: Option<Seat>,
@@ -247,42 +274,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             }
             self.append(now, author, LineKind::Message, name, &line);
             lines += 1;
-            let mut begun = String::<{ NAME_MAX + SEPARATOR.len() }>::new();
+            let mut begun = String::<{ SHOWN_NAME_MAX + SEPARATOR.len() }>::new();
             let _ = begun.push_str(line.get(..start).unwrap_or_default());
             line.clear();
             // what does not fit after a text fits after the name
             let _ = line.push_str(&begun).and_then(|()| line.push(character));
         }
         self.append(now, author, LineKind::Message, name, &line);
-        self.stats.messages += 1;
         lines
-    }
-
-    pub(super) fn obey(
-        &mut self,
-        now: Instant,
-        seat: Seat,
-        command: Command<'_>,
-        reply: &mut PlainReply<'_>,
-    ) -> Event {
-        match command {
-            Command::Nick(name) => return self.rename(now, seat, name, reply),
-            Command::Quit => {
-                if let Some(departed) = self.leave(now, seat, Departure::Quit) {
-                    reply.answer(Sentence::Bye);
-                    return Event::Left(departed);
-                }
-            }
-            Command::Who(prefix) => self.who(prefix, reply),
-            Command::Quiet(wanted) => {
-                reply.answer(Sentence::Quiet(self.set_quiet(seat, wanted)));
-            }
-            Command::Help => reply.answer(Sentence::Help),
-            Command::Say(word) | Command::Unknown(word) => {
-                reply.answer(Sentence::NoCommand(whole_characters(word, NAME_MAX)));
-            }
-        }
-        Event::Answered { seat }
     }
 
     /// Gives a newcomer a seat under the first line of `raw`, and says what follows it.
@@ -291,6 +290,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         now: Instant,
         source: SocketAddr,
         raw: &str,
+        doubt: Doubt,
         mut reply: PlainReply<'_>,
     ) -> Event {
         let (raw, message) = if self.config.classic {
@@ -300,6 +300,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         };
         let dialect = Dialect::Plain(Plain {
             newline: reply.newline,
+            doubt,
             ..Plain::default()
         });
         let newcomer = match self.take_seat(now, source, raw, dialect) {
@@ -322,6 +323,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             }
         };
         let seat = newcomer.seat;
+        self.find_budget(seat, source.ip());
         self.settle(seat);
         self.arm_for_lapse(now, seat);
         if !self.config.classic {
@@ -354,6 +356,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             let _ = write!(reply, ", ... and {} more", everybody - listed);
         }
         let _ = reply.write_char(')');
+        #[cfg(feature = "link")]
+        self.welcome_elsewhere(reply);
         if !self.config.motd.is_empty() {
             let _ = write!(reply, "; {}", Clean(&self.config.motd));
         }
@@ -361,116 +365,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if !peer.is_framed() && (changed || peer.name.bytes().any(|byte| byte == b' ')) {
             let _ = reply.write_str(" (not your name? /nick NAME, then say it again)");
         }
-    }
-
-    fn who(&self, prefix: &str, reply: &mut PlainReply<'_>) {
-        let prefix = whole_characters(prefix, NAME_MAX);
-        let matching = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| begins_with(&peer.name, prefix))
-            .count();
-        let shown = Clean(prefix);
-        let _ = match (matching, prefix) {
-            (0, _) => write!(reply.reply, "* nobody's name begins with {shown}"),
-            (_, "") => write!(reply.reply, "* {matching} here: "),
-            (1, _) => write!(reply.reply, "* 1 begins with {shown}: "),
-            _ => write!(reply.reply, "* {matching} begin with {shown}: "),
-        };
-        let listed = self.list_names(prefix, usize::MAX, reply.reply);
-        if listed < matching {
-            let more = matching - listed;
-            let _ = write!(
-                reply.reply,
-                ", ... and {more} more; /who PREFIX lists those that begin so"
-            );
-        }
-        reply.end();
-    }
-
-    /// Writes the names that start with `prefix`, and which of them are away: at most `most`, and as
-    /// many as fit. Returns their number.
-    fn list_names(&self, prefix: &str, most: usize, reply: &mut Reply) -> usize {
-        let mut listed = 0;
-        for (seat, peer) in self
-            .peers
-            .iter()
-            .filter(|(_, peer)| begins_with(&peer.name, prefix))
-        {
-            let comma = if listed == 0 { "" } else { ", " };
-            let away = if self.sessions.is_parked(seat) {
-                " (away)"
-            } else {
-                ""
-            };
-            let length = reply.len() + comma.len() + peer.name.len() + away.len();
-            if listed == most || length + LIST_END > DATAGRAM_MAX {
-                break;
-            }
-            let _ = write!(reply, "{comma}{}{away}", peer.name);
-            listed += 1;
-        }
-        listed
-    }
-
-    fn rename(&mut self, now: Instant, seat: Seat, raw: &str, reply: &mut PlainReply<'_>) -> Event {
-        let Some(from) = self.set_name(seat, raw) else {
-            self.tell_name(seat, raw, false, reply);
-            return Event::Answered { seat };
-        };
-        self.tell_name(seat, raw, true, reply);
-        if let Some(name) = self.peers.peer(seat).map(|peer| peer.name.clone()) {
-            let announcement = Announcement::Renamed(&from, &name);
-            self.announce(now, self.peers.len(), Some(seat), announcement);
-        }
-        Event::Renamed { seat, from }
-    }
-
-    /// Gives a peer the requested name, or one like it. Returns its old name if that differs.
-    fn set_name(&mut self, seat: Seat, raw: &str) -> Option<Name> {
-        let (name, mut changed) = repaired_name(raw)?;
-        let id = self.peers.peer(seat)?.id.get();
-        let name = self.unique(name, Some(seat), id, &mut changed);
-        if self.peers.peer(seat).is_some_and(|peer| peer.name == name) {
-            return None;
-        }
-        self.peers.rename(seat, name)
-    }
-
-    /// Answers `/nick`; `is_new` is whether this command gave the peer its name.
-    pub(super) fn tell_name(
-        &self,
-        seat: Seat,
-        raw: &str,
-        is_new: bool,
-        reply: &mut PlainReply<'_>,
-    ) {
-        let name = self.peers.peer(seat).map(|peer| &peer.name);
-        let wanted = repaired_name(raw).map(|(wanted, _)| wanted);
-        reply.answer(match (name, &wanted) {
-            (Some(name), Some(wanted)) if is_new && name == wanted => Sentence::Now(name),
-            (Some(name), Some(wanted)) if is_new => Sentence::Taken(name, wanted),
-            (Some(name), Some(_)) => Sentence::Already(name),
-            _ => Sentence::NoNick,
-        });
-    }
-
-    /// Sets whether a peer does not want announcements, if `wanted` is given. Returns the setting.
-    fn set_quiet(&mut self, seat: Seat, wanted: Option<bool>) -> bool {
-        let Some(plain) = self.peers.peer_mut(seat).and_then(Peer::plain_mut) else {
-            return false;
-        };
-        let before = plain.quiet;
-        let quiet = wanted.unwrap_or(before);
-        plain.quiet = quiet;
-        self.quiet = self.quiet + u16::from(quiet) - u16::from(before);
-        if quiet
-            && !before
-            && let Some(peer) = self.peers.peer(seat)
-        {
-            self.settle_again(self.list(seat, peer), seat);
-        }
-        quiet
     }
 }
 
@@ -519,7 +413,7 @@ impl PlainReply<'_> {
         self.end();
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         if self.newline {
             let _ = self.reply.push(b'\n');
         }
@@ -531,14 +425,8 @@ pub(super) fn visible(text: &str) -> &str {
     text.trim_start_matches(|it: char| it.is_whitespace() || is_invisible(it))
 }
 
-/// Returns whether a name starts with `prefix`, as names are compared.
-fn begins_with(name: &str, prefix: &str) -> bool {
-    let mut name = folded(name);
-    folded(prefix).all(|character| name.next() == Some(character))
-}
-
 /// Displays a text after [`clean`].
-struct Clean<'a>(&'a str);
+pub(super) struct Clean<'a>(pub(super) &'a str);
 
 impl Display for Clean<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

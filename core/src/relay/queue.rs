@@ -2,7 +2,7 @@
 
 use super::seat::Seat;
 
-/// Which of the two lists.
+/// One of the two lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum List {
     /// Peers to which nothing is to be sent.

@@ -10,10 +10,17 @@ use core::fmt;
 use marks::Marks;
 
 use crate::wire::framed::{self, ENTRY_HEADER, LineKind};
-use crate::wire::text::{LINE_MAX, whole_characters};
+use crate::wire::{LINE_MAX, whole_characters};
 
 /// Maximum number of bytes that one message takes: two lines of [`LINE_MAX`].
 pub(super) const MESSAGE_MAX: u64 = 2 * (ENTRY_HEADER + LINE_MAX) as u64;
+
+impl LineKind {
+    /// Returns whether it is a message to one peer.
+    pub(super) const fn is_private(self) -> bool {
+        cfg!(feature = "private") && matches!(self, Self::Private)
+    }
+}
 
 /// The position of a line in the ring, or of the next line to be appended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +34,8 @@ pub(super) struct Cursor {
 /// The header of a line, and the position of its text.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    /// The author's id, which no other peer gets while the line is in the ring; 0 is the relay.
+    /// The author's id, which no other peer gets while the line is in the ring; 0 is the relay. For a
+    /// message to one peer it is the id of that peer.
     pub(super) author: u32,
     pub(super) kind: LineKind,
     /// Length of the line in bytes.
@@ -152,12 +160,20 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
         })
     }
 
+    /// Returns when the line at `cursor` was said, in seconds. It must not be before the tail.
+    #[cfg(feature = "link")]
+    pub(super) fn at(&self, cursor: Cursor) -> u32 {
+        let entry = framed::Entry::from_header(self.header(cursor.offset));
+        entry.map_or(0, |(entry, _)| entry.at)
+    }
+
     /// Returns the end of the longest run of entries from `from` that fits in `room` bytes, headers
-    /// included.
+    /// included. A message to one peer ends it, because it is not the same for all.
     pub(super) fn run(&self, from: Cursor, room: usize) -> Cursor {
         let limit = from.offset + room as u64;
         let mut to = from;
-        while let Some(entry) = self.entry(to).filter(|entry| entry.next.offset <= limit) {
+        let fits = |entry: &Entry| entry.next.offset <= limit && !entry.kind.is_private();
+        while let Some(entry) = self.entry(to).filter(fits) {
             to = entry.next;
         }
         to
@@ -289,7 +305,7 @@ impl<const BYTES: usize, const MARKS: usize> fmt::Debug for Ring<BYTES, MARKS> {
 }
 
 /// Copies as many bytes as both slices have.
-fn copy(to: &mut [u8], from: &[u8]) {
+pub(super) fn copy(to: &mut [u8], from: &[u8]) {
     let length = to.len().min(from.len());
     if let (Some(to), Some(from)) = (to.get_mut(..length), from.get(..length)) {
         to.copy_from_slice(from);

@@ -12,8 +12,7 @@ use super::ring::Cursor;
 use super::seat::Seat;
 use crate::time::Instant;
 use crate::wire::framed::{Entry, LineKind};
-use crate::wire::notices::Announcement;
-use crate::wire::text::NAME_MAX;
+use crate::wire::{Announcement, NAME_MAX};
 
 /// Maximum length of an announcement in bytes: two names and a few words.
 const ANNOUNCEMENT_MAX: usize = 2 * NAME_MAX + 32;
@@ -39,7 +38,7 @@ impl History {
         messages: 0,
     };
 
-    /// No lines, before the line at `start`.
+    /// Returns an empty range, before the line at `start`.
     pub(super) const fn at(start: Cursor) -> Self {
         Self { start, messages: 0 }
     }
@@ -65,7 +64,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Appends a line, and makes all peers due that do not skip it.
     ///
-    /// `name` is the length of the author's name at the start of the line, in bytes.
+    /// `name` is the length of the author's name at the start of the line, in bytes. The `author` of a
+    /// message to one peer is that peer.
     pub(super) fn append(
         &mut self,
         now: Instant,
@@ -82,26 +82,29 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let id = author
             .and_then(|seat| self.peers.peer(seat))
             .map_or(0, |peer| peer.id.get());
+        #[cfg(feature = "link")]
+        let id = super::link::author(author, id);
         self.ring.append(Entry {
             author: id,
-            at: now.as_seconds(),
+            at: now.as_secs(),
             kind,
             name: u8::try_from(name).unwrap_or(u8::MAX),
             line,
         });
+        self.neighbours.note_line(before.sequence, line);
         self.stats.lines += 1;
         let echo = self.config.echo;
         let mut spared = None;
-        if let Some(seat) = author.filter(|_| !echo)
+        if let Some(seat) = author.filter(|_| !echo && !kind.is_private())
             && let Some(peer) = self.peers.peer_mut(seat)
         {
-            let is_there = !peer.is_blocked && peer.cursor == before;
+            let is_there = !peer.is_held_back() && peer.cursor == before;
             if let Some(plain) = peer.plain_mut() {
                 plain.own = self.ring.head().sequence;
                 spared = Some(seat).filter(|_| is_there && plain.missed == 0);
             }
         }
-        if kind == LineKind::Announcement && self.quiet > 0 {
+        if kind.is_private() || (kind == LineKind::Announcement && self.quiet > 0) {
             self.make_due_unless_skipped(before);
         } else {
             if let Some(seat) = spared {
@@ -142,6 +145,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     pub(super) fn make_room(&mut self, length: usize) {
         let before = self.ring.tail();
         while let Some(oldest) = self.ring.evict_for(length) {
+            #[cfg(feature = "link")]
+            self.note_overwritten(&oldest);
             let History { start, messages } = &mut self.history;
             if oldest.next.sequence > start.sequence {
                 *start = oldest.next;
@@ -196,7 +201,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Returns the list that a peer is in, if any.
     pub(super) fn list(&self, seat: Seat, peer: &Peer) -> Option<List> {
-        if peer.is_blocked {
+        if peer.is_held_back() {
             return None;
         }
         let has_all = peer.cursor == self.ring.head();
@@ -259,7 +264,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             }
             peer.cursor = entry.next;
         }
-        if peer.is_blocked {
+        if peer.is_blocked || plain.doubt.is_waiting() {
             return None;
         }
         let offset = peer.cursor.offset;

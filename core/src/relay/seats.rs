@@ -1,7 +1,7 @@
 //! Seats and names, for both dialects: joining, leaving, and giving seats away.
 
 use core::fmt::Write;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::num::NonZeroU32;
 
 use heapless::String;
@@ -13,12 +13,11 @@ use super::event::{Departed, Departure, Farewell, Refusal};
 use super::operator::HOST;
 use super::peers::{Dialect, Peer, Plain, Suspicion};
 use super::seat::Seat;
+#[cfg(feature = "operator")]
+use super::text::folded;
 use crate::time::Instant;
 use crate::wire::framed::Goodbye;
-use crate::wire::notices::{Announcement, GIVEN_AWAY, LAPSED, REMOVED};
-#[cfg(feature = "operator")]
-use crate::wire::text::folded;
-use crate::wire::text::{NAME_MAX, Name, repaired_name, whole_characters};
+use crate::wire::{Announcement, Loss, NAME_MAX, Name, repaired_name, whole_characters};
 
 /// Suffixes `~2` to `~9` are tried in order; after that the search starts at an arbitrary number.
 const SMALL_NUMBERS: u32 = 9;
@@ -45,19 +44,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         raw: &str,
         dialect: Dialect,
     ) -> Result<Newcomer, Refusal> {
-        let Some((name, mut changed)) = repaired_name(raw) else {
+        let Some((name, mut changed)) = self.repaired(raw) else {
             return Err(Refusal::Blank);
         };
-        let predecessor = self.predecessor(source, &name);
+        let is_proven = dialect.is_proven();
+        let predecessor = self.predecessor(source, &name, is_proven);
         let slot = self.admit(now, source.ip(), predecessor)?;
         let leaves = match predecessor {
             Some(_) => predecessor,
-            None if self.peers.len() < self.seats() => None,
-            None => {
-                let silent = self.longest_silent(now);
-                let leaves = silent.or_else(|| self.crowded_out(now, source.ip()));
-                Some(leaves.ok_or(Refusal::Full)?)
-            }
+            None => self.makes_room(now, source.ip(), is_proven)?,
         };
         let id = self.next_id();
         let name = if self.config.classic {
@@ -80,7 +75,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             let peers = self.peers.len() + 1;
             self.announce(now, peers, None, Announcement::Joined(&name));
         }
-        let history = before.sequence.saturating_sub(self.history.start.sequence);
+        let first = self.first_line(is_proven);
+        let history = before.sequence.saturating_sub(first.sequence);
+        #[cfg(feature = "private")]
+        let history = history.saturating_sub(self.private_from(first));
         let peer = Peer {
             id,
             address: source,
@@ -88,11 +86,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             dialect,
             is_blocked: false,
             is_muted: false,
-            cursor: if history > 0 {
-                self.history.start
-            } else {
-                self.ring.head()
-            },
+            cursor: if history > 0 { first } else { self.ring.head() },
             heard: now,
             suspicion: Suspicion::default(),
             pace: Bucket::NEW,
@@ -113,7 +107,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Returns the seat that a newcomer had before its client was restarted: the one at its
     /// address, or that of a peer with its name at the same host that seems to be gone.
-    fn predecessor(&self, source: SocketAddr, name: &str) -> Option<Seat> {
+    fn predecessor(&self, source: SocketAddr, name: &str, is_proven: bool) -> Option<Seat> {
         if let Some(seat) = self.peers.find(&source) {
             return Some(seat);
         }
@@ -124,23 +118,68 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let peer = self.peers.peer(seat)?;
         let is_gone = peer.suspicion.is_suspect || self.sessions.is_parked(seat);
         let is_same = peer.address.ip() == source.ip();
-        (is_gone && is_same).then_some(seat)
+        (is_gone && is_same && peer.may_go_for(is_proven)).then_some(seat)
+    }
+
+    /// Returns the peer that loses its seat to a newcomer, if no seat is free.
+    ///
+    /// # Errors
+    ///
+    /// The room is full, and no peer has to make room.
+    fn makes_room(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        is_proven: bool,
+    ) -> Result<Option<Seat>, Refusal> {
+        if self.peers.len() < self.seats() {
+            return Ok(None);
+        }
+        let silent = self.longest_silent(now, is_proven);
+        let leaves = silent.or_else(|| self.crowded_out(now, source, is_proven));
+        leaves.map(Some).ok_or(Refusal::Full)
     }
 
     /// Returns the peer that has been silent for the longest time, if that is long enough to give
-    /// its seat away. Peers that do not respond come first.
-    fn longest_silent(&mut self, now: Instant) -> Option<Seat> {
-        if now <= self.full_until {
+    /// its seat away.
+    fn longest_silent(&mut self, now: Instant, is_proven: bool) -> Option<Seat> {
+        if now <= self.full_until || (!is_proven && now <= self.neighbours.full_until()) {
             return None;
         }
-        let order = |(seat, peer): &(Seat, &Peer)| (!self.sessions.is_parked(*seat), peer.heard);
-        let (seat, peer) = self.peers.iter().min_by_key(order)?;
-        let heard = peer.heard;
+        let oldest = self.quietest(is_proven, |_| true);
+        if cfg!(feature = "neighbours") && oldest.is_none() {
+            self.neighbours.set_full_until(now.after(self.config.idle));
+        }
+        let (seat, heard) = oldest?;
         if self.sessions.is_parked(seat) || now.since(heard) > self.config.idle {
             return Some(seat);
         }
-        self.full_until = heard.after(self.config.idle);
+        let until = heard.after(self.config.idle);
+        if is_proven {
+            self.full_until = until;
+        } else {
+            self.neighbours.set_full_until(until);
+        }
         None
+    }
+
+    /// Returns the peer among those that `may_go` that has been silent for the longest time, and when it
+    /// was heard. Peers that do not respond come first. A newcomer that has not proved its address does
+    /// not get the seat of a peer that has.
+    pub(super) fn quietest(
+        &self,
+        is_proven: bool,
+        may_go: impl Fn(&Peer) -> bool,
+    ) -> Option<(Seat, Instant)> {
+        let peers = self.peers.iter().filter(|(_, peer)| may_go(peer));
+        let quietest = if is_proven || cfg!(not(feature = "neighbours")) {
+            peers.min_by_key(|(seat, peer)| (!self.sessions.is_parked(*seat), peer.heard))
+        } else {
+            // a peer that is parked has proved its address
+            let unproven = peers.filter(|(_, peer)| peer.may_go_for(is_proven));
+            unproven.min_by_key(|(_, peer)| peer.heard)
+        };
+        quietest.map(|(seat, peer)| (seat, peer.heard))
     }
 
     /// Returns `name`, or with `~2`, `~3` and so on the first name that no peer except `own` has.
@@ -202,9 +241,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let farewell = match (why, session, plain) {
             (Departure::Displaced, Some(session), _) => Farewell::bye(session, Goodbye::GivenAway),
             (Departure::Removed, Some(session), _) => Farewell::bye(session, Goodbye::Removed),
-            (Departure::Displaced, None, Some(plain)) => self.farewell(plain, GIVEN_AWAY),
-            (Departure::Lapsed, None, Some(plain)) => self.farewell(plain, LAPSED),
-            (Departure::Removed, None, Some(plain)) => self.farewell(plain, REMOVED),
+            (Departure::Displaced, None, Some(plain)) => self.farewell(plain, Loss::GivenAway),
+            (Departure::Lapsed, None, Some(plain)) => self.farewell(plain, Loss::Lapsed),
+            (Departure::Removed, None, Some(plain)) => self.farewell(plain, Loss::Removed),
             _ => Farewell::NOTHING,
         };
         match why {
@@ -214,6 +253,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Departure::Restarted => self.stats.restarted += 1,
             Departure::Replaced => self.stats.replaced += 1,
             Departure::Contested => self.stats.contested += 1,
+            #[cfg(feature = "neighbours")]
+            Departure::Echo => self.stats.echoes += 1,
             Departure::Quit | Departure::Unreachable => {}
         }
         if why != Departure::Restarted && peer.dialect.is_announced() {
@@ -231,11 +272,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         })
     }
 
-    /// Returns a farewell to a plain peer, which is one of two texts: without and with a line end.
-    fn farewell(&self, plain: &Plain, [text, line]: [&'static str; 2]) -> Farewell {
+    /// Returns the farewell to a plain peer.
+    fn farewell(&self, plain: &Plain, loss: Loss) -> Farewell {
         if self.config.classic {
             return Farewell::NOTHING;
         }
+        let [text, line] = loss.farewell();
         Farewell::Text(if plain.newline { line } else { text })
     }
 
@@ -247,7 +289,19 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     /// Returns an author id that no line in the ring has, for the first four billion joins.
     pub(super) fn next_id(&mut self) -> NonZeroU32 {
         let id = NonZeroU32::new(self.last_id.wrapping_add(1)).unwrap_or(NonZeroU32::MIN);
+        #[cfg(feature = "link")]
+        let id = super::link::not_elsewhere(id);
         self.last_id = id.get();
         id
+    }
+
+    /// Repairs a name for a peer of this relay.
+    #[inline(always)]
+    pub(super) fn repaired(&self, raw: &str) -> Option<(Name, bool)> {
+        #[cfg(feature = "link")]
+        let is_linked = self.is_linked();
+        #[cfg(not(feature = "link"))]
+        let is_linked = false;
+        repaired_name(raw, is_linked)
     }
 }

@@ -6,7 +6,7 @@ use heapless::Vec;
 use siphasher::sip128::SipHasher24;
 
 use crate::time::Instant;
-use crate::wire::code::Code;
+use crate::wire::Code;
 
 /// Minimum time for which a cookie is valid, in milliseconds; the maximum is twice that.
 const COOKIE_MS: u64 = 60_000;
@@ -19,6 +19,8 @@ enum Use {
     Epoch,
     Code,
     Prefix,
+    #[cfg(feature = "neighbours")]
+    Host,
 }
 
 /// Returns the cookie that a client at `source` must repeat to prove that it receives there.
@@ -56,7 +58,7 @@ pub(super) fn is_code(key: &[u8; 16], now: Instant, source: &SocketAddr, code: C
 
 fn code_of(key: &[u8; 16], source: &SocketAddr, period: u64) -> Code {
     let [a, b, c, d, ..] = hashed(key, Use::Code, source, period);
-    Code::of(u32::from_be_bytes([a, b, c, d]))
+    Code::from(u32::from_be_bytes([a, b, c, d]))
 }
 
 /// Returns a number that all addresses of a prefix share: a /24 of IPv4, a /48 of IPv6.
@@ -67,6 +69,13 @@ pub(super) fn prefix(key: &[u8; 16], source: IpAddr) -> u8 {
     };
     let bits = Ipv6Addr::from(prefix);
     let [number, ..] = hashed(key, Use::Prefix, &(bits, 0).into(), 0);
+    number
+}
+
+/// Returns a number for the address of a host.
+#[cfg(feature = "neighbours")]
+pub(super) fn host(key: &[u8; 16], source: IpAddr) -> u8 {
+    let [number, ..] = hashed(key, Use::Host, &(source, 0).into(), 0);
     number
 }
 
@@ -84,6 +93,13 @@ pub(super) fn session(key: &[u8; 16], source: &SocketAddr, nonce: u64, id: u32) 
 /// difference.
 pub(super) fn epoch(key: &[u8; 16], source: &SocketAddr, nonce: u64) -> u32 {
     let [a, b, c, d, ..] = hashed(key, Use::Epoch, source, nonce);
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// Returns the number after which the authors of a run are counted that restores a former one: clients
+/// remember their numbers of that one.
+pub(super) fn authors(key: &[u8; 16]) -> u32 {
+    let [a, b, c, d, ..] = hash(key, b"authors");
     u32::from_be_bytes([a, b, c, d])
 }
 

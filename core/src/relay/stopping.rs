@@ -4,8 +4,8 @@ use super::Relay;
 use super::peers::Peer;
 use super::queue::List;
 use crate::Instant;
+use crate::wire::STOPPING;
 use crate::wire::framed::LineKind;
-use crate::wire::notices::STOPPING;
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     /// Announces to all peers that the relay is stopping (except in classic mode), and accepts
@@ -29,7 +29,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let mut peers = self.peers.iter();
         self.queue.front(List::Due).is_none()
             && self.sessions.have_all_before(self.ring.head().sequence)
-            && peers.all(|(_, peer)| peer.is_framed() || !peer.is_blocked || self.has_all(peer))
+            && peers.all(|(_, peer)| peer.is_framed() || !peer.is_held_back() || self.has_all(peer))
     }
 
     /// Returns whether no line is left that a plain peer could not be sent.

@@ -13,11 +13,13 @@ const HALF: u8 = DIGITS / 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Code(u32);
 
-impl Code {
-    pub(crate) const fn of(number: u32) -> Self {
+impl From<u32> for Code {
+    fn from(number: u32) -> Self {
         Self(number % CODES)
     }
+}
 
+impl Code {
     /// Returns the code with which `text` begins, and the trimmed text after it. The digits may be
     /// full-width, and their halves may be separated by a hyphen or a space.
     pub(crate) fn read(text: &str) -> Option<(Self, &str)> {
@@ -99,9 +101,9 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for number in (0..CODES).step_by(9_973).chain([CODES - 1]) {
-            let code = Code::of(number);
+            let code = Code::from(number);
             assert_eq!(Code::read(&code.to_string()), Some((code, "")));
         }
-        assert_eq!(Code::of(CODES + 7), Code::of(7));
+        assert_eq!(Code::from(CODES + 7), Code::from(7));
     }
 }

@@ -8,6 +8,8 @@ pub(crate) enum Command<'a> {
     Quit,
     Help,
     Quiet(Option<bool>),
+    #[cfg(feature = "private")]
+    Msg(&'a str),
     /// `//TEXT`: a message that begins with one slash.
     Say(&'a str),
     Unknown(&'a str),
@@ -24,6 +26,10 @@ impl<'a> Command<'a> {
             .unwrap_or((command, ""));
         let argument = argument.trim();
         let is = |name: &str| word.eq_ignore_ascii_case(name);
+        #[cfg(feature = "private")]
+        if is("msg") {
+            return Some(Self::Msg(argument));
+        }
         let known = if is("who") || is("names") {
             Self::Who(argument)
         } else if is("nick") {

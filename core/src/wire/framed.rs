@@ -78,7 +78,7 @@ pub enum Frame<'a> {
     Data(Data<'a>),
     /// Lines that were overwritten before the client had them.
     Gap(Gap),
-    /// What a client has received.
+    /// Acknowledges the lines that a client has received.
     Ack(Ack),
     /// A client leaves.
     Leave(Session),
@@ -113,7 +113,7 @@ pub struct Resume {
     pub next: u64,
 }
 
-/// COOKIE, which is ASCII.
+/// COOKIE: the relay's request to prove the source address, by a HELLO that repeats the cookie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie<'a> {
     /// The relay's version, without a space.
@@ -127,7 +127,7 @@ pub struct Cookie<'a> {
     pub words: &'a str,
 }
 
-/// WELCOME.
+/// WELCOME: the relay's reply to a HELLO that gave the client a seat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome<'a> {
     /// The nonce of the HELLO.
@@ -156,7 +156,7 @@ pub struct Welcome<'a> {
     pub text: &'a str,
 }
 
-/// REFUSED.
+/// REFUSED: the relay gives the client no seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The nonce of the HELLO.
@@ -167,7 +167,7 @@ pub struct Refused {
     pub retry_s: u16,
 }
 
-/// POST.
+/// POST: texts to say, or one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post<'a> {
     /// The client's session.
@@ -184,14 +184,14 @@ pub struct Post<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Texts<'a>(&'a [u8]);
 
-/// POSTED.
+/// POSTED: the result of a POST.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posted<'a> {
     /// The client's session.
     pub session: Session,
-    /// The same field of the POST.
+    /// The `number` of the POST that this answers.
     pub number: u16,
-    /// The same field of the POST.
+    /// The `sent_at` of the POST that this answers.
     pub sent_at: u16,
     /// The result.
     pub outcome: Outcome<'a>,
@@ -261,6 +261,8 @@ pub enum LineKind {
     Announcement,
     /// A notice to all peers.
     Notice,
+    /// A message to one peer, whose author number the entry has. For all others the line is empty.
+    Private,
 }
 
 /// GAP: the lines `from..until` were overwritten before the client had them.
@@ -276,7 +278,7 @@ pub struct Gap {
     pub until: u64,
 }
 
-/// ACK.
+/// ACK: the lines that a client has received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
     /// The client's session.
@@ -302,7 +304,7 @@ pub struct Range {
     pub run: u16,
 }
 
-/// Why a HELLO or a text was refused.
+/// Why a client gets no seat (REFUSED), or a text was refused (POSTED).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Reason {

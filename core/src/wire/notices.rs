@@ -1,53 +1,79 @@
 //! The relay's notices: how the relay writes them and how a client parses them.
 
+#[cfg(feature = "link")]
+mod linked;
+
 use core::fmt::{self, Display, Write};
 
 use super::code::Code;
 use super::text::{clean, repaired_name};
 
+#[cfg(feature = "link")]
+pub use linked::LinkNotice;
+
 /// Prefix of every notice. No name starts with it.
 pub const NOTICE: &str = "* ";
+
+/// What stands between the author and the text of a message to one peer.
+const TO_YOU: &str = " to you: ";
 
 /// Notice to all peers when the relay shuts down.
 pub(crate) const STOPPING: &str = "* relay is stopping";
 
-/// Notice to all peers when the relay is there again and has kept the room.
-pub(crate) const BACK: &str = "* relay is back";
-
-/// Refusals of a newcomer for what its network has taken, behind [`NOTICE`].
+/// The reasons why a newcomer gets no seat because of its network, after [`NOTICE`].
 const CROWDED: &str = "full: your network has its share of the seats";
 const HASTY: &str = "too many join from your network; try again in 10 s";
 
 const LOCKED: &str = "the room is locked";
 
-/// What an operator may order.
+/// The notice that lists the orders of an operator.
 #[cfg(feature = "operator")]
 const ORDERS: &str = "* orders: /kick NAME, /ban NAME [MINUTES], /unban, /mute NAME, \
                       /unmute NAME, /lock, /unlock, /slow SECONDS";
 
-/// Start of the notice that lines came too fast, behind [`NOTICE`].
+/// Start of the notice that lines exceeded the rate limit, after [`NOTICE`].
 const TOO_FAST: &str = "too fast: ";
 
-/// Start of the request to prove an address, behind [`NOTICE`].
+/// Start of the request to prove an address, after [`NOTICE`].
 const PROVE: &str = "to join, send: ";
 
-/// Farewell to a peer whose seat was given to another, without and with a line end.
-pub(crate) const GIVEN_AWAY: [&str; 2] = [
-    "* your seat was given away; say your name to come back",
-    "* your seat was given away; say your name to come back\n",
-];
+/// Start of the notice that a peer gets its lines late, after [`NOTICE`]; a code follows.
+const BUSY: &str = "busy: to get every line send ";
 
-/// Farewell to a foreign peer that was silent for an hour, without and with a line end.
-pub(crate) const LAPSED: [&str; 2] = [
-    "* you were silent for an hour; say your name to come back",
-    "* you were silent for an hour; say your name to come back\n",
-];
+/// Why a plain peer has lost its seat.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Loss {
+    GivenAway,
+    /// A foreign peer was silent for an hour.
+    Lapsed,
+    Removed,
+}
 
-/// Farewell to a peer that was removed, without and with a line end.
-pub(crate) const REMOVED: [&str; 2] = [
-    "* you were removed from this room",
-    "* you were removed from this room\n",
-];
+impl Loss {
+    /// Returns the farewell to the peer, without and with a line end.
+    pub(crate) const fn farewell(self) -> [&'static str; 2] {
+        match self {
+            Self::GivenAway => [
+                "* your seat was given away; say your name to come back",
+                "* your seat was given away; say your name to come back\n",
+            ],
+            Self::Lapsed => [
+                "* you were silent for an hour; say your name to come back",
+                "* you were silent for an hour; say your name to come back\n",
+            ],
+            Self::Removed => [
+                "* you were removed from this room",
+                "* you were removed from this room\n",
+            ],
+        }
+    }
+
+    /// Returns whether `text` is the farewell, without [`NOTICE`].
+    fn is_told_by(self, text: &str) -> bool {
+        let [farewell, _] = self.farewell();
+        farewell.strip_prefix(NOTICE) == Some(text)
+    }
+}
 
 /// Replies to `/quiet off` and `/quiet on`, in this order.
 pub(crate) const QUIET: [&str; 2] = [
@@ -66,7 +92,7 @@ pub(crate) enum Sentence<'a> {
     /// The end of a welcome: the number of lines of history that follow it.
     History(u64),
     Nameless,
-    /// The request to prove its address, with the name that it seems to want.
+    /// The request to prove the source address, with the name that the client seems to want.
     Prove(Code, &'a str),
     Full {
         seats: usize,
@@ -87,11 +113,19 @@ pub(crate) enum Sentence<'a> {
     NoOrder,
     #[cfg(feature = "operator")]
     NoRoom,
-    #[cfg(feature = "operator")]
+    #[cfg(any(feature = "operator", feature = "private"))]
     Nobody(&'a str),
+    #[cfg(feature = "private")]
+    NoMsg,
+    /// Two names with which a private message may begin.
+    #[cfg(feature = "private")]
+    Ambiguous(&'a str, &'a str),
+    /// The author of a private message; its text follows.
+    #[cfg(feature = "private")]
+    ToYou(&'a str),
     #[cfg(feature = "operator")]
     Out(&'a str),
-    /// The name, and for how many minutes.
+    /// The name, and the duration in minutes.
     #[cfg(feature = "operator")]
     Banned(&'a str, u32),
     TooLong,
@@ -115,12 +149,17 @@ pub(crate) enum Sentence<'a> {
     QuietInFrames,
     Bye,
     Lost(u64),
+    /// The peer gets its lines late until it sends this code.
+    #[cfg(feature = "neighbours")]
+    Busy(Code),
+    #[cfg(feature = "neighbours")]
+    Thanks,
 }
 
 impl Display for Sentence<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            // what is never said takes no space
+            // without the feature the text takes no space in flash
             Self::Prove(..) if !cfg!(feature = "codes") => Ok(()),
             Self::Crowded | Self::Hasty if !cfg!(feature = "shares") => Ok(()),
             Self::Welcome { name, here } => write!(to, "* welcome {name}: {here} here ("),
@@ -128,13 +167,7 @@ impl Display for Sentence<'_> {
             Self::History(1) => to.write_str("; the last line:"),
             Self::History(lines) => write!(to, "; the last {lines} lines:"),
             Self::Nameless => to.write_str("* say your name first"),
-            Self::Prove(code, wanted) => {
-                write!(to, "{NOTICE}{PROVE}{code} ")?;
-                match repaired_name(wanted) {
-                    Some((name, _)) => to.write_str(&name),
-                    None => to.write_str("NAME"),
-                }
-            }
+            Self::Prove(code, wanted) => write_prove(to, code, wanted),
             Self::Full { seats } => write!(to, "* full: {seats} of {seats} seats taken"),
             Self::Crowded => write!(to, "{NOTICE}{CROWDED}"),
             Self::Hasty => write!(to, "{NOTICE}{HASTY}"),
@@ -146,9 +179,19 @@ impl Display for Sentence<'_> {
             | Self::NoOperator
             | Self::NoOrder
             | Self::NoRoom
-            | Self::Nobody(_)
             | Self::Out(_)
             | Self::Banned(..) => self.write_of_operator(to),
+            #[cfg(any(feature = "operator", feature = "private"))]
+            Self::Nobody(name) => {
+                to.write_str("* nobody is called ")?;
+                write_clean(to, name)
+            }
+            #[cfg(feature = "private")]
+            Self::NoMsg => to.write_str("* /msg NAME TEXT needs a name and a text"),
+            #[cfg(feature = "private")]
+            Self::ToYou(author) => write!(to, "{NOTICE}{author}{TO_YOU}"),
+            #[cfg(feature = "private")]
+            Self::Ambiguous(one, other) => write_ambiguous(to, one, other),
             Self::TooFast {
                 lines,
                 burst,
@@ -175,6 +218,10 @@ impl Display for Sentence<'_> {
             Self::Quiet(is_quiet) => to.write_str(QUIET[usize::from(is_quiet)]),
             Self::QuietInFrames => to.write_str("* your program decides what it shows"),
             Self::Bye => to.write_str("* bye"),
+            #[cfg(feature = "neighbours")]
+            Self::Busy(code) => write!(to, "{NOTICE}{BUSY}{code}"),
+            #[cfg(feature = "neighbours")]
+            Self::Thanks => to.write_str("* thank you: you get every line from now on"),
             Self::Lost(1) => to.write_str("* 1 line lost"),
             Self::Lost(lines) => write!(to, "* {lines} lines lost"),
         }
@@ -183,7 +230,7 @@ impl Display for Sentence<'_> {
 
 #[cfg(feature = "operator")]
 impl Sentence<'_> {
-    /// Writes what concerns operators and what they did.
+    /// Writes the notices about operators and their orders.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "it is called for these only"
@@ -197,10 +244,6 @@ impl Sentence<'_> {
             Self::NoOperator => to.write_str("* not an operator"),
             Self::NoOrder => to.write_str(ORDERS),
             Self::NoRoom => to.write_str("* no room for another ban"),
-            Self::Nobody(name) => {
-                to.write_str("* nobody is called ")?;
-                write_clean(to, name)
-            }
             Self::Out(name) => {
                 to.write_str("* done: ")?;
                 write_clean(to, name)?;
@@ -213,6 +256,15 @@ impl Sentence<'_> {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Writes the request to prove an address: the code, and the name that is wanted.
+fn write_prove(to: &mut fmt::Formatter<'_>, code: Code, wanted: &str) -> fmt::Result {
+    write!(to, "{NOTICE}{PROVE}{code} ")?;
+    match repaired_name(wanted, false) {
+        Some((name, _)) => to.write_str(&name),
+        None => to.write_str("NAME"),
     }
 }
 
@@ -234,12 +286,30 @@ fn write_too_fast(
     }
 }
 
-const HELP: &str = "* /who [PREFIX] lists who is here\n\
-                    * /nick NAME renames you\n\
-                    * /quiet on|off hides or shows who comes and goes\n\
-                    * /quit leaves\n\
-                    * //TEXT says /TEXT\n\
-                    * anything else is said to all";
+#[cfg(feature = "private")]
+fn write_ambiguous(to: &mut fmt::Formatter<'_>, one: &str, other: &str) -> fmt::Result {
+    write!(to, "* not sent: {one} and {other} are both here")
+}
+
+/// Returns the help text with a part that only some relays have.
+macro_rules! help {
+    ($private:literal) => {
+        concat!(
+            "* /who [PREFIX] lists who is here\n",
+            "* /nick NAME renames you\n",
+            "* /quiet on|off hides or shows who comes and goes\n",
+            $private,
+            "* /quit leaves\n",
+            "* //TEXT says /TEXT\n",
+            "* anything else is said to all"
+        )
+    };
+}
+
+#[cfg(feature = "private")]
+const HELP: &str = help!("* /msg NAME TEXT says TEXT to NAME alone\n");
+#[cfg(not(feature = "private"))]
+const HELP: &str = help!("");
 
 /// A notice about one peer to all peers that want to see such notices.
 #[derive(Clone, Copy, Debug)]
@@ -291,9 +361,11 @@ pub enum Notice<'a> {
     /// The relay wants the client to prove that it receives at its address: the name is to be sent
     /// again, after this code and a space.
     Prove(&'a str),
+    /// Lines come late until the client proves that it receives at its address: this code is to be sent.
+    Busy(&'a str),
     /// There is no seat for now.
     Full,
-    /// Lines were not said because they came too fast.
+    /// Lines were not said because they exceeded the rate limit.
     TooFast {
         /// Number of lines that were not said.
         lines: u32,
@@ -347,13 +419,18 @@ impl<'a> Notice<'a> {
         {
             return Self::Prove(code);
         }
+        if let Some(code) = text.strip_prefix(BUSY)
+            && Code::read(code).is_some_and(|(_, rest)| rest.is_empty())
+        {
+            return Self::Busy(code);
+        }
         match text {
             "say your name first" => Self::Nameless,
             "bye" => Self::Bye,
             _ if STOPPING.strip_prefix(NOTICE) == Some(text) => Self::Stopping,
-            _ if GIVEN_AWAY[0].strip_prefix(NOTICE) == Some(text) => Self::GivenAway,
-            _ if REMOVED[0].strip_prefix(NOTICE) == Some(text) => Self::Removed,
-            _ if LAPSED[0].strip_prefix(NOTICE) == Some(text) => Self::GivenAway,
+            _ if Loss::GivenAway.is_told_by(text) => Self::GivenAway,
+            _ if Loss::Removed.is_told_by(text) => Self::Removed,
+            _ if Loss::Lapsed.is_told_by(text) => Self::GivenAway,
             _ if is_full(text) => Self::Full,
             _ if is_announcement(text) => Self::Announcement,
             _ => Self::Other,
@@ -376,7 +453,7 @@ fn welcome(text: &str) -> Option<(&str, usize)> {
     is_welcome.then_some((name, history.unwrap_or(0)))
 }
 
-/// Reads the notice that lines came too fast.
+/// Parses the notice that lines exceeded the rate limit.
 fn too_fast(text: &str) -> Option<Notice<'_>> {
     let (lines, rest) = split_once(text.strip_prefix(TOO_FAST)?, " of your lines w")?;
     let (_, rest) = split_once(rest, " not said; ")?;
@@ -410,6 +487,12 @@ fn is_announcement(text: &str) -> bool {
     !text.contains(':') && (text.ends_with(" joined") || is_left || is_renamed())
 }
 
+/// Splits a message to one peer, without the prefix [`NOTICE`], into author and text. No name contains
+/// a colon.
+pub(crate) fn private(text: &str) -> Option<(&str, &str)> {
+    split_once(text, TO_YOU).filter(|(name, _)| !name.contains(':'))
+}
+
 /// Like `str::split_once`, whose code the link-time proof cannot show to be free of panics.
 fn split_once<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a str)> {
     (0..text.len()).find_map(|at| split_at(text, at, separator))
@@ -427,166 +510,4 @@ fn split_at<'a>(text: &'a str, at: usize, separator: &str) -> Option<(&'a str, &
 }
 
 #[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use std::format;
-    use std::string::ToString;
-
-    use super::*;
-
-    fn read(line: &str) -> Notice<'_> {
-        Notice::of(line.strip_prefix(NOTICE).unwrap())
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let now = [Some("Ada"), None];
-        let already = [None, Some("Ada")];
-        for (sentence, expected) in [
-            (Sentence::Nameless, Notice::Nameless),
-            (
-                Sentence::Prove(Code::of(48_291_350), "Ada"),
-                Notice::Prove("4829-1350"),
-            ),
-            (
-                Sentence::Prove(Code::of(7), "*"),
-                Notice::Prove("0000-0007"),
-            ),
-            (Sentence::Full { seats: 4 }, Notice::Full),
-            (Sentence::Crowded, Notice::Full),
-            (Sentence::Hasty, Notice::Full),
-            (
-                Sentence::TooFast {
-                    lines: 1,
-                    burst: 64,
-                    interval_ms: 50,
-                },
-                Notice::TooFast {
-                    lines: 1,
-                    burst: 64,
-                    rate: 20,
-                    seconds: 1,
-                },
-            ),
-            (
-                Sentence::TooFast {
-                    lines: 2,
-                    burst: 1,
-                    interval_ms: 5000,
-                },
-                Notice::TooFast {
-                    lines: 2,
-                    burst: 1,
-                    rate: 1,
-                    seconds: 5,
-                },
-            ),
-            (Sentence::Locked, Notice::Full),
-            (Sentence::Now("Ada"), Notice::Named(now)),
-            (Sentence::Already("Ada"), Notice::Named(already)),
-            (Sentence::Bye, Notice::Bye),
-            (Sentence::Lost(1), Notice::Lost(1)),
-            (Sentence::Lost(70), Notice::Lost(70)),
-            (Sentence::TooLong, Notice::Other),
-            (Sentence::NotUtf8, Notice::Other),
-            (Sentence::HelpForStrangers, Notice::Other),
-            (Sentence::NoCommand("joined"), Notice::Other),
-            (Sentence::NoNick, Notice::Other),
-            (Sentence::Quiet(true), Notice::Other),
-        ] {
-            assert_eq!(read(&sentence.to_string()), expected, "{sentence}");
-        }
-        assert_eq!(read(STOPPING), Notice::Stopping);
-        assert_eq!(read(GIVEN_AWAY[0]), Notice::GivenAway);
-        assert_eq!(read(LAPSED[0]), Notice::GivenAway);
-        assert_eq!(read(REMOVED[0]), Notice::Removed);
-        for announcement in [
-            Announcement::Joined("bye"),
-            Announcement::Left("Ada", "quit"),
-            Announcement::Renamed("Ada", "Bob"),
-        ] {
-            let line = announcement.to_string();
-            assert_eq!(read(&line), Notice::Announcement, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_welcome_that_is_written_is_read() {
-        for history in [0, 1, 2, 40] {
-            let start = Sentence::Welcome {
-                name: "Ada",
-                here: 9,
-            };
-            let end = Sentence::History(u64::try_from(history).unwrap());
-            let welcome = format!("{start}Ada); /help lists commands{end}");
-            let name = "Ada";
-            assert_eq!(read(&welcome), Notice::Welcome { name, history });
-        }
-    }
-
-    #[test]
-    fn a_welcome_tells_name_and_history() {
-        let cases = [
-            (
-                "* welcome Ada: 1 here (Ada); /help lists commands",
-                "Ada",
-                0,
-            ),
-            (
-                "* welcome 小明: 2 here (Bob, 小明); /help lists commands; the last line:",
-                "小明",
-                1,
-            ),
-            (
-                "* welcome a b~2: 9 here (x); hi; the last 7 lines:; /help lists commands (not your name? /nick NAME, then say it again); the last 40 lines:",
-                "a b~2",
-                40,
-            ),
-            (
-                "* welcome x: 1 here (x); the last 7 lines:; /help lists commands",
-                "x",
-                0,
-            ),
-        ];
-        for (line, name, history) in cases {
-            let expected = Notice::Welcome { name, history };
-            assert_eq!(read(line), expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn fixed_notices_are_exact() {
-        let cases = [
-            ("relay is stopping", Notice::Stopping),
-            ("say your name first", Notice::Nameless),
-            (
-                "your seat was given away; say your name to come back",
-                Notice::GivenAway,
-            ),
-            ("bye", Notice::Bye),
-            ("full: 4 of 4 seats taken", Notice::Full),
-            ("1 line lost", Notice::Lost(1)),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(Notice::of(text), expected, "{text}");
-            for about in [
-                format!("{text} joined").replace(':', "_"),
-                format!("{text} left (unreachable)").replace(':', "_"),
-                format!("Eve is now {text}").replace(':', "_"),
-            ] {
-                assert_eq!(Notice::of(&about), Notice::Announcement, "{about}");
-            }
-            assert_eq!(Notice::of(&format!("{text}.")), Notice::Other, "{text}");
-        }
-        for text in [
-            "full: house",
-            "full: x of 4 seats taken",
-            "welcome Ada: hello",
-            "welcome Eve : 1 here (x",
-            "3 begin with x: Ada joined",
-        ] {
-            assert_eq!(Notice::of(text), Notice::Other, "{text}");
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The orders of an operator: their words, and the code that proves who gives them.
+//! The orders of an operator: their syntax, and the code that authenticates them.
 
 use core::fmt::Write;
 use core::hash::Hasher;
@@ -14,20 +14,17 @@ const WORD: &str = "/op ";
 /// Number of digits of a code.
 const DIGITS: usize = 32;
 
-/// The purpose of the code, so that it is a number of its own.
+/// The purpose of the code: it separates these codes from other uses of the key.
 const PURPOSE: u8 = 0x4F;
 
 /// Time for which a ban lasts if the order names none, in minutes.
 const BAN_MINUTES: u32 = 60;
 
-/// A signed order: as long as a text may be.
-pub(crate) type Signed = String<TEXT_MAX>;
-
 /// An order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order<'a> {
     Kick(&'a str),
-    /// With the time for which it lasts, in minutes.
+    /// The name, and the duration of the ban in minutes.
     Ban(&'a str, u32),
     /// Ends all bans.
     Unban,
@@ -35,17 +32,19 @@ pub(crate) enum Order<'a> {
     Mute(&'a str, bool),
     /// Whether the room is locked from now on.
     Lock(bool),
-    /// Seconds between two lines of a peer; 0 is as before.
+    /// Minimum seconds between two lines of a peer; 0 restores the configured limit.
     Slow(u16),
 }
 
-impl<'a> Order<'a> {
-    /// Reads an order without its `/`. Returns `None` if it is none, or lacks something.
-    pub(crate) fn read(text: &'a str) -> Option<Self> {
+impl<'a> TryFrom<&'a str> for Order<'a> {
+    type Error = ();
+
+    /// Parses an order without its `/`. Fails if it is not an order, or an argument is missing.
+    fn try_from(text: &'a str) -> Result<Self, ()> {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         let rest = rest.trim();
         let is = |name: &str| word.eq_ignore_ascii_case(name);
-        let name = Some(rest).filter(|name| !name.is_empty());
+        let name = Some(rest).filter(|name| !name.is_empty()).ok_or(());
         if is("kick") {
             name.map(Self::Kick)
         } else if is("ban") {
@@ -56,33 +55,38 @@ impl<'a> Order<'a> {
                 Some((name.trim(), minutes.into()))
             });
             let (name, minutes) = minutes.unwrap_or((name?, BAN_MINUTES));
-            Some(Self::Ban(name, minutes))
+            Ok(Self::Ban(name, minutes))
         } else if is("unban") {
-            Some(Self::Unban)
+            Ok(Self::Unban)
         } else if is("mute") || is("unmute") {
             name.map(|name| Self::Mute(name, is("mute")))
         } else if is("lock") || is("unlock") {
-            Some(Self::Lock(is("lock")))
+            Ok(Self::Lock(is("lock")))
         } else if is("slow") {
-            rest.parse().ok().map(Self::Slow)
+            rest.parse().map(Self::Slow).map_err(drop)
         } else {
-            None
+            Err(())
         }
     }
 }
 
 /// Signs a text that is an order with its `/`, for one POST of one session. Returns `None` if it is
-/// none, or too long.
-pub(crate) fn sign(key: &[u8; 16], session: Session, number: u16, text: &str) -> Option<Signed> {
+/// not an order, or too long.
+pub(crate) fn sign(
+    key: &[u8; 16],
+    session: Session,
+    number: u16,
+    text: &str,
+) -> Option<String<TEXT_MAX>> {
     let order = text.strip_prefix('/')?;
-    Order::read(order)?;
-    let mut signed = Signed::new();
+    Order::try_from(order).ok()?;
+    let mut signed = String::new();
     let code = code(key, session, number, order);
     write!(signed, "{WORD}{code:032x} {order}").ok()?;
     Some(signed)
 }
 
-/// Returns the order in a signed text: `Err` if its code is not the right one, `None` if the text is
+/// Returns the order in a signed text, or `Err` if its code is wrong. Returns `None` if the text is
 /// not signed.
 pub(crate) fn verify<'a>(
     key: &[u8; 16],
@@ -137,7 +141,7 @@ mod tests {
             ("who", None),
             ("", None),
         ] {
-            assert_eq!(Order::read(text), expected, "{text}");
+            assert_eq!(Order::try_from(text).ok(), expected, "{text}");
         }
     }
 

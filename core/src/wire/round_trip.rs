@@ -18,13 +18,6 @@ pub(crate) struct RoundTrip {
 }
 
 impl RoundTrip {
-    pub(crate) const fn new() -> Self {
-        Self {
-            smoothed: None,
-            variation: 0,
-        }
-    }
-
     /// Adds a measured round-trip time.
     pub(crate) fn sample(&mut self, sample_ms: u16) {
         if sample_ms > SAMPLE_MAX_MS {

@@ -54,26 +54,9 @@ pub fn clean(text: &str) -> impl Iterator<Item = char> + Clone + '_ {
     })
 }
 
-/// Returns whether `text` is printable ASCII, which [`clean`] does not change.
-pub(crate) fn is_plain_ascii(text: &str) -> bool {
-    text.bytes().fold(true, |is_plain, byte| {
-        is_plain & matches!(byte, b' '..=b'~')
-    })
-}
-
 /// Returns whether `text` is empty or only white space. Such a text is a keepalive, not a message.
 pub fn is_blank(text: &str) -> bool {
     text.chars().all(char::is_whitespace)
-}
-
-/// Returns `bytes` without a byte order mark at the start and NULs at the end, which some programs
-/// send without a meaning.
-pub(crate) fn without_padding(bytes: &[u8]) -> &[u8] {
-    let mut text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    while let [start @ .., 0] = text {
-        text = start;
-    }
-    text
 }
 
 /// Returns the longest prefix of `text` that ends between characters and has at most `limit` bytes.
@@ -88,7 +71,11 @@ pub(crate) fn whole_characters(text: &str, limit: usize) -> &str {
 /// would change, invisible characters, characters that look like a space or like a separator of a
 /// line, and a first `*` or `[`. A name that is too long is cut between characters. The second
 /// value is whether the name differs from `raw`.
-pub(crate) fn repaired_name(raw: &str) -> Option<(Name, bool)> {
+///
+/// In a linked relay `@`, and what looks like it, becomes `_`, too, so that nobody here can look like
+/// somebody at another place.
+pub(crate) fn repaired_name(raw: &str, is_linked: bool) -> Option<(Name, bool)> {
+    let is_linked = is_linked && cfg!(feature = "link");
     let trimmed = raw.trim();
     let mut name = Name::new();
     let mut run = 0;
@@ -98,6 +85,7 @@ pub(crate) fn repaired_name(raw: &str) -> Option<(Name, bool)> {
             || replaced(character) != character
             || is_invisible(character)
             || is_colon(character)
+            || (is_linked && matches!(character, '@' | '＠' | '﹫'))
             || (name.is_empty() && matches!(character, '*' | '['))
         {
             '_'
@@ -117,19 +105,6 @@ pub(crate) fn repaired_name(raw: &str) -> Option<(Name, bool)> {
     }
     let changed = name.as_str() != raw;
     Some((name, changed))
-}
-
-/// Returns the characters by which a name is compared: ASCII case and full-width forms are folded.
-pub(crate) fn folded(name: &str) -> impl Iterator<Item = char> + '_ {
-    name.chars().map(|character| {
-        let narrow = match character {
-            '\u{FF01}'..='\u{FF5E}' => {
-                char::from_u32(u32::from(character) - 0xFEE0).unwrap_or(character)
-            }
-            other => other,
-        };
-        narrow.to_ascii_lowercase()
-    })
 }
 
 /// Returns what is shown in place of a character that is not combining.
@@ -310,23 +285,10 @@ mod tests {
             r"\p{Noncharacter_Code_Point}\x{FFF9}-\x{FFFB}\x{E0000}-\x{E007F}:：∶꞉﹕︓ː˸։׃&&[^ ]]",
         ));
         for character in all_characters() {
-            let (name, changed) = repaired_name(&format!("a{character}b")).unwrap();
+            let (name, changed) = repaired_name(&format!("a{character}b"), false).unwrap();
             let kept = if has_rule(character) { '_' } else { character };
             assert_eq!(name.as_str(), format!("a{kept}b"));
             assert_eq!(changed, kept != character);
-        }
-    }
-
-    #[test]
-    fn names_are_compared_without_case_and_width() {
-        let is_wide = holds(r"[\x{FF01}-\x{FF5E}]");
-        for character in all_characters() {
-            let narrow = match u32::from(character) {
-                wide if is_wide(character) => char::from_u32(wide - 0xFF01 + 0x21).unwrap(),
-                _ => character,
-            };
-            let expected = narrow.to_ascii_lowercase();
-            assert!(folded(character.encode_utf8(&mut [0; 4])).eq([expected]));
         }
     }
 
@@ -351,7 +313,7 @@ mod tests {
         ] {
             for shift in 0..=NAME_MAX + 1 {
                 let raw = "x".repeat(shift) + text;
-                let (name, changed) = repaired_name(&raw).unwrap();
+                let (name, changed) = repaired_name(&raw, false).unwrap();
                 let full: Text = raw
                     .chars()
                     .map(|character| {
@@ -371,7 +333,7 @@ mod tests {
     #[test]
     fn a_name_that_is_cut_at_a_space_does_not_end_in_it() {
         let raw = "x".repeat(NAME_MAX - 2) + "  y";
-        let (name, changed) = repaired_name(&raw).unwrap();
+        let (name, changed) = repaired_name(&raw, false).unwrap();
         assert_eq!((name.len(), changed), (NAME_MAX - 2, true));
     }
 
@@ -379,7 +341,7 @@ mod tests {
     fn a_name_of_the_greatest_length_is_not_touched() {
         for raw in ["x".repeat(NAME_MAX), "你".repeat(10) + "é", "🎉".repeat(8)] {
             assert_eq!(raw.len(), NAME_MAX);
-            let (name, changed) = repaired_name(&raw).unwrap();
+            let (name, changed) = repaired_name(&raw, false).unwrap();
             assert_eq!((name.as_str(), changed), (raw.as_str(), false));
         }
     }
@@ -404,7 +366,7 @@ mod tests {
                 Some("e\u{301}\u{301}\u{301}\u{301}_"),
             ),
         ] {
-            let name = repaired_name(raw);
+            let name = repaired_name(raw, false);
             assert_eq!(
                 name.as_ref().map(|(name, _)| name.as_str()),
                 repaired,
@@ -440,12 +402,12 @@ mod tests {
 
         #[test]
         fn a_repaired_name_needs_no_repair(raw in texts()) {
-            let Some((name, changed)) = repaired_name(&raw) else {
+            let Some((name, changed)) = repaired_name(&raw, false) else {
                 prop_assert!(is_blank(&raw));
                 return Ok(());
             };
             prop_assert_eq!(changed, name.as_str() != raw);
-            prop_assert_eq!(repaired_name(&name), Some((name.clone(), false)));
+            prop_assert_eq!(repaired_name(&name, false), Some((name.clone(), false)));
             prop_assert_eq!(cleaned(&name), name.as_str());
             prop_assert!((1..=NAME_MAX).contains(&name.len()));
             prop_assert_eq!(name.trim(), name.as_str());

@@ -1,4 +1,4 @@
-//! What the peers of one network, or of one address, may take of a room.
+//! The share of a room that the peers of one network, or of one address, may take.
 
 use kilochat_core::framed::{Frame, Reason, Refused};
 use kilochat_core::{Config, Departure, Event, Expired, Refusal};
@@ -34,7 +34,7 @@ fn four_of_a_network_join_at_once_and_then_one_in_ten_seconds() {
     else {
         panic!("{refused:?}")
     };
-    // neighbours are not counted
+    // the limit does not apply to neighbours
     for port in 1..=5 {
         assert!(
             room.join(&format!("10.0.0.1:{port}"), "n")
@@ -52,7 +52,7 @@ fn a_network_has_its_share_of_the_seats_and_all_foreign_ones_have_half() {
     let mut joined = Vec::new();
     for network in 1..=4 {
         for host in 1..=4 {
-            // a network more than the slots of the others let through
+            // a join each 10 s, so that only the share of the seats is the limit
             let source = format!("203.0.{network}.{host}:5000");
             room.sleep_ms(10_000);
             match room.join(&source, "n") {
@@ -73,7 +73,7 @@ fn a_network_has_its_share_of_the_seats_and_all_foreign_ones_have_half() {
     else {
         panic!("{refused:?}")
     };
-    // a seat that is given back may be taken again
+    // a free seat may be taken again
     room.say(&joined[0], "/quit");
     room.sleep_ms(60_000);
     assert!(room.join(&joined[0], "n").starts_with("* welcome"));
@@ -90,7 +90,7 @@ fn a_crowd_from_one_address_makes_room_for_others() {
         room.join(&format!("10.0.0.66:{port}"), "crowd");
         room.sleep_ms(1);
     }
-    // one of their own does not get a seat, others do
+    // a newcomer from the crowd's own address gets no seat, others do
     assert_eq!(room.refused("10.0.0.66:99", "crowd").0, Refusal::Full);
     room.sleep_ms(1000);
     let (event, welcome) = room.event("10.0.0.8:1", "late");
@@ -104,7 +104,7 @@ fn a_crowd_from_one_address_makes_room_for_others() {
     };
     assert_eq!(gone.address.to_string(), "10.0.0.66:1");
     assert_eq!(gone.why, Departure::Displaced);
-    // half of the seats are not more than half
+    // exactly half of the seats is not more than half
     room.sleep_ms(1000);
     assert_eq!(room.refused("10.0.0.9:1", "late").0, Refusal::Full);
 }

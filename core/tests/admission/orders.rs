@@ -2,7 +2,7 @@
 
 use kilochat_core::framed::{Frame, Goodbye, Outcome, Posted, Reason};
 use kilochat_core::{
-    Client, ClientEvent, Config, DATAGRAM_MAX, Event, Expired, Path, Refusal, Reply,
+    Client, ClientEvent, Config, DATAGRAM_MAX, Event, Expired, Path, Refusal, Reply, Seat,
 };
 
 use crate::room::Room;
@@ -11,11 +11,11 @@ const KEY: [u8; 16] = [8; 16];
 const ADA: &str = "10.0.0.1:1";
 const BOB: &str = "10.0.0.7:1";
 
-/// A room with an operator, whose POSTs can be kept.
+/// A room with an operator, whose POSTs can be recorded.
 struct Operated {
     room: Room,
     client: Box<Client<8, 2048>>,
-    /// The last POST, and what became of it.
+    /// The last POST, and the event that it caused.
     post: Vec<u8>,
     event: Option<Event>,
 }
@@ -64,6 +64,10 @@ impl Operated {
         panic!("no answer to {text}");
     }
 
+    fn seat(&self) -> Option<Seat> {
+        self.room.relay.find(&ADA.parse().unwrap())
+    }
+
     fn removed(&mut self) -> Vec<String> {
         let mut removed = Vec::new();
         while let Some(Expired::Left(gone)) = self.room.relay.handle_timeout(self.room.now) {
@@ -87,19 +91,19 @@ fn an_operator_removes_a_peer() {
     assert_eq!(address.to_string(), BOB);
     assert_eq!(farewell, b"* you were removed from this room");
     assert_eq!(it.order("/kick Bob"), "nobody is called Bob");
-    // it may come back
+    // a removed peer may join again
     assert!(it.room.join(BOB, "Bob").starts_with("* welcome"));
 }
 
 // [O1] [O2]
 #[test]
-fn an_order_is_good_once_and_as_it_is() {
+fn an_order_cannot_be_repeated_or_changed() {
     let mut it = Operated::new(Some(KEY));
     it.room.join(BOB, "Bob");
     it.order("/kick Bob");
     it.room.join(BOB, "Bob");
     let post = it.post.clone();
-    // the network doubles it
+    // the POST is duplicated by the network
     let (event, reply) = it.room.bytes(ADA, &post);
     assert!(matches!(event, Event::Acknowledged { .. }), "{event:?}");
     let answered = |reply: &[u8]| match Frame::decode(reply) {
@@ -111,7 +115,7 @@ fn an_order_is_good_once_and_as_it_is() {
     };
     assert_eq!(answered(&reply), "* done");
     assert_eq!(it.room.relay.peer_count(), 2);
-    // the next number, with the code of the last one
+    // the next number, with the code of the last POST
     let mut replayed = post.clone();
     replayed[11] += 1;
     let (_, reply) = it.room.bytes(ADA, &replayed);
@@ -161,7 +165,7 @@ fn a_ban_denies_an_address_for_its_time() {
     assert_eq!(it.order("/ban Bob 30"), answer);
     assert_eq!(it.removed(), ["10.0.0.7:2"], "all peers of the address");
     assert_eq!(it.room.refused(BOB, "Bob").0, Refusal::Denied);
-    // rules that are read again keep it
+    // a ban remains when the rules are replaced
     it.room.relay.set_rules([]);
     assert_eq!(it.room.refused(BOB, "Bob").0, Refusal::Denied);
     it.room.sleep_ms(30 * 60_000);
@@ -199,7 +203,7 @@ fn a_muted_peer_says_nothing_and_a_slow_room_little() {
     assert_eq!(it.order("/unmute Bob"), "done");
     assert!(matches!(it.room.event(BOB, "hello").0, Event::Said { .. }));
     assert_eq!(it.order("/slow 5"), "done");
-    // what was said before counts
+    // the line before `/slow` counts
     it.room.sleep_ms(1000);
     assert!(matches!(it.room.event(BOB, "hello").0, Event::Said { .. }));
     let slow = "* too fast: 1 of your lines was not said; 1 at once, then 1 each 5 s";
@@ -214,6 +218,24 @@ fn a_muted_peer_says_nothing_and_a_slow_room_little() {
     for _ in 0..10 {
         assert!(matches!(it.room.event(BOB, "hello").0, Event::Said { .. }));
     }
+}
+
+// [O2]
+#[test]
+fn a_muted_framed_peer_is_told_so_and_keeps_its_commands() {
+    let mut it = Operated::new(Some(KEY));
+    assert_eq!(it.order("/mute Ada"), "done");
+    it.client.post("hello").unwrap();
+    it.exchange();
+    let why = Refusal::Muted;
+    assert_eq!(
+        it.event,
+        Some(Event::Refused {
+            seat: it.seat(),
+            why
+        })
+    );
+    assert_eq!(it.order("/unmute Ada"), "done");
 }
 
 // [O6]

@@ -1,4 +1,4 @@
-//! How fast a peer may talk.
+//! The rate limit of a peer.
 
 use kilochat_core::framed::{Frame, Outcome, Post, Posted, Reason, Session, Texts};
 use kilochat_core::{Config, Event, Refusal};
@@ -16,7 +16,7 @@ fn config() -> Config {
     }
 }
 
-/// Says a line each, and returns how many were said, and the notices.
+/// Says `lines` lines. Returns how many were accepted, and the notices.
 fn say_all(room: &mut Room, lines: usize) -> (usize, Vec<String>) {
     let mut said = 0;
     let mut notices = Vec::new();
@@ -89,7 +89,7 @@ fn commands_count_and_a_notice_is_never_answered() {
         room.say(ADA, "/who")
             .starts_with("* too fast: 2 of your lines were not said")
     );
-    // neither keepalives nor the way out are limited
+    // keepalives and `/quit` are not limited
     assert!(matches!(room.event(ADA, " ").0, Event::Keepalive { .. }));
     assert!(matches!(room.event(ADA, "/quit").0, Event::Left(_)));
 }
@@ -158,7 +158,7 @@ fn a_post_is_said_as_far_as_it_may_and_the_rest_later() {
     assert_eq!(outcome(&post(&mut room, session, 2, &texts)), Ok(4));
     let slow = Err((Reason::TooFast, 200));
     for _ in 0..2 {
-        // the same number, the same answer, even when it might be said
+        // the same number has the same answer, even when the texts could be accepted
         assert_eq!(outcome(&post(&mut room, session, 3, &texts)), slow);
         room.sleep_ms(200);
     }

@@ -1,4 +1,4 @@
-//! Proof of an address.
+//! Proof of the source address.
 
 use kilochat_core::framed::Frame;
 use kilochat_core::{Config, Event, Refusal};
@@ -181,7 +181,7 @@ fn codes_are_given_and_looked_at_at_a_limited_rate() {
     assert_eq!(answers(&mut room, "x"), 50);
     assert_eq!(room.relay.stats().untold, 450);
     room.sleep_ms(1000);
-    // wrong ones use up what is looked at
+    // wrong codes use up the limit of codes that are checked
     assert_eq!(answers(&mut room, "0000-0000 x"), 50);
     assert_eq!(room.refused(FAR, &answer).0, Refusal::Unproven);
     room.sleep_ms(20);
@@ -200,7 +200,7 @@ fn other_answers_to_strangers_are_limited_too() {
         assert_eq!(room.relay.stats().untold, 1);
         room.sleep_ms(5);
         assert!(!room.say(NEAR, payload).is_empty());
-        // who joins is not among them
+        // a join is not limited
         assert!(room.say(NEAR, "Ada").starts_with("* welcome"));
     }
 }

@@ -92,7 +92,7 @@ fn peers_are_judged_again_when_the_rules_change() {
         (room.relay.peer_count(), room.relay.stats().removed),
         (1, 4)
     );
-    // what a denied source sends is not answered, whatever it is
+    // a denied source gets no answer to any datagram
     for payload in ["n", "/help", "\u{1}H KC1 00000000 00000000000000ff - - Ada"] {
         let padded = format!("{payload:130}");
         assert_eq!(

@@ -31,7 +31,7 @@ fn both_dialects_get_the_same_lines_in_the_same_order() {
     ];
     assert_eq!(room.flush(), both);
     assert_eq!(bob.author, ada.author + 1);
-    // the same bytes for everybody, padding allowed
+    // the same bytes for all peers, and the client accepts padding
     let mut buffer = [0; DATAGRAM_MAX];
     room.datagram(3, b"again");
     let payload = room
@@ -79,12 +79,12 @@ fn a_window_closes_and_what_was_overtaken_is_sent_again() {
         room.datagram(3, text.as_bytes());
         room.flush();
     }
-    // two are on their way, the third waits
+    // two DATA are in flight, and the third line waits
     assert_eq!(room.relay.stats().deliveries, 2);
     room.now = room.now.after(Duration::from_millis(200));
     room.ack(1, ada.session, 0, &[(1, 1)]);
     assert_eq!(room.flush(), []);
-    // nothing is known of the round trip yet: a second must have passed
+    // without a sample of the round-trip time the first time-out is a second
     room.now = room.now.after(Duration::from_millis(800));
     room.ack(1, ada.session, 0, &[(1, 1)]);
     assert_eq!(room.flush(), [data(0, &["eve : 1"], &[1])]);
@@ -104,7 +104,7 @@ fn lines_that_were_overwritten_are_a_gap_until_the_client_is_behind_it() {
     for _ in 0..4 {
         room.datagram(3, long.as_bytes());
     }
-    // the room's only client is behind by more than the ring holds
+    // the only framed client lacks more than the ring holds
     let line = format!("eve : {long}");
     let tail = |room: &Room| room.relay.stats().lines - 2;
     assert_eq!(tail(&room), 3);
@@ -143,7 +143,7 @@ fn what_the_network_refuses_is_offered_again_with_more() {
     assert_eq!(room.flush(), []);
     room.relay.handle_writable(refused[0].seat);
     assert_eq!(room.flush(), [data(0, &["eve : one", "eve : two"], &[1])]);
-    // something sent again that is refused stays due
+    // a retransmission that would block stays due
     room.sleep(1000);
     let again: Vec<Delivery> = room
         .relay
@@ -155,6 +155,27 @@ fn what_the_network_refuses_is_offered_again_with_more() {
     room.relay.handle_writable(again[0].seat);
     assert_eq!(room.flush(), [data(0, &["eve : one", "eve : two"], &[1])]);
     assert_eq!(room.relay.stats().deferred, 2);
+}
+
+#[test]
+fn a_gap_that_the_network_refuses_is_offered_again() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.datagram(3, b"eve");
+    for _ in 0..8 {
+        room.datagram(3, "x".repeat(900).as_bytes());
+        room.flush();
+    }
+    // two lines are in flight, the last two are in the ring
+    room.ack(1, ada.session, 2, &[]);
+    let mut buffer = [0; DATAGRAM_MAX];
+    let fanout = room.relay.poll_fanout(room.now, &mut buffer).unwrap();
+    assert_eq!(sent(fanout.payload()), Sent::Gap(2, 6));
+    let refused: Vec<Delivery> = fanout.collect();
+    room.relay.handle_refused(refused[0]);
+    assert_eq!(room.flush(), []);
+    room.relay.handle_writable(refused[0].seat);
+    assert_eq!(room.flush()[0], (Sent::Gap(2, 6), vec![1]));
 }
 
 #[test]
@@ -182,12 +203,12 @@ fn a_long_buffer_takes_several_datagrams_for_those_who_are_behind() {
     assert_eq!((firsts, payload.len()), (vec![0, 1], 1024 + 16 + 12 + 906));
     let deliveries: Vec<Delivery> = fanout.collect();
     assert_eq!(deliveries.len(), 2);
-    // what the network does not take is sent again
+    // a fan-out that would block is sent again
     room.relay.handle_refused(deliveries[1]);
     room.relay.handle_writable(deliveries[1].seat);
     let again: Vec<_> = room.flush().into_iter().map(|(_, ports)| ports).collect();
     assert_eq!(again, [[2], [2]]);
-    // ... and one whose window has no room for both gets one
+    // ... and a client whose window has room for one datagram gets only one
     room.ack(1, ada.session, 1, &[]);
     room.datagram(3, "z".repeat(900).as_bytes());
     room.datagram(3, b"last");
@@ -202,4 +223,22 @@ fn a_long_buffer_takes_several_datagrams_for_those_who_are_behind() {
             .collect::<Vec<_>>(),
         [1]
     );
+}
+
+#[test]
+fn a_client_whose_window_opens_is_sent_what_it_is_owed_before_more_is_said() {
+    let mut room = Room::new();
+    let ada = room.join(1, "ada");
+    room.datagram(2, b"bob");
+    room.datagram(3, b"eve");
+    for text in ["1", "2", &"x".repeat(500), "4"] {
+        assert!(room.relay.can_receive());
+        room.datagram(3, text.as_bytes());
+        room.flush();
+    }
+    // the third line would be overwritten by the longest message, the fourth would not
+    room.ack(1, ada.session, 2, &[]);
+    assert!(!room.relay.can_receive());
+    room.flush();
+    assert!(room.relay.can_receive());
 }

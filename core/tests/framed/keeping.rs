@@ -5,7 +5,7 @@ use kilochat_core::{Config, Event, Instant, Restored};
 
 use crate::room::{Room, Welcomed, data, resume};
 
-/// The next run, with two lines of the one before.
+/// Returns the next run of a relay, with two lines of the previous run.
 fn restarted(epoch: Option<u32>) -> Room {
     let mut room = Room::with(Config {
         announce_up_to: 0,
@@ -42,7 +42,7 @@ fn a_client_goes_on_at_its_line_in_the_next_run() {
     assert!(matches!(event, Event::Joined { .. }), "{event:?}");
     assert_eq!((again.epoch, again.first), (ada.epoch, 1));
     assert_eq!(room.flush(), [data(1, &["eve : two"], &[1])]);
-    // one that is new is shown the history
+    // a newcomer is shown the history
     let bob = room.join(2, "bob");
     assert_eq!((bob.epoch, bob.first, bob.head), (ada.epoch, 0, 2));
 }

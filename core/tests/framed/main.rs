@@ -1,4 +1,4 @@
-//! The framed dialect, one situation at a time, with clients that are moved by hand.
+//! The framed dialect, one situation in each test. The test writes the clients' frames itself.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -7,6 +7,7 @@ mod keeping;
 mod numbers;
 mod once;
 mod padding;
+mod private;
 mod room;
 mod sessions;
 mod stopping;
@@ -89,7 +90,7 @@ fn a_post_is_taken_as_far_as_one_message_reaches() {
         texts: 40,
     };
     assert_eq!(outcome(&reply), taken);
-    // a command, or what is no text, is answered when it is the first
+    // a command, or a text that is not UTF-8, is answered only when it is the first of its POST
     let (_, reply) = room.post(1, ada.session, 2, &[" ", "//x", "/who", "x"]);
     let taken = Outcome::Accepted {
         first: 40,
@@ -148,7 +149,7 @@ fn a_relay_in_classic_mode_knows_no_frames() {
 }
 
 #[test]
-fn what_says_nothing_or_is_about_nobody_is_counted() {
+fn frames_without_content_or_session_are_counted() {
     let mut room = Room::new();
     let ada = room.join(1, "ada");
     room.datagram(3, b"eve");
@@ -173,7 +174,7 @@ fn what_says_nothing_or_is_about_nobody_is_counted() {
     .filter(|delivery| delivery.seat == eve)
     .collect();
     room.datagram(3, b"/quit");
-    // what the network says of who is gone
+    // late reports about a peer that has left
     room.relay.handle_refused(taken[0]);
     let why = kilochat_core::Unreachable::Port;
     assert_eq!(room.relay.handle_unreachable(room.now, eve, why), None);

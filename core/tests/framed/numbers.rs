@@ -1,4 +1,4 @@
-//! The numbers of `PROTOCOL.md`: what WELCOME says, when lines were said, how long silence may last.
+//! The numbers in `PROTOCOL.md`: the fields of WELCOME, the times of lines, the limits of silence.
 
 use core::time::Duration;
 
@@ -7,7 +7,7 @@ use kilochat_core::{Config, DATAGRAM_MAX, Departure, Event, Instant, Unreachable
 
 use crate::room::Room;
 
-/// The times of the lines of the next DATA that is due.
+/// Returns the times of the lines in the next DATA that is due.
 fn times(room: &mut Room) -> Vec<u32> {
     let mut buffer = [0; DATAGRAM_MAX];
     let fanout = room.relay.poll_fanout(room.now, &mut buffer).unwrap();
@@ -74,7 +74,7 @@ fn any_frame_of_a_reported_client_clears_it() {
 // [P2]
 #[test]
 fn a_client_is_parked_after_60_silent_seconds_again_and_again() {
-    let mut room = Room::new(); // in which nothing is announced
+    let mut room = Room::new(); // without announcements
     let ada = room.join(1, "ada");
     for _ in 0..3 {
         assert!(room.sleep(59_999).is_empty());
@@ -120,11 +120,11 @@ fn a_client_that_starts_again_while_its_old_self_is_parked_keeps_its_name() {
     room.flush();
     let ada = room.join(9, "ada");
     assert_eq!((ada.name.as_str(), room.relay.peer_count()), ("ada", 2));
-    // plain peers read that she joined, and not that she left
+    // plain peers read that she joined, but not that she left
     let told = room.flush();
     let told: Vec<_> = told.iter().filter(|(_, ports)| ports == &[3]).collect();
     assert_eq!(format!("{told:?}"), r#"[(Text("* ada joined"), [3])]"#);
-    // anybody else is another one
+    // a peer from another IP address is not the same client
     room.datagram(4, b"ada");
     let seat = room.relay.find(&Room::source(4)).unwrap();
     assert_eq!(room.relay.peer(seat).unwrap().name, "ada~2");

@@ -1,4 +1,4 @@
-//! Exactly once, exactly as said: HELLOs and POSTs that come again, and sessions that two speak in.
+//! Exactly once, and unchanged: repeated HELLOs and POSTs, and sessions that two clients use.
 
 use core::time::Duration;
 
@@ -7,7 +7,7 @@ use kilochat_core::{Config, Departure, Event, Refusal};
 
 use crate::room::{Room, Sent, bye, data, outcome, resume, welcomed};
 
-/// A room in which joins and leaves are announced, and newcomers are shown what was said.
+/// Returns a room with announcements and a history.
 fn talkative() -> Room {
     Room::with(Config::new([0; 16]))
 }
@@ -18,12 +18,12 @@ fn is_late(event: &Event) -> bool {
 }
 
 impl Room {
-    /// Who is here.
+    /// Returns the names of all peers.
     fn names(&self) -> Vec<String> {
         self.relay.peers().map(|peer| peer.name.into()).collect()
     }
 
-    /// Posts and returns the answer to a command.
+    /// Posts a command. Returns the event and the answer.
     fn command(&mut self, port: u16, session: Session, number: u16, text: &str) -> (Event, String) {
         let (event, reply) = self.post(port, session, number, &[text]);
         let Outcome::Answer(answer) = outcome(&reply) else {
@@ -42,7 +42,7 @@ fn the_same_hello_gets_the_same_welcome_whatever_was_said_meanwhile() {
     let cookie = room.cookie(1);
     let (_, reply) = room.hello(1, 9, "a:b", Some(cookie), None);
     let first = welcomed(&reply);
-    // one line is history; that she joined is not
+    // one line is history; the announcement of her own join is not
     assert_eq!((first.first, first.head), (1, 2));
     let end = "; /help lists commands";
     assert!(first.text.ends_with(end), "{first:?}");
@@ -53,7 +53,7 @@ fn the_same_hello_gets_the_same_welcome_whatever_was_said_meanwhile() {
     assert!(matches!(event, Event::Acknowledged { .. }), "{event:?}");
     let again = welcomed(&reply);
     assert_eq!((again.uptime_s, first.uptime_s), (5, 0));
-    // but for who is here now
+    // only the list of present peers differs
     assert!(first.text.starts_with("* welcome a_b: 2 here (eve, a_b);"));
     assert!(
         again
@@ -64,7 +64,7 @@ fn the_same_hello_gets_the_same_welcome_whatever_was_said_meanwhile() {
     let mut expected = first.clone();
     (expected.uptime_s, expected.text) = (5, again.text.clone());
     assert_eq!(again, expected);
-    // not even when lines were acknowledged
+    // also when lines were acknowledged meanwhile
     room.flush();
     room.ack(1, first.session, 3, &[]);
     let (_, reply) = room.hello(1, 9, "a:b", Some(cookie), None);
@@ -90,7 +90,7 @@ fn the_same_hello_that_resumes_gets_the_same_welcome() {
 
 // [S5]
 #[test]
-fn that_a_newcomer_joined_is_no_history_for_it() {
+fn a_newcomers_own_join_is_not_part_of_its_history() {
     let mut room = talkative();
     let ada = room.join(1, "ada");
     assert_eq!((ada.first, ada.head), (1, 1));
@@ -123,7 +123,7 @@ fn a_command_is_obeyed_once_however_often_it_comes() {
     room.datagram(3, b"/quit");
     let lines = room.relay.stats().lines;
     for _ in 0..2 {
-        // by now the name would be free
+        // the name is free by now
         let (event, answer) = room.command(1, ada.session, 1, "/nick bob");
         assert!(matches!(event, Event::Acknowledged { .. }), "{event:?}");
         assert_eq!(answer, "* you are now bob~2\n* bob is taken");
@@ -145,7 +145,7 @@ fn a_command_is_obeyed_once_however_often_it_comes() {
         room.datagram(3, b"bob");
     }
     assert_eq!(room.names(), ["bob~2", "bob"]);
-    // only that bob came and left, four times and once more
+    // the only new lines are bob's joins and leaves: four pairs, and one more
     assert_eq!(room.relay.stats().lines, lines + 9);
 }
 
@@ -203,7 +203,7 @@ fn other_texts_under_the_same_number_end_the_session() {
             Sent::Data(..) | Sent::Gap(..) => false,
         };
         assert!(room.flush().iter().any(told));
-        // nobody speaks in it any more; its client goes on in another one
+        // the session has ended; its client continues in another one
         let (event, reply) = room.post(1, ada.session, 2, &["again"]);
         assert!(matches!(event, Event::Refused { .. }), "{event:?}");
         assert_eq!(bye(&reply), Goodbye::Unknown);
@@ -217,7 +217,7 @@ fn other_texts_under_the_same_number_end_the_session() {
 
 // [L6] [S9] [S11]
 #[test]
-fn a_peer_that_is_replaced_leaves_with_a_word() {
+fn a_peer_that_is_replaced_is_announced_as_such() {
     let mut room = talkative();
     let ada = room.join(1, "ada");
     room.datagram(2, b"bob");
@@ -231,7 +231,7 @@ fn a_peer_that_is_replaced_leaves_with_a_word() {
         });
         lines.collect()
     };
-    // ada goes on where bob was
+    // ada moves to the address where bob was
     let (event, _) = room.welcome(2, "ada", resume(&ada, 3));
     let Event::Resumed {
         displaced: Some(departed),
@@ -245,12 +245,13 @@ fn a_peer_that_is_replaced_leaves_with_a_word() {
         ("bob", Departure::Replaced)
     );
     assert!(said(&mut room).contains(&"* bob left (replaced)".to_owned()));
-    // ... and where cy was, and is at home again
+    // ... and to the address where cy was, whose session has ended
     let (_, _) = room.welcome(4, "ada", resume(&ada, 4));
     assert!(said(&mut room).contains(&"* cy left (replaced)".to_owned()));
     let (event, reply) = room.frame(4, &Frame::Leave(cy.session));
     assert!(matches!(event, Event::Refused { .. }) && bye(&reply) == Goodbye::Unknown);
-    // a newcomer at her address has another name, and then the same
+    // a newcomer with another name at her address replaces her; with the same name it is the same
+    // client
     room.join(5, "listener");
     room.join(4, "eve");
     let lines = said(&mut room);

@@ -30,7 +30,7 @@ fn a_program_in_c_may_send_its_buffer_as_it_is() {
     assert_eq!(room.flush(), [(Sent::Text("eve : hello".into()), vec![4])]);
     buffer[..5].copy_from_slice(b"/who\n");
     assert_eq!(said(&mut room, 3, &buffer).1, "* 2 here: eve, bob\n");
-    // within a text they are shown
+    // within a text they are replaced
     room.datagram(3, b"a\0b\0");
     assert_eq!(room.flush(), [(Sent::Text("eve : a?b".into()), vec![4])]);
     assert!(matches!(
@@ -42,7 +42,7 @@ fn a_program_in_c_may_send_its_buffer_as_it_is() {
         why: Refusal::Blank,
     };
     assert_eq!(said(&mut room, 5, &[0; 8]).0, blank);
-    // the limit is that of the datagram
+    // the limit is that of the whole datagram
     let (event, _) = said(&mut room, 3, &[0; 1025]);
     assert!(matches!(
         event,
@@ -87,7 +87,7 @@ fn a_strangers_command_begins_where_something_can_be_seen() {
     let (event, reply) = said(&mut room, 3, "\u{200B}/nick eve".as_bytes());
     assert!(matches!(event, Event::Joined { .. }), "{event:?}");
     assert!(reply.starts_with("* welcome eve: "), "{reply}");
-    // who has a name may say it
+    // from a peer it is a message
     let (event, _) = said(&mut room, 3, "\u{200B}/quit".as_bytes());
     assert!(matches!(event, Event::Said { .. }), "{event:?}");
 }
@@ -112,7 +112,7 @@ fn names_and_texts_in_frames_are_not_padded_either() {
     assert_eq!(room.flush(), [data(0, &["ada : hello", "ada : /x"], &[1])]);
     let (_, reply) = room.post(1, ada.session, 2, &["\u{FEFF}/who\0\0"]);
     assert_eq!(outcome(&reply), Outcome::Answer("* 1 here: ada"));
-    // nothing that can be seen is left of this one
+    // after the padding is removed the name is blank
     let cookie = room.cookie(2);
     let (event, _) = room.hello(2, 1, "\0\0", Some(cookie), None);
     let blank = Event::Refused {

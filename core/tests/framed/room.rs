@@ -1,4 +1,4 @@
-//! A room whose clients are moved by hand.
+//! A room in which the test writes the clients' frames itself.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -8,16 +8,16 @@ use kilochat_core::framed::{
 };
 use kilochat_core::{Config, DATAGRAM_MAX, Event, Expired, Instant, Relay, Reply};
 
-/// A datagram that was sent, as far as it matters.
+/// The parts of a sent datagram that tests compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
     Text(String),
-    /// The first line's sequence number, and the lines.
+    /// The sequence number of the first line, and the lines.
     Data(u64, Vec<String>),
     Gap(u64, u64),
 }
 
-/// What WELCOME said.
+/// The fields of a WELCOME.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Welcomed {
     pub(crate) session: Session,
@@ -32,12 +32,12 @@ pub(crate) struct Welcomed {
     pub(crate) text: String,
 }
 
-/// A room of 4 seats and 2 datagrams on their way.
+/// A room of 4 seats, with at most 2 DATA in flight to a client.
 pub(crate) struct Room {
     pub(crate) relay: Box<Relay<4, 2048, 2>>,
     pub(crate) now: Instant,
     pub(crate) nonce: u64,
-    /// What HELLO says of the client.
+    /// The abilities in a HELLO.
     pub(crate) abilities: u32,
 }
 
@@ -111,7 +111,7 @@ impl Room {
         cookie.cookie
     }
 
-    /// The answer to a HELLO with a cookie, which must be WELCOME.
+    /// Sends a HELLO with a cookie. Returns the event and the WELCOME.
     pub(crate) fn welcome(
         &mut self,
         port: u16,
@@ -171,7 +171,7 @@ impl Room {
         event
     }
 
-    /// Everything that is due, with the ports that get it.
+    /// Returns each datagram that is due, with the ports of its receivers.
     pub(crate) fn flush(&mut self) -> Vec<(Sent, Vec<u16>)> {
         let mut buffer = [0; DATAGRAM_MAX];
         let mut all = Vec::new();
@@ -184,7 +184,7 @@ impl Room {
         all
     }
 
-    /// Lets time pass, and returns which names are parked by that.
+    /// Lets time pass. Returns the names of the peers that were parked.
     pub(crate) fn sleep(&mut self, millis: u64) -> Vec<String> {
         self.now = self.now.after(Duration::from_millis(millis));
         let mut parked = Vec::new();

@@ -20,7 +20,7 @@ fn a_stranger_gets_a_cookie_that_is_shorter_than_its_hello_and_no_seat() {
         (room.relay.peer_count(), room.relay.stats().challenged),
         (0, 2)
     );
-    // good at this address only, and not for ever
+    // a cookie is valid for one address and for a limited time
     let cookie = room.cookie(1);
     assert_eq!(
         room.hello(2, 5, "ada", Some(cookie), None).0,
@@ -74,6 +74,13 @@ fn a_cookie_has_the_name_and_how_many_are_there_and_is_not_too_long() {
         assert_eq!(cookie.words, format!("00000000 {peers} {name}"));
         assert!(reply.len() <= HELLO_MIN);
     }
+    // another relay has the name
+    room.relay.set_relay_name("boat-2".try_into().unwrap());
+    let (_, reply) = room.hello(1, 5, "find", None, None);
+    let Ok(Frame::Cookie(cookie)) = Frame::decode(&reply) else {
+        panic!("{}", reply.escape_ascii());
+    };
+    assert_eq!(cookie.words, "00000000 3 boat-2");
 }
 
 // [S3]
@@ -99,7 +106,7 @@ fn a_hello_that_comes_again_gets_the_same_welcome_and_one_that_is_late_nothing()
         );
         assert!(reply.is_empty());
     }
-    // a client that was started again at the same port begins anywhere
+    // a client that was restarted on the same port starts with any nonce
     let (event, reply) = room.hello(1, nonce - 65_536, "ada", Some(cookie), None);
     assert!(matches!(event, Event::Joined { .. }));
     assert_ne!(welcomed(&reply).session, joined.session);
@@ -134,7 +141,7 @@ fn a_session_goes_on_from_another_address() {
         (1, Goodbye::TakenOver)
     );
     assert_eq!(room.relay.peer(seat).unwrap().address.port(), 9);
-    // from where the client is, to the new address only
+    // sent from the client's position on, and to the new address only
     assert_eq!(room.flush(), [data(1, &["eve : two"], &[9])]);
     let (event, reply) = room.post(1, ada.session, 1, &["from the old address"]);
     assert!(matches!(
@@ -146,7 +153,8 @@ fn a_session_goes_on_from_another_address() {
     ));
     assert_eq!(bye(&reply), Goodbye::Unknown);
     assert_eq!(room.relay.peer_count(), 3);
-    // an address that changes before WELCOME arrives: the same HELLO from the next one
+    // the client's address changes before WELCOME arrives: it sends the same HELLO from the next
+    // one
     let (cookie, nonce) = (room.cookie(8), room.nonce);
     let (event, reply) = room.hello(8, nonce, "ada", Some(cookie), resume(&ada, 1));
     assert!(
@@ -158,7 +166,7 @@ fn a_session_goes_on_from_another_address() {
     let (_, again) = room.welcome(9, "ada", resume(&ada, 1));
     assert_eq!(again.session, ada.session);
     room.flush();
-    // it never moves back
+    // an acknowledged position never moves back
     room.ack(9, ada.session, 2, &[]);
     let (_, again) = room.welcome(9, "ada", resume(&ada, 0));
     assert_eq!((again.first, room.flush()), (2, vec![]));
@@ -166,7 +174,7 @@ fn a_session_goes_on_from_another_address() {
 
 // [S6] [S10]
 #[test]
-fn a_client_whose_seat_is_gone_goes_on_in_the_same_run_and_starts_anew_in_another() {
+fn a_client_without_its_seat_continues_in_the_same_run_and_joins_new_in_another() {
     let mut room = Room::new();
     let ada = room.join(1, "ada");
     room.datagram(3, b"eve");
@@ -181,14 +189,14 @@ fn a_client_whose_seat_is_gone_goes_on_in_the_same_run_and_starts_anew_in_anothe
     assert_eq!((again.epoch, again.first), (ada.epoch, 1));
     assert_ne!(again.session, ada.session);
     assert_eq!(room.flush(), [data(1, &["eve : two"], &[1])]);
-    // lines that were overwritten meanwhile are a gap
+    // lines that were overwritten meanwhile are reported as a gap
     room.frame(1, &Frame::Leave(again.session));
     for _ in 0..4 {
         room.datagram(3, "x".repeat(900).as_bytes());
     }
     let (_, again) = room.welcome(1, "ada", resume(&again, 2));
     assert_eq!((again.first, &room.flush()[0].0), (2, &Sent::Gap(2, 4)));
-    // another run
+    // another run of the relay
     let old = Welcomed {
         epoch: again.epoch ^ 1,
         ..again
@@ -259,7 +267,7 @@ fn forged_datagrams_have_no_effect() {
         };
         assert_eq!((event, reply), (dialect, vec![]));
     }
-    // nor has a frame from a plain peer's address
+    // nor has a frame from the address of a plain peer
     let (event, reply) = room.frame(3, &Frame::Leave(ada.session));
     assert_eq!(
         (event, reply),
@@ -276,7 +284,7 @@ fn forged_datagrams_have_no_effect() {
         room.relay.peer(room.relay.find(&Room::source(1)).unwrap())
     );
     assert_eq!((before, room.relay.peer_count()), (after, 2));
-    // not even on when it is sent again
+    // not even on the time of the retransmission
     room.sleep(500);
     assert_eq!(room.flush(), [data(0, &["eve : hello"], &[1])]);
 }
@@ -322,7 +330,7 @@ fn who_does_not_answer_is_parked_and_comes_back_to_what_it_missed() {
     );
     let (_, who) = room.datagram(3, b"/who");
     assert_eq!(who, b"* 2 here: ada (away), eve");
-    // nothing is sent to it, and it holds nothing up
+    // nothing is sent to a parked client, and it blocks nobody
     for _ in 0..20 {
         room.datagram(3, "x".repeat(900).as_bytes());
         assert!(room.relay.can_receive());
@@ -341,6 +349,48 @@ fn who_does_not_answer_is_parked_and_comes_back_to_what_it_missed() {
     assert!(back.iter().any(told), "{back:?}");
     let stats = room.relay.stats();
     assert_eq!((stats.parked, stats.unparked), (1, 1));
+}
+
+// [P3]
+#[test]
+fn who_was_parked_is_not_sent_again_what_it_acknowledges_when_it_is_back() {
+    // the lines that arrived, the lines that are said while it is parked, the lines that it
+    // acknowledges, and what it is sent then
+    let line = format!("eve : {}", "x".repeat(500));
+    let lines = |count| vec![line.as_str(); count];
+    for (arrived, later, acknowledged, due) in [
+        (2, 0, 1, vec![data(1, &lines(1), &[1])]),
+        (2, 0, 2, vec![]),
+        (2, 1, 2, vec![data(2, &lines(1), &[1])]),
+        // the ring has the last three lines
+        (
+            2,
+            4,
+            4,
+            vec![data(4, &lines(1), &[1]), data(5, &lines(1), &[1])],
+        ),
+        (2, 4, 6, vec![]),
+        (2, 60, 61, vec![data(61, &lines(1), &[1])]),
+    ] {
+        let mut room = Room::new();
+        let ada = room.join(1, "ada");
+        room.datagram(3, b"eve");
+        let say = |room: &mut Room, count| {
+            for _ in 0..count {
+                room.datagram(3, &line.as_bytes()[6..]);
+                room.flush();
+            }
+        };
+        say(&mut room, arrived);
+        while room.sleep(100).is_empty() {
+            room.flush();
+        }
+        say(&mut room, later);
+        room.ack(1, ada.session, acknowledged, &[]);
+        let sent = room.flush();
+        assert_eq!(sent, due, "{acknowledged} of {arrived} and {later}");
+        assert_eq!(room.relay.is_settled(), due.is_empty());
+    }
 }
 
 // [P2] [L2]
@@ -364,7 +414,7 @@ fn a_seat_of_somebody_who_is_away_is_given_away_first() {
     let (event, _) = room.datagram(5, b"eve");
     let (_, address, farewell) = event.farewell().unwrap();
     assert_eq!((address.port(), bye(farewell)), (1, Goodbye::GivenAway));
-    // it is refused, and asks later
+    // the former peer gets no seat now, and may try again later
     let cookie = room.cookie(1);
     let (event, reply) = room.hello(1, room.nonce + 9, "ada", Some(cookie), resume(&ada, 0));
     assert!(matches!(
@@ -398,9 +448,9 @@ fn a_keepalive_is_answered_and_a_peer_may_change_its_dialect() {
     };
     let (event, reply) = room.frame(1, &Frame::Ack(ack));
     assert!(matches!(event, Event::Acknowledged { .. }));
-    // it tells how many lines there are
+    // the answer has the number of the next line
     assert_eq!(sent(&reply), Sent::Data(1, vec![]));
-    // a plain text from there is not
+    // a plain text from its address is refused
     assert_eq!(
         room.datagram(1, b"ada").0,
         Event::Refused {
@@ -418,18 +468,37 @@ fn a_relay_that_was_suspended_reads_before_it_judges_silence() {
     room.now = room.now.after(Duration::from_secs(10));
     let eve = room.join(3, "eve");
     room.sleep(10_000);
-    // for a minute nothing runs
+    // the relay is suspended for more than a minute
     assert_eq!(room.sleep(65_000), [""; 0]);
     room.ack(1, ada.session, 0, &[]);
     assert_eq!(room.sleep(999), [""; 0]);
-    // then who is silent is
+    // then clients that were really silent are parked
     room.ack(3, eve.session, 0, &[]);
     assert_eq!(room.sleep(1), ["bob"]);
     assert_eq!(room.relay.stats().parked, 1);
-    // somebody who is late by less has read
+    // after a shorter suspension only the silent ones are parked
     room.now = room.now.after(Duration::from_secs(58));
     room.ack(1, ada.session, 0, &[]);
     assert_eq!(room.sleep(2998), ["eve"]);
+}
+
+#[test]
+fn a_relay_that_is_a_second_late_was_suspended() {
+    for (late, parked) in [(999, &["ada"][..]), (1000, &[])] {
+        let mut room = Room::new();
+        room.join(1, "ada");
+        assert_eq!(room.sleep(60_000 + late), parked);
+    }
+    // late for a time-out, and just in time for the silence
+    let mut room = Room::new();
+    room.join(1, "ada");
+    room.datagram(3, b"eve");
+    room.datagram(3, b"hello");
+    room.flush();
+    assert_eq!(room.sleep(60_000), [""; 0]);
+    room.flush();
+    assert_eq!(room.sleep(999), [""; 0]);
+    assert_eq!(room.sleep(1), ["ada"]);
 }
 
 // [R5]

@@ -1,11 +1,11 @@
-//! A relay that stops: what was accepted arrives, and nothing more is accepted.
+//! A relay that stops: accepted lines are delivered, and nothing more is accepted.
 
 use core::time::Duration;
 
-use kilochat_core::framed::{Frame, Goodbye, Outcome, Reason};
+use kilochat_core::framed::{Frame, Goodbye, Hello, Outcome, Reason};
 use kilochat_core::{Config, DATAGRAM_MAX, Event, Refusal};
 
-use crate::room::{Room, Sent, bye, data, outcome, resume};
+use crate::room::{Room, Sent, bye, data, encoded, outcome, resume};
 
 const STOPPING: &str = "* relay is stopping";
 
@@ -25,7 +25,7 @@ fn a_relay_is_settled_when_everything_is_acknowledged() {
         room.datagram(3, text.as_bytes());
         room.flush();
     }
-    // her window is full: nothing is due, but she lacks a line and the last one
+    // her window is full: no datagram is due, although two lines were not sent to her
     room.relay.stop(room.now);
     room.flush();
     assert!(
@@ -37,7 +37,7 @@ fn a_relay_is_settled_when_everything_is_acknowledged() {
     room.ack(1, ada.session, 2, &[]);
     assert!(!room.relay.is_settled());
     assert_eq!(room.flush(), [data(2, &["eve : 3", STOPPING], &[1])]);
-    // that was lost
+    // that DATA was lost
     assert!(!room.relay.is_settled());
     room.sleep(1000);
     assert_eq!(room.flush(), [data(2, &["eve : 3", STOPPING], &[1])]);
@@ -55,7 +55,7 @@ fn a_relay_is_not_settled_before_plain_peers_were_sent_everything() {
     assert!(room.relay.is_settled());
     room.relay.stop(room.now);
     assert!(!room.relay.is_settled());
-    // the network would block
+    // sending would block
     let mut buffer = [0; DATAGRAM_MAX];
     let fanout = room.relay.poll_fanout(room.now, &mut buffer).unwrap();
     let delivery = fanout.last().unwrap();
@@ -69,7 +69,7 @@ fn a_relay_is_not_settled_before_plain_peers_were_sent_everything() {
 }
 
 #[test]
-fn who_is_parked_is_not_waited_for() {
+fn a_stopping_relay_does_not_wait_for_parked_clients() {
     let mut room = Room::new();
     let ada = room.join(1, "ada");
     let bob = room.join(2, "bob");
@@ -81,7 +81,7 @@ fn who_is_parked_is_not_waited_for() {
     assert!(!room.relay.is_settled());
     room.ack(2, bob.session, 1, &[]);
     assert!(room.relay.is_settled());
-    // until it is back
+    // until a parked client is back
     room.ack(1, ada.session, 0, &[]);
     assert!(!room.relay.is_settled());
     assert_eq!(room.flush(), [data(0, &[STOPPING], &[1])]);
@@ -115,7 +115,7 @@ fn what_is_posted_while_the_relay_stops_is_for_the_next_run() {
     let (event, reply) = room.datagram(3, b"/nick ida");
     assert!(refused(&event));
     assert_eq!(reply, b"* not sent: relay is stopping");
-    // who leaves may, but nobody is told: the last line was said
+    // peers may leave, but no line announces it: the last line was said
     assert!(matches!(room.datagram(3, b"").0, Event::Keepalive { .. }));
     assert!(matches!(room.datagram(3, b"/quit").0, Event::Left(_)));
     let (event, reply) = room.frame(2, &Frame::Leave(bob.session));
@@ -141,6 +141,19 @@ fn nobody_joins_a_relay_that_stops() {
         assert!(refused(&event), "{event:?}");
         assert!(reply.is_empty());
     }
+    let mut other = encoded(&Frame::Hello(Hello {
+        abilities: 0,
+        nonce: 9,
+        cookie: None,
+        resume: None,
+        name: "ada",
+    }));
+    // the version of the dialect
+    other[5] = b'9';
+    let (event, reply) = room.datagram(1, &other);
+    let why = Refusal::Frame;
+    assert_eq!(event, Event::Refused { seat: None, why });
+    assert!(reply.is_empty());
     for first in [&b"eve"[..], b"/help", b""] {
         let (event, reply) = room.datagram(3, first);
         assert!(refused(&event), "{event:?}");
@@ -154,7 +167,7 @@ fn nobody_joins_a_relay_that_stops() {
 
 // [S13]
 #[test]
-fn who_looks_for_the_next_run_acknowledges_this_one() {
+fn a_client_that_looks_for_the_next_run_acknowledges_this_one() {
     let mut room = Room::new();
     let ada = room.join(1, "ada");
     let bob = room.join(2, "bob");
@@ -162,7 +175,7 @@ fn who_looks_for_the_next_run_acknowledges_this_one() {
     room.datagram(3, b"hello");
     room.relay.stop(room.now);
     room.flush();
-    // from elsewhere it shows nothing
+    // a HELLO from another address does not acknowledge
     for (port, of) in [(8, &ada), (2, &ada), (3, &ada)] {
         let (event, reply) = room.hello(port, 1, "ada", None, resume(of, 2));
         assert!(refused(&event) && reply.is_empty(), "{event:?}");

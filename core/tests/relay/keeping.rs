@@ -1,11 +1,11 @@
-//! A room that is kept over a restart.
+//! A room that is kept across a restart.
 
 use kilochat_core::framed::LineKind;
 use kilochat_core::{Config, Instant, LINE_MAX, Reader, Restored};
 
 use crate::room::{Room, due};
 
-/// All lines from a reader on, with their numbers.
+/// Reads all lines from a reader's position on, with their numbers.
 fn read(room: &Room, reader: &mut Reader) -> Vec<(u64, String)> {
     let mut buffer = [0; LINE_MAX];
     let mut lines = Vec::new();
@@ -85,7 +85,7 @@ fn plain_peers_have_their_seats_names_and_settings_after_a_restart() {
         room.flush(),
         [due(back, &[1, 4, 5]), due(&format!("{back}\n"), &[2])]
     );
-    // what she says is no name, and who is quiet stays so
+    // her message is not taken for a name, and a quiet peer remains quiet
     assert_eq!(room.say(1, "the ferry is late"), "");
     assert_eq!(
         room.flush(),
@@ -152,7 +152,7 @@ fn the_last_lines_are_history_with_their_numbers_after_a_restart() {
         panic!("{shown:?}")
     };
     assert!(shown.starts_with("ada : two\n* relay is stopping\n_ b_b : "));
-    // no line comes before one that was said
+    // a line that is restored too late has no effect
     room.relay.restore(now, message("late", "line"));
     assert!(
         read(&room, &mut reader)

@@ -127,7 +127,7 @@ fn a_newcomer_reads_the_history_and_then_its_own_join() {
 }
 
 #[test]
-fn a_peer_whose_way_blocks_gets_later_what_came_since_and_holds_nobody_up() {
+fn a_blocked_peer_is_sent_the_lines_later_and_delays_nobody() {
     let mut room = Room::plain();
     for (port, name) in [(1, "a"), (2, "b"), (3, "c")] {
         room.say(port, name);
@@ -184,11 +184,32 @@ fn a_blocked_author_does_not_get_its_own_lines_later() {
     assert_eq!(room.flush(), [due("a : mine", &[2])]);
     room.relay.handle_writable(seat);
     assert_eq!(room.flush(), [due("b : theirs", &[1])]);
-    // a second call, and one about a peer that never was blocked, change nothing
+    // a repeated call, and a call about a peer that was never blocked, have no effect
     room.relay.handle_writable(seat);
     room.relay
         .handle_writable(room.relay.find(&Room::source(2)).unwrap());
     assert_eq!(room.flush(), []);
+}
+
+#[test]
+fn who_lost_lines_is_told_although_only_its_own_are_left() {
+    let mut room = Room::plain();
+    room.say(1, "a");
+    room.say(2, "b");
+    let seat = room.relay.find(&Room::source(1)).unwrap();
+    room.relay.handle_blocked(seat);
+    room.say(2, "theirs");
+    for _ in 0..5 {
+        room.say(1, "x".repeat(500)); // 4 such lines fill the ring, less a few bytes
+        room.flush();
+    }
+    assert!(!room.relay.is_settled());
+    room.relay.handle_writable(seat);
+    room.relay.handle_blocked(seat);
+    assert!(!room.relay.is_settled());
+    room.relay.handle_writable(seat);
+    assert_eq!(room.flush(), [due("* 3 lines lost", &[1])]);
+    assert!(room.relay.is_settled());
 }
 
 #[test]
@@ -229,7 +250,7 @@ fn what_was_overwritten_is_told_as_a_number() {
 }
 
 #[test]
-fn what_was_overwritten_in_the_hands_of_a_driver_is_counted_once() {
+fn lines_that_are_overwritten_while_a_driver_has_them_are_counted_once() {
     let mut room = Room::plain();
     room.say(1, "a");
     room.say(2, "b");

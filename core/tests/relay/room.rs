@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use kilochat_core::{Config, DATAGRAM_MAX, Event, Instant, Relay, Reply, Seat};
 
-/// A room of 4 seats whose network takes everything at once.
+/// A room of 4 seats whose network never blocks.
 pub(crate) struct Room {
     pub(crate) relay: Box<Relay<4, 2048, 4>>,
     pub(crate) now: Instant,
@@ -57,7 +57,7 @@ impl Room {
         seat
     }
 
-    /// Everything that is due, with the ports that get it.
+    /// Returns each datagram that is due, with the ports of its receivers.
     pub(crate) fn flush(&mut self) -> Vec<(String, Vec<u16>)> {
         let mut buffer = [0; DATAGRAM_MAX];
         let mut all = Vec::new();

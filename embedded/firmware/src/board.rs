@@ -152,7 +152,7 @@ fn hardware_address() -> Option<[u8; 6]> {
     (unset == 0 && is_unicast).then_some([a, b, c, d, e, f])
 }
 
-/// The tick of the clock.
+/// Handles the tick of the clock.
 #[exception]
 fn SysTick() {
     interrupt::free(|section| {
@@ -162,7 +162,8 @@ fn SysTick() {
     });
 }
 
-/// The processor cannot execute the instruction at `address`, or cannot access its operands.
+/// Panics, because the processor could not execute the instruction at `address`, or not access its
+/// operands.
 fn hard_fault(address: u32) -> ! {
     panic!("hard fault at {address:#010x}")
 }

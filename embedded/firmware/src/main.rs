@@ -30,9 +30,9 @@ fn main() -> ! {
     #[cfg(feature = "defmt")]
     let mut report = report::Report::start(&mut board);
     let mut started = start(&board);
-    let node = match &mut started {
-        Ok(node) => node,
-        Err(error) => panic!("cannot start: {error}"),
+    // the sentences for each cause would take 200 bytes, and build.rs has checked the settings
+    let Ok(node) = &mut started else {
+        panic!("cannot start: the hardware address or a setting is not valid");
     };
     loop {
         let now = Instant::from_millis(board.now_ms());

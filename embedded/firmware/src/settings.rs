@@ -5,6 +5,8 @@ use kilochat_embedded::Config;
 
 use crate::board::Board;
 
+const DIGITS: [u8; 16] = *b"0123456789abcdef";
+
 include!(concat!(env!("OUT_DIR"), "/settings.rs"));
 
 /// Returns the node's configuration: see `build.rs`.
@@ -22,8 +24,16 @@ pub(crate) fn config(board: &Board) -> Config {
         let _ = config.addresses.push(Network { address, prefix });
     }
     let _ = config.name.push_str(NAME);
+    if NAME_ENDS_AS_HARDWARE {
+        let [.., end, last] = hardware;
+        for digit in [end >> 4, end & 15, last >> 4, last & 15] {
+            let _ = config
+                .name
+                .push(char::from(DIGITS[usize::from(digit & 15)]));
+        }
+    }
     let _ = config.relay.motd.push_str(MOTD);
-    let _ = config.relay.name.push_str(NAME);
+    let _ = config.relay.name.push_str(&config.name);
     config.relay.open = OPEN;
     config.relay.rate = RATE;
     config

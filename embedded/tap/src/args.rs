@@ -57,14 +57,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "XX:XX:XX:XX:XX:XX", value_parser = hardware, env = "KILOCHAT_MAC")]
     pub(crate) mac: Option<Hardware>,
 
-    /// Answer to NAME.local; '' for no name
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "kilochat",
-        env = "KILOCHAT_MDNS_NAME"
-    )]
-    pub(crate) name: String,
+    /// Answer to NAME.local; '' for no name [default: kilochat- and the end of the hardware address]
+    #[arg(long, value_name = "NAME", env = "KILOCHAT_MDNS_NAME")]
+    pub(crate) name: Option<String>,
 
     /// How many peers can be in the room at once
     #[arg(long, value_name = "N", default_value_t = SEATS_MAX, env = "KILOCHAT_SEATS",

@@ -26,9 +26,10 @@ pub(crate) struct Tap {
 }
 
 /// Counters of errors.
-#[derive(Clone, Copy, Debug, defmt::Format)]
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "the log shows them by their names")]
 pub(crate) struct Counters {
-    /// Frames that the interface did not take, for instance because it is down.
+    /// Frames that could not be sent, for instance because the interface is down.
     pub(crate) send_errors: u64,
     /// Failed attempts to receive.
     pub(crate) receive_errors: u64,
@@ -39,7 +40,7 @@ pub(crate) struct Counters {
 /// A frame that is being sent.
 struct Sending {
     frame: [u8; FRAME_MAX],
-    /// Length of the frame that the interface did not take yet, or 0.
+    /// Length of the frame that waits until the interface no longer blocks, or 0.
     waiting: usize,
     errors: u64,
 }
@@ -95,8 +96,8 @@ impl Tap {
         self.allowed = frames;
     }
 
-    /// Returns whether a frame waits for the interface, which did not take it yet. No frame is read
-    /// before that.
+    /// Returns whether a sent frame is still queued because the interface did not accept it. Until
+    /// the queue is empty, no frame is read.
     pub(crate) fn is_blocked(&self) -> bool {
         self.sending.waiting > 0
     }
@@ -122,7 +123,7 @@ impl AsFd for Tap {
 }
 
 impl Sending {
-    /// Passes the frame to the interface. Returns `false` if the interface does not take it yet.
+    /// Passes the frame to the interface. Returns `false` if that would block.
     fn flush(&mut self, file: &SyncDevice) -> bool {
         while self.waiting > 0 {
             match file.send(&self.frame[..self.waiting]) {

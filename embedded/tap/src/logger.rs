@@ -16,6 +16,8 @@ use std::time::Instant;
 
 use defmt_decoder::{DecodeError, StreamDecoder, Table};
 
+use crate::readable;
+
 /// Maximum number of frames that wait to be written.
 const QUEUE: usize = 1024;
 
@@ -171,7 +173,10 @@ fn write_lines(frames: &Receiver<Frame>, decoder: &mut dyn StreamDecoder) {
         decoder.received(bytes);
         loop {
             match decoder.decode() {
-                Ok(frame) => writeln!(output, "{}", frame.display(is_colored))?,
+                Ok(frame) => {
+                    let line = readable::line(&frame.display(is_colored).to_string());
+                    writeln!(output, "{line}")?;
+                }
                 Err(DecodeError::UnexpectedEof) => return output.flush(),
                 Err(DecodeError::Malformed) => {
                     LOST.fetch_add(1, Ordering::Relaxed);

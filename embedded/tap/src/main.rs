@@ -8,6 +8,8 @@ mod device;
 mod logger;
 #[cfg(target_os = "linux")]
 mod program;
+#[cfg(target_os = "linux")]
+mod readable;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {

@@ -22,6 +22,7 @@ use static_cell::ConstStaticCell;
 use crate::args::{Arguments, SEATS_MAX};
 use crate::device::Tap;
 use crate::logger::Writer;
+use crate::readable;
 
 /// Size of the ring in bytes.
 const RING: usize = 64 * 1024;
@@ -105,13 +106,18 @@ fn serve(node: &mut TapNode, signals: &mut Signals, clock: &Clock) -> Result<(),
 }
 
 fn report(node: &TapNode) {
+    // each in a line of its own, because a frame of the log has a maximum length
     defmt::info!(
-        "{=usize} peers; {}; {}; {}",
+        "{=usize} peers; {=str}",
         node.relay().peer_count(),
-        node.relay().stats(),
-        node.stats(),
-        node.device().counters()
+        readable::relay(node.relay().stats()).as_str()
     );
+    defmt::info!(
+        "network: {=str}",
+        readable::counters(&node.stats()).as_str()
+    );
+    let errors = readable::counters(&node.device().counters());
+    defmt::info!("interface: {=str}", errors.as_str());
 }
 
 /// Milliseconds since the start.
@@ -221,15 +227,23 @@ fn config(arguments: &Arguments) -> Result<Config, String> {
         .collect();
     config.dhcp = arguments.dhcp;
     config.slaac = true;
-    config.name = arguments
-        .name
+    let name = match &arguments.name {
+        Some(name) => name.clone(),
+        None => default_name(hardware),
+    };
+    config.name = name
         .as_str()
         .try_into()
         .map_err(|_| format!("--name is at most {} bytes", kilochat_embedded::NAME_MAX))?;
     // a longer name is not shown
-    let _ = config.relay.name.push_str(&arguments.name);
+    let _ = config.relay.name.push_str(&name);
     config.seed = RandomState::new().hash_one(hardware);
     Ok(config)
+}
+
+/// Returns a name that two nodes on one network hardly share: it ends as the hardware address does.
+fn default_name([.., end, last]: [u8; 6]) -> String {
+    format!("kilochat-{end:02x}{last:02x}")
 }
 
 /// Returns a hardware address that stays the same across starts, so that hosts whose ARP cache has
@@ -239,7 +253,8 @@ fn default_hardware(tap: &str) -> [u8; 6] {
     let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
     hash.write(&std::fs::read("/etc/machine-id").unwrap_or_default());
     hash.write(tap.as_bytes());
-    let [a, b, c, d, e, ..] = hash.finish().to_be_bytes();
+    // in the lower bytes each differs for another interface of this machine
+    let [.., a, b, c, d, e] = hash.finish().to_be_bytes();
     [0x02, a, b, c, d, e]
 }
 

@@ -7,6 +7,10 @@
 mod ending;
 #[path = "tap/lab.rs"]
 mod lab;
+#[path = "tap/names.rs"]
+mod names;
+#[path = "../src/readable.rs"]
+mod readable; // for its tests: those of a program without a logger cannot be linked
 #[path = "tap/sensor.rs"]
 mod sensor;
 
@@ -104,7 +108,7 @@ fn a_link_that_goes_down_and_up_is_survived() {
     std::thread::sleep(Duration::from_secs(3));
     // frames that the interface does not take: the farewell to a suspect, router solicitations
     relay.signal(Signal::SIGUSR1);
-    let line = relay.wait_for_log(|line| line.contains("send_errors"));
+    let line = relay.wait_for_log(|line| line.contains(" send errors"));
     println!("{line}");
     let spent = relay.cpu() - cpu;
     assert!(
@@ -306,7 +310,7 @@ fn measure(with_dead: bool) -> Duration {
         dead_host.run(|| {
             let socket = std::net::UdpSocket::bind("10.9.8.7:4000").expect("it is an address");
             let relay: SocketAddr = V4.parse().expect("an address");
-            socket.send_to(b"far", relay).expect("there is a way");
+            socket.send_to(b"far", relay).expect("there is a route");
         });
         peers[0].wait_for(|line| line == "* far joined");
     }
@@ -365,7 +369,14 @@ fn a_missing_capability_is_named() {
 }
 
 #[test]
-fn what_cannot_be_asked_for_exits_2() {
+fn its_version_is_told_under_its_own_name() {
+    let output = Command::new(PROGRAM).arg("--version").output();
+    let text = String::from_utf8(output.expect("it starts").stdout).expect("text");
+    assert!(text.starts_with("kilochat-tap 0."), "{text}");
+}
+
+#[test]
+fn invalid_options_exit_with_2() {
     for arguments in [
         &["--ip", "192.168.77.1"][..],
         &["--ip", "fd00::1/64"],

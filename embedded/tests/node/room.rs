@@ -72,7 +72,7 @@ impl<D: Device> Room<D> {
         &mut self.world.hosts[self.at[peer]]
     }
 
-    /// Passes a peer what arrived for it, and sends what it has to send.
+    /// Hands a peer the datagrams that arrived for it, and sends those that it has to send.
     pub(crate) fn work(&mut self, peer: usize) -> bool {
         let host = &mut self.world.hosts[self.at[peer]];
         let now = self.world.now;
@@ -89,7 +89,7 @@ impl<D: Device> Room<D> {
     /// Runs everything that is due now.
     pub(crate) fn settle(&mut self) {
         for round in 0.. {
-            assert!(round < 10_000, "there is no end of it");
+            assert!(round < 10_000, "it does not end");
             let mut is_moved = false;
             for peer in 0..self.peers.len() {
                 is_moved |= !self.asleep[peer] && self.work(peer);
@@ -104,7 +104,7 @@ impl<D: Device> Room<D> {
         }
     }
 
-    /// Lets time pass. Everyone runs when it has requested to, and no sooner.
+    /// Lets time pass. Node and peers run when they have requested to, and not sooner.
     pub(crate) fn pass(&mut self, duration: Duration) {
         let end = self.world.now.after(duration);
         loop {
@@ -122,7 +122,7 @@ impl<D: Device> Room<D> {
         self.world.now = end;
     }
 
-    /// A frame from another hardware address that pretends to be a peer's.
+    /// Returns a frame that pretends to be a peer's, from another hardware address.
     pub(crate) fn forge(&mut self, peer: usize, hardware: Hardware, payload: &[u8]) {
         let host = self.host(peer);
         let (address, to): (SocketAddr, _) = (host.at.1, host.relay);

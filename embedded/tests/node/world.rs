@@ -205,7 +205,7 @@ impl<D: Device> World<D> {
         index
     }
 
-    /// A host sends a datagram, and the node is polled once.
+    /// Sends a datagram from a host, and polls the node once.
     pub(crate) fn say(&mut self, host: usize, text: impl AsRef<[u8]>) {
         self.cable.push(self.hosts[host].say(text));
         self.poll();

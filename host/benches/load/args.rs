@@ -8,10 +8,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::server::Kind;
 use crate::text::TEXT_MIN;
 
-/// Measures the relay under load, beside a bare loop and other servers, in turns in the same run.
+/// Measures the relay under load, next to a bare loop and other servers, which alternate in the
+/// same run.
 ///
 /// Without a command it measures every row of its table. It exits with 1 if the relay lost a line,
-/// sent it twice or handed it to its author. Files are relative to the folder `host`.
+/// sent it twice or sent it to its author. Files are relative to the folder `host`.
 #[derive(Debug, Parser)]
 #[command(name = "load", args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
@@ -25,9 +26,9 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Measure one load
     One(OneArguments),
-    /// Time how long a relay sends to everybody, on one core and on two
+    /// Measure how long a relay takes to send to all peers, on one core and on two
     Crowd(CrowdArguments),
-    /// Run the bare loop for so many peers, until it is ended
+    /// Run the bare loop for this number of peers, until it is killed
     #[command(hide = true)]
     Bare { peers: usize },
 }
@@ -41,11 +42,11 @@ pub(crate) struct TableArguments {
     #[arg(long)]
     pub(crate) short: bool,
 
-    /// Exit with 1 if a row of the table falls short or was not measured
+    /// Exit with 1 if a row of the table exceeds its limit or was not measured
     #[arg(long)]
     pub(crate) check: bool,
 
-    /// Also write everything that is printed to this file, with the command and the date
+    /// Also write everything that is printed, the command and the date to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
@@ -53,19 +54,19 @@ pub(crate) struct TableArguments {
     #[arg(long, value_name = "FILE", conflicts_with = "short")]
     pub(crate) plot: Option<PathBuf>,
 
-    /// `cargo bench` says so
+    /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// With what it is measured.
+/// The programs and cores of a measurement.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Setup {
     /// The program whose `relay` is measured
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_kilochat"))]
     pub(crate) relay: String,
 
-    /// One more option for the relay; repeat it for several
+    /// A further option for the relay; may be repeated
     #[arg(
         long = "relay-option",
         value_name = "OPTION",
@@ -73,20 +74,20 @@ pub(crate) struct Setup {
     )]
     pub(crate) relay_options: Vec<String>,
 
-    /// Peers that speak in frames take one datagram at a time, and not several as our client does
-    /// where it can (`UDP_GRO`)
+    /// Framed peers receive one datagram at a time, and not several as our client does where it can
+    /// (`UDP_GRO`)
     #[arg(long)]
     pub(crate) no_gro: bool,
 
-    /// Folder that holds server_final.py, the server that kilochat grew from
+    /// Folder that contains server_final.py, the server that kilochat grew from
     #[arg(long, value_name = "FOLDER", env = "KILOCHAT_SEED")]
     seed: Option<PathBuf>,
 
-    /// The core that each server gets
+    /// The core for each server
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) server_core: usize,
 
-    /// The core that all peers get
+    /// The core for all peers
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) client_core: usize,
 }
@@ -96,36 +97,36 @@ pub(crate) struct OneArguments {
     #[command(flatten)]
     pub(crate) setup: Setup,
 
-    /// How many peers there are, authors included
+    /// Number of peers, authors included
     #[arg(long, value_name = "N", default_value_t = 64)]
     peers: usize,
 
-    /// How many of the peers say something, in turns
+    /// Number of peers that say something, in turn
     #[arg(long, value_name = "N", default_value_t = 1)]
     senders: usize,
 
-    /// How many texts are under way at once: the next is said when everybody has one
+    /// Number of texts in flight: the next is said when all peers have received one
     #[arg(long, value_name = "N", default_value_t = 32)]
     window: usize,
 
-    /// Say so many texts a second instead
+    /// Say this number of texts a second instead
     #[arg(long, value_name = "N", conflicts_with = "window")]
     rate: Option<f64>,
 
-    /// Bytes of a line as it arrives, with the author's name where the server adds it
+    /// Length of a line when it arrives, including the author's name if the server adds it
     #[arg(long, value_name = "BYTES", default_value_t = 64,
           value_parser = line_length)]
     line: usize,
 
-    /// For how long each turn lasts
+    /// Duration of each turn
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     seconds: f64,
 
-    /// How many turns each server gets; medians are printed
+    /// Number of turns of each server; medians are printed
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) turns: usize,
 
-    /// What is measured; all that is there unless named
+    /// What is measured; by default everything that is installed
     #[arg(
         long = "server",
         value_name = "NAME",
@@ -143,15 +144,15 @@ pub(crate) struct CrowdArguments {
     #[command(flatten)]
     pub(crate) setup: Setup,
 
-    /// How many peers there are, the author included
+    /// Number of peers, the author included
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub(crate) peers: usize,
 
-    /// How many texts are said at once
+    /// Number of texts that are said at once
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) texts: usize,
 
-    /// How many turns each gets; the median is printed
+    /// Number of turns; the median is printed
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) turns: usize,
 
@@ -159,29 +160,29 @@ pub(crate) struct CrowdArguments {
     bench: bool,
 }
 
-/// What a server has to bear.
+/// The load on a server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
-    /// Everybody in the room.
+    /// Number of peers.
     pub(crate) peers: usize,
-    /// How many of them say something.
+    /// Number of peers that say something.
     pub(crate) senders: usize,
     pub(crate) pace: Pace,
-    /// Bytes of a line as it arrives.
+    /// Length of a line when it arrives, in bytes.
     pub(crate) line: usize,
     pub(crate) time: Duration,
-    /// It goes on for longer until there were so many deliveries.
+    /// Minimum number of deliveries; a turn is extended until there are as many.
     pub(crate) deliveries: usize,
-    /// Whether what it costs to join counts.
+    /// Whether the processor time of joins counts.
     pub(crate) with_joins: bool,
 }
 
-/// When texts are said.
+/// The pace at which texts are said.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// So many are under way at once.
+    /// Constant number of texts in flight.
     Window(usize),
-    /// So many a second, however many are under way.
+    /// Constant number of texts a second, whatever is in flight.
     Rate(f64),
 }
 

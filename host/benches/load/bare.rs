@@ -1,11 +1,11 @@
-//! The loop that a relay is measured against: it has a relay's pattern and nothing else. It blocks
-//! until a datagram arrives and sends the same bytes to everybody but their author.
+//! The bare loop with which a relay is compared: it blocks until a datagram arrives, and sends the
+//! same bytes to all peers except their author.
 
 use core::net::SocketAddr;
 use std::io;
 use std::net::UdpSocket;
 
-/// Never returns once all peers are there: whoever started it ends it.
+/// Runs the loop. It does not return once all peers have joined; the caller kills the process.
 pub(crate) fn run(peers: usize) -> io::Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     println!("listening on {}", socket.local_addr()?);

@@ -1,5 +1,5 @@
-//! Peers, each with a socket of its own that is never waited for: whoever sends to a socket that
-//! somebody waits for pays for waking him, and how often depends on who is faster at the moment.
+//! Peers. No peer blocks in its socket: a sender would pay for waking it, and how often that
+//! happens depends on which of the two is faster at the moment.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -11,43 +11,44 @@ use socket2::SockRef;
 
 use crate::stream::Protocol;
 
-/// Bytes of receive buffer of a peer's socket: enough that a loss is not its own.
+/// Size of the receive buffer of a peer's socket in bytes, large enough that no loss happens there.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// How long a server may take to answer a peer that joins.
+/// Maximum time for a server's reply to a peer that joins.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A peer that joined a server.
+/// A peer that has joined a server.
 pub(crate) trait Client {
     /// Says a text.
     fn say(&mut self, text: &[u8]) -> io::Result<()>;
 
-    /// Receives once, if something is there, and hands on each text; returns whether something was.
+    /// Receives once without blocking, and passes on each text. Returns whether there was
+    /// something.
     fn receive(&mut self, each: &mut dyn FnMut(&[u8])) -> io::Result<bool>;
 
-    /// Does what is due.
+    /// Sends what is due.
     fn tick(&mut self, _now: Instant) -> io::Result<()> {
         Ok(())
     }
 
-    /// Does now what would be due later: it is over.
+    /// Sends what would be due later, because the run is over.
     fn finish(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// A peer of a relay on datagrams.
+/// A peer of a server on UDP.
 #[derive(Debug)]
 pub(crate) struct Plain {
     socket: UdpSocket,
-    /// Bytes in front of each text.
+    /// Length of the author's name before each text, in bytes.
     prefix: usize,
-    /// Bytes of a line with its prefix.
+    /// Length of a line with the name, in bytes.
     line: usize,
 }
 
 impl Plain {
-    /// A peer that has said its name; it goes on when `answered` with a welcome.
+    /// Creates a peer and sends its name. If `answered`, waits for the welcome.
     pub(crate) fn join(
         server: SocketAddr,
         name: &str,
@@ -80,7 +81,7 @@ impl Client for Plain {
         };
         let mut rest = &buffer[..length];
         while !rest.is_empty() {
-            // the usual line first: to look for its end would take longer than all else
+            // tries the usual length first: a search for the line end would take most of the time
             let end = if rest.get(self.line).is_none_or(|byte| *byte == b'\n') && rest[0] != b'*' {
                 self.line.min(rest.len())
             } else {
@@ -103,13 +104,13 @@ pub(crate) struct Stream {
     socket: TcpStream,
     protocol: Protocol,
     buffer: Vec<u8>,
-    /// How much of the buffer has been read and is not done with.
+    /// Number of bytes in the buffer that are not decoded yet.
     filled: usize,
     message: Vec<u8>,
 }
 
 impl Stream {
-    /// A peer that the server knows.
+    /// Creates a peer and waits until the server knows it.
     pub(crate) fn join(server: SocketAddr, name: &str, protocol: Protocol) -> io::Result<Self> {
         let mut socket = TcpStream::connect(server)?;
         socket.set_nodelay(true)?;
@@ -153,7 +154,7 @@ impl Client for Stream {
     }
 }
 
-/// A socket that talks to a server, and is never waited for.
+/// Returns a socket that is connected to a server and does not block.
 pub(crate) fn udp_socket(server: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
@@ -162,7 +163,7 @@ pub(crate) fn udp_socket(server: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Says a name, and waits for a welcome.
+/// Sends a name and waits for the welcome.
 pub(crate) fn join_plain(socket: &UdpSocket, name: &str) -> io::Result<()> {
     socket.send(name.as_bytes())?;
     let mut buffer = [0; 2048];
@@ -173,7 +174,7 @@ pub(crate) fn join_plain(socket: &UdpSocket, name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// What was received, or nothing when nothing was there.
+/// Returns the number of bytes that were received, or `None` if the socket would block.
 pub(crate) fn there(received: io::Result<usize>) -> io::Result<Option<usize>> {
     match received {
         Ok(length) => Ok(Some(length)),
@@ -182,7 +183,7 @@ pub(crate) fn there(received: io::Result<usize>) -> io::Result<Option<usize>> {
     }
 }
 
-/// Tries until the system takes or gives something.
+/// Repeats a call until it does not block.
 pub(crate) fn patiently(mut what: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     let deadline = Instant::now() + PATIENCE;
     loop {

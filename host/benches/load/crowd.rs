@@ -1,6 +1,6 @@
-//! How long a relay takes to send to everybody in a full room, on one core and on two. Nobody takes
-//! part in it who would need a core: the peers read when it is over, and the kernel has noted when
-//! what they read arrived.
+//! Measures how long a relay takes to send to all peers of a full room, on one core and on two. No
+//! other process needs a core meanwhile: the peers read afterwards, and use the kernel's time
+//! stamps of arrival.
 
 use core::time::Duration;
 use std::io::{self, IoSliceMut};
@@ -17,28 +17,28 @@ use crate::report::Report;
 use crate::server::{Kind, Server};
 use crate::turns::median;
 
-/// How often something is said in a room.
+/// Number of bursts of texts in a room.
 const BURSTS: usize = 15;
 
-/// When everything has long arrived.
+/// Time after which all datagrams of a burst have arrived.
 const BURST_TIME: Duration = Duration::from_millis(50);
 
-/// How long it may take on a machine that has other things to do.
+/// Maximum time on a machine that is busy otherwise.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Everybody in a room.
+/// A relay with its peers.
 struct Crowd {
     _server: Server,
     peers: Vec<UdpSocket>,
     text: Vec<u8>,
 }
 
-/// How many times longer it takes, from `texts` said at once to the last of their datagrams for
-/// `peers` peers, with a relay on one core than on two: the ratio of the medians, in turns.
+/// Measures the time from `texts` said at once until the last datagram for one of `peers` peers.
+/// Returns the median with one core, divided by that with two cores; the two alternate.
 ///
 /// # Errors
 ///
-/// When the relay cannot be started, or loses something.
+/// If the relay cannot be started, or loses something.
 pub(crate) fn measure(
     setup: &Setup,
     turns: usize,
@@ -106,7 +106,8 @@ impl Crowd {
     }
 }
 
-/// How many lines a datagram holds that is there, and when it arrived.
+/// Returns the number of lines in the next datagram, and its time of arrival, if there is a
+/// datagram.
 fn receive(peer: &UdpSocket) -> io::Result<Option<(usize, TimeSpec)>> {
     let mut buffer = [0; 2048];
     let mut control = nix::cmsg_space!(TimeSpec, [u8; 64]);

@@ -1,6 +1,6 @@
-//! A peer that speaks in frames: it acknowledges as the protocol wants it, and has one POST on its
-//! way. No more than that, so that thousands of them take less than the relay: what comes out of
-//! order it drops, and the relay sends it again.
+//! A framed peer that acknowledges as the protocol demands and has one POST in flight. It does no
+//! more, so that thousands of them need less processor time than the relay: it drops lines that
+//! arrive out of order, and the relay retransmits them.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -18,13 +18,13 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, socko
 
 use crate::client::{Client, patiently, there, udp_socket};
 
-/// An ACK waits for so long for more to acknowledge.
+/// Maximum delay of an acknowledgement.
 const ACK_DELAY: Duration = Duration::from_millis(100);
 
-/// A POST without an answer is sent again after this time.
+/// Time after which a POST without an answer is retransmitted.
 const POST_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Room for what the kernel merges.
+/// Size of a receive buffer for several datagrams that the kernel has merged, in bytes.
 const BUFFER: usize = 1 << 16;
 
 /// A peer that has a session.
@@ -33,13 +33,13 @@ pub(crate) struct Framed {
     socket: UdpSocket,
     session: Session,
     epoch: u32,
-    /// The first line that it does not have.
+    /// Sequence number of the first line that it does not have.
     next: u64,
-    /// After so many DATA it acknowledges.
+    /// Number of DATA after which it acknowledges.
     ack_after: usize,
     unacknowledged: Option<Unacknowledged>,
     number: u16,
-    /// What was said and is not posted; the first of it may be on its way.
+    /// Texts that were said and not accepted yet. The first of them may be in flight.
     texts: VecDeque<Vec<u8>>,
     posted_at: Option<Instant>,
     buffer: Vec<u8>,
@@ -49,13 +49,13 @@ pub(crate) struct Framed {
 #[derive(Clone, Copy, Debug)]
 struct Unacknowledged {
     count: usize,
-    /// The clock of the oldest DATA.
+    /// The time stamp of the oldest unacknowledged DATA.
     echo: u16,
     since: Instant,
 }
 
 impl Framed {
-    /// A peer that has been welcomed; with `merges`, the kernel may hand it several datagrams at once.
+    /// Creates a peer and waits for WELCOME. With `merges`, the kernel may merge several datagrams.
     pub(crate) fn join(relay: SocketAddr, name: &str, merges: bool) -> io::Result<Self> {
         let socket = udp_socket(relay)?;
         if merges {
@@ -95,7 +95,7 @@ impl Framed {
         }
     }
 
-    /// Posts what there is, the same texts again if they are on their way.
+    /// Sends a POST with the first texts. Those in flight are sent again.
     fn post(&mut self, now: Instant) -> io::Result<()> {
         let mut buffer = [0; TEXTS_MAX];
         let texts = self
@@ -180,7 +180,7 @@ impl Framed {
         match Frame::decode(datagram) {
             Ok(Frame::Data(data)) => self.handle_data(&data, each),
             Ok(Frame::Posted(posted)) => self.handle_posted(&posted),
-            // what it skips is missed, and counted as lost
+            // lines that were overwritten are missing, and count as lost
             Ok(Frame::Gap(gap)) => {
                 self.next = self.next.max(gap.until);
                 Ok(())
@@ -232,7 +232,8 @@ impl Client for Framed {
     }
 }
 
-/// Receives what is there: its length, and that of each of the datagrams in it but the last.
+/// Receives once without blocking. Returns the number of bytes, and the length of each merged
+/// datagram except the last.
 fn receive_merged(
     socket: &UdpSocket,
     buffer: &mut [u8],

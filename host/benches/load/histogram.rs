@@ -1,11 +1,11 @@
-//! Times, counted in buckets that are at most 1/64 wide.
+//! A histogram of times, whose buckets have a width of at most 1/64 of the time.
 
 use core::time::Duration;
 
 const PRECISION_BITS: u32 = 6;
 const STEPS: usize = 1 << PRECISION_BITS;
 
-/// How often which time was seen.
+/// Number of times in each bucket.
 #[derive(Clone, Debug)]
 pub(crate) struct Histogram {
     counts: Vec<u64>,
@@ -26,7 +26,7 @@ impl Histogram {
         self.total += 1;
     }
 
-    /// The time that so many of a thousand did not exceed, 0 if there is none at all.
+    /// Returns the time that `per_mille` of a thousand times did not exceed, or 0 if there is none.
     pub(crate) fn per_mille(&self, per_mille: u64) -> Duration {
         let wanted = (self.total * per_mille).div_ceil(1000);
         let mut seen = 0;

@@ -1,5 +1,5 @@
-//! Measures the relay under load: what a delivery costs and how long it takes, beside a bare loop
-//! and other servers.
+//! Measures the relay under load: the cost and the latency of deliveries, next to a bare loop and
+//! other servers.
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout, reason = "it prints what it measures")]
 
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns false if something that was to be checked does not hold.
+/// Returns false if a condition that was to be checked does not hold.
 fn run(arguments: &Arguments) -> io::Result<bool> {
     allow_many_sockets();
     match &arguments.command {
@@ -105,7 +105,7 @@ fn measure_table(arguments: &TableArguments) -> io::Result<bool> {
     Ok(verdict.is_sound && (verdict.holds || !arguments.check))
 }
 
-/// Those that can be measured; says how to get the others.
+/// Returns those servers that are installed, and says how to get the others.
 fn present(wanted: &[Kind], setup: &Setup, report: &mut Report) -> Vec<Kind> {
     let mut kinds = wanted.to_vec();
     kinds.retain(|kind| match kind.missing(setup) {

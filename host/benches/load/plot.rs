@@ -1,4 +1,4 @@
-//! The cost of a delivery as a picture (SVG), against peers and against load.
+//! A plot of the cost of a delivery (SVG), against the number of peers and the load.
 
 use core::fmt::Write;
 
@@ -12,14 +12,14 @@ const WIDTH: f64 = 380.0;
 const HEIGHT: f64 = 320.0;
 const MARGIN: f64 = 60.0;
 
-/// Both axes are logarithmic.
+/// A panel. Both axes are logarithmic.
 #[derive(Debug)]
 pub(crate) struct Panel {
     title: &'static str,
     x: &'static str,
-    /// Which values are marked on the axis, and how far it goes.
+    /// The values that are marked on the axis. It ends at the last of them.
     ticks: Vec<f64>,
-    /// By server: where it was measured and its microseconds for each delivery.
+    /// By server: positions on the axis, each with the microseconds for a delivery.
     series: Vec<(Kind, Vec<(f64, f64)>)>,
 }
 
@@ -93,10 +93,10 @@ impl Panel {
     }
 }
 
-/// Where a value is in the picture.
+/// Converts values to coordinates.
 struct Scale {
     left: f64,
-    /// The ends of both axes.
+    /// The limits of both axes.
     x: (f64, f64),
     y: (f64, f64),
 }
@@ -143,11 +143,11 @@ fn draw_line(
     Ok(())
 }
 
-/// The panels side by side, with a legend below.
+/// Draws the panels side by side, with a legend below.
 ///
 /// # Errors
 ///
-/// None: a string takes everything.
+/// None: writing to a string does not fail.
 pub(crate) fn draw(panels: &[Panel]) -> Result<String, core::fmt::Error> {
     let (mut svg, mut body) = (String::new(), String::new());
     let mut left = MARGIN;

@@ -1,4 +1,4 @@
-//! What is printed, and kept in a file.
+//! The report, which is printed and kept in a file.
 
 use core::fmt::Write;
 use std::io;
@@ -9,7 +9,7 @@ use crate::room::{Outcome, as_f64};
 use crate::server::Kind;
 use crate::turns::Turns;
 
-/// Everything that was printed so far.
+/// The text that was printed so far.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     text: String,
@@ -20,11 +20,11 @@ impl Report {
     pub(crate) fn line(&mut self, line: impl AsRef<str>) {
         let line = line.as_ref();
         println!("{line}");
-        // a string takes everything
+        // writing to a string does not fail
         let _ = writeln!(self.text, "{line}");
     }
 
-    /// Prints what was measured how, when and where.
+    /// Prints the command, the date and the machine.
     pub(crate) fn head(&mut self) {
         let arguments = std::env::args()
             .skip(1)
@@ -47,7 +47,7 @@ impl Report {
         ));
     }
 
-    /// Prints a table of what servers showed under one load.
+    /// Prints a table of the results of all servers under one load.
     pub(crate) fn turns(&mut self, load: &Load, turns: &Turns) {
         let pace = match load.pace {
             Pace::Window(window) => format!("{window} in flight"),
@@ -97,7 +97,7 @@ impl Report {
         }
     }
 
-    /// Writes all that was printed.
+    /// Writes the report to a file.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
         std::fs::write(path, &self.text)
     }

@@ -1,4 +1,4 @@
-//! A server with its peers: loads it, and checks what every peer receives.
+//! A server with its peers: puts a load on it, and checks what each peer receives.
 
 use core::time::Duration;
 use std::io;
@@ -12,60 +12,62 @@ use crate::server::{Kind, Server};
 use crate::stream::Protocol;
 use crate::text::Texts;
 
-/// After so long without a delivery nothing more is expected,
+/// Time without a delivery after which a run ends.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// ... or after so long where a loss is a fault: somebody else may have the server's core.
+/// The same time for the relay, for which a loss is an error: another process may have the core.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The longest that looking at all peers once takes: what is longer, somebody else had the core.
+/// Maximum time that counts for reading all peers once. If it takes longer, another process had the
+/// core.
 const SWEEP: Duration = Duration::from_millis(10);
 
-/// How many peers join a server that does not answer before it is seen to know the last of them.
+/// Number of peers that join a server without a reply before they wait until the last of them
+/// receives.
 const SILENT_JOINS: usize = 32;
 
-/// A server and everybody in it.
+/// A server and its peers.
 pub(crate) struct Room {
     pub(crate) server: Server,
     clients: Vec<Box<dyn Client>>,
     senders: usize,
-    /// Whether an author gets its own texts.
+    /// Whether an author receives its own texts.
     echoes: bool,
-    /// Whether its framed peers take several datagrams at once.
+    /// Whether its framed peers receive several datagrams at once.
     merges: bool,
     texts: Texts,
-    /// By message: when it was said and how many have yet to get it.
+    /// By message: when it was said, and the number of peers that have not received it yet.
     flights: Vec<(Instant, usize)>,
     in_flight: usize,
-    /// By peer and author: the number that comes next.
+    /// By peer and author: the number of the next text.
     next: Vec<usize>,
-    /// By peer: texts received.
+    /// By peer: the number of texts received.
     received: Vec<usize>,
     faults: Faults,
 }
 
-/// What a server did wrong.
+/// The errors of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Faults {
-    /// Deliveries that never came.
+    /// Deliveries that did not arrive.
     pub(crate) lost: usize,
-    /// Deliveries that came twice, or after a later one of the same author.
+    /// Deliveries that arrived twice, or after a later one of the same author.
     pub(crate) doubled: usize,
-    /// Deliveries to their own author.
+    /// Deliveries to the author.
     pub(crate) own: usize,
-    /// Deliveries that nobody said.
+    /// Deliveries of a text that no peer said.
     pub(crate) strange: usize,
 }
 
-/// What one run showed.
+/// The results of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) deliveries: usize,
     /// The server's processor time.
     pub(crate) cpu: Duration,
-    /// From the first text said to the last delivery.
+    /// Time from the first text to the last delivery.
     pub(crate) wall: Duration,
-    /// From when a text was said, or was to be said, to each delivery.
+    /// Times from when a text was said, or was due, to each delivery.
     pub(crate) latency: Histogram,
     pub(crate) faults: Faults,
     /// In KiB.
@@ -73,7 +75,7 @@ pub(crate) struct Outcome {
 }
 
 impl Room {
-    /// Starts a server and lets everybody join.
+    /// Starts a server and lets all peers join.
     pub(crate) fn open(kind: Kind, setup: &Setup, load: &Load) -> io::Result<Self> {
         let server = Server::start(kind, setup, &[setup.server_core], load.peers)?;
         let prefix = match kind {
@@ -125,7 +127,8 @@ impl Room {
         Ok(())
     }
 
-    /// The first peer says something; when the last one gets it the server knows all.
+    /// Waits until a server that welcomes nobody knows all peers: the first peer says something,
+    /// and the last one receives it.
     fn wait_for_silent_join(&mut self) -> io::Result<()> {
         self.clients[0].say(b"sync")?;
         let deadline = Instant::now() + QUIET;
@@ -141,8 +144,8 @@ impl Room {
         Ok(())
     }
 
-    /// Loads the server for a time, then waits until everything has arrived or nothing comes any
-    /// more.
+    /// Puts a load on the server for a time. Then waits until everything has arrived, or until
+    /// nothing arrives any more.
     pub(crate) fn run(&mut self, load: &Load, time: Duration) -> io::Result<Outcome> {
         let pace = load.pace;
         let patience = match self.server.kind {
@@ -188,7 +191,7 @@ impl Room {
         for client in &mut self.clients {
             client.finish()?;
         }
-        // what is under way is still the server's work
+        // the server's work for datagrams in flight counts, too
         std::thread::sleep(Duration::from_millis(5));
         self.forget_lost();
         let now: usize = self.received.iter().sum();
@@ -202,7 +205,7 @@ impl Room {
         })
     }
 
-    /// Reads what joins have left, until nothing comes.
+    /// Reads the announcements of joins until no more arrive.
     fn settle(&mut self) -> io::Result<()> {
         let mut quiet = Instant::now();
         while quiet.elapsed() < Duration::from_millis(20) {
@@ -243,7 +246,7 @@ impl Room {
         self.clients[author].say(self.texts.make(author, number))
     }
 
-    /// How many texts a peer has yet to get.
+    /// Returns the number of texts that a peer has not received yet.
     fn pending(&self, peer: usize) -> usize {
         let said = self.flights.len();
         let own = if self.echoes || peer >= self.senders {
@@ -298,7 +301,7 @@ impl Room {
         })
     }
 
-    /// Counts what has not come, and expects it no more.
+    /// Counts texts that did not arrive as lost.
     fn forget_lost(&mut self) {
         for peer in 0..self.clients.len() {
             let pending = self.pending(peer);
@@ -315,22 +318,22 @@ impl Room {
 }
 
 impl Outcome {
-    /// Microseconds of the processor for each delivery.
+    /// Returns the processor time for each delivery in microseconds.
     pub(crate) fn cost(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / as_f64(self.deliveries.max(1))
     }
 
-    /// Deliveries a second.
+    /// Returns the number of deliveries a second.
     pub(crate) fn rate(&self) -> f64 {
         as_f64(self.deliveries) / self.wall.as_secs_f64()
     }
 
-    /// The median latency.
+    /// Returns the median latency in milliseconds.
     pub(crate) fn p50_ms(&self) -> f64 {
         self.latency.per_mille(500).as_secs_f64() * 1e3
     }
 
-    /// How much of its core the server used.
+    /// Returns the share of its core that the server used.
     pub(crate) fn busy(&self) -> f64 {
         self.cpu.as_secs_f64() / self.wall.as_secs_f64()
     }

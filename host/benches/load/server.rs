@@ -1,4 +1,4 @@
-//! The servers, each a process on a core of its own whose processor time can be read.
+//! The servers: each is a process on a core of its own, whose processor time is read.
 
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
@@ -16,12 +16,12 @@ use nix::unistd::Pid;
 use crate::args::Setup;
 use crate::stream::Protocol;
 
-/// What can be measured.
+/// A server that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(crate) enum Kind {
     /// `kilochat relay` and peers of the plain dialect
     Relay,
-    /// `kilochat relay` and peers that speak in frames
+    /// `kilochat relay` and framed peers
     Framed,
     /// `recv_from`, then `send_to` for each other peer
     Bare,
@@ -58,7 +58,7 @@ impl Kind {
         }
     }
 
-    /// How to get it, if it is not there.
+    /// Returns the command that installs it, if it is missing.
     pub(crate) fn missing(self, setup: &Setup) -> Option<String> {
         let (program, package) = match self {
             Self::Relay | Self::Framed | Self::Bare => return None,
@@ -76,17 +76,17 @@ impl Kind {
             .then(|| format!("apt-get install --no-install-recommends {package}"))
     }
 
-    /// Whether so many peers can join it.
+    /// Returns whether this number of peers can join it.
     pub(crate) fn has_room_for(self, peers: usize) -> bool {
-        // ncat waits with select(2), which knows 1024 files
+        // ncat waits with select(2), which is limited to 1024 files
         self != Self::Ncat || peers <= 900
     }
 }
 
-/// A running server, ended when dropped.
+/// A running server. It is killed on drop.
 #[derive(Debug)]
 pub(crate) struct Server {
-    /// Ends it when dropped.
+    /// Kills the server on drop.
     _program: Program,
     id: Pid,
     clock: ClockId,
@@ -101,7 +101,7 @@ enum Program {
 }
 
 impl Server {
-    /// Starts it on these cores and waits until it listens.
+    /// Starts the server on these cores and waits until it listens.
     pub(crate) fn start(
         kind: Kind,
         setup: &Setup,
@@ -126,12 +126,12 @@ impl Server {
         })
     }
 
-    /// What all its threads have taken of the processor, in user and in kernel mode.
+    /// Returns the processor time of all its threads, in user and kernel mode.
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
         Ok(self.clock.now()?.into())
     }
 
-    /// The most resident memory so far, in KiB.
+    /// Returns the peak resident memory in KiB.
     pub(crate) fn peak_memory(&self) -> io::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id))?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -143,14 +143,14 @@ impl Server {
 impl Drop for Program {
     fn drop(&mut self) {
         if let Self::Other(child) = self {
-            // it may have ended
+            // fails if it has ended already
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 }
 
-/// Lets this thread, and what it starts, run on these cores only.
+/// Restricts this thread, and processes that it starts, to these cores.
 fn pin(cores: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
     for core in cores {
@@ -182,7 +182,7 @@ fn start(kind: Kind, setup: &Setup, peers: usize) -> io::Result<(Program, Socket
     }
 }
 
-/// It knows one port only, so it gets an address of its own.
+/// Starts the Python server. It always uses the same port, so it is given an address of its own.
 fn start_seed(setup: &Setup) -> io::Result<(Program, SocketAddr)> {
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let address = SocketAddr::from((Ipv4Addr::new(127, 127, high, low), 10888));
@@ -226,7 +226,7 @@ fn start_tcp(protocol: Protocol) -> io::Result<(Program, SocketAddr)> {
     let silent = command.stdin(Stdio::null()).stdout(Stdio::null());
     let child = silent.stderr(Stdio::null()).spawn()?;
     let program = Program::Other(child);
-    // a connection that only looks would be one of ncat's users
+    // tries to bind, because a connection would count as one of ncat's users
     let listening = wait_until(|| TcpListener::bind(address).is_err());
     if protocol == Protocol::Mqtt {
         std::fs::remove_file(&configuration)?;
@@ -249,7 +249,7 @@ fn program(name: &str) -> Command {
     Command::new(program_path(name).unwrap_or_default())
 }
 
-/// Where a program is; what serves may be where only root looks for it.
+/// Returns the path of a program. Servers may be in a folder that is only in root's PATH.
 fn program_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders =

@@ -1,5 +1,5 @@
-//! What is spoken over TCP: MQTT 3.1.1 at quality of service 0, the text protocol of NATS, and the
-//! lines of `ncat --chat`.
+//! Protocols over TCP: MQTT 3.1.1 at quality of service 0, the text protocol of NATS, and the lines
+//! of `ncat --chat`.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// Introduces a peer and returns when the server knows it.
+    /// Introduces a peer, and returns when the server knows it.
     pub(crate) fn join(self, socket: &mut TcpStream, name: &str) -> io::Result<()> {
         match self {
             Self::Mqtt => {
@@ -40,12 +40,12 @@ impl Protocol {
                 while read_line(socket)? != "PONG\r\n" {}
                 Ok(())
             }
-            // it tells everybody, the newcomer included
+            // it announces the join to everybody, the newcomer included
             Self::Ncat => read_line(socket).map(drop),
         }
     }
 
-    /// Appends what says a text.
+    /// Appends the message that says a text.
     pub(crate) fn encode(self, text: &[u8], message: &mut Vec<u8>) {
         match self {
             Self::Mqtt => {
@@ -67,7 +67,7 @@ impl Protocol {
         }
     }
 
-    /// Hands on the texts that are complete; returns how many bytes are done with.
+    /// Passes on each complete text. Returns the number of bytes decoded.
     pub(crate) fn decode(self, bytes: &[u8], each: &mut dyn FnMut(&[u8])) -> usize {
         let next = match self {
             Self::Mqtt => next_of_mqtt,
@@ -83,7 +83,7 @@ impl Protocol {
     }
 }
 
-/// A packet's text, if it has one, and its length.
+/// Returns the text of a packet, if it has one, and the packet's length.
 fn next_of_mqtt(bytes: &[u8]) -> Option<(Option<&[u8]>, usize)> {
     let (mut length, mut shift, mut at) = (0, 0, 1);
     loop {
@@ -100,7 +100,7 @@ fn next_of_mqtt(bytes: &[u8]) -> Option<(Option<&[u8]>, usize)> {
     Some((text, at + length))
 }
 
-/// A message's text, if it has one, and its length.
+/// Returns the text of a message, if it has one, and the message's length.
 fn next_of_nats(bytes: &[u8]) -> Option<(Option<&[u8]>, usize)> {
     let line = bytes.iter().position(|byte| *byte == b'\n')?;
     let head = &bytes[..line];
@@ -114,7 +114,9 @@ fn next_of_nats(bytes: &[u8]) -> Option<(Option<&[u8]>, usize)> {
     (bytes.len() >= whole).then_some((Some(text), whole))
 }
 
-/// ncat puts `<user5> ` in front of what it read at once, wherever in a line that begins.
+/// Passes the complete lines in `bytes` to `each`, without what `ncat` inserts: it puts `<user5> `
+/// before the bytes of each read, even in the middle of a line. Returns the number of bytes that
+/// were used.
 fn decode_ncat(bytes: &[u8], each: &mut dyn FnMut(&[u8])) -> usize {
     let (mut done, mut line) = (0, Vec::with_capacity(128));
     while let Some(end) = bytes[done..].iter().position(|byte| *byte == b'\n') {

@@ -1,4 +1,4 @@
-//! What a delivery costs as the room and the load grow.
+//! The cost of a delivery against the number of peers and the load.
 
 use core::time::Duration;
 use std::io;
@@ -10,7 +10,8 @@ use crate::room::{Outcome, as_f64};
 use crate::server::Kind;
 use crate::turns::Turns;
 
-/// Of one peer that speaks in frames at most 900 bytes are on their way.
+/// Number of authors where many texts are in flight: one framed peer has at most 900 bytes in
+/// flight.
 const AUTHORS: usize = 8;
 
 const TURNS: usize = 5;
@@ -20,7 +21,7 @@ const TIME: Duration = Duration::from_millis(300);
 ///
 /// # Errors
 ///
-/// When a server cannot be started, or breaks off.
+/// If a server cannot be started, or fails.
 pub(crate) fn measure(
     kinds: &[Kind],
     setup: &Setup,
@@ -36,7 +37,7 @@ pub(crate) fn measure(
     Ok([by_peers, by_load])
 }
 
-/// A panel of points, each a place on its axis, peers, texts in flight, and authors.
+/// Measures a panel: points with a position on the axis, peers, texts in flight, and authors.
 fn panel(
     title: &'static str,
     axis: &'static str,

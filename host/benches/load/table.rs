@@ -1,4 +1,4 @@
-//! What the relay must show, as ratios in one run.
+//! The table of ratios that the relay must reach, all measured in one run.
 
 use core::time::Duration;
 use std::io;
@@ -10,19 +10,19 @@ use crate::room::{Faults, Outcome, as_f64};
 use crate::server::Kind;
 use crate::turns::Turns;
 
-/// Bytes of a line in every row.
+/// Length of a line in every row, in bytes.
 const LINE: usize = 64;
 
-/// The peers of the rows with a room of ordinary size.
+/// Number of peers in rows with a room of ordinary size.
 const PEERS: usize = 64;
 
-/// How many of them talk where one cannot have enough in flight.
+/// Number of authors where one cannot have enough texts in flight.
 const AUTHORS: usize = 8;
 
-/// All seats.
+/// Number of peers where all seats are taken.
 const FULL: usize = 4096;
 
-/// One row.
+/// A row.
 #[derive(Debug)]
 struct Row {
     what: &'static str,
@@ -46,17 +46,17 @@ impl Limit {
     }
 }
 
-/// How long it is measured.
+/// The duration of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effort {
     pub(crate) turns: usize,
     pub(crate) time: Duration,
 }
 
-/// What the table shows.
+/// The results of the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Verdict {
-    /// Whether nothing was lost, doubled or handed to its author, except where a row says so.
+    /// Whether no line was lost, duplicated or sent to its author, except where a row permits it.
     pub(crate) is_sound: bool,
     /// Whether every row was measured and is within its limit.
     pub(crate) holds: bool,
@@ -66,7 +66,7 @@ pub(crate) struct Verdict {
 ///
 /// # Errors
 ///
-/// When a server cannot be started, or breaks off.
+/// If a server cannot be started, or fails.
 pub(crate) fn measure(
     kinds: &[Kind],
     setup: &Setup,
@@ -108,7 +108,7 @@ struct Measuring<'a> {
     effort: Effort,
     report: &'a mut Report,
     rows: Vec<Row>,
-    /// What the relay did wrong so far.
+    /// The relay's errors so far.
     faults: Faults,
 }
 
@@ -128,8 +128,8 @@ impl Measuring<'_> {
         Ok(())
     }
 
-    /// One author, which suits the servers on TCP best. Returns what a delivery costs the bare loop,
-    /// in microseconds.
+    /// Measures one author, which suits the servers on TCP best. Returns the cost of a delivery for
+    /// the bare loop, in microseconds.
     fn many_in_flight(&mut self) -> io::Result<f64> {
         let turns = self.take(self.kinds, &load(PEERS, 1, Pace::Window(32)))?;
         for (what, kind, limit, hoped) in [
@@ -150,7 +150,7 @@ impl Measuring<'_> {
         bare.ok_or_else(|| io::Error::other("the bare loop was not measured"))
     }
 
-    /// Several authors: of a peer that speaks in frames at most 900 bytes are on their way.
+    /// Measures several authors, because one framed peer has at most 900 bytes in flight.
     fn framed(&mut self) -> io::Result<()> {
         let turns = self.take(self.kinds, &load(PEERS, AUTHORS, Pace::Window(32)))?;
         self.row(
@@ -265,7 +265,8 @@ impl Measuring<'_> {
         for (load, turns) in loads.iter().zip(&taken) {
             for kind in [Kind::Relay, Kind::Framed] {
                 let faults = turns.faults(kind);
-                // what it may lose is a row's business where it is loaded beyond measure
+                // at a constant rate the load may exceed what a server can bear, and the row
+                // decides about losses
                 let lost = match load.pace {
                     Pace::Window(_) => faults.lost,
                     Pace::Rate(_) => 0,
@@ -309,7 +310,7 @@ impl Row {
     }
 }
 
-/// How long it lasts is decided when it is measured.
+/// Returns a load, whose duration is set when it is measured.
 fn load(peers: usize, senders: usize, pace: Pace) -> Load {
     Load {
         peers,

@@ -1,12 +1,12 @@
-//! What the peers say: who says it and which of its texts it is, filled up to a length. Whoever
-//! receives it can tell whether it is the one that comes next.
+//! The texts that peers say: author and number, padded to a length. A receiver can check that a
+//! text is the next one.
 
-/// The shortest text.
+/// Minimum length of a text.
 pub(crate) const TEXT_MIN: usize = 14;
 
 const FILLER: u8 = b'x';
 
-/// Makes and reads texts of one length.
+/// Builds and parses texts of one length.
 #[derive(Clone, Debug)]
 pub(crate) struct Texts {
     filled: Vec<u8>,
@@ -20,14 +20,14 @@ impl Texts {
         Self { filled }
     }
 
-    /// The text `number` of an author.
+    /// Returns the text `number` of an author.
     pub(crate) fn make(&mut self, author: usize, number: usize) -> &[u8] {
         write_digits(&mut self.filled[..4], author);
         write_digits(&mut self.filled[5..13], number);
         &self.filled
     }
 
-    /// Author and number, if it is a text of this length and nothing in it was changed.
+    /// Returns author and number, if this is an unchanged text of this length.
     pub(crate) fn read(&self, text: &[u8]) -> Option<(usize, usize)> {
         if text.len() != self.filled.len() || text[13..] != self.filled[13..] || text[4] != b' ' {
             return None;

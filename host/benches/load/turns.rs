@@ -1,5 +1,5 @@
-//! Turns: every server gets the same load, one after the other and again, because a busy machine
-//! is slower now and then.
+//! Turns: all servers are measured one after the other, several times, because a busy machine is
+//! slower at times.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,19 +9,19 @@ use crate::report::Report;
 use crate::room::{Faults, Outcome, Room};
 use crate::server::Kind;
 
-/// How long a server is loaded before it is measured, as a part of the time that it is.
+/// The load before a measurement lasts for this part of the measurement's time.
 const WARM_UP: u32 = 10;
 
-/// What each server showed in its turns.
+/// The results of all servers in their turns.
 #[derive(Debug)]
 pub(crate) struct Turns(BTreeMap<Kind, Vec<Outcome>>);
 
 impl Turns {
-    /// Gives every server `turns` turns, and prints a line for each.
+    /// Measures each server `turns` times, and prints a line for each.
     ///
     /// # Errors
     ///
-    /// When a server cannot be started, or breaks off.
+    /// If a server cannot be started, or fails.
     pub(crate) fn take(
         kinds: &[Kind],
         setup: &Setup,
@@ -33,7 +33,7 @@ impl Turns {
         Ok(taken)
     }
 
-    /// The same for several loads, of which each has its turns among those of the others.
+    /// Measures each server `turns` times with each of several loads, which alternate.
     pub(crate) fn take_each<const LOADS: usize>(
         kinds: &[Kind],
         setup: &Setup,
@@ -61,13 +61,13 @@ impl Turns {
         self.0.keys().copied()
     }
 
-    /// The median over a server's turns, if it had any.
+    /// Returns the median over a server's turns, if it had any.
     pub(crate) fn median(&self, kind: Kind, what: impl Fn(&Outcome) -> f64) -> Option<f64> {
         Some(median(self.0.get(&kind)?.iter().map(what)))
     }
 
-    /// The median over the turns of `what` of one server divided by that of another, each in the
-    /// same turn.
+    /// Returns the median over the turns of a value of one server, divided by that of another in
+    /// the same turn.
     pub(crate) fn ratio(
         &self,
         (upper, lower): (Kind, Kind),
@@ -76,7 +76,7 @@ impl Turns {
         self.ratio_to(self, (upper, lower), what)
     }
 
-    /// The same, divided by what another load showed.
+    /// Returns the same ratio to a value under another load.
     pub(crate) fn ratio_to(
         &self,
         other: &Self,
@@ -89,7 +89,7 @@ impl Turns {
         ))
     }
 
-    /// Everything that went wrong in a server's turns.
+    /// Returns the sum of a server's errors in all turns.
     pub(crate) fn faults(&self, kind: Kind) -> Faults {
         let outcomes = self.0.get(&kind).into_iter().flatten();
         outcomes.fold(Faults::default(), |sum, outcome| sum.plus(outcome.faults))

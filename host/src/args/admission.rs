@@ -40,6 +40,16 @@ pub struct AdmissionArguments {
     #[arg(long, value_name = "RATE[:BURST]", default_value = "20:64", env = "KILOCHAT_RATE",
           value_parser = rate)]
     pub rate: Rate,
+
+    /// KiB a second for each address on the local networks whose plain clients have not proved it, and 16
+    /// times as many for all of them; 0 is no limit
+    #[arg(
+        long,
+        value_name = "KIB",
+        default_value_t = 256,
+        env = "KILOCHAT_UNPROVEN"
+    )]
+    pub unproven: u16,
 }
 
 /// A number of lines a second, and of lines at once.

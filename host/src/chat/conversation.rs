@@ -17,9 +17,13 @@ use super::log::Log;
 use super::plain::outbox::Line;
 use super::plain::{Server, Session};
 use super::ports::Ports;
+use super::private::Private;
 use super::screen::output::{Kind, Shown};
 use super::wake::Wake;
 use crate::{Error, address, port, race};
+
+/// Time between two looks whether the output takes lines.
+const ROOM_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Maximum number of events that are handled before their lines are shown.
 const BATCH: usize = 64;
@@ -43,6 +47,11 @@ pub(super) trait Output {
     /// If the lines cannot be written. A broken pipe only means that the reader has gone.
     fn show(&mut self, lines: &[Shown]) -> io::Result<()>;
 
+    /// Returns whether lines can be shown now, or never again.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     /// Shows the state of the connection, which has changed.
     fn set_standing(&mut self, _standing: &Standing) {}
 }
@@ -62,7 +71,7 @@ pub(super) enum Answers {
     /// It answers, or was asked a moment ago.
     #[default]
     Yes,
-    /// It has not answered yet.
+    /// The client tries to join, and has had no answer for at least [`NO_ANSWER`].
     NotYet,
     /// It does not answer any more.
     NoLonger,
@@ -73,7 +82,7 @@ pub(super) enum Answers {
 pub(super) enum Choice {
     /// Frames, and plain text if the server does not support frames.
     Any,
-    /// Frames only.
+    /// Frames. If the server does not support them, the conversation ends.
     Framed,
     /// Plain text.
     Plain,
@@ -140,7 +149,7 @@ pub(super) struct Conversation {
     has_reported_silence: bool,
     /// Whether a name resolution is in progress.
     is_looking_up: bool,
-    /// Further addresses of the relay, for when the current one refuses datagrams.
+    /// Further addresses of the relay, which are tried if the current one is unreachable.
     addresses: VecDeque<SocketAddr>,
     ports: Ports,
     events: Receiver<Event>,
@@ -159,6 +168,7 @@ pub(super) struct Conversation {
     started_at: Instant,
     standing: Standing,
     ignored: Ignored,
+    private: Private,
     log: Option<Log>,
 }
 
@@ -199,6 +209,7 @@ impl Conversation {
             started_at: Instant::now(),
             standing: Standing::default(),
             ignored: Ignored::default(),
+            private: Private::default(),
             log: None,
         })
     }
@@ -243,16 +254,16 @@ impl Conversation {
             self.transmit();
             self.check_standing(output);
             let lines = self.take_lines();
-            if is_readable
-                && !lines.is_empty()
-                && let Err(error) = output.show(&lines)
-            {
-                is_readable = false;
-                if error.kind() != ErrorKind::BrokenPipe {
-                    failure = Some(Error::Failure(format!("standard output: {error}")));
+            if is_readable && !lines.is_empty() {
+                self.wait_for_room(output);
+                if let Err(error) = output.show(&lines) {
+                    is_readable = false;
+                    if error.kind() != ErrorKind::BrokenPipe {
+                        failure = Some(Error::Failure(format!("standard output: {error}")));
+                    }
+                    self.handle(Event::Leave);
+                    continue;
                 }
-                self.handle(Event::Leave);
-                continue;
             }
             if let Some(end) = self.dialect.end().cloned() {
                 if !self.is_leaving && self.continue_after(&end) {
@@ -263,7 +274,7 @@ impl Conversation {
                         let input = self.input_failure.take().map(Error::Failure);
                         failure.or(input).map_or(Ok(()), Err)
                     }
-                    End::Refused(why) | End::Failed(why) => {
+                    End::Unreachable(why) | End::Failed(why) => {
                         Err(failure.unwrap_or(Error::Failure(why)))
                     }
                     End::NoFrames | End::Silent => Err(Error::Failure(self.no_frames())),
@@ -274,15 +285,37 @@ impl Conversation {
         }
     }
 
+    /// Waits until the output takes lines, and says what is typed meanwhile. Datagrams wait, too, so
+    /// that the relay sends no more than can be shown.
+    fn wait_for_room(&mut self, output: &dyn Output) {
+        let mut waiting = Vec::new();
+        while !self.is_leaving && !output.is_ready() {
+            match self.events.recv_timeout(ROOM_INTERVAL) {
+                Ok(event @ Event::Datagram(..)) => waiting.push(event),
+                Ok(event) => self.handle(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.transmit();
+            self.grant();
+        }
+        for event in waiting {
+            self.handle(event);
+        }
+    }
+
     /// Returns the lines to show, and logs them.
     fn take_lines(&mut self) -> Vec<Shown> {
         // on a terminal, own lines are shown when they are typed
         let is_person = self.plan.user == User::Person;
         let mut lines = Vec::new();
         while let Some(line) = self.dialect.poll_output() {
+            let help = Ignored::help_after(&line).filter(|_| is_person);
             if !(self.ignored.hides(&line) || is_person && line.kind == Kind::Own) {
+                self.private.notice(&line);
                 lines.push(line);
             }
+            lines.extend(help);
         }
         if let Some(log) = &mut self.log
             && !lines.is_empty()
@@ -384,12 +417,25 @@ impl Conversation {
             if let Some(told) = self.ignored.obey(text) {
                 return self.dialect.status(told);
             }
-            if let Some(told) = Ignored::help(text) {
-                self.dialect.status(told.into());
-            }
+            return self.handle_private(now, text);
         }
         if !self.dialect.handle_line(now, text) {
             self.blank_lines += 1;
+        }
+    }
+
+    /// Handles a line that may be a message to one peer.
+    fn handle_private(&mut self, now: Instant, text: &str) {
+        match self.private.expand(text) {
+            Ok(text) => {
+                if let Some(told) = self.private.warn(&text) {
+                    self.dialect.status(told.into());
+                }
+                if !self.dialect.handle_line(now, &text) {
+                    self.blank_lines += 1;
+                }
+            }
+            Err(told) => self.dialect.status(told),
         }
     }
 
@@ -403,7 +449,8 @@ impl Conversation {
 
     fn handle_error(&mut self, error: &io::Error) {
         if let Some(description) = port::describe(self.ports.address, error) {
-            self.dialect.handle_refused(Instant::now(), &description);
+            self.dialect
+                .handle_unreachable(Instant::now(), &description);
         }
     }
 
@@ -455,7 +502,7 @@ impl Conversation {
     fn continue_after(&mut self, end: &End) -> bool {
         let mut address = self.ports.address;
         let attempt = match end {
-            End::Refused(_) => {
+            End::Unreachable(_) => {
                 let Some(next) = self.addresses.pop_front() else {
                     return false;
                 };

@@ -29,8 +29,8 @@ pub(super) trait Dialect {
     /// Handles a datagram that arrived on `path`.
     fn handle_datagram(&mut self, now: Instant, path: Path, payload: &[u8]);
 
-    /// Handles a report of the network that the relay's port is closed or its address unreachable.
-    fn handle_refused(&mut self, now: Instant, why: &str);
+    /// Handles an error of the network: the relay's port or address is unreachable.
+    fn handle_unreachable(&mut self, now: Instant, why: &str);
 
     /// Handles a line that was typed or read. Returns `false` if the line is blank.
     fn handle_line(&mut self, now: Instant, text: &str) -> bool;
@@ -99,8 +99,8 @@ pub(super) enum User {
 pub(super) enum End {
     /// The client left as intended.
     Left,
-    /// The relay's port is closed or unreachable, and the relay never answered.
-    Refused(String),
+    /// The relay's port or address is unreachable, and the relay has never answered.
+    Unreachable(String),
     /// No datagram arrived at all. A person may want to wait.
     Silent,
     /// The session cannot continue, for this reason.
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_known_by_whoever_types_it_however() {
+    fn commands_are_known_in_any_spelling() {
         let read = |text| Typed::read(User::Person, text);
         let typed = |text: &str| Typed::Line(Line::Typed(text.into()));
         assert_eq!(read(" /who"), typed("/who"));

@@ -3,6 +3,7 @@
 //! A typed line is on the terminal before it is delivered. So the terminal reports only exceptions:
 //! that a line is not delivered yet, that it is delivered after all, or that it may be lost.
 
+mod recent;
 mod reporting;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use super::conversation::Plan;
 use super::dialect::{DRAIN_TIMEOUT, Dialect, End, LINGER, LINGER_MAX, Typed, User};
 use super::plain::outbox::{Line, Outbox};
 use super::screen::output::Shown;
+use recent::Recent;
 
 /// Maximum number of datagrams in the client's reorder buffer: the relay's maximum congestion
 /// window.
@@ -66,6 +68,8 @@ struct Exchange {
     /// The sequence numbers after the last own line, and after the last line shown.
     own_end: u64,
     shown_end: u64,
+    /// The last lines, of this run of the relay and of those before.
+    recent: Recent,
     /// When the last line was delivered.
     progress_at: Instant,
     heard_at: Instant,
@@ -137,6 +141,7 @@ impl Framed {
                 uptime: None,
                 own_end: 0,
                 shown_end: 0,
+                recent: Recent::default(),
                 progress_at: now,
                 heard_at: now,
                 refused: 0,
@@ -237,11 +242,11 @@ impl Dialect for Framed {
         self.handle_events(now);
     }
 
-    fn handle_refused(&mut self, now: Instant, why: &str) {
+    fn handle_unreachable(&mut self, now: Instant, why: &str) {
         match self.client.state() {
             // a client that is waiting for a seat keeps trying: the relay may be restarting
             State::Joining if !self.exchange.has_reported_no_seat => {
-                self.exchange.finish(End::Refused(why.into()));
+                self.exchange.finish(End::Unreachable(why.into()));
             }
             State::Joined if self.exchange.connection != Connection::Lost => {
                 self.exchange

@@ -2,8 +2,12 @@
 
 use super::screen::output::{Kind, Shown};
 
-/// What the client's own commands are, after the relay's answer to `/help`.
-const HELP: &str = "here also: /me TEXT, /ignore NAME, Tab completes names and commands";
+/// Line about the client's own commands, shown after the relay's answer to `/help`.
+const HELP: &str =
+    "here also: /me TEXT, /ignore NAME, /reply TEXT, Tab completes names and commands";
+
+/// The end of the relay's answer to `/help`.
+const HELP_END: &str = "anything else is said to all";
 
 /// The names of the peers whose messages are not shown.
 #[derive(Debug, Default)]
@@ -24,10 +28,10 @@ impl Ignored {
             .then(|| self.toggle(argument.trim()))
     }
 
-    /// Returns what to say in addition to the relay's answer.
-    pub(super) fn help(line: &str) -> Option<&'static str> {
-        let word = line.split_whitespace().next()?;
-        word.eq_ignore_ascii_case("/help").then_some(HELP)
+    /// Returns what to show after a line, if that is the last one of the relay's answer to `/help`.
+    pub(super) fn help_after(line: &Shown) -> Option<Shown> {
+        let ends = line.kind == Kind::Notice && line.text.ends_with(HELP_END);
+        ends.then(|| Shown::new(Kind::Status, None, HELP))
     }
 
     fn toggle(&mut self, name: &str) -> String {
@@ -56,7 +60,9 @@ impl Ignored {
     /// Returns whether a line is not shown. A peer that is renamed stays ignored.
     pub(super) fn hides(&mut self, line: &Shown) -> bool {
         match (&line.name, line.kind) {
-            (Some(name), Kind::Message | Kind::History) => self.place(name).is_some(),
+            (Some(name), Kind::Message | Kind::History | Kind::Private) => {
+                self.place(name).is_some()
+            }
             (None, Kind::Notice) => {
                 if let Some((old, new)) = line.text.split_once(" is now ")
                     && let Some(place) = self.place(old)

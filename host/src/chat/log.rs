@@ -1,4 +1,4 @@
-//! The log of a chat: what is shown, appended to a file, one line a row.
+//! The log file of a chat: the lines that are shown are appended to it.
 
 use core::time::Duration;
 use std::fs::File;
@@ -23,7 +23,7 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 /// A log, written by a thread of its own. Dropping it waits until all is written.
 pub(super) struct Log {
     lines: Option<SyncSender<String>>,
-    /// Number of lines that were not logged because the disk was too slow.
+    /// Number of lines that were left out because the disk was too slow.
     left_out: usize,
     finished: Receiver<()>,
 }
@@ -77,7 +77,7 @@ impl Log {
         match sender.try_send(text) {
             Ok(()) => self.left_out = 0,
             Err(TrySendError::Full(_)) => self.left_out += lines.len(),
-            // the failure is told
+            // the thread has reported the failure
             Err(TrySendError::Disconnected(_)) => self.lines = None,
         }
     }

@@ -45,7 +45,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two attempts to join again while the room is full.
 const FULL_RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A seat that is lost within this time counts as short-lived.
+/// A seat that is lost within this time after the join counts as short-lived.
 const SHORT_LIVED: Duration = Duration::from_secs(5);
 
 /// First and longest pause before the next attempt to join, after two or more short-lived seats in
@@ -167,11 +167,11 @@ impl Dialect for Session {
         }
     }
 
-    fn handle_refused(&mut self, now: Instant, why: &str) {
+    fn handle_unreachable(&mut self, now: Instant, why: &str) {
         match &mut self.phase {
-            Phase::Joining { .. } => self.finish(End::Refused(why.into())),
+            Phase::Joining { .. } => self.finish(End::Unreachable(why.into())),
             Phase::Unwelcomed if !self.has_heard && now < self.started_at + WELCOME_WAIT => {
-                self.finish(End::Refused(why.into()));
+                self.finish(End::Unreachable(why.into()));
             }
             Phase::Unwelcomed | Phase::Welcomed { .. } => {
                 self.outbox.queue_recent(now);
@@ -320,7 +320,7 @@ impl Dialect for Session {
     }
 
     fn take_lines(&mut self, now: Instant) -> Vec<Line> {
-        if matches!(self.end, Some(End::Refused(_) | End::Silent)) {
+        if matches!(self.end, Some(End::Unreachable(_) | End::Silent)) {
             self.outbox.queue_all(now);
         }
         self.outbox.take_all()
@@ -474,6 +474,9 @@ impl Session {
                     return None;
                 }
                 Next::TooLong => self.report("not sent: a command has at most 1024 bytes"),
+                Next::Private => {
+                    self.report("not sent: this relay has no /msg, and would say it to all")
+                }
                 Next::Nothing => return None,
             }
         }
@@ -527,7 +530,7 @@ impl Session {
         if self.end.is_some() {
             return;
         }
-        let goes_on = matches!(end, End::Refused(_) | End::Silent | End::Welcomed);
+        let goes_on = matches!(end, End::Unreachable(_) | End::Silent | End::Welcomed);
         let unsent = self.outbox.unsent().filter(|_| !goes_on);
         self.end = Some(match unsent {
             Some(unsent) if self.user == User::Program && end == End::Left => End::Failed(unsent),

@@ -1,5 +1,5 @@
-//! The files in the folder of a relay that keeps what is said: one for each day (UTC), and further
-//! parts of a day that is too large for one.
+//! The files in the folder of a relay that keeps what is said: one file for each day (UTC), or
+//! several if a day is too large for one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use super::FORMAT;
 use super::line::JsonLine;
 
-/// Maximum length of a line in a file, in bytes. A longer one is not ours.
+/// Maximum length of a line in a file, in bytes. A longer line is not from this program.
 const LINE_MAX: u64 = 64 << 10;
 
 /// A file of lines.
@@ -18,7 +18,8 @@ const LINE_MAX: u64 = 64 << 10;
 pub(crate) struct Day {
     /// The day.
     pub(crate) date: Date,
-    /// The part of that day: 1 and up.
+    /// The number of the file within the day, from 1. A day has several files if it is too large
+    /// for one.
     pub(crate) part: u32,
 }
 
@@ -38,7 +39,7 @@ impl Day {
         folder.join(self.name())
     }
 
-    /// Returns the file with this name, if it is one of lines.
+    /// Returns the file with this name, if it is the name of a file of lines.
     fn of(name: &str) -> Option<Self> {
         let stem = name.strip_suffix(".jsonl")?;
         let (date, part) = match stem.split_once('.') {
@@ -62,7 +63,7 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<Day>> {
     let mut days = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        // to open anything else may take for ever
+        // opening anything else, such as a pipe, may block
         if entry.file_type().is_ok_and(|kind| kind.is_file()) {
             days.extend(entry.file_name().to_str().and_then(Day::of));
         }
@@ -71,7 +72,7 @@ pub(crate) fn list(folder: &Path) -> io::Result<Vec<Day>> {
     Ok(days)
 }
 
-/// Creates a folder, or accepts one that is there. Only its owner may read it.
+/// Creates a folder that only its owner may read, unless it exists.
 ///
 /// # Errors
 ///
@@ -84,7 +85,7 @@ pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// Opens a file to write, which only its owner may read.
+/// Opens a file for writing. A new file may be read by its owner only.
 ///
 /// # Errors
 ///
@@ -95,18 +96,18 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.create(true).open(path)
 }
 
-/// A line of a file, or why it cannot be used.
+/// The result of reading a line.
 #[derive(Debug)]
 pub(crate) enum Read {
     /// A line.
     Line(JsonLine),
-    /// It is no line: torn, or of something else.
+    /// Bytes that are not a line: it was cut by a crash, or is not from this program.
     Torn,
-    /// The file is of a newer version of this program. There is nothing behind this.
+    /// The file is of a newer version of this program. Nothing else in it can be read.
     Newer,
 }
 
-/// Reads a file line by line. What has no line end yet is not read.
+/// Reads a file line by line. A last line without a line end is not read yet.
 #[derive(Debug)]
 pub(crate) struct Lines<Input> {
     input: Input,
@@ -152,7 +153,7 @@ impl<Input: BufRead> Lines<Input> {
                 .read_until(b'\n', &mut self.begun)?;
             let has_ended = self.begun.ends_with(b"\n");
             if !has_ended && self.begun.len() as u64 >= LINE_MAX {
-                self.begun.clear(); // its rest is read as another one
+                self.begun.clear(); // the rest of it is read as another line
                 return Ok(Some(Read::Torn));
             }
             if !has_ended && read == 0 {

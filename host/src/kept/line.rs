@@ -1,4 +1,4 @@
-//! The form of a line in JSON, which `chat --json`, `history --json` and the files of `relay --keep`
+//! The format of a line in JSON, which `chat --json`, `history --json` and the files of `relay --keep`
 //! have in common.
 
 use core::fmt::Write;
@@ -6,32 +6,37 @@ use core::fmt::Write;
 use jiff::Timestamp;
 use serde_json::Value;
 
+/// The kind of a message to one peer, whose text is not kept.
+pub(crate) const PRIVATE: &str = "private";
+
 /// The text of the status line that ends a run whose lines were all kept.
 pub(crate) const STOPPED: &str = "the relay stopped";
 
 /// A line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct JsonLine {
-    /// When it was said.
+    /// The time at which it was said.
     pub(crate) time: Timestamp,
-    /// `message`, `own`, `history`, `notice`, `gap` or `status`.
+    /// `message`, `own`, `history`, `notice`, `private`, `gap` or `status`.
     pub(crate) kind: String,
-    /// Its number, which is the same for all peers.
+    /// The sequence number, which is the same for all peers.
     pub(crate) sequence: Option<u64>,
-    /// Its author, if that is a peer.
+    /// The author's name, if the author is a peer.
     pub(crate) name: Option<String>,
-    /// Its text.
+    /// The text, without the author's name.
     pub(crate) text: String,
-    /// In a gap, how many lines are missing.
+    /// In a line of the kind `gap`, the number of missing lines.
     pub(crate) lines: Option<u64>,
-    /// At the start of a file, the version of its form.
+    /// In the first line of a file, the version of its format.
     pub(crate) format: Option<u64>,
-    /// At the end of a run, its epoch.
+    /// In the last line of a run, its epoch.
     pub(crate) epoch: Option<u32>,
+    /// In a line of linked relays, the place where it was said.
+    pub(crate) place: Option<String>,
 }
 
 impl JsonLine {
-    /// Returns a status line of the relay.
+    /// Returns a line of the kind `status`: the program's report about the relay.
     pub(crate) fn status(time: Timestamp, text: &str) -> Self {
         Self {
             time,
@@ -42,6 +47,7 @@ impl JsonLine {
             lines: None,
             format: None,
             epoch: None,
+            place: None,
         }
     }
 
@@ -66,10 +72,13 @@ impl JsonLine {
                 let _ = write!(out, r#","{key}":{value}"#);
             }
         }
+        if let Some(place) = &self.place {
+            let _ = write!(out, r#","place":{}"#, Value::from(place.as_str()));
+        }
         out.push_str("}\n");
     }
 
-    /// Reads a line. Returns `None` if it is none: it may be torn.
+    /// Parses a line. Returns `None` if it is not one: a crash may have cut it.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let object: Value = serde_json::from_str(text).ok()?;
         let string = |key: &str| Some(object.get(key)?.as_str()?.to_owned());
@@ -83,12 +92,13 @@ impl JsonLine {
             lines: number("lines"),
             format: number("format"),
             epoch: number("epoch").and_then(|epoch| u32::try_from(epoch).ok()),
+            place: string("place"),
         })
     }
 }
 
-/// Appends what all lines have, without the end of the object. It is written by hand, to keep the keys
-/// in this order.
+/// Appends the fields that all lines have, without the end of the object. Written by hand, to keep
+/// the keys in this order.
 pub(crate) fn write(
     out: &mut String,
     time: Timestamp,
@@ -136,6 +146,7 @@ mod tests {
             JsonLine {
                 format: Some(1),
                 lines: Some(3),
+                place: Some("harbour".into()),
                 ..status
             },
         ] {
@@ -146,7 +157,7 @@ mod tests {
                 Some(line.clone()),
                 "{text}"
             );
-            // one that is torn anywhere is none
+            // a line that is cut anywhere is not one
             for end in (1..text.len() - 1).filter(|end| text.is_char_boundary(*end)) {
                 assert_eq!(JsonLine::read(&text[..end]), None);
             }

@@ -36,14 +36,17 @@ pub(super) fn config(
         prove: arguments.prove,
         rate: arguments.admission.rate.rate,
         burst: arguments.admission.rate.burst,
+        unproven: arguments.admission.unproven,
         operator: match &arguments.admission.operators {
             Some(folder) => Some(operator::read_or_make(folder)?),
             None => None,
         },
         host: console::is_there(),
-        name: name(arguments.announce.clone().unwrap_or_else(machine)),
+        name: announced(arguments),
         motd,
         networks: attached_networks(interfaces),
+        #[cfg(feature = "link")]
+        place: place(arguments).map_or_else(Default::default, |place| place.of_core()),
         ..Config::new(key)
     })
 }
@@ -68,6 +71,22 @@ fn motd(arguments: &RelayArguments) -> Result<String<MOTD_MAX>, Error> {
         let length = asked.len();
         Error::Usage(format!("--motd is {length} bytes; at most {room} fit"))
     })
+}
+
+/// Returns the name of the relay's place, if it is linked with others.
+#[cfg(feature = "link")]
+pub(super) fn place(arguments: &RelayArguments) -> Option<crate::args::Token> {
+    use crate::args::Token;
+
+    let options = &arguments.link;
+    let named = || Token::repaired(&machine());
+    let is_linked = !options.link.is_empty();
+    is_linked.then(|| options.place.clone().unwrap_or_else(named))
+}
+
+/// Returns the name of the relay.
+pub(super) fn announced(arguments: &RelayArguments) -> Name {
+    name(arguments.announce.clone().unwrap_or_else(machine))
 }
 
 /// Returns the name in the form in which clients are told it: one word.

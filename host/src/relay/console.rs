@@ -1,6 +1,6 @@
-//! The relay's own terminal: what is typed there is said as `host`, or is an order.
+//! The relay's own terminal: typed lines are said as `host`, or are orders.
 //!
-//! A terminal may block, which the relay's thread must not; so one thread reads and another writes.
+//! A terminal may block, but the relay's thread must not. So one thread reads and another writes.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -9,10 +9,10 @@ use std::thread;
 use super::stopper::Stopper;
 use crate::Error;
 
-/// Maximum number of lines that wait for the relay, and of answers that wait to be shown.
+/// Maximum number of typed lines that wait for the relay, and of answers that wait to be shown.
 const QUEUE: usize = 16;
 
-/// An answer to an order; a longer one is cut.
+/// An answer to an order, cut to this length.
 pub(super) type Answer = heapless::String<256>;
 
 /// The relay's end of both queues.
@@ -22,7 +22,7 @@ pub(super) struct Console {
     answers: SyncSender<Answer>,
 }
 
-/// Returns whether somebody can type at this relay and read the answers.
+/// Returns whether a person can type at this relay and read the answers.
 pub(super) fn is_there() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
@@ -46,7 +46,7 @@ impl Console {
         };
         let show = move || {
             for answer in to_show {
-                // nobody reads it if that fails
+                // an error is ignored, because the terminal may be closed
                 let _ = writeln!(io::stdout(), "{answer}");
             }
         };
@@ -62,7 +62,7 @@ impl Console {
         self.typed.try_recv().ok()
     }
 
-    /// Shows an answer, as far as it fits; it is dropped if too many wait.
+    /// Shows an answer. It is dropped if too many answers wait.
     pub(super) fn show(&self, answer: &[u8]) {
         let mut shown = Answer::new();
         for character in String::from_utf8_lossy(answer).chars() {

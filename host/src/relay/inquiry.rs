@@ -1,5 +1,5 @@
-//! Questions to the loop from other threads. An answer is a copy of the loop's counters, and proves that
-//! the loop turns. The loop never waits for one that asks.
+//! Questions of other threads to the loop. An answer is a copy of the loop's counters, and proves
+//! that the loop turns. The loop never waits for the thread that asks.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
@@ -9,13 +9,14 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use kilochat_core::Stats;
 
 use super::keep::KeptCounts;
+use super::link::LinkCounts;
 use super::network::Counters;
 use super::stopper::Stopper;
 
-/// Time after which a loop that does not answer is taken as broken.
+/// Time without an answer after which the loop counts as broken.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the loop answers. It owns no heap memory.
+/// The answer of the loop. It owns no heap memory.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) seats: u16,
@@ -24,6 +25,7 @@ pub(super) struct Snapshot {
     pub(super) counters: Counters,
     pub(super) log_lost: u64,
     pub(super) kept: Option<KeptCounts>,
+    pub(super) link: Option<LinkCounts>,
 }
 
 /// The numbers of peers, by dialect and state.
@@ -36,7 +38,7 @@ pub(super) struct Peers {
     pub(super) framed_parked: u64,
 }
 
-/// The end of one that asks.
+/// The end of a thread that asks.
 #[derive(Debug)]
 pub(super) struct Inquirer {
     is_asked: Arc<AtomicBool>,
@@ -51,7 +53,7 @@ pub(super) struct Inquiry {
     answers: SyncSender<Snapshot>,
 }
 
-/// Returns both ends for the loop that `relay` wakes.
+/// Returns both ends, for the loop that `relay` wakes.
 pub(super) fn channel(relay: Stopper) -> (Inquirer, Inquiry) {
     let is_asked = Arc::<AtomicBool>::default();
     let (answers, answered) = sync_channel(1);
@@ -66,7 +68,7 @@ pub(super) fn channel(relay: Stopper) -> (Inquirer, Inquiry) {
 impl Inquirer {
     /// Asks the loop. Returns `None` if it does not answer in time.
     pub(super) fn ask(&self) -> Option<Snapshot> {
-        // an answer that was late
+        // discards late answers to earlier questions
         while self.answered.try_recv().is_ok() {}
         self.is_asked.store(true, Ordering::Release);
         self.relay.wake();
@@ -78,7 +80,7 @@ impl Inquiry {
     /// Answers, if there was a question.
     pub(super) fn answer(&self, snapshot: impl FnOnce() -> Snapshot) {
         if self.is_asked.load(Ordering::Relaxed) && self.is_asked.swap(false, Ordering::AcqRel) {
-            // one that came too late may still be there
+            // fails if a late answer to an earlier question is still in the channel
             let _ = self.answers.try_send(snapshot());
         }
     }

@@ -1,7 +1,7 @@
 //! A log that cannot delay the relay: records go through a bounded queue to a thread that writes
 //! them. Records that do not fit are counted, and the number is logged.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::io::{self, IsTerminal};
@@ -13,6 +13,7 @@ use kilochat_core::{Departed, Event, Expired, Instant, Name, PeerInfo, Refusal, 
 use tracing::{Level, debug, info, warn};
 
 use super::keep::KeptCounts;
+use super::link::{LinkCounts, Report};
 use super::network::Counters;
 use super::per_address::Followed;
 use crate::Error;
@@ -25,7 +26,10 @@ const QUEUE: usize = 1024;
 /// Departures have this number for themselves, so that a flood does not hide them.
 const EVENTS_PER_SECOND: u32 = 50;
 
-/// The same, when every datagram is logged.
+/// Number of loudest sources in the statistics.
+const LOUDEST: usize = 5;
+
+/// The same maximum if every datagram is logged.
 const VERBOSE_PER_SECOND: u32 = 1000;
 
 /// Maximum time that the end of the program waits for the last records.
@@ -64,6 +68,8 @@ pub(super) enum Record {
     Parked(Name),
     /// Number of events of the last second that were not logged because of the limit.
     LeftOut(u64),
+    /// The system lacks this socket option.
+    Missing(&'static str),
     /// The kernel dropped datagrams.
     KernelDropped { now: u64, total: u64 },
     /// The addresses of this machine changed: sockets were opened or closed for them, or the public
@@ -71,6 +77,13 @@ pub(super) enum Record {
     Addresses { followed: Followed, networks: usize },
     /// The rules were read again; their number.
     Rules(usize),
+    /// A source sends so much that the kernel drops it for a while.
+    ShutOut(IpAddr),
+    /// The sources that have sent most, and how many datagrams; with the statistics.
+    Loudest {
+        asked: bool,
+        sources: heapless::Vec<(IpAddr, u64), LOUDEST>,
+    },
     /// Statistics, because they were requested or because the relay ends.
     Stats {
         asked: bool,
@@ -79,7 +92,15 @@ pub(super) enum Record {
         counters: Counters,
         /// With `--keep`.
         kept: Option<KeptCounts>,
+        /// With `--link`.
+        link: Option<LinkCounts>,
     },
+    /// Something about the link with other places.
+    #[cfg_attr(
+        not(feature = "link"),
+        expect(dead_code, reason = "nothing is written about a link that cannot be")
+    )]
+    Link(Report),
 }
 
 /// The relay's end of the queue.
@@ -282,9 +303,10 @@ impl Record {
             | Self::LeftOut(_)
             | Self::Rules(_)
             | Self::Addresses { .. } => Level::INFO,
-            Self::KernelDropped { .. } => Level::WARN,
-            Self::Stats { asked: true, .. } => Level::ERROR,
-            Self::Stats { asked: false, .. } => Level::INFO,
+            Self::Missing(_) | Self::KernelDropped { .. } | Self::ShutOut(_) => Level::WARN,
+            Self::Stats { asked: true, .. } | Self::Loudest { asked: true, .. } => Level::ERROR,
+            Self::Stats { asked: false, .. } | Self::Loudest { asked: false, .. } => Level::INFO,
+            Self::Link(report) => report.level(),
         }
     }
 }
@@ -359,6 +381,10 @@ fn write(record: Record) {
         Record::Departed(departed) => write_departed(&departed),
         Record::Parked(name) => info!(%name, "away: does not answer"),
         Record::LeftOut(events) => info!(events, "not logged: too many in a second"),
+        Record::Missing(option) => warn!(
+            option,
+            "the system lacks a socket option; the relay continues without it"
+        ),
         Record::KernelDropped { now, total } => warn!(
             dropped = now,
             total,
@@ -366,6 +392,15 @@ fn write(record: Record) {
              receive buffer may help: sysctl net.core.rmem_max"
         ),
         Record::Rules(rules) => info!(rules, "the rules were read again"),
+        Record::ShutOut(address) => warn!(
+            %address,
+            "sends far too much; the kernel drops it for 10 s, except in sessions that are there"
+        ),
+        Record::Loudest { sources, .. } => {
+            for (address, datagrams) in sources {
+                info!(%address, datagrams, "loudest source");
+            }
+        }
         Record::Addresses { followed, networks } => info!(
             opened = followed.opened,
             closed = followed.closed,
@@ -378,8 +413,13 @@ fn write(record: Record) {
             relay,
             counters,
             kept,
+            link,
             ..
-        } => write_stats(peers, &relay, &counters, kept),
+        } => {
+            write_stats(peers, &relay, &counters, kept);
+            link.iter().for_each(LinkCounts::write);
+        }
+        Record::Link(report) => report.write(),
     }
 }
 
@@ -453,6 +493,11 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters, kept: Option<Ke
         lapsed = relay.lapsed,
         removed = relay.removed,
         restarted = relay.restarted,
+        replaced = relay.replaced,
+        contested = relay.contested,
+        echoes = relay.echoes,
+        held = relay.held,
+        unanswered = relay.unanswered,
         renamed = relay.renamed,
         answered = relay.answered,
         keepalives = relay.keepalives,
@@ -482,6 +527,7 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters, kept: Option<Ke
         refused_muted = relay.refused(Refusal::Muted),
         refused_crowded = relay.refused(Refusal::Crowded),
         refused_hasty = relay.refused(Refusal::Hasty),
+        refused_returned = relay.refused(Refusal::Returned),
         refused_slow = relay.refused(Refusal::Slow),
         refused_stopping = relay.refused(Refusal::Stopping),
         send_errors = counters.send_errors,
@@ -491,6 +537,7 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters, kept: Option<Ke
         reports_lost = counters.reports_lost,
         kernel_dropped = counters.kernel_dropped,
         outlets_missing = counters.outlets_missing,
+        shut_out = counters.shut_out,
         kept = kept.kept,
         not_kept = kept.lost,
         keep_failures = kept.failures,

@@ -1,8 +1,9 @@
-//! Keeping the room: what is said goes to a file a day, and plain peers to a file of their own, both
-//! written by a thread behind a bounded queue. After a restart the room is restored from them.
+//! Keeping the room: lines are written to a file for each day, and plain peers to a file of their
+//! own, by a thread behind a bounded queue. After a restart the room is restored from the files.
 //!
 //! The relay's thread reads the lines with a cursor of its own. If the queue is full it tries again
-//! later; what the ring has overwritten by then is lost, which is counted and stands in the file.
+//! later. Lines that were overwritten in the ring by then are lost; they are counted, and a line in
+//! the file says so.
 
 mod counters;
 mod restoring;
@@ -24,11 +25,12 @@ pub(super) use counters::{KeptCounters, KeptCounts};
 use writer::{Limits, Writer};
 
 use super::journal::Journal;
+use super::link::age_max;
 use super::network::Sockets;
 use crate::Error;
 use crate::args::{RelayArguments, SEATS_MAX};
 
-/// Length of the queue to the thread: some 512 KiB.
+/// Length of the queue to the thread: about 512 KiB.
 const QUEUE: usize = 512;
 
 /// Time after which a full queue is tried again.
@@ -37,7 +39,7 @@ const RETRY: Duration = Duration::from_millis(20);
 /// Maximum time that the end of the program waits for the last lines.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// What the thread is told. It owns no heap memory.
+/// A record for the thread. It owns no heap memory.
 #[expect(clippy::large_enum_variant, reason = "nearly all are lines")]
 #[derive(Debug)]
 enum Record {
@@ -57,7 +59,7 @@ struct Line {
     time: Timestamp,
     sequence: u64,
     kind: LineKind,
-    /// Length of the name at its start.
+    /// Length of the author's name at its start, in bytes.
     name: usize,
     text: String<LINE_MAX>,
 }
@@ -69,7 +71,7 @@ struct KeptPeer {
     name: Name,
     newline: bool,
     quiet: bool,
-    /// The relay's address that it wrote to.
+    /// The relay's address to which the peer has sent.
     local: Option<SocketAddr>,
 }
 
@@ -81,13 +83,16 @@ pub(super) struct Keeper {
     counters: Arc<KeptCounters>,
     reader: Reader,
     line: Box<[u8; LINE_MAX]>,
-    /// Number of the relay's first line, and how many lines of the relay were read.
+    /// Sequence number of this run's first line, and number of lines that were read since.
     first: u64,
     seen: u64,
-    /// The seats whose peers may have changed, and whether a seat is among them.
+    /// The seats whose peers may have changed, each at most once, and by seat whether it is among
+    /// them.
     changed: Vec<Seat>,
     is_changed: Vec<bool>,
-    /// Whether the queue was full.
+    /// The time of the last line that was restored.
+    restored: Option<Timestamp>,
+    /// Whether the queue was full at the last attempt.
     is_behind: bool,
 }
 
@@ -125,14 +130,17 @@ impl Keeper {
             seen: 0,
             changed: Vec::with_capacity(SEATS_MAX.into()),
             is_changed: vec![false; SEATS_MAX.into()],
+            restored: room.last_time(),
             is_behind: false,
         };
-        let now = room.restore_lines(time, relay);
-        // these are in the files
+        let now = room.restore_lines(time, age_max(arguments), relay);
+        // the restored lines are in the files already
         while relay.read(&mut keeper.reader, &mut keeper.line).is_some() {}
         keeper.seen = relay.stats().lines;
         let seats = room.restore_peers(now, relay, network);
-        journal.write(room.record(seats.len()));
+        if let Some(record) = room.record(seats.len()) {
+            journal.write(record);
+        }
         keeper.note_seats(seats.into_iter());
         writer.begin(time, &room);
         let (queue, records) = sync_channel(QUEUE);
@@ -144,12 +152,17 @@ impl Keeper {
         Ok(Some((keeper, now)))
     }
 
-    /// Returns what was kept and lost so far.
+    /// Returns the time of the last line that was restored, if there is one.
+    pub(super) const fn restored(&self) -> Option<Timestamp> {
+        self.restored
+    }
+
+    /// Returns the numbers of lines that were kept and lost.
     pub(super) fn counts(&self) -> KeptCounts {
         self.counters.counts()
     }
 
-    /// Takes note of the seats of an event, and keeps its lines before others overwrite them.
+    /// Records the seats of an event, and reads its lines before others overwrite them.
     pub(super) fn handle_event<const PEERS: usize, const RING: usize, const WINDOW: usize>(
         &mut self,
         now: Instant,
@@ -181,14 +194,14 @@ impl Keeper {
         }
     }
 
-    /// Takes note of a peer that left or was parked.
+    /// Records a peer that left or was parked.
     pub(super) fn handle_expired(&mut self, expired: &Expired) {
         if let Expired::Left(departed) = expired {
             self.note_seat(departed.seat);
         }
     }
 
-    /// The peer of this seat may have changed.
+    /// Records that the peer of this seat may have changed.
     pub(super) fn note_seat(&mut self, seat: Seat) {
         if let Some(is_changed) = self.is_changed.get_mut(seat.index())
             && !core::mem::replace(is_changed, true)
@@ -201,7 +214,7 @@ impl Keeper {
         seats.for_each(|seat| self.note_seat(seat));
     }
 
-    /// Keeps all that is new. Returns when to call this again, if the queue was full.
+    /// Sends everything new to the thread. Returns when to call this again, if the queue was full.
     pub(super) fn keep<const PEERS: usize, const RING: usize, const WINDOW: usize>(
         &mut self,
         now: Instant,
@@ -277,7 +290,7 @@ impl Keeper {
             start.elapsed() < CLOSE
         };
         while self.keep(now, relay, network).is_some() && has_time() {}
-        // those for which there was no time
+        // counts the lines for which there was no time
         while relay.read(&mut self.reader, &mut self.line).is_some() {
             self.counters.add_lost(1);
         }

@@ -1,7 +1,7 @@
-//! `--metrics`: what the relay counts, for Prometheus, and whether its loop turns.
+//! `--metrics`: the counters of the relay for Prometheus, and a check that its loop turns.
 //!
-//! A thread of its own speaks HTTP. For each request it asks the loop for a copy of its counters, so that
-//! the answer proves that the loop turns. The loop never waits for it.
+//! A thread of its own serves HTTP. For each request it asks the loop for a copy of its counters,
+//! so that the answer proves that the loop turns. The loop never waits for this thread.
 
 mod text;
 
@@ -14,13 +14,14 @@ use super::inquiry::{Inquirer, Inquiry, channel};
 use super::stopper::Stopper;
 use crate::Error;
 
-/// Maximum time that a client of HTTP may take to send a request or to take an answer.
+/// Maximum time for a client to send its request, and to receive the answer.
 const CLIENT: Duration = Duration::from_secs(1);
 
 /// Maximum length of a request in bytes.
 const REQUEST_MAX: usize = 8 << 10;
 
-/// Starts the thread. Returns the loop's end, and the address at which the thread listens.
+/// Starts the thread. Returns the end of the channel by which the relay's loop answers it, and the
+/// address at which the thread listens.
 ///
 /// # Errors
 ///
@@ -51,9 +52,9 @@ impl Server {
     fn serve(&self, listener: &TcpListener) {
         for client in listener.incoming() {
             match client {
-                // one that goes away in between needs no answer
+                // an error is ignored: the client has gone
                 Ok(mut client) => drop(self.handle(&mut client)),
-                // too many open files, perhaps
+                // perhaps there are too many open files
                 Err(_) => std::thread::sleep(Duration::from_millis(100)),
             }
         }
@@ -153,6 +154,7 @@ mod tests {
             counters: Counters::default(),
             log_lost: 0,
             kept: None,
+            link: None,
         };
         for _ in 0..2 {
             let answer = ask(address, "GET /healthz HTTP/1.1\r\n\r\n");

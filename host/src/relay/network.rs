@@ -1,14 +1,15 @@
 //! The relay's sockets: the network that a [`Turn`](super::turn::Turn) sends to.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::io;
 
 use if_addrs::Interface;
-use kilochat_core::{Delivery, Instant, Seat, Unreachable};
+use kilochat_core::{Delivery, Instant, PeerInfo, Seat, Unreachable};
 use mio::{Interest, Poll, Token};
 
 use super::addresses::folded;
+use super::loud::Loud;
 use super::paths::Paths;
 use super::per_address::{OWN_MAX, PER_ADDRESS_MAX, Place};
 use super::reports::{Reports, Sent};
@@ -24,8 +25,8 @@ const CROWD: usize = 192;
 /// Maximum number of datagrams that are read from a socket before the fan-out that they cause.
 const BATCH: usize = 64;
 
-/// Time for which a shared socket is not used after it would have blocked. Meanwhile each peer is
-/// sent to through its outlet.
+/// Time for which a shared socket is not used after it would have blocked. Meanwhile peers are sent
+/// to through their outlets.
 const BLOCKED: Duration = Duration::from_millis(20);
 
 /// Counters of the sockets.
@@ -33,7 +34,7 @@ const BLOCKED: Duration = Duration::from_millis(20);
 pub(super) struct Counters {
     /// Datagrams that could not be sent to their destination.
     pub(super) send_errors: u64,
-    /// Replies that were dropped because the network took nothing.
+    /// Replies that were dropped because sending would have blocked.
     pub(super) replies_lost: u64,
     /// Datagrams whose source address is the relay's own, hence spoofed.
     pub(super) own: u64,
@@ -45,6 +46,8 @@ pub(super) struct Counters {
     pub(super) kernel_dropped: u64,
     /// Datagrams that went through a shared socket because no outlet could be opened.
     pub(super) outlets_missing: u64,
+    /// Times that a source was too loud, so that the kernel drops what it sends for a while.
+    pub(super) shut_out: u64,
 }
 
 /// The sockets, and what is known about the routes to the peers.
@@ -72,6 +75,8 @@ pub(super) struct Sockets {
     apart: Vec<Destination>,
     /// The relay's own addresses.
     pub(super) own: Vec<SocketAddr>,
+    /// The loudest sources.
+    pub(super) loud: Loud,
 }
 
 impl Sockets {
@@ -98,6 +103,7 @@ impl Sockets {
             shared: Vec::with_capacity(seats),
             apart: Vec::with_capacity(seats),
             own: Vec::with_capacity(OWN_MAX),
+            loud: Loud::default(),
         };
         for socket in sockets {
             network.add(Transport::new(socket)?, poll)?;
@@ -114,6 +120,8 @@ impl Sockets {
         let token = Token(self.transports.len());
         poll.registry()
             .register(&mut transport.socket, token, Interest::READABLE)?;
+        // a kernel that drops nothing for the relay is no error
+        let _ = transport.shut_out(self.loud.shut_out());
         self.transports.push(transport);
         self.ports.push(port);
         self.readable.push(true);
@@ -141,7 +149,7 @@ impl Sockets {
         }
     }
 
-    /// The system reported that a socket is readable, or that it has an error.
+    /// Handles a report of the system that a socket is readable, or that it has an error.
     pub(super) fn handle_ready(&mut self, index: usize, is_error: bool) {
         if is_error {
             self.reports.collect(&self.transports[index]);
@@ -209,6 +217,29 @@ impl Sockets {
             ..Path::default()
         });
         self.handle_heard(now, seat, path, true);
+    }
+
+    /// Lets the kernel drop what a source sends that is too loud, except in sessions of these `peers`. Returns
+    /// the source, if there is one and the kernel does it; otherwise the relay reads and refuses what comes.
+    pub(super) fn shut_out_loud<'a>(
+        &mut self,
+        peers: impl Iterator<Item = PeerInfo<'a>>,
+    ) -> Option<IpAddr> {
+        let found = self.loud.take();
+        if let Some(address) = found {
+            let peers = peers.filter(|peer| peer.address.ip() == address);
+            self.loud
+                .shut(address, peers.filter_map(|peer| peer.session));
+        }
+        let mut is_dropped = false;
+        if self.loud.reopen() || found.is_some() {
+            for transport in &self.transports {
+                is_dropped |= transport.shut_out(self.loud.shut_out()).is_ok();
+            }
+        }
+        let shut_out = found.filter(|_| is_dropped);
+        self.counters.shut_out += u64::from(shut_out.is_some());
+        shut_out
     }
 
     /// Returns whether the source is the relay itself, which would answer its own replies for ever.
@@ -312,7 +343,7 @@ impl Sockets {
         self.send_apart(now, payload, (to, path), seat)
     }
 
-    /// Sends a reply to a stranger. It is lost if the network does not take it.
+    /// Sends a reply to a stranger. It is dropped if sending would block.
     fn send_to_stranger(&mut self, payload: &[u8], to: SocketAddr, path: Path) -> Sent {
         let port = self.ports[path.socket];
         let is_frame = payload.first() == Some(&1);
@@ -349,6 +380,7 @@ impl Network for Sockets {
                 match self.transports[socket].receive(buffer, &mut self.reports.control) {
                     Ok(received) if self.is_own(received.source) => self.counters.own += 1,
                     Ok(received) => {
+                        self.loud.note(received.source.ip());
                         return Some(Arrival {
                             length: received.length,
                             source: received.source,

@@ -2,7 +2,7 @@
 //!
 //! All peers share the receiving sockets, as long as these take what is sent. If one would block,
 //! or sending to a peer has failed before, the peer is sent to through an outlet: a socket for this
-//! peer only. What the kernel holds back there, for a neighbor that does not answer or a slow link,
+//! peer only. What the kernel holds back there, for a neighbour that does not answer or a slow link,
 //! delays no other peer.
 
 use kilochat_core::Seat;

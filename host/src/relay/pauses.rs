@@ -1,4 +1,4 @@
-//! When each peer may be sent to. A peer whose route takes nothing, and a peer that may be gone, is
+//! When each peer may be sent to. A peer to which sending would block, and a peer that may be gone, is
 //! paused for a while.
 
 use core::time::Duration;
@@ -10,16 +10,17 @@ use kilochat_core::{Instant, Seat};
 const APART: Duration = Duration::from_secs(10);
 
 /// Pause after each datagram to a peer in doubt. It is longer than the kernel takes to report that
-/// a neighbor does not answer (three requests, one each second: `mcast_solicit` and
+/// a neighbour does not answer (three requests, one each second: `mcast_solicit` and
 /// `retrans_time_ms` in arp(7)). If no report arrives within it, the doubt ends; with each report
 /// the next pause doubles, up to 32 s.
 const PROBE: Duration = Duration::from_secs(4);
 const DOUBT_MAX: u8 = 4;
 
 /// Maximum number of datagrams from strangers in the time of a [`PROBE`]; more are a crowd, whose
-/// sources may be spoofed. In a crowd the kernel drops datagrams that wait for a neighbor's address
-/// without a report. So while the network has trouble, a peer that joined in a crowd is in doubt,
-/// until it is heard again, or until the crowd is over and a datagram to it has caused no report.
+/// sources may be spoofed. In a crowd the kernel drops datagrams that wait for a neighbour's hardware
+/// address, and does not report it. So while the network has trouble, a peer that joined in a crowd is
+/// in doubt, until it is heard again, or until the crowd is over and a datagram to it has caused no
+/// report.
 const STRANGERS_MAX: u32 = 128;
 
 /// First and last pause, in milliseconds, after a datagram that the network did not take; each
@@ -73,13 +74,14 @@ impl Pauses {
         }
     }
 
-    /// A datagram arrived from the peer at `seat`. So it is reachable, and its pause ends.
+    /// Records that a datagram arrived from the peer at `seat`. So the peer is reachable, and its
+    /// pause ends.
     pub(super) fn handle_heard(&mut self, seat: Seat) {
         self.by_seat[seat.index()].is_untried = false;
         self.handle_moved(seat.index());
     }
 
-    /// The peer with this seat index has a new route.
+    /// Records that the peer with this seat index has a new route.
     pub(super) fn handle_moved(&mut self, index: usize) {
         let peer = &mut self.by_seat[index];
         peer.doubt = 0;
@@ -89,7 +91,7 @@ impl Pauses {
         }
     }
 
-    /// A datagram arrived from a stranger.
+    /// Counts a datagram from a stranger.
     pub(super) fn handle_stranger(&mut self, now: Instant) {
         let age = now.since(self.strangers_since);
         if age >= PROBE {
@@ -106,7 +108,7 @@ impl Pauses {
         is_now && self.strangers.max(self.strangers_before) > STRANGERS_MAX
     }
 
-    /// A peer joined at `seat`: nothing is known about its route.
+    /// Records that a peer joined at `seat`: nothing is known about its route.
     pub(super) fn handle_joined(&mut self, now: Instant, seat: Seat) {
         self.handle_stranger(now);
         self.handle_heard(seat);
@@ -124,12 +126,12 @@ impl Pauses {
         peer.doubt > 0 || now < peer.apart_until || peer.is_untried && now < self.trouble_until
     }
 
-    /// A datagram was not taken, or was reported as lost.
+    /// Records that the network did not take a datagram, or reported one as lost.
     pub(super) fn note_trouble(&mut self, now: Instant) {
         self.trouble_until = now.after(APART);
     }
 
-    /// The peer at `seat` was reported as unreachable.
+    /// Records that the peer at `seat` was reported as unreachable.
     pub(super) fn demote(&mut self, now: Instant, seat: Seat) {
         self.note_trouble(now);
         let peer = &mut self.by_seat[seat.index()];
@@ -140,7 +142,8 @@ impl Pauses {
         peer.apart_until = now.after(APART);
     }
 
-    /// A datagram to `seat` was taken. Returns whether the peer is paused from now on.
+    /// Records that the network took a datagram to `seat`. Returns whether the peer is paused from
+    /// now on.
     pub(super) fn handle_sent(&mut self, now: Instant, seat: Seat) -> bool {
         let peer = &mut self.by_seat[seat.index()];
         peer.pause_ms = 0;
@@ -156,7 +159,8 @@ impl Pauses {
         true
     }
 
-    /// A datagram to `seat` was not taken; `is_apart` is whether its own outlet blocked.
+    /// Records that the network did not take a datagram to `seat`; `is_apart` is whether the peer's
+    /// own outlet blocked.
     pub(super) fn handle_blocked(&mut self, now: Instant, seat: Seat, is_apart: bool) {
         self.note_trouble(now);
         let peer = &mut self.by_seat[seat.index()];

@@ -1,4 +1,4 @@
-//! The rules of the command line and of a file, which is read again on request.
+//! The rules of the command line and of a file, which can be read again.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,13 +7,13 @@ use kilochat_core::{RULES_MAX, Rule, Verdict};
 
 use crate::args::{AdmissionArguments, network};
 
-/// All rules that fit into the relay.
+/// As many rules as fit into the relay.
 pub(crate) type Rules = heapless::Vec<Rule, RULES_MAX>;
 
-/// Where rules come from.
+/// The sources of the rules.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
-    /// Those of the command line, which come first: what is denied, then allowed, then local.
+    /// The rules of the command line, which come first: denied, then allowed, then local networks.
     fixed: Vec<Rule>,
     file: Option<PathBuf>,
 }
@@ -42,7 +42,7 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, has a mistake, or there are too many rules; returns the reason.
+    /// The reason, if the file cannot be read or has a mistake, or if there are too many rules.
     pub(super) fn read(&self) -> Result<Rules, String> {
         let mut rules = self.fixed.clone();
         if let Some(file) = &self.file {
@@ -61,11 +61,11 @@ impl Source {
     }
 }
 
-/// Reads rules, one a line; `#` begins a comment.
+/// Parses rules, one a line; `#` begins a comment.
 ///
 /// # Errors
 ///
-/// A line has a mistake; returns its number and the reason.
+/// The number of a line with a mistake, and the reason.
 fn read(text: &str) -> Result<Vec<Rule>, (usize, String)> {
     let mut rules = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {

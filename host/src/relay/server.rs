@@ -7,8 +7,9 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
 
+use if_addrs::Interface;
 use kilochat_core::{
-    Departed, Event, Expired, Instant, NETWORKS_MAX, Refusal, Relay, Reply, is_blank,
+    Config, Departed, Event, Expired, Instant, NETWORKS_MAX, Refusal, Relay, Reply, is_blank,
 };
 use mio::{Events, Poll, Token, Waker};
 use static_cell::ConstStaticCell;
@@ -19,6 +20,7 @@ use super::console::Console;
 use super::inquiry::{Inquiry, Peers, Snapshot};
 use super::journal::{Journal, Record};
 use super::keep::Keeper;
+use super::link::{self, Link};
 use super::metrics;
 use super::network::Sockets;
 use super::rules::Source;
@@ -68,11 +70,13 @@ pub struct Server {
     stopper: Stopper,
     journal: Journal,
     keeper: Option<Keeper>,
+    link: Option<Link>,
     /// Other threads that ask whether the loop turns.
     inquiries: Vec<Inquiry>,
     seats: u16,
-    /// When the relay's clock was `begun`.
+    /// The relay's own terminal, if there is one.
     console: Option<Console>,
+    /// When the relay's clock showed `begun`.
     start: std::time::Instant,
     begun: Instant,
     now: Instant,
@@ -83,7 +87,7 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct Loss {
     logged: u64,
-    /// When more of them may be logged.
+    /// Earliest time of the next log record.
     next: Instant,
 }
 
@@ -91,7 +95,7 @@ struct Loss {
 #[derive(Debug, Default)]
 struct Asked {
     foreign: u64,
-    /// When they may be read again.
+    /// Earliest time of the next reading.
     next: Instant,
 }
 
@@ -103,7 +107,27 @@ impl Server {
     /// If an option is invalid, or a socket cannot be opened.
     pub fn bind(arguments: &RelayArguments) -> Result<Self, Error> {
         let interfaces = interfaces();
+        let config = config(arguments, &interfaces)?;
+        Self::open(arguments, config, interfaces)
+    }
+
+    /// Opens the sockets of a relay at whose terminal nobody speaks as `host`.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`bind`](Self::bind).
+    pub(super) fn bind_without_console(arguments: &RelayArguments) -> Result<Self, Error> {
+        let interfaces = interfaces();
         let mut config = config(arguments, &interfaces)?;
+        config.host = false;
+        Self::open(arguments, config, interfaces)
+    }
+
+    fn open(
+        arguments: &RelayArguments,
+        mut config: Config,
+        interfaces: Vec<Interface>,
+    ) -> Result<Self, Error> {
         let sockets = sockets::open(arguments)?;
         let buffers: Vec<usize> = sockets.iter().map(sockets::receive_buffer).collect();
         let failed = |error: io::Error| Error::Failure(format!("cannot set up sockets: {error}"));
@@ -132,10 +156,19 @@ impl Server {
                 receive_buffer,
             });
         }
+        // what one socket lacks all of them do
+        let first = network.transports.first();
+        for option in first.into_iter().flat_map(|first| first.missing()) {
+            journal.write(Record::Missing(option));
+        }
         let inquiries = inquiries(arguments, &stopper, &mut journal)?;
         let start = std::time::Instant::now();
         let (keeper, begun) = Keeper::start(arguments, relay, &mut network, &mut journal)?.unzip();
-        let begun = begun.unwrap_or_default();
+        let oldest = link::age_max(arguments);
+        let begun = begun.unwrap_or_else(|| Instant::default().after(oldest));
+        let kept = keeper.as_ref().and_then(Keeper::restored);
+        let waker = stopper.clone();
+        let link = Link::start(arguments, kept, begun, relay, &mut journal, waker)?;
         Ok(Self {
             relay,
             addresses,
@@ -150,6 +183,7 @@ impl Server {
             networks,
             turn: Turn::new(usize::from(SEATS_MAX)),
             keeper,
+            link,
             inquiries,
             seats: arguments.seats,
             start,
@@ -169,7 +203,7 @@ impl Server {
         self.stopper.clone()
     }
 
-    /// Lets what is typed at the terminal be said as `host`, or be an order.
+    /// Lets a person at the relay's terminal speak as `host`, and give orders.
     ///
     /// # Errors
     ///
@@ -188,6 +222,7 @@ impl Server {
         while !self.stopper.is_stopped() {
             self.follow_addresses();
             self.follow_rules();
+            self.follow_name();
             self.follow_console();
             let wake = self.take_turn();
             if self.stopper.take_report() {
@@ -235,7 +270,14 @@ impl Server {
         }
     }
 
-    /// Says or obeys what was typed.
+    /// Takes another name, because another relay has the first one.
+    fn follow_name(&mut self) {
+        if let Some(name) = self.stopper.take_name() {
+            self.relay.set_relay_name(name);
+        }
+    }
+
+    /// Says the lines that were typed at the terminal, or executes them as orders.
     fn follow_console(&mut self) {
         let Some(console) = &self.console else {
             return;
@@ -267,18 +309,33 @@ impl Server {
     fn take_turn(&mut self) -> Option<Instant> {
         self.now = self.begun.after(self.start.elapsed());
         let (relay, network) = (&mut *self.relay, &mut self.network);
+        let link = self.link.as_mut();
+        let link = link.filter(|_| !self.stopper.is_stopped());
+        let has_more = link.is_some_and(|link| link.receive(self.now, relay, &mut self.journal));
         let mut witnesses = Witnesses {
             journal: &mut self.journal,
             keeper: self.keeper.as_mut(),
         };
+        let dropped = network.kernel_dropped();
+        network.loud.begin_turn(self.now, dropped);
         let wake = self.turn.run(self.now, relay, network, &mut witnesses);
+        if let Some(address) = network.shut_out_loud(relay.peers()) {
+            self.journal.write(Record::ShutOut(address));
+        }
+        let reopens = network.loud.reopens_at();
         let keeper = self.keeper.as_mut();
         let again = keeper.and_then(|keeper| keeper.keep(self.now, relay, network));
+        let link = self.link.as_mut();
+        let listed = link.and_then(|link| link.send(self.now, relay));
+        let more = (has_more && relay.can_receive()).then_some(self.now);
         self.note_loss();
         for inquiry in &self.inquiries {
             inquiry.answer(|| self.snapshot());
         }
-        wake.into_iter().chain(again).min()
+        [wake, again, reopens, listed, more]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Returns a copy of all counters.
@@ -300,7 +357,13 @@ impl Server {
             counters: self.network.counters(),
             log_lost: self.journal.lost_total,
             kept: self.keeper.as_ref().map(Keeper::counts),
+            link: self.link_counts(),
         }
+    }
+
+    fn link_counts(&self) -> Option<link::LinkCounts> {
+        let link = self.link.as_ref();
+        link.map(|link| link.counts(self.now, self.relay))
     }
 
     /// Logs, at a limited rate, how many datagrams the kernel dropped.
@@ -327,6 +390,11 @@ impl Server {
             relay,
             counters: self.network.counters(),
             kept: self.keeper.as_ref().map(Keeper::counts),
+            link: self.link_counts(),
+        });
+        self.journal.write(Record::Loudest {
+            asked,
+            sources: self.network.loud.loudest(),
         });
     }
 
@@ -363,6 +431,9 @@ impl Server {
         if let Some(keeper) = &mut self.keeper {
             keeper.close(self.now, self.relay, &self.network);
         }
+        if let Some(link) = &mut self.link {
+            link.close(self.now, self.relay, &mut self.journal);
+        }
         self.report(false);
         self.journal.close();
         Ok(())
@@ -386,7 +457,7 @@ fn inquiries(
     Ok(inquiries)
 }
 
-/// Those that are told what happens.
+/// The parts of the program that are told about events.
 struct Witnesses<'a> {
     journal: &'a mut Journal,
     keeper: Option<&'a mut Keeper>,

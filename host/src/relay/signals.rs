@@ -1,6 +1,6 @@
-//! Signals. The first that ends a program stops the relay after its farewell, the second at once;
-//! SIGUSR1 requests statistics. SIGHUP ends a relay whose terminal is closed. If it has none it is a
-//! daemon, which reads its rules and networks again.
+//! Signals. The first one that ends a program lets the relay say goodbye and end; the second ends
+//! it at once. SIGUSR1 requests statistics. SIGHUP ends a relay on a terminal, which was closed. A
+//! relay without a terminal is a daemon: SIGHUP makes it read its rules and networks again.
 
 #[cfg(unix)]
 use std::io::{self, IsTerminal};
@@ -9,7 +9,7 @@ use super::rules::Source;
 use super::stopper::Stopper;
 use crate::Error;
 
-/// Directs the signals of this process to a relay. `web` is requested for statistics, too.
+/// Directs the signals of this process to a relay. Statistics are also requested from `web`.
 ///
 /// # Errors
 ///
@@ -26,7 +26,7 @@ pub(crate) fn handle(
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1]).map_err(failed)?;
     let is_daemon = !has_terminal();
-    // a daemon reads its rules again even if nohup(1) has started it
+    // a daemon handles SIGHUP even if nohup(1) has started it
     if is_daemon || !is_ignored(SIGHUP) {
         signals.add_signal(SIGHUP).map_err(failed)?;
     }
@@ -55,7 +55,8 @@ fn has_terminal() -> bool {
     io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
 }
 
-/// Gives the relay the rules as they are now. If they have a mistake, the old ones stay.
+/// Reads the rules and gives them to the relay. If they have a mistake, the relay keeps the old
+/// ones.
 #[cfg(unix)]
 fn read_again(stopper: &Stopper, rules: Option<&Source>) {
     stopper.read_networks();

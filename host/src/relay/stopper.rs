@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use kilochat_core::Name;
 use mio::Waker;
 
 use super::rules::Rules;
@@ -21,10 +22,12 @@ struct Requests {
     networks: AtomicBool,
     has_rules: AtomicBool,
     rules: Mutex<Rules>,
+    name: Mutex<Option<Name>>,
+    is_renamed: AtomicBool,
 }
 
 impl Stopper {
-    /// `waker` wakes the relay's thread.
+    /// Returns a handle with no request; `waker` wakes the relay's thread.
     pub(crate) fn new(waker: Waker) -> Self {
         Self {
             requests: Arc::default(),
@@ -62,6 +65,25 @@ impl Stopper {
         }
         self.requests.has_rules.store(true, Ordering::Release);
         self.wake();
+    }
+
+    /// Gives the relay another name.
+    pub(super) fn rename(&self, name: Name) {
+        *self
+            .requests
+            .name
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(name);
+        self.requests.is_renamed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Returns the name that was given since the last call.
+    pub(super) fn take_name(&self) -> Option<Name> {
+        let is_renamed = self.requests.is_renamed.swap(false, Ordering::Acquire);
+        // the lock is held for a copy only
+        let name = is_renamed.then(|| self.requests.name.lock());
+        name.and_then(|name| name.unwrap_or_else(PoisonError::into_inner).take())
     }
 
     /// Returns whether networks were to be read again since the last call.

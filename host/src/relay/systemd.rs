@@ -1,5 +1,5 @@
-//! What systemd is told, if it runs the relay (`Type=notify`): that the relay is ready, how many peers are
-//! there, and that its loop turns. A thread asks the loop before each sign of life.
+//! Notification of systemd, if it runs the relay (`Type=notify`): that the relay is ready, the
+//! number of peers, and that its loop turns. A thread asks the loop before each notification.
 
 use core::time::Duration;
 use std::env;
@@ -10,10 +10,10 @@ use super::inquiry::{Inquirer, Inquiry, Snapshot, channel};
 use super::stopper::Stopper;
 use crate::Error;
 
-/// Time between two looks at the loop, if no watchdog wants a shorter one.
+/// Time between two checks of the loop, unless the watchdog needs a shorter one.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Starts the thread, if systemd wants to be told.
+/// Starts the thread, if systemd expects notifications.
 ///
 /// # Errors
 ///
@@ -33,7 +33,7 @@ pub(super) fn start(relay: Stopper) -> Result<Option<Inquiry>, Error> {
     Ok(Some(inquiry))
 }
 
-/// Returns whether systemd runs this process and wants to be told.
+/// Returns whether systemd runs this process and expects notifications.
 pub(super) fn is_manager() -> bool {
     env::var_os("NOTIFY_SOCKET").is_some()
 }
@@ -58,7 +58,7 @@ fn tell(inquirer: &Inquirer, interval: Duration, has_watchdog: bool) {
             if now != status {
                 states.push(NotifyState::Status(&now));
             }
-            // systemd may be restarting: the next one will arrive
+            // an error is ignored, because systemd may be restarting
             if !states.is_empty() && sd_notify::notify(&states).is_ok() {
                 status = now;
             }

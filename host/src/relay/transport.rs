@@ -1,6 +1,8 @@
 //! A bound socket with the system's extensions.
 
 #[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
+mod filter;
+#[cfg(all(target_os = "linux", not(feature = "std-sockets")))]
 mod linux;
 /// Compiled for its tests on every system.
 #[cfg(any(test, not(target_os = "linux"), feature = "std-sockets"))]

@@ -38,7 +38,7 @@ pub(super) struct Arrival<Path> {
 /// The outcome of a fan-out.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// Deliveries that would block.
+    /// Deliveries that are returned to the relay because sending them would block.
     pub(super) refused: Vec<Delivery>,
     /// Peers that were sent a datagram and are paused from now on.
     pub(super) paced: Vec<Seat>,
@@ -61,7 +61,8 @@ pub(super) trait Network {
     /// Marks every socket as readable, until it is found empty.
     fn look_again(&mut self);
 
-    /// A datagram arrived from the peer at `seat`; `is_new` is whether the peer joined with it.
+    /// Records that a datagram arrived from the peer at `seat`; `is_new` is whether the peer joined
+    /// with it.
     fn handle_heard(&mut self, now: Instant, seat: Seat, path: Self::Path, is_new: bool);
 
     /// Sends a reply to a peer or a stranger. It is lost if the network does not take it.
@@ -91,8 +92,8 @@ pub(super) trait Network {
     /// Returns the next report of an unreachable destination.
     fn poll_report(&mut self) -> Option<(SocketAddr, Unreachable)>;
 
-    /// The route to a peer was reported as broken. The peer is sent little from now on, and delays
-    /// no other.
+    /// Records that the route to a peer was reported as broken. The peer is sent little from now
+    /// on, and delays no other.
     fn demote(&mut self, now: Instant, seat: Seat);
 
     /// Returns the next paused peer that may be sent to again.
@@ -129,7 +130,8 @@ impl Turn {
     /// Allocates buffers for fan-outs to `peers`. Nothing is allocated later.
     pub(super) fn new(peers: usize) -> Self {
         Self {
-            arrived: vec![0; 2 * DATAGRAM_MAX],
+            // room for every datagram: Windows reports one that is longer as an error without a source
+            arrived: vec![0; 64 << 10],
             departing: vec![0; SEGMENTS_MAX * DATAGRAM_MAX],
             deliveries: Vec::with_capacity(peers),
             outcome: Outcome {

@@ -114,12 +114,14 @@ impl Worker {
         })
     }
 
-    /// The relay has opened a socket after the others; `transport` is another handle of it.
+    /// Reports that the relay has opened a socket after the others; `transport` is another handle
+    /// of it.
     pub(super) fn open(&mut self, transport: Transport) {
         self.change(Change::Opened(transport));
     }
 
-    /// The relay has closed the socket with this index, and the last one has taken its index.
+    /// Reports that the relay has closed the socket with this index, and that the last socket has
+    /// taken its index.
     pub(super) fn close(&mut self, index: usize) {
         self.change(Change::Closed(index));
     }

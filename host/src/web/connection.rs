@@ -11,11 +11,11 @@ use super::socket::Socket;
 /// Maximum time from the connection to the end of the request head.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 
-/// Maximum time in which a browser takes nothing of an answer.
+/// Maximum time without progress while an answer is sent.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// Maximum time, and number of bytes, for which a connection is read after its answer. If it were closed
-/// with unread bytes, the answer might be lost (RFC 9112 section 9.6).
+/// Limits of the time and of the bytes for which a connection is read after its answer. Closing it
+/// with unread bytes might lose the answer (RFC 9112 section 9.6).
 const ENDING_TIME: Duration = Duration::from_secs(2);
 const ENDING_MAX: usize = 64 << 10;
 
@@ -30,7 +30,7 @@ pub(super) trait Stream: Read + Write {
 
 impl Stream for mio::net::TcpStream {
     fn shut(&mut self) {
-        // it may have been closed by the other end
+        // fails if the other end has closed the connection
         let _ = self.shutdown(std::net::Shutdown::Write);
     }
 }
@@ -52,7 +52,7 @@ pub(super) enum Connection<S> {
         until: Instant,
         socket: Option<Vec<u8>>,
     },
-    /// Everything was sent. What still arrives is dropped.
+    /// Everything was sent. Bytes that still arrive are dropped.
     Ending {
         stream: S,
         until: Instant,
@@ -60,12 +60,12 @@ pub(super) enum Connection<S> {
     },
     /// A WebSocket.
     Socket(Box<Socket<S>>),
-    /// Nothing is left to do.
+    /// The connection is closed.
     Closed,
 }
 
 impl<S: Stream> Connection<S> {
-    /// A connection was accepted.
+    /// Returns the state of a connection that was just accepted.
     pub(super) fn new(now: Instant, stream: S) -> Self {
         Self::Head {
             stream,
@@ -95,19 +95,19 @@ impl<S: Stream> Connection<S> {
                     bytes.drain(..length);
                     return Some(Parsed::Request { request, length });
                 }
-                refused @ Parsed::Refused(_) => return Some(refused),
+                rejected @ Parsed::Rejected(_) => return Some(rejected),
             }
         }
         *self = Self::Closed;
         None
     }
 
-    /// Sends an answer, then closes the connection.
+    /// Starts to send an answer, after which the connection is closed.
     pub(super) fn answer(&mut self, now: Instant, bytes: Vec<u8>) {
         self.begin(now, bytes, false);
     }
 
-    /// Sends an answer, then is a WebSocket.
+    /// Starts to send an answer, after which the connection is a WebSocket.
     pub(super) fn upgrade(&mut self, now: Instant, bytes: Vec<u8>) {
         self.begin(now, bytes, true);
     }
@@ -131,7 +131,8 @@ impl<S: Stream> Connection<S> {
         self.handle_ready(now);
     }
 
-    /// The stream became readable or writable: sends the answer, or drops what arrives after it.
+    /// Handles that the stream is readable or writable: sends the answer, or drops what arrives
+    /// after it.
     pub(super) fn handle_ready(&mut self, now: Instant) {
         if let Self::Answer { .. } = self {
             self.send_answer(now);
@@ -206,7 +207,7 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// Time passed.
+    /// Handles the time-outs that have passed.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         match self {
             Self::Head { until, .. } | Self::Answer { until, .. } | Self::Ending { until, .. } => {
@@ -251,7 +252,7 @@ impl<S: Stream> Connection<S> {
     }
 }
 
-/// Returns whether an error only says that nothing is there at present.
+/// Returns whether an error only means that the call would block.
 pub(super) fn is_temporary(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

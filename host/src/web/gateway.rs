@@ -13,32 +13,32 @@ use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::connection::{Connection, is_temporary};
 use super::counters::Counters;
-use super::http::{Names, Parsed, Refusal, Request, Wanted};
+use super::http::{Names, Parsed, Rejection, Request, Wanted};
 use super::log::{Log, Record};
 use super::places::{HEADS, Limits, Place, Places};
 use super::ports::Ports;
 use super::socket::{Received, Socket};
-use crate::port::is_refusal;
+use crate::port::is_port_unreachable;
 use crate::relay::{Stopper, attached_networks, interfaces};
 
-/// Maximum number of connections that are accepted, of messages that are taken from a page, and of
-/// datagrams that are sent to one, before the others have their turn.
+/// Maximum numbers of connections that are accepted, of messages that are read from a page, and of
+/// datagrams that are sent to a page, in one turn.
 const ACCEPTS: usize = 64;
 const MESSAGES: usize = 64;
 const DATAGRAMS: usize = 12;
 
-/// Time after which accepting is tried again when the system has no file left.
+/// Time after which accepting is tried again when the system has no file descriptor left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
 /// Minimum time between two readings of this machine's addresses that foreign connections cause.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// The tokens of listeners begin here; below are those of slots.
+/// The first token of the listeners. Smaller tokens belong to slots.
 const LISTENERS: usize = usize::MAX >> 1;
 
 const WAKE: Token = Token(usize::MAX);
 
-/// What a gateway needs to know.
+/// The parameters of a gateway.
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) relays: Vec<SocketAddr>,
@@ -58,14 +58,14 @@ pub(super) struct Gateway {
     slots: Vec<Option<Slot>>,
     /// The slots that have something to do before the next wait.
     ready: Vec<usize>,
-    /// When a slot has something to do at the earliest.
+    /// Earliest time at which a slot has something to do.
     due: Option<Instant>,
     accept_again: Option<Instant>,
     places: Places,
     ports: Ports,
     names: Names,
     reached: Option<String>,
-    /// Whose networks are local.
+    /// The configuration that says which networks are local.
     config: Config,
     read_again: Instant,
     counters: Counters,
@@ -83,11 +83,11 @@ struct Slot {
 }
 
 impl Gateway {
-    /// Prepares a gateway that accepts connections from these listeners.
+    /// Creates a gateway that accepts connections from these listeners.
     ///
     /// # Errors
     ///
-    /// If the system has no file or thread left.
+    /// If the system has no file descriptor or thread left.
     pub(super) fn new(mut listeners: Vec<TcpListener>, setup: Setup) -> io::Result<Self> {
         let now = Instant::now();
         let poll = Poll::new()?;
@@ -229,7 +229,7 @@ impl Gateway {
             self.close(now, other);
         }
         let Some(index) = self.slots.iter().position(Option::is_none) else {
-            self.counters.displaced += 1; // there is one for each place
+            self.counters.displaced += 1; // there is a slot for each place
             return;
         };
         let both = Interest::READABLE | Interest::WRITABLE;
@@ -243,7 +243,7 @@ impl Gateway {
             self.counters.accept_errors += 1;
             return;
         }
-        // small messages are sent at once; without it they are only late
+        // without the option small messages would only be late
         let _ = stream.set_nodelay(true);
         let connection = Connection::new(now, stream);
         self.due = self.due.into_iter().chain(connection.timeout()).min();
@@ -291,7 +291,7 @@ impl Gateway {
         }
     }
 
-    /// Does what a slot has to do.
+    /// Runs the turn of a slot.
     fn serve(&mut self, now: Instant, index: usize) {
         let Some(slot) = &mut self.slots[index] else {
             return;
@@ -318,7 +318,7 @@ impl Gateway {
             has_more = up == Turn::More || down == Turn::More;
             if up == Turn::NoRelay || down == Turn::NoRelay {
                 counters.no_relay += 1;
-                self.ports.handle_refused();
+                self.ports.handle_unreachable();
                 socket.close(now, CloseCode::Again);
                 has_more = true;
             }
@@ -332,14 +332,14 @@ impl Gateway {
         }
     }
 
-    /// Answers a head that is complete.
+    /// Answers a complete head.
     fn answer(&mut self, now: Instant, index: usize, head: Parsed) {
         let Some(slot) = &mut self.slots[index] else {
             return;
         };
-        let refusal = match head {
+        let rejection = match head {
             Parsed::Partial => return,
-            Parsed::Refused(why) => why,
+            Parsed::Rejected(why) => why,
             Parsed::Request { request, .. } => {
                 let place = match request.wanted {
                     Wanted::Socket(_) => Place::Page,
@@ -349,12 +349,13 @@ impl Gateway {
                     self.grant(now, index, &request);
                     return;
                 }
-                Refusal::Full
+                Rejection::Full
             }
         };
-        self.counters.refuse(refusal);
-        self.log.event(now, Record::Refused(slot.address, refusal));
-        slot.connection.answer(now, refusal.answer());
+        self.counters.reject(rejection);
+        self.log
+            .event(now, Record::Rejected(slot.address, rejection));
+        slot.connection.answer(now, rejection.answer());
     }
 
     fn grant(&mut self, now: Instant, index: usize, request: &Request) {
@@ -382,7 +383,7 @@ impl Gateway {
             }
             Err(_) => {
                 self.counters.no_port += 1;
-                slot.connection.answer(now, Refusal::Full.answer());
+                slot.connection.answer(now, Rejection::Full.answer());
             }
         }
     }
@@ -404,16 +405,16 @@ impl Gateway {
     }
 }
 
-/// What is left after a turn.
+/// The result of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     Nothing,
     More,
-    /// Nobody listens at the relay's port.
+    /// The relay's port is unreachable.
     NoRelay,
 }
 
-/// Sends to the relay what a page sends.
+/// Sends messages of a page to the relay.
 fn to_relay(
     now: Instant,
     socket: &mut Socket<TcpStream>,
@@ -426,7 +427,7 @@ fn to_relay(
                 Ok(_) => counters.to_relay += 1,
                 Err(error) => {
                     counters.send_errors += 1;
-                    if is_refusal(&error) {
+                    if is_port_unreachable(&error) {
                         return Turn::NoRelay;
                     }
                 }
@@ -444,7 +445,7 @@ fn to_relay(
     Turn::More
 }
 
-/// Sends to a page what the relay sends.
+/// Sends datagrams of the relay to a page.
 fn to_page(
     now: Instant,
     socket: &mut Socket<TcpStream>,
@@ -452,10 +453,10 @@ fn to_page(
     has_datagrams: &mut bool,
     counters: &mut Counters,
 ) -> Turn {
-    // one byte more, to see that a datagram is too long
+    // one byte more than a datagram may have, so that longer ones are noticed
     let mut buffer = [0; DATAGRAM_MAX + 1];
     for _ in 0..DATAGRAMS {
-        // a page that takes nothing has its datagrams dropped by the kernel
+        // while a page does not receive, the kernel drops its datagrams
         if !*has_datagrams || !socket.can_send() {
             return Turn::Nothing;
         }
@@ -464,7 +465,7 @@ fn to_page(
             Ok(length) if socket.send(now, &buffer[..length]) => counters.to_pages += 1,
             Ok(_) => counters.not_taken += 1,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => *has_datagrams = false,
-            Err(error) if is_refusal(&error) => return Turn::NoRelay,
+            Err(error) if is_port_unreachable(&error) => return Turn::NoRelay,
             Err(_) => {}
         }
     }

@@ -14,15 +14,15 @@ pub(super) const HEAD_MAX: usize = 8 << 10;
 /// Maximum number of fields in a request head.
 const FIELDS_MAX: usize = 64;
 
-/// What the bytes that have arrived are.
+/// The result of parsing the bytes so far.
 #[derive(Debug)]
 pub(super) enum Parsed {
     /// The beginning of a head.
     Partial,
     /// A head of `length` bytes.
     Request { request: Request, length: usize },
-    /// A head that is not answered with what it requests.
-    Refused(Refusal),
+    /// A head whose request is rejected.
+    Rejected(Rejection),
 }
 
 /// A request from a page that may use this server.
@@ -32,6 +32,7 @@ pub(super) struct Request {
     pub(super) wanted: Wanted,
     /// Whether the answer is sent without its body.
     is_head: bool,
+    takes_deflate: bool,
     host: Authority,
 }
 
@@ -48,9 +49,9 @@ pub(super) enum Wanted {
     Socket(String),
 }
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum Rejection {
     /// It is not HTTP/1.
     Malformed,
     /// The head has more than [`HEAD_MAX`] bytes or [`FIELDS_MAX`] fields.
@@ -65,11 +66,11 @@ pub(super) enum Refusal {
     NotFound,
     /// The path is that of the WebSocket, but it does not request one.
     NoUpgrade,
-    /// All connections are taken, or all of this address.
+    /// All connections are taken, or all that one address may have.
     Full,
 }
 
-impl Refusal {
+impl Rejection {
     /// All reasons, in the order of their counters.
     pub(super) const ALL: [Self; 8] = [
         Self::Malformed,
@@ -130,7 +131,8 @@ impl Refusal {
     }
 }
 
-/// The names of this server in a Host field, besides those that no attacker can have in the DNS.
+/// The names that a Host field may have, in addition to those that an attacker cannot have in the
+/// DNS.
 #[derive(Debug)]
 pub(super) struct Names(Vec<String>);
 
@@ -139,7 +141,7 @@ impl Names {
         Self(names.into_iter().map(|name| host_key(&name)).collect())
     }
 
-    /// Returns whether a browser that was led here by a hostile name server would not send this host.
+    /// Returns whether a browser cannot have reached this host name through a hostile DNS server.
     fn contain(&self, host: &str) -> bool {
         let host = host_key(host);
         is_literal(&host)
@@ -187,7 +189,7 @@ impl Authority {
         })
     }
 
-    /// Returns whether the value of an Origin field is a page from this host and port.
+    /// Returns whether the value of an Origin field means a page from this host and port.
     fn is_origin(&self, origin: &str) -> bool {
         let Some((scheme, authority)) = origin.split_once("://") else {
             return false;
@@ -237,48 +239,48 @@ pub(super) fn parse(bytes: &[u8], names: &Names) -> Parsed {
         Ok(httparse::Status::Complete(length)) if length <= HEAD_MAX => length,
         Ok(httparse::Status::Partial) if bytes.len() < HEAD_MAX => return Parsed::Partial,
         Ok(_) | Err(httparse::Error::TooManyHeaders) => {
-            return Parsed::Refused(Refusal::HeadTooLong);
+            return Parsed::Rejected(Rejection::HeadTooLong);
         }
-        Err(_) => return Parsed::Refused(Refusal::Malformed),
+        Err(_) => return Parsed::Rejected(Rejection::Malformed),
     };
     match request(&head, names) {
         Ok(request) => Parsed::Request { request, length },
-        Err(why) => Parsed::Refused(why),
+        Err(why) => Parsed::Rejected(why),
     }
 }
 
-fn request(head: &httparse::Request<'_, '_>, names: &Names) -> Result<Request, Refusal> {
-    let target = head.path.ok_or(Refusal::Malformed)?;
+fn request(head: &httparse::Request<'_, '_>, names: &Names) -> Result<Request, Rejection> {
+    let target = head.path.ok_or(Rejection::Malformed)?;
     let mut host = single(head, "host")?
         .and_then(Authority::parse)
-        .ok_or(Refusal::Malformed)?;
+        .ok_or(Rejection::Malformed)?;
     let mut path = target;
     // RFC 9112 section 3.2.2: the host of an absolute target replaces the field
     if let Some(rest) = target.strip_prefix("http://") {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        host = Authority::parse(&rest[..end]).ok_or(Refusal::Malformed)?;
+        host = Authority::parse(&rest[..end]).ok_or(Rejection::Malformed)?;
         path = if end == rest.len() { "/" } else { &rest[end..] };
     }
     if !names.contain(&host.host) {
-        return Err(Refusal::WrongHost);
+        return Err(Rejection::WrongHost);
     }
     if single(head, "origin")?.is_some_and(|origin| !host.is_origin(origin)) {
-        return Err(Refusal::WrongOrigin);
+        return Err(Rejection::WrongOrigin);
     }
     let is_head = match head.method {
         Some("GET") => false,
         Some("HEAD") => true,
-        _ => return Err(Refusal::Method),
+        _ => return Err(Rejection::Method),
     };
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let wanted = match path {
-        "/ws" if is_head => return Err(Refusal::NoUpgrade),
-        "/ws" => Wanted::Socket(accept(head).ok_or(Refusal::NoUpgrade)?),
+        "/ws" if is_head => return Err(Rejection::NoUpgrade),
+        "/ws" => Wanted::Socket(accept(head).ok_or(Rejection::NoUpgrade)?),
         "/qr.svg" => Wanted::Code {
             is_secure: query == "https",
         },
         _ => {
-            let file = files::find(path).ok_or(Refusal::NotFound)?;
+            let file = files::find(path).ok_or(Rejection::NotFound)?;
             let has_it = single(head, "if-none-match")?
                 .is_some_and(|tags| tags == "*" || tags.contains(&file.tag()));
             if has_it {
@@ -291,12 +293,26 @@ fn request(head: &httparse::Request<'_, '_>, names: &Names) -> Result<Request, R
     Ok(Request {
         wanted,
         is_head,
+        takes_deflate: takes_deflate(head),
         host,
     })
 }
 
-/// Returns the value of a field that a head has at most once.
-fn single<'h>(head: &httparse::Request<'h, '_>, name: &str) -> Result<Option<&'h str>, Refusal> {
+/// Returns whether the answer may be in the coding `deflate` (RFC 9110 section 12.5.3).
+fn takes_deflate(head: &httparse::Request<'_, '_>) -> bool {
+    let is_coding =
+        |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case("accept-encoding");
+    let fields = head.headers.iter().filter(is_coding);
+    let values = fields.filter_map(|field| core::str::from_utf8(field.value).ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = weight.trim().strip_prefix("q=").unwrap_or("1");
+        name.trim().eq_ignore_ascii_case("deflate") && weight.parse().is_ok_and(|q: f32| q > 0.0)
+    })
+}
+
+/// Returns the value of a field that may occur at most once in a head.
+fn single<'h>(head: &httparse::Request<'h, '_>, name: &str) -> Result<Option<&'h str>, Rejection> {
     let mut found = head
         .headers
         .iter()
@@ -305,12 +321,12 @@ fn single<'h>(head: &httparse::Request<'h, '_>, name: &str) -> Result<Option<&'h
         return Ok(None);
     };
     if found.next().is_some() {
-        return Err(Refusal::Malformed);
+        return Err(Rejection::Malformed);
     }
     let value: &'h [u8] = first.value;
     core::str::from_utf8(value)
         .map(|value| Some(value.trim()))
-        .map_err(|_| Refusal::Malformed)
+        .map_err(|_| Rejection::Malformed)
 }
 
 /// Returns the value of `Sec-WebSocket-Accept` if a head requests a WebSocket (RFC 6455 section 4.2.1)
@@ -338,8 +354,8 @@ fn accept(head: &httparse::Request<'_, '_>) -> Option<String> {
 }
 
 impl Request {
-    /// Returns the whole answer. `reached` is an address of this server that other machines reach; the QR
-    /// code has it if the browser runs on this machine.
+    /// Returns the whole answer. `reached` is an address of this server for other machines, which
+    /// the QR code contains if the browser runs on this machine.
     pub(super) fn answer(&self, reached: Option<&str>) -> Vec<u8> {
         let (status, fields, body) = match &self.wanted {
             Wanted::Socket(accept) => {
@@ -347,6 +363,10 @@ impl Request {
                     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n"
                 );
                 return head("101 Switching Protocols", &fields, Some(&self.host)).into_bytes();
+            }
+            Wanted::File(file) if self.takes_deflate => {
+                let fields = format!("Content-Encoding: deflate\r\n{}", file.fields());
+                ("200 OK", fields, file.deflated().to_vec())
             }
             Wanted::File(file) => ("200 OK", file.fields(), file.body.to_vec()),
             Wanted::NotModified(file) => {
@@ -396,8 +416,8 @@ fn answer(
     answer
 }
 
-/// Returns the head of an answer. The fields at its end let the page load nothing but its own files, and
-/// nobody show it inside another page.
+/// Returns the head of an answer. Its last fields forbid the page to load files from elsewhere, and
+/// other pages to embed it.
 fn head(status: &str, fields: &str, host: Option<&Authority>) -> String {
     let mut head = format!("HTTP/1.1 {status}\r\n{fields}");
     // older browsers do not take a WebSocket for 'self'; the grammar of sources has no IPv6 address

@@ -11,7 +11,7 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 use super::counters::Counters;
-use super::http::Refusal;
+use super::http::Rejection;
 
 /// Maximum number of records that wait to be written.
 const QUEUE: usize = 256;
@@ -28,8 +28,8 @@ pub(super) enum Record {
     /// A page was opened, or closed.
     Opened(IpAddr),
     Closed(IpAddr),
-    /// A request was refused.
-    Refused(IpAddr, Refusal),
+    /// A request was rejected.
+    Rejected(IpAddr, Rejection),
     /// A connection from outside the local networks was closed.
     Foreign(IpAddr),
     /// Number of records of the last second that were not logged because of the limit.
@@ -125,12 +125,12 @@ fn write_all(records: &Receiver<Record>) {
         match record {
             Record::Opened(address) => info!(%address, "page opened"),
             Record::Closed(address) => info!(%address, "page closed"),
-            Record::Refused(address, why) => {
-                info!(%address, why = why.as_str(), "request refused");
+            Record::Rejected(address, why) => {
+                info!(%address, why = why.as_str(), "request rejected");
             }
             Record::Foreign(address) => {
                 let why = "outside the local networks; --open serves it";
-                info!(%address, why, "connection refused");
+                info!(%address, why, "connection rejected");
             }
             Record::LeftOut(events) => warn!(events, "pages: not logged: too many in a second"),
             Record::Stats { pages, counters } => write_stats(pages, &counters),
@@ -156,14 +156,14 @@ fn write_stats(pages: usize, counters: &Counters) {
         late = counters.late,
         displaced = counters.displaced,
         accept_errors = counters.accept_errors,
-        refused_malformed = counters.refused(Refusal::Malformed),
-        refused_head_too_long = counters.refused(Refusal::HeadTooLong),
-        refused_wrong_host = counters.refused(Refusal::WrongHost),
-        refused_wrong_origin = counters.refused(Refusal::WrongOrigin),
-        refused_method = counters.refused(Refusal::Method),
-        refused_not_found = counters.refused(Refusal::NotFound),
-        refused_no_upgrade = counters.refused(Refusal::NoUpgrade),
-        refused_full = counters.refused(Refusal::Full),
+        rejected_malformed = counters.rejected(Rejection::Malformed),
+        rejected_head_too_long = counters.rejected(Rejection::HeadTooLong),
+        rejected_wrong_host = counters.rejected(Rejection::WrongHost),
+        rejected_wrong_origin = counters.rejected(Rejection::WrongOrigin),
+        rejected_method = counters.rejected(Rejection::Method),
+        rejected_not_found = counters.rejected(Rejection::NotFound),
+        rejected_no_upgrade = counters.rejected(Rejection::NoUpgrade),
+        rejected_full = counters.rejected(Rejection::Full),
         "web statistics"
     );
 }

@@ -1,12 +1,12 @@
-//! Who has which place: requests that are not complete, answers and pages have limits of their own, so
-//! that silent connections cannot take the place of others.
+//! Limits of connections. Incomplete requests, answers and pages have separate limits, so that
+//! silent connections cannot take the place of others.
 
 use core::net::IpAddr;
 
-/// Maximum number of connections whose request is not complete or was refused, in all and for one
-/// address.
+/// Maximum number of connections whose request is not complete or was rejected, in all and for one
+/// address. A browser opens six at once, and one more in advance.
 pub(super) const HEADS: usize = 64;
-const HEADS_PER_ADDRESS: usize = 4;
+const HEADS_PER_ADDRESS: usize = 8;
 
 /// Maximum number of connections from this machine, on which there may be a proxy.
 const PER_LOOPBACK: u16 = 64;
@@ -22,14 +22,14 @@ pub(super) struct Limits {
     pub(super) pages: u16,
 }
 
-/// What a connection is for.
+/// The purpose of a connection, each with its own limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// The request has not arrived, or was refused.
+    /// The request has not arrived, or was rejected.
     Head,
     /// An answer is sent.
     Answer,
-    /// A page.
+    /// The WebSocket of a page.
     Page,
 }
 
@@ -55,8 +55,9 @@ impl Places {
         }
     }
 
-    /// Returns the slot that must be closed before a connection from this address is taken: the oldest
-    /// request of this address if it has too many, or of the address that has the most if all have.
+    /// Returns the slot that must be closed before a connection from this address is accepted: the
+    /// oldest incomplete request of this address if it has too many; if there are too many in all,
+    /// that of the address with the most.
     pub(super) fn displaced(&self, address: IpAddr) -> Option<usize> {
         let heads = || self.taken.iter().filter(|taken| taken.place == Place::Head);
         let of = |address: IpAddr| heads().filter(move |taken| taken.address == address);
@@ -75,7 +76,7 @@ impl Places {
         of(greedy.address).next().map(|oldest| oldest.slot)
     }
 
-    /// A connection was accepted.
+    /// Counts a connection that was accepted.
     pub(super) fn take(&mut self, slot: usize, address: IpAddr) {
         let place = Place::Head;
         self.taken.push(Taken {
@@ -85,7 +86,8 @@ impl Places {
         });
     }
 
-    /// Moves a connection whose request is complete to its place. Returns `false` if there is none.
+    /// Moves a connection with a complete request to its place. Returns `false` if there is no
+    /// room.
     pub(super) fn promote(&mut self, slot: usize, place: Place) -> bool {
         let Some(index) = self.taken.iter().position(|taken| taken.slot == slot) else {
             return false;
@@ -107,7 +109,7 @@ impl Places {
         !is_full
     }
 
-    /// A connection was closed.
+    /// Counts a connection that was closed.
     pub(super) fn free(&mut self, slot: usize) {
         self.taken.retain(|taken| taken.slot != slot);
     }
@@ -136,7 +138,7 @@ mod tests {
     #[test]
     fn an_address_displaces_its_own_oldest_request() {
         let mut places = Places::new(LIMITS);
-        for slot in 0..4 {
+        for slot in 0..HEADS_PER_ADDRESS {
             assert_eq!(places.displaced(address(1)), None);
             places.take(slot, address(1));
         }
@@ -144,6 +146,15 @@ mod tests {
         assert_eq!(places.displaced(address(2)), None);
         places.free(0);
         assert_eq!(places.displaced(address(1)), None);
+    }
+
+    #[test]
+    fn a_browser_that_opens_seven_connections_before_it_asks_loses_none() {
+        let mut places = Places::new(LIMITS);
+        for slot in 0..7 {
+            assert_eq!(places.displaced(address(1)), None);
+            places.take(slot, address(1));
+        }
     }
 
     #[test]

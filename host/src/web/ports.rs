@@ -10,7 +10,7 @@ use mio::net::UdpSocket;
 /// Opens UDP ports to the relay.
 #[derive(Debug)]
 pub(super) struct Ports {
-    /// The addresses of the relay, of which the next port uses the first.
+    /// The addresses of the relay. The next port uses the first one.
     relays: Vec<SocketAddr>,
     hasher: RandomState,
 }
@@ -27,7 +27,7 @@ impl Ports {
     ///
     /// # Errors
     ///
-    /// If no route leads to the relay, or the system has no file left.
+    /// If there is no route to the relay, or the system has no file descriptor left.
     pub(super) fn open(&mut self, visitor: IpAddr) -> io::Result<UdpSocket> {
         let relay = *self.relays.first().ok_or(io::ErrorKind::NotFound)?;
         let opened = self.source(relay, visitor).map_or_else(
@@ -44,17 +44,17 @@ impl Ports {
         })
     }
 
-    /// Nobody listens at the relay's port: the next page tries its next address.
-    pub(super) fn handle_refused(&mut self) {
+    /// Records that the relay's port is unreachable: the next page tries the relay's next address.
+    pub(super) fn handle_unreachable(&mut self) {
         if !self.relays.is_empty() {
             self.relays.rotate_left(1);
         }
     }
 
-    /// Returns the address from which the relay shall see a visitor. For the relay, a client that comes back
-    /// under the name of a client that is gone, from the same address, is that client; and limits are for
-    /// each address. So each visitor has an address of its own where the system has enough of them: on the
-    /// loopback interface of Linux.
+    /// Returns the source address for a visitor. The relay takes a client with the name and the
+    /// address of a former client for the same one, and its limits apply to each address. So each
+    /// visitor gets an address of its own where the system has enough of them: on the loopback
+    /// interface of Linux.
     fn source(&self, relay: SocketAddr, visitor: IpAddr) -> Option<IpAddr> {
         if !cfg!(target_os = "linux") || !relay.ip().is_loopback() || relay.is_ipv6() {
             return None;
@@ -98,7 +98,7 @@ mod tests {
     fn another_address_of_the_relay_is_tried_when_nobody_listens() {
         let relays = ["127.0.0.1:9", "[::1]:9"].map(|relay| relay.parse().unwrap());
         let mut ports = Ports::new(relays.to_vec());
-        ports.handle_refused();
+        ports.handle_unreachable();
         let port = ports.open([127, 0, 0, 1].into()).unwrap();
         assert_eq!(port.peer_addr().unwrap(), relays[1]);
     }

@@ -24,23 +24,24 @@ const TURN_BYTES: usize = 16 << 10;
 /// Time between two pings.
 const PING: Duration = Duration::from_secs(25);
 
-/// Time without a byte from the page, or without a byte taken by it, after which it is gone.
+/// Time without a byte from the page, or without progress in sending to it, after which it counts
+/// as gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Time for the page's answer to a close frame.
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// Number of messages that a page may send at once, and the time after which it may send one more. Further
-/// ones are read later.
+/// Number of messages that a page may send at once, and the interval for further ones. Messages
+/// beyond that are read later.
 const BURST: u32 = 200;
 const EACH: Duration = Duration::from_millis(10);
 
-/// What arrives from a page.
+/// The result of reading from a page.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
     /// A datagram for the relay.
     Datagram(Bytes),
-    /// A message that is no frame of the dialect. It is dropped.
+    /// A message that is not a frame of the dialect. It is dropped.
     Plain,
     /// A message, or a part of one, that was longer than a datagram. The socket is closing.
     TooLong,
@@ -50,7 +51,7 @@ pub(super) enum Received {
     Nothing,
     /// The page has used up its messages. There may be more later.
     TooMany,
-    /// The turn of this page is over. There may be more now.
+    /// The limit of this turn is reached. There may be more now.
     Later,
 }
 
@@ -62,11 +63,11 @@ pub(super) struct Socket<S> {
     heard: Instant,
     /// When the last ping was sent.
     pinged: Instant,
-    /// Since when the page does not take what is sent.
+    /// Since when sending to the page would block.
     blocked: Option<Instant>,
-    /// Number of bytes that the page had taken when this was last looked at.
+    /// Number of bytes that were sent when progress was last checked.
     written: u64,
-    /// The messages that the page may send now, and when they were counted.
+    /// Number of messages that the page may send now, and when that was computed.
     messages: u32,
     counted: Instant,
 }
@@ -76,14 +77,15 @@ enum State {
     Open,
     /// A close frame was sent.
     Closing(Instant),
-    /// A close frame was sent because what arrives are no frames. It is dropped, because closing with
-    /// unread bytes might lose the close frame.
+    /// A close frame was sent because the bytes from the page are not frames. They are dropped,
+    /// because closing with unread bytes might lose the close frame.
     Draining(Instant),
     Ended,
 }
 
 impl<S: Stream> Socket<S> {
-    /// The connection was upgraded; `rest` is what has arrived since.
+    /// Creates the WebSocket of an upgraded connection. `rest` are the bytes that have arrived
+    /// since.
     pub(super) fn new(now: Instant, stream: S, rest: Vec<u8>) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -108,7 +110,7 @@ impl<S: Stream> Socket<S> {
         }
     }
 
-    /// A new turn begins, in which a limited number of bytes is read.
+    /// Begins a new turn, in which a limited number of bytes is read.
     pub(super) fn begin_turn(&mut self) {
         self.inner.get_mut().left = TURN_BYTES;
     }
@@ -191,7 +193,7 @@ impl<S: Stream> Socket<S> {
         }
     }
 
-    /// The stream cannot be read as frames any more.
+    /// Gives up reading: the bytes are not frames.
     fn give_up(&mut self) {
         if let State::Closing(until) = self.state {
             self.inner.get_mut().inner.shut();
@@ -212,12 +214,13 @@ impl<S: Stream> Socket<S> {
         self.messages
     }
 
-    /// Returns whether the page takes what is sent to it.
+    /// Returns whether sending to the page would not block.
     pub(super) fn can_send(&self) -> bool {
         self.state == State::Open && self.blocked.is_none()
     }
 
-    /// Sends a datagram to the page. Returns whether it was taken; [`flush`](Self::flush) must follow.
+    /// Sends a datagram to the page. Returns whether there was room for it. Call
+    /// [`flush`](Self::flush) afterwards.
     pub(super) fn send(&mut self, now: Instant, datagram: &[u8]) -> bool {
         let sent = self
             .inner
@@ -227,7 +230,7 @@ impl<S: Stream> Socket<S> {
         is_taken
     }
 
-    /// Sends what is buffered as far as the page takes it.
+    /// Sends buffered bytes until sending would block.
     pub(super) fn flush(&mut self, now: Instant) {
         if self.state != State::Ended {
             let flushed = self.inner.flush();
@@ -274,7 +277,7 @@ impl<S: Stream> Socket<S> {
         }
     }
 
-    /// Time passed.
+    /// Handles the time-outs that have passed.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let is_over = match self.state {
             State::Closing(until) | State::Draining(until) => now >= until,
@@ -305,8 +308,8 @@ impl<S: Stream> Socket<S> {
     }
 }
 
-/// A stream of which a limited number of bytes is read in a turn: an endless message in fragments would
-/// keep the reader of frames for ever.
+/// A stream from which a limited number of bytes is read in a turn. Otherwise an endless fragmented
+/// message would occupy the reader of frames for ever.
 #[derive(Debug)]
 struct Metered<S> {
     inner: S,

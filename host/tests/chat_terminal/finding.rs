@@ -1,4 +1,4 @@
-//! Relays are found by asking all networks.
+//! Finding relays: the client asks all networks.
 
 use std::process::Command;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use kilochat_tests::{PlainPeer, RelayProgram};
 
 use super::terminal::{PROGRAM, Terminal};
 
-/// Runs the program on a host; returns its exit code and what it printed.
+/// Runs the program on a host. Returns its exit code and its output.
 fn output(host: &Host, arguments: &[&str]) -> (Option<i32>, String) {
     let output = host.run(|| Command::new(PROGRAM).args(arguments).output());
     let output = output.expect("it starts");
@@ -17,12 +17,12 @@ fn output(host: &Host, arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), text)
 }
 
-/// Starts a relay on a host.
+/// Starts a relay with a name on a host.
 fn relay(host: &Host, name: &str) -> RelayProgram {
     host.run(|| RelayProgram::start(PROGRAM, &["--port", "10888", "--announce", name]))
 }
 
-/// Starts a chat that is told nothing but the name.
+/// Starts a chat with no argument except the name.
 fn chat(host: &Host, columns: u16) -> Terminal {
     let command = [PROGRAM, "chat", "--name", "小明"];
     host.run(|| Terminal::start(columns, &command))
@@ -49,7 +49,7 @@ fn all_relays_of_all_networks_are_listed_once() {
     let lab_at = |link: Link| format!("Lab-3 at {}: 1 here", link.relay().ip());
     let boat_at = format!("boat at {}: nobody here", boat.address());
     assert_eq!(lines, [&lab_at(Link::A), &boat_at], "{text}");
-    // what is listed is what all commands take
+    // all commands find the relay that is listed first
     let (code, text) = output(&far, &["ping"]);
     assert_eq!(code, Some(0));
     assert!(
@@ -66,7 +66,7 @@ fn all_relays_of_all_networks_are_listed_once() {
         text.starts_with(&start) && text.contains(r#""name":"Lab-3""#),
         "{text}"
     );
-    // only IPv6
+    // only IPv6 addresses are left
     near.run(|| ip("-4 address flush dev eth0"));
     let (code, text) = output(&near, &["find"]);
     assert_eq!(code, Some(0));
@@ -106,7 +106,7 @@ fn where_there_is_no_relay_none_is_found_and_one_can_be_started() {
         bob.wait_for("* welcome 小明~2");
         bob.press("你好\r");
         ada.wait_for("小明~2 : 你好");
-        // it ends with the chat
+        // the relay that the chat has started ends with it
         ada.press("\x04");
         assert_eq!(ada.finish(), 0);
         bob.wait_for("relay is stopping");

@@ -1,4 +1,4 @@
-//! Ctrl-Z, and coming back.
+//! Suspending with Ctrl-Z, and continuing.
 
 use kilochat_tests::ScriptedRelay;
 use nix::sys::signal::{Signal, kill};
@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 
 use super::terminal::{PROGRAM, Terminal};
 
-/// Starts a chat in a shell, whose prompt is `shell?`, and waits until it has joined.
+/// Starts a chat from a shell with the prompt `shell?`, and waits until it has joined.
 fn chat_in(shell: &[&str]) -> (ScriptedRelay, Terminal) {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let mut terminal = Terminal::start(80, shell);
@@ -28,6 +28,11 @@ fn stops_and_comes_back(shell: &[&str]) {
         terminal.wait_for("> a draft");
         terminal.press("\x1a");
         terminal.wait_for("topped"); // bash: Stopped, dash: [1] + Stopped or Suspended
+        // the shell has its own title again, and the terminal reports no focus to it
+        let output = terminal.output();
+        for sequence in ["\x1b[22;2t", "\x1b[23;2t", "\x1b[?1004h", "\x1b[?1004l"] {
+            assert_eq!(output.matches(sequence).count(), round + 1, "{sequence:?}");
+        }
         terminal.press(format!(
             "stty -a | grep -c ' icanon.* echo ' | sed 's/^/round {round} mode /'\n"
         ));
@@ -108,7 +113,7 @@ fn a_signal_from_elsewhere_stops_it_as_the_key_does() {
         terminal.press("\x0c");
         terminal.expect_last(">");
     }
-    // nobody could continue it there
+    // without a shell that could continue it, Ctrl-Z does nothing
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let mut alone = Terminal::chat(80, &relay);
     relay.welcome("Ada");

@@ -1,4 +1,6 @@
-//! Whatever is typed or pasted: the conversation goes on.
+//! No typed or pasted input ends or garbles the conversation.
+
+use core::time::Duration;
 
 use kilochat_tests::{PlainPeer, RelayProgram, ScriptedRelay};
 use nix::sys::signal::Signal;
@@ -12,13 +14,13 @@ fn no_key_stops_what_arrives() {
         b"\x11",          // Ctrl-Q
         b"\x18",          // Ctrl-X
         b"\x12",          // Ctrl-R
-        b"\x12ha",        // ... and what is searched for
+        b"\x12ha",        // ... and its search text
         b"\x16",          // Ctrl-V
         b"\x13",          // Ctrl-S
         b"\t",            // completion
         b"\x1b[",         // the beginning of a sequence
-        b"\x1b[200~half", // a paste that does not end
-        b"\xe5",          // a piece of a character
+        b"\x1b[200~half", // a paste without an end
+        b"\xe5",          // a part of a character
         b"\x1b\x1b\x1b\x18\x12\x1b[20",
     ];
     for key in keys {
@@ -50,13 +52,13 @@ fn a_terminal_that_takes_nothing_stops_nobody_and_is_told_what_is_left_out() {
     for number in 0..3000 {
         relay.send(format!("Bob : {number} {text}"));
         if number % 100 == 0 {
-            // whatever was sent before was read
+            // when this line is shown, all lines before it were read
             relay.send(format!("Bob : {number}"));
-            std::thread::sleep(core::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
     relay.send("Bob : the end");
-    std::thread::sleep(core::time::Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(500));
     terminal.set_stopped(false);
     terminal.wait_for("Bob : the end");
     let told = terminal.history();
@@ -66,7 +68,7 @@ fn a_terminal_that_takes_nothing_stops_nobody_and_is_told_what_is_left_out() {
     assert!(told.is_some(), "{:#?}", terminal.rows());
     terminal.press("still here\r");
     relay.expect("still here");
-    // and it can be ended
+    // the client can be ended while the terminal blocks
     terminal.set_stopped(true);
     for number in 0..3000 {
         relay.send(format!("Bob : {number} {text}"));
@@ -121,7 +123,7 @@ fn several_pasted_lines_are_text() {
             .filter_map(|line| line.strip_prefix("Ada : "))
             .collect();
         assert!(heard.ends_with(&lines), "{heard:#?}");
-        // one line is as if it was typed
+        // a pasted single line is treated like a typed one
         ada.press("\x1b[200~/nick Eve\n\x1b[201~\r");
         bob.wait_for(|heard| heard == "* Ada is now Eve");
         ada.press("\x1b[200~/quit\x1b[201~\r");
@@ -131,18 +133,34 @@ fn several_pasted_lines_are_text() {
 }
 
 #[test]
-fn many_pasted_lines_are_counted_before_they_are_said() {
-    let mut relay = ScriptedRelay::bind("127.0.0.1");
-    let mut terminal = Terminal::chat(80, &relay);
-    relay.welcome("Ada");
-    terminal.wait_for("welcome");
-    let lines: Vec<String> = (0..200).map(|number| format!("line {number}")).collect();
-    terminal.press(format!("\x1b[200~{}\x1b[201~", lines.join("\r")));
-    terminal.wait_for("[200 lines, 1689 bytes; Enter says it, Ctrl-C drops it]");
-    terminal.press("\x03");
-    terminal.expect(&["* welcome Ada: 1 here (Ada); /help lists commands", ">"]);
-    terminal.press("one\r");
-    relay.expect("one");
+fn many_pasted_lines_are_shown_and_asked_about_before_they_are_said() {
+    let questions = [
+        (80, "[11 lines, 109 bytes; Enter says it, Ctrl-C drops it]"),
+        (24, "[11 lines: Enter, ^C?]"),
+        (20, "[11 lines?]"),
+    ];
+    for (columns, question) in questions {
+        let mut relay = ScriptedRelay::bind("127.0.0.1");
+        let mut terminal = Terminal::chat(columns, &relay);
+        relay.welcome("Ada");
+        terminal.wait_for("welcome");
+        let lines: Vec<String> = (10..21).map(|number| format!("第{number}行 ")).collect();
+        let paste = format!("\x1b[200~{}\x1b[201~", lines.join("\r"));
+        terminal.press(&paste);
+        terminal.wait_for(question);
+        terminal.wait_for("第20行");
+        relay.expect_silence(Duration::from_millis(200));
+        terminal.press("\x03");
+        terminal.expect_last(">");
+        terminal.press("one\r");
+        relay.expect("one");
+        terminal.press(&paste);
+        terminal.wait_for(question);
+        terminal.press("\r");
+        for line in &lines {
+            relay.expect(line);
+        }
+    }
 }
 
 #[test]

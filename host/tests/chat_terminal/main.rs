@@ -1,4 +1,4 @@
-//! The chat client on a terminal, and the whole screen as a person sees it.
+//! The chat client on a terminal: the tests compare the whole screen.
 #![cfg(unix)]
 #![allow(clippy::print_stdout, reason = "a measurement is printed")]
 
@@ -7,6 +7,8 @@ mod finding;
 mod jobs;
 mod keys;
 mod people;
+mod private;
+mod reading;
 mod size;
 mod terminal;
 
@@ -73,7 +75,8 @@ fn a_narrow_terminal_shows_the_same() {
         "> 一二三四五六七八九",
         "十百千",
     ]);
-    // twenty columns, then more, then a wide character that does not fit in the last column
+    // a line of twenty columns, longer ones, and a wide character that does not fit into the last
+    // column
     relay.send("Bob : 01234567890123");
     relay.send("Bob : é123456789012345");
     relay.send("Bob : x一二三四五六七八");
@@ -221,7 +224,7 @@ fn what_is_typed_or_pasted_ahead_is_said() {
     for line in &lines {
         relay.expect(line);
     }
-    // a terminal marks what is pasted
+    // a terminal puts marks around pasted text
     terminal.press("\x1b[200~one\ntwo\nthree\x1b[201~\r");
     for line in ["one", "two", "three"] {
         relay.expect(line);
@@ -255,7 +258,7 @@ fn control_c_clears_a_line_and_leaves_on_an_empty_one() {
     terminal.expect(&["* welcome Ada: 1 here (Ada); /help lists commands", ">"]);
     terminal.press("whole\r");
     relay.expect("whole");
-    // the arrow brings it back
+    // the arrow key brings the paste back
     terminal.press("\x1b[A\r");
     relay.expect("whole");
     terminal.press("\x03");
@@ -269,7 +272,7 @@ fn commands_are_sent_as_typed() {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let mut terminal = Terminal::chat(80, &relay);
     relay.expect("Ada");
-    // held until the welcome
+    // held back until the welcome
     terminal.press("/who\r//text\r");
     relay.expect_silence(Duration::from_millis(300));
     relay.send("* welcome Ada: 1 here (Ada); /help lists commands");
@@ -390,7 +393,7 @@ fn an_old_server_gets_what_was_read_and_nothing_else() {
         "six frames and a name, each from its own port"
     );
     assert!(said.values().all(|payloads| payloads.len() == 1));
-    // everybody hears everything, on every port that it knows
+    // an old server relays every line to all ports that it knows
     for source in said.keys() {
         server.send_to(b"Bob : hi", source).expect("loopback");
     }
@@ -400,20 +403,20 @@ fn an_old_server_gets_what_was_read_and_nothing_else() {
     std::thread::sleep(Duration::from_millis(100));
     server.set_nonblocking(true).expect("it can");
     assert!(server.recv_from(&mut [0; 2048]).is_err(), "and no more");
-    // an old server on Windows ends when it is told that nobody listens at a port
+    // an old server on Windows ends when a port that it sends to is unreachable
     for source in said.keys() {
-        assert!(!is_refused(&server, *source), "{source} is closed");
+        assert!(!is_port_unreachable(&server, *source), "{source} is closed");
     }
     server.connect(name).expect("loopback");
     chat.press("\x04");
     assert_eq!(chat.finish(), 0);
     assert!(server.recv_from(&mut [0; 2048]).is_err(), "no goodbye");
     let heard = chat.rows().iter().filter(|row| *row == "Bob : hi").count();
-    assert_eq!(heard, 1, "the other ports are not heard");
+    assert_eq!(heard, 1, "answers to the other ports are not shown");
 }
 
 #[test]
-fn what_is_late_is_told_and_what_is_not_needs_no_word() {
+fn only_late_lines_are_reported() {
     let relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"]);
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let proxy = Proxy::start(any, relay.address, Faults::NONE, 7).expect("a free port");
@@ -480,10 +483,10 @@ fn what_is_pasted_at_100_ms_is_delivered_in_under_three_seconds() {
     assert_eq!(heard, lines);
 }
 
-/// Whether nobody listens at `port`, as the system tells whoever sends there.
-fn is_refused(socket: &UdpSocket, port: SocketAddr) -> bool {
+/// Returns whether the system reports `port` as unreachable.
+fn is_port_unreachable(socket: &UdpSocket, port: SocketAddr) -> bool {
     socket.connect(port).expect("loopback");
-    socket.send(b"").expect("loopback takes it");
+    socket.send(b"").expect("loopback accepts it");
     std::thread::sleep(Duration::from_millis(20));
     socket.take_error().expect("a socket").is_some()
 }

@@ -1,14 +1,14 @@
-//! What people expect of a chat: names are completed and noticed, and what was said is kept.
+//! Features that people expect of a chat: completion of names, the bell, the history.
 
 use kilochat_tests::{PlainPeer, RelayProgram, ScriptedRelay};
 use nix::sys::signal::Signal;
 
 use super::terminal::{PROGRAM, Terminal};
 
-const SIZES: [u16; 2] = [80, 20];
+pub(super) const SIZES: [u16; 2] = [80, 20];
 
-/// A terminal in a room with Bob and 小明, who said something.
-fn in_a_room(columns: u16, options: &[&str]) -> (ScriptedRelay, Terminal) {
+/// Returns a terminal in a room with Bob and 小明, who have said something.
+pub(super) fn in_a_room(columns: u16, options: &[&str]) -> (ScriptedRelay, Terminal) {
     let mut relay = ScriptedRelay::bind("127.0.0.1");
     let host = relay.address().to_string();
     let command = [PROGRAM, "chat", &host, "--name", "王小明", "--plain"];
@@ -38,14 +38,15 @@ fn tab_completes_names_and_commands() {
                 relay.expect(said);
             }
         }
-        // one after the other, and what follows stays
+        // the candidates one after the other, while the text after the cursor stays
         terminal.press("/qui!\x02\t");
         terminal.expect_last("> /quiet !");
         terminal.press("\t");
         terminal.expect_last("> /quit !");
         terminal.press("\t");
         terminal.expect_last("> /quiet !");
-        // who has left is not completed, and who was renamed is, under the new name
+        // the name of a peer that has left is not completed; that of a renamed one is, in its new
+        // form
         terminal.press("\x15\x0b");
         relay.send("* Bob left (quit)\n* Zoë is now Cleo");
         terminal.wait_for("is now Cleo");
@@ -67,7 +68,7 @@ fn the_own_name_is_highlighted_and_rings_the_bell() {
             terminal.wait_for("not 小明");
             assert_eq!(terminal.inverted(), ["王小明"]);
             assert_eq!(terminal.bells(), usize::from(has_bell));
-            // neither what one says oneself nor a notice does that
+            // neither the user's own lines nor notices highlight it
             terminal.press("王小明\r");
             relay.expect("王小明");
             relay.send("* 王小明 is away\nBob : end");
@@ -106,6 +107,10 @@ fn what_somebody_does_is_shown_to_all() {
             terminal.press("/help\r");
             if columns == 80 {
                 terminal.wait_for("-- here also: /me TEXT, /ignore NAME");
+                let rows = terminal.rows();
+                let place = |start| rows.iter().position(|row| row.starts_with(start));
+                let [answer, own] = ["* anything else is said to all", "-- here also"].map(place);
+                assert!(answer < own, "{rows:?}");
             }
         }
     }
@@ -179,7 +184,7 @@ fn who_is_ignored_is_not_shown() {
         terminal.wait_for("小红 is shown");
         relay.send("小红 : 三");
         terminal.wait_for("小红 : 三");
-        // the relay is told nothing of it
+        // `/ignore` is not sent to the relay
         terminal.press("end\r");
         relay.expect("end");
     }

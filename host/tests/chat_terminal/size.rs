@@ -1,4 +1,4 @@
-//! The terminal's size, long drafts, and what of it all scrolls away.
+//! Changes of the terminal's size, long drafts, and the rows that scroll away.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::process::{Command, Output};
@@ -88,7 +88,7 @@ fn a_new_size_doubles_no_line_and_erases_none_of_other_programs() {
     terminal.expect_last("> draft");
     for columns in [60, 100, 50, 120] {
         terminal.resize(ROWS, columns);
-        // it is drawn again before this comes
+        // the screen is drawn again before this line arrives
         relay.send(format!("Bob : {columns}"));
         terminal.wait_for(&format!("Bob : {columns}"));
         std::thread::sleep(core::time::Duration::from_millis(200));
@@ -100,7 +100,7 @@ fn a_new_size_doubles_no_line_and_erases_none_of_other_programs() {
     }
 }
 
-/// A terminal as people have it, which moves its rows when its size changes.
+/// tmux, which moves rows when its size changes, as terminals do.
 struct Tmux(String);
 
 impl Tmux {
@@ -197,7 +197,7 @@ fn a_terminal_that_moves_its_rows_shows_every_line_after_it() {
 #[test]
 #[ignore = "needs tmux: apt-get install tmux"]
 fn a_long_address_can_be_copied_in_one_piece() {
-    for columns in [80, 40] {
+    for columns in [80, 40, 20] {
         let mut relay = ScriptedRelay::bind("127.0.0.1");
         let tmux = Tmux::start(columns, &relay);
         relay.welcome("Ada");

@@ -1,4 +1,4 @@
-//! A terminal, with a program on it, and its screen as a person sees it.
+//! A terminal with a program, and its screen as a person sees it.
 
 use core::num::NonZero;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -15,19 +15,21 @@ use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system}
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 pub(crate) const ROWS: u16 = 16;
 
-/// A program on a terminal of its own.
+/// A program with a terminal of its own.
 pub(crate) struct Terminal {
     pub(crate) child: Box<dyn Child + Send + Sync>,
     keys: Box<dyn Write + Send>,
     screen: Arc<Mutex<vt100::Parser>>,
-    /// How often it was told to ring.
+    /// All bytes that the terminal received.
+    output: Arc<Mutex<Vec<u8>>>,
+    /// Number of times that the bell rang.
     bells: Arc<AtomicUsize>,
-    /// Whether it takes nothing now, as after Ctrl-S.
+    /// Whether the terminal blocks, as after Ctrl-S.
     stopped: Arc<(Mutex<bool>, Condvar)>,
     master: Box<dyn MasterPty + Send>,
 }
 
-/// The rows that scrolled away are kept, too.
+/// Number of rows that scrolled away and are kept.
 const SCROLLBACK: usize = 10_000;
 
 impl Terminal {
@@ -56,12 +58,16 @@ impl Terminal {
         let shared = screen.clone();
         let bells = Arc::new(AtomicUsize::new(0));
         let rung = bells.clone();
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let keeps = kept.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = output.read(&mut buffer) {
                 let rings = buffer[..length].iter().filter(|byte| **byte == 7);
                 rung.fetch_add(rings.count(), Ordering::Relaxed);
-                shared.lock().expect("no panic").process(&buffer[..length]);
+                let taken = &buffer[..length];
+                keeps.lock().expect("no panic").extend_from_slice(taken);
+                shared.lock().expect("no panic").process(taken);
                 let is_stopped = gate.0.lock().expect("no panic");
                 let go_on = gate.1.wait_while(is_stopped, |is_stopped| *is_stopped);
                 drop(go_on.expect("no panic"));
@@ -71,6 +77,7 @@ impl Terminal {
             child,
             keys: pair.master.take_writer().expect("a terminal"),
             screen,
+            output: kept,
             bells,
             stopped,
             master: pair.master,
@@ -90,13 +97,13 @@ impl Terminal {
         self.keys.flush().expect("it reads");
     }
 
-    /// Stops to take anything, or goes on.
+    /// Lets the terminal block, or accept output again.
     pub(crate) fn set_stopped(&self, is_stopped: bool) {
         *self.stopped.0.lock().expect("no panic") = is_stopped;
         self.stopped.1.notify_all();
     }
 
-    /// Gives it another size, and what is on it stays where it is.
+    /// Changes the size. The contents stay where they are.
     pub(crate) fn resize(&self, rows: u16, columns: u16) {
         self.screen.lock().expect("no panic").screen_mut().set_size(
             NonZero::new(rows).expect("not zero"),
@@ -110,7 +117,7 @@ impl Terminal {
         self.master.resize(size).expect("a terminal");
     }
 
-    /// All rows that scrolled away, and those of the screen.
+    /// Returns all rows that scrolled away, and those of the screen.
     pub(crate) fn history(&self) -> Vec<String> {
         let mut parser = self.screen.lock().expect("no panic");
         let screen = parser.screen_mut();
@@ -135,7 +142,7 @@ impl Terminal {
         kill(id, signal).expect("it runs");
     }
 
-    /// All rows of the screen down to the last that is not empty.
+    /// Returns the rows of the screen down to the last one that is not empty.
     pub(crate) fn rows(&self) -> Vec<String> {
         let parser = self.screen.lock().expect("no panic");
         let (_, columns) = parser.screen().size();
@@ -150,7 +157,7 @@ impl Terminal {
         rows
     }
 
-    /// Waits until the whole screen looks so.
+    /// Waits until the whole screen has these rows.
     pub(crate) fn expect(&self, rows: &[&str]) {
         let deadline = Instant::now() + PATIENCE / 2;
         while self.rows() != rows {
@@ -163,7 +170,7 @@ impl Terminal {
         }
     }
 
-    /// Waits until the last row is this one.
+    /// Waits until this is the last row.
     pub(crate) fn expect_last(&self, row: &str) {
         let deadline = Instant::now() + PATIENCE;
         while self.rows().last().is_none_or(|last| last != row) {
@@ -172,7 +179,7 @@ impl Terminal {
         }
     }
 
-    /// Waits until the text on the screen, whatever its rows, ends so.
+    /// Waits until the text on the screen, joined over its rows, ends with this.
     pub(crate) fn expect_end(&self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.rows().concat().ends_with(text) {
@@ -193,12 +200,31 @@ impl Terminal {
         }
     }
 
-    /// How often it was told to ring.
+    /// Returns all that the terminal received, with control sequences.
+    pub(crate) fn output(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().expect("no panic")).into_owned()
+    }
+
+    /// Waits until the terminal has this title.
+    pub(crate) fn expect_title(&self, title: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let output = self.output();
+            let last = output.rsplit("\x1b]2;").next().expect("a part");
+            if last.starts_with(&format!("{title}\x1b\\")) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{last:?} is not {title:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Returns the number of times that the bell rang.
     pub(crate) fn bells(&self) -> usize {
         self.bells.load(Ordering::Relaxed)
     }
 
-    /// The texts on the screen that are shown inverted.
+    /// Returns the texts on the screen that are shown inverted.
     pub(crate) fn inverted(&self) -> Vec<String> {
         let parser = self.screen.lock().expect("no panic");
         let (rows, columns) = parser.screen().size();
@@ -248,7 +274,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // it may have ended
+        // fails if it has ended already
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! The addresses and adapters of the relay's machine come and go.
+//! Addresses and interfaces of the relay's machine that disappear and return.
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -11,17 +11,17 @@ use kilochat_tests::namespace::{ip, is_in_namespace};
 
 use crate::{PROGRAM, talk};
 
-/// How soon the relay knows that its machine has other addresses.
+/// Maximum time until the relay notices that the addresses of its machine have changed.
 const NOTICE: Duration = Duration::from_secs(12);
 
-/// Asks for a seat again and again, as a person does; returns whether there was an answer in time.
+/// Requests a seat repeatedly, as a person does. Returns whether there was a welcome in time.
 fn is_welcomed(host: &Host, local: &str, relay: &str, name: &str, patience: Duration) -> bool {
     let local: IpAddr = local.parse().expect("an address");
     let relay: IpAddr = relay.parse().expect("an address");
     let socket = host.run(|| {
         let socket = UdpSocket::bind((local, 0)).expect("its own address");
         let port = host.link.relay().port();
-        socket.connect((relay, port)).expect("there is a way");
+        socket.connect((relay, port)).expect("there is a route");
         socket
     });
     socket
@@ -30,7 +30,7 @@ fn is_welcomed(host: &Host, local: &str, relay: &str, name: &str, patience: Dura
     let begun = Instant::now();
     let mut buffer = [0; 2048];
     while begun.elapsed() < patience {
-        // what arrives while the relay has no such address is refused
+        // fails while the relay's machine does not have this address
         let _ = socket.send(name.as_bytes());
         if let Ok(length) = socket.recv(&mut buffer) {
             return buffer[..length].starts_with(b"* welcome ");
@@ -63,7 +63,7 @@ fn listeners_hear_again_after_an_adapter_was_deleted_and_created() {
     }
     lab.connect(Link::A);
     assert_ne!(lab.index(Link::A), before, "it is the same adapter");
-    // a framed peer speaks after 15 s of silence, and must not need to
+    // a framed peer sends after 15 s of silence, and must not need to do so
     talk(&mut speaker, &readers, NOTICE);
 }
 
@@ -130,7 +130,7 @@ fn a_prefix_that_is_renumbered_is_served_and_the_old_one_no_longer() {
         "Bob",
         NOTICE
     ));
-    // both changes may have been seen one after the other
+    // the relay may notice the two changes one after the other
     std::thread::sleep(NOTICE);
     let before = relay.statistics()["refused_foreign"];
     let patience = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! The relay on its own machine: it is suspended, it stops.
+//! The relay's process on its machine: suspension and end.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -10,13 +10,13 @@ use nix::sys::signal::Signal;
 
 use crate::{PROGRAM, is_alone_in_namespace, talk};
 
-/// How long the relay stands still: longer than a client may be silent.
+/// Duration of the suspension: longer than a client may be silent.
 const SUSPENSION: Duration = Duration::from_secs(66);
 
 #[test]
 #[ignore = "needs 80 s and network namespaces, by user namespaces or as root: apt-get install util-linux iproute2"]
-fn a_relay_that_was_suspended_calls_nobody_away() {
-    if !is_in_namespace("machine::a_relay_that_was_suspended_calls_nobody_away") {
+fn a_suspended_relay_calls_no_peer_away() {
+    if !is_in_namespace("machine::a_suspended_relay_calls_no_peer_away") {
         return;
     }
     let lab = Lab::new();
@@ -34,7 +34,7 @@ fn a_relay_that_was_suspended_calls_nobody_away() {
     std::thread::sleep(SUSPENSION);
     relay.signal(Signal::SIGCONT);
     talk(&mut speaker, &readers, PATIENCE);
-    // whoever is called away comes back at once, and both would be heard by now
+    // a parked client would be back at once, and both notices would have arrived by now
     talk(&mut speaker, &readers, PATIENCE);
     let said = speaker.said.len();
     for reader in readers {
@@ -69,7 +69,7 @@ fn a_relay_that_stops_says_everything_to_a_peer_with_a_full_window() {
         std::thread::sleep(Duration::from_millis(20));
     }
     relay.signal(Signal::SIGTERM);
-    // what it acknowledges takes a while to get there
+    // the peer's acknowledgements arrive with a delay
     std::thread::sleep(Duration::from_millis(100));
     let mut lines = std::collections::BTreeMap::new();
     let begun = Instant::now();

@@ -1,12 +1,13 @@
-//! The relay on real networks of which parts break: links that block, neighbours that are gone,
-//! adapters and addresses that come and go.
+//! The relay on real networks, parts of which fail: links that block, neighbours that vanish,
+//! interfaces and addresses that disappear and return.
 //!
-//! `cargo bench -p kilochat --bench networks` prints the measurements of which these tests check a
+//! `cargo bench -p kilochat --bench networks` prints the measurements, of which these tests check a
 //! part.
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout, reason = "a measurement is printed")]
 
 mod addresses;
+mod attacks;
 mod machine;
 mod neighbours;
 
@@ -19,15 +20,15 @@ use kilochat_tests::namespace::is_in_namespace;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 
-/// Runs this test again in a network namespace, while no other test of this program measures; false
-/// outside of it.
+/// Runs this test again in a network namespace, while no other test of this program measures.
+/// Returns `false` outside of the namespace.
 fn is_alone_in_namespace(test: &str) -> bool {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     is_in_namespace(test)
 }
 
-/// Says a line again and again until all readers have one of these, which is to be soon.
+/// Says lines until all readers have received one of them, which must happen within `patience`.
 pub(crate) fn talk(speaker: &mut Speaker, readers: &[Reader], patience: Duration) {
     let first = speaker.said.len();
     let begun = Instant::now();
@@ -38,7 +39,7 @@ pub(crate) fn talk(speaker: &mut Speaker, readers: &[Reader], patience: Duration
         let deaf = readers.iter().filter(is_deaf);
         assert!(
             begun.elapsed() < patience,
-            "after {patience:?} nothing is heard by {:?}",
+            "after {patience:?} no line arrived at {:?}",
             deaf.map(|reader| reader.dialect).collect::<Vec<_>>()
         );
     }

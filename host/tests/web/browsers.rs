@@ -1,5 +1,5 @@
-//! The page in real browsers, which node drives: see `tests/browser`. They run in a network namespace, from
-//! which nothing gets out.
+//! The page in real browsers, controlled by node: see `tests/browser`. They run in a network
+//! namespace without a connection to the outside.
 #![cfg(target_os = "linux")]
 #![allow(clippy::print_stdout, reason = "what took how long")]
 
@@ -26,10 +26,10 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/browser")
 }
 
-/// Bugs that the tests must notice, in a file of the page: the text, and its replacement.
-const PLANTED: [(&str, &str, &str, &[&str]); 4] = [
+/// Bugs that the tests must notice. Each is a replacement of a text in a file of the page.
+const PLANTED: [(&str, &str, &str, &[&str]); 5] = [
     (
-        "/page.js",
+        "/browser.js",
         "if (content !== undefined) made.textContent = content;",
         "if (content !== undefined) made.innerHTML = content;",
         &["cases.mjs", "chromium", "hostile"],
@@ -51,6 +51,12 @@ const PLANTED: [(&str, &str, &str, &[&str]); 4] = [
         "this.flight.tries += 1;",
         "this.flight.tries += 1; this.number += 1;",
         &["loss.mjs"],
+    ),
+    (
+        "/dialect.js",
+        "if (lines.some(isOfFormer)) {",
+        "if (false) {",
+        &["cases.mjs", "chromium", "former client"],
     ),
 ];
 
@@ -87,7 +93,7 @@ fn run(words: &[&str], planted: &str) -> (bool, String) {
     (output.status.success(), printed)
 }
 
-/// A relay, a network with faults before it, and a gateway before that.
+/// A relay, a faulty network before it, and a gateway before that.
 struct Faulty {
     front: RelayProgram,
     proxy: Proxy,
@@ -226,7 +232,7 @@ fn a_telephone_joins_by_the_code_on_the_terminal() {
     relay.kill().expect("it runs");
 }
 
-/// Reads a QR code from a terminal's screen, as a telephone does: from the colours of the cells.
+/// Reads a QR code from a terminal's screen as a telephone does, by the colours of the cells.
 fn code(screen: &vt100::Screen) -> Option<String> {
     const SCALE: usize = 6;
     let (rows, columns) = screen.size();
@@ -241,7 +247,7 @@ fn code(screen: &vt100::Screen) -> Option<String> {
             "▄" => is_lower,
             _ => false,
         };
-        // light is what has a white background; a terminal is dark otherwise
+        // cells with a white background are light; the terminal's own background is dark
         Some(is_ink || cell.bgcolor() != vt100::Color::Idx(7))
     };
     let (width, height) = (columns * SCALE, rows * 2 * SCALE);

@@ -1,11 +1,11 @@
-//! Any bytes as a request head: the corpus of the fuzzer, and many heads with a few changes.
+//! Arbitrary bytes as a request head: the fuzzer's corpus, and many heads with a few changes.
 
 use kilochat_tests::fuzz::{corpus, head};
 
 const HEADS: usize = 4_000;
 const SEED: u64 = 7;
 
-/// Parts that mean something in a head.
+/// Parts that have a meaning in a head.
 const PARTS: [&str; 18] = [
     "\r\n", "\n", ": ", " ", "Host: ", "Origin: ", "http://", "[::1]", "%25", ":80", "/ws", "/",
     "*", ";", ".local", "evil.org", "\0", "é",

@@ -21,7 +21,7 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 
 fn relay(arguments: &[&str]) -> RelayProgram {
     let all = [&["--bind", "127.0.0.1:0", "--web"], arguments].concat();
-    // the same port may be taken by a connection of another test
+    // the TCP port may be taken by a connection of another test
     let started = || RelayProgram::start(PROGRAM, &all);
     let mut tries = core::iter::repeat_with(started).take(10);
     tries
@@ -136,7 +136,7 @@ fn silent_connections_keep_nobody_out() {
         .map(|number| {
             let mut stream = TcpStream::connect(relay.address).expect("it listens");
             if number % 2 == 0 {
-                // it may have been displaced already
+                // fails if the connection was displaced already
                 let _ = stream.write_all(b"GET / HT");
             }
             stream
@@ -145,11 +145,14 @@ fn silent_connections_keep_nobody_out() {
     let start = Instant::now();
     let answer = request(relay.address, &get("/"));
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    assert!(start.elapsed() < Duration::from_secs(4), "it had to wait");
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "the request waited for slow ones"
+    );
     let mut page = Page::join(relay.address, "Ada");
     page.say("hello");
     Page::run_until(core::slice::from_mut(&mut page), Page::is_settled);
-    // the others are closed in the end
+    // the silent connections are closed in the end
     for mut stream in silent {
         assert_eq!(self::answer(&mut stream), "");
     }
@@ -157,7 +160,7 @@ fn silent_connections_keep_nobody_out() {
     let statistics = relay.wait_for_log(|line| line.contains("web statistics"));
     let fields: serde_json::Value = serde_json::from_str(&statistics).expect("JSON");
     let count = |key: &str| fields[key].as_u64().expect("a number");
-    // one more is that of `relay`
+    // one further connection is the attempt in `relay`
     let closed = count("late") + count("displaced");
     assert!((100..=101).contains(&closed), "{statistics}");
 }
@@ -167,7 +170,7 @@ fn a_page_that_takes_nothing_delays_nobody() {
     const LINES: usize = 3000;
     let relay = relay(&[]);
     let mut stuck = Page::join(relay.address, "stuck");
-    // it is not read from here on; what follows is more than the kernel buffers
+    // from here on it is not read, and the lines that follow are more than the kernel can buffer
     let mut page = Page::join(relay.address, "Ada");
     let bob = PlainPeer::join(relay.address, "Bob");
     let text = "x".repeat(900);
@@ -180,7 +183,7 @@ fn a_page_that_takes_nothing_delays_nobody() {
         }
     }
     assert_eq!(page.peer.lost, 0);
-    // it is told what it has missed, or has it
+    // the stuck page receives each line, or is told how many it has lost
     Page::run_until(core::slice::from_mut(&mut stuck), |page| {
         let lost = usize::try_from(page.peer.lost).expect("few");
         page.heard("Bob : ") + lost >= LINES
@@ -188,7 +191,7 @@ fn a_page_that_takes_nothing_delays_nobody() {
 }
 
 #[test]
-fn who_is_not_this_server_or_not_from_it_is_refused() {
+fn other_hosts_and_origins_are_rejected() {
     let relay = relay(&["--web-name", "boat.example.org"]);
     let port = relay.address.port();
     for (host, origin, status) in [
@@ -225,6 +228,39 @@ fn there_are_as_many_connections_as_were_allowed_and_places_are_free_again() {
 }
 
 #[test]
+fn five_hundred_and_twelve_pages_hear_every_line_once_and_in_order() {
+    const PAGES: usize = 512;
+    const LINES: usize = 20;
+    allow_many_sockets();
+    let relay = relay(&["--web-per-address", "1000"]);
+    let mut pages = Vec::new();
+    for number in 0..PAGES {
+        pages.push(Page::join(relay.address, &format!("page {number}")));
+        if number % 50 == 49 {
+            Page::run_until(&mut pages, |_| true);
+        }
+    }
+    // this is the maximum that the option allows by default
+    let refused = connect(relay.address).expect_err("there is no place");
+    assert!(refused.contains("503"), "{refused}");
+    let ada = PlainPeer::join(relay.address, "Ada");
+    for line in 0..LINES {
+        ada.say(format!("line {line}"));
+    }
+    let last = format!("line {}", LINES - 1);
+    Page::run_until(&mut pages, |page| page.has_heard(&last));
+    let expected: Vec<String> = (0..LINES)
+        .map(|line| format!("Ada : line {line}"))
+        .collect();
+    for page in &pages {
+        let lines = page.peer.lines.iter().map(|(_, line)| line);
+        let heard: Vec<&String> = lines.filter(|line| line.contains(" : line ")).collect();
+        assert_eq!(heard, expected.iter().collect::<Vec<_>>());
+        assert_eq!(page.peer.lost, 0);
+    }
+}
+
+#[test]
 fn pages_have_at_most_half_of_the_seats() {
     let relay = relay(&["--seats", "4"]);
     let sockets: Vec<page::Socket> = (0..2)
@@ -232,7 +268,7 @@ fn pages_have_at_most_half_of_the_seats() {
         .collect();
     let refused = connect(relay.address).expect_err("there is none");
     assert!(refused.contains("503"), "{refused}");
-    // the page itself can still be had, and says so
+    // the page itself is still served, and shows the reason
     let answer = request(relay.address, &get("/"));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     drop(sockets);
@@ -248,7 +284,7 @@ fn a_page_goes_on_when_the_relay_or_the_gateway_is_started_again() {
     Page::run_until(core::slice::from_mut(&mut page), |page| {
         page.is_settled() && page.heard("Ada : before") == 1
     });
-    // a gateway has no state: the session goes on from another port
+    // a gateway has no state, so the session is resumed from another port
     let listen = front.address.to_string();
     front.kill();
     let front = gateway(&[&at, "--listen", &listen]);

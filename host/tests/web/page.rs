@@ -16,7 +16,7 @@ use crate::PROGRAM;
 
 pub(crate) type Socket = WebSocket<TcpStream>;
 
-/// Opens a WebSocket; the error is the answer.
+/// Opens a WebSocket. The error is the server's answer.
 pub(crate) fn connect(address: SocketAddr) -> Result<Socket, String> {
     let stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
     stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
@@ -27,16 +27,19 @@ pub(crate) fn connect(address: SocketAddr) -> Result<Socket, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Waits until something is true.
+/// Waits until a condition is true.
 pub(crate) fn eventually(mut is_true: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_true() {
-        assert!(Instant::now() < deadline, "it did not become true");
+        assert!(
+            Instant::now() < deadline,
+            "the condition did not become true"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Starts `kilochat web`; its address is where it listens.
+/// Starts `kilochat web`. Its address is the one on which it listens.
 pub(crate) fn gateway(arguments: &[&str]) -> RelayProgram {
     let mut command = Command::new(PROGRAM);
     command.arg("web").args(arguments);
@@ -54,7 +57,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// A page that has its seat.
+    /// Creates a page that has a seat.
     pub(crate) fn join(gateway: SocketAddr, name: &str) -> Self {
         let mut page = Self {
             peer: FramedPeer::new(name, fastrand::u64(..)),
@@ -67,7 +70,7 @@ impl Page {
         page
     }
 
-    /// Takes a new connection, as a browser does when the old one is gone.
+    /// Opens a new connection, as a browser does when the old one is closed.
     pub(crate) fn reconnect(&mut self, gateway: SocketAddr) {
         self.socket = open(gateway);
         let now = self.now();
@@ -79,19 +82,19 @@ impl Page {
         self.run();
     }
 
-    /// The number of lines that contain `text`.
+    /// Returns the number of lines that contain `text`.
     pub(crate) fn heard(&self, text: &str) -> usize {
         let lines = self.peer.lines.iter();
         lines.filter(|(_, line)| line.contains(text)).count()
     }
 
-    /// Whether one of the last lines contains `text`.
+    /// Returns whether one of the last lines contains `text`.
     pub(crate) fn has_heard(&self, text: &str) -> bool {
         let mut lines = self.peer.lines.iter().rev().take(100);
         lines.any(|(_, line)| line.contains(text))
     }
 
-    /// Whether everything that it said is answered.
+    /// Returns whether all its texts are answered.
     pub(crate) fn is_settled(&mut self) -> bool {
         self.peer.client().unanswered() == 0
     }
@@ -101,7 +104,7 @@ impl Page {
         kilochat_core::Instant::from_millis(elapsed.try_into().expect("a short test"))
     }
 
-    /// Sends and receives what there is. Returns whether the connection is open.
+    /// Sends and receives what is due. Returns whether the connection is open.
     pub(crate) fn run(&mut self) -> bool {
         let mut is_open = true;
         loop {
@@ -120,7 +123,7 @@ impl Page {
         }
     }
 
-    /// Lets pages work until all are as they should be.
+    /// Runs pages until each of them is done.
     pub(crate) fn run_until(pages: &mut [Self], mut is_done: impl FnMut(&mut Self) -> bool) {
         let deadline = Instant::now() + PATIENCE * 2;
         loop {
@@ -132,18 +135,21 @@ impl Page {
             if all {
                 return;
             }
-            assert!(Instant::now() < deadline, "it did not happen");
+            assert!(
+                Instant::now() < deadline,
+                "the condition did not become true"
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// Works until the gateway closes the connection, and returns why.
+    /// Runs until the gateway closes the connection. Returns the reason.
     pub(crate) fn read_close(&mut self) -> Option<CloseCode> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let now = self.now();
             for datagram in self.peer.poll(now) {
-                // it may be closed already
+                // fails if the connection is closed already
                 let _ = self.socket.send(Message::binary(datagram));
             }
             match self.socket.read() {

@@ -1,15 +1,15 @@
 //! A program that links only if no call of the core can panic. `prove.sh` builds it.
 //!
 //! Its panic handler calls a function that does not exist. A panic that the optimiser cannot
-//! exclude is a call of the handler, and the linker refuses it by name.
+//! exclude is a call of the handler, and then the linker reports the missing function.
 //!
-//! The program is never run. Whoever would start it would choose one call, the relay's state and
-//! all arguments: the optimiser knows of them what their types say, and no more. (It does not even
-//! know that a vector's length is at most its capacity.) What cannot panic from any state cannot
-//! panic in any order of calls.
+//! The program is never run. Its input would choose one call, the state of the relay and all
+//! arguments. So the optimiser knows nothing about them except their types (not even that a
+//! vector's length is at most its capacity). A call that cannot panic in any state cannot panic
+//! after any sequence of calls.
 //!
-//! It says nothing about the stack, about loops that do not end, about `Debug`, nor about
-//! arithmetic that overflows in a debug build.
+//! The proof says nothing about stack overflow, endless loops, `Debug` implementations, or
+//! arithmetic overflow in a debug build.
 #![no_std]
 #![no_main]
 #![expect(
@@ -29,13 +29,15 @@ use kilochat_core::{
     Received, Refusal, Relay, Reply, Restored, Rule, Seat, State, Stats, Transmit, Unreachable,
     clean, is_blank,
 };
+#[cfg(feature = "link")]
+use kilochat_core::{Fresh, LinkBatch, LinkLine, LinkLines, LinkNotice, LinkSeen, Place, is_place};
 
 // on Cortex-M3, as the docs of `Relay` say
-#[cfg(target_arch = "arm")]
+#[cfg(all(target_arch = "arm", not(feature = "link")))]
 const _: () = {
-    assert!(size_of::<Relay<32, 8192, 8>>() == 19344);
-    assert!(size_of::<Relay<64, 65536, 32>>() == 95504);
-    assert!(size_of::<Relay<4096, 1048576, 32>>() == 2868752);
+    assert!(size_of::<Relay<32, 8192, 8>>() == 20248);
+    assert!(size_of::<Relay<64, 65536, 32>>() == 96664);
+    assert!(size_of::<Relay<4096, 1048576, 32>>() == 2902168);
 };
 
 // SAFETY: nothing calls it in a program that links
@@ -48,7 +50,7 @@ fn panic(_: &PanicInfo<'_>) -> ! {
     the_core_can_panic()
 }
 
-/// What the program is started with: anything.
+/// The input of the program, which may be anything.
 struct Anything {
     size: Size,
     call: Call,
@@ -58,7 +60,7 @@ struct Anything {
     values: Values,
 }
 
-/// A relay and a fan-out of its, perhaps another relay's; and a client.
+/// A relay, a fan-out that may belong to another relay, and a client.
 struct Of<
     const PEERS: usize,
     const RING: usize,
@@ -71,7 +73,7 @@ struct Of<
     client: Client<HELD, OUT>,
 }
 
-/// Which of the sizes that ship.
+/// The sizes of relay that ship.
 #[expect(dead_code, reason = "nothing here makes one")]
 enum Size {
     Small,
@@ -79,7 +81,7 @@ enum Size {
     Large,
 }
 
-/// A value of each type, where arguments come from and results go to.
+/// A value of each type, for arguments and results.
 struct Values {
     now: Instant,
     then: Option<Instant>,
@@ -125,15 +127,34 @@ struct Values {
     reader: Reader,
     line: [u8; LINE_MAX],
     restored: Restored<'static>,
+    #[cfg(feature = "link")]
+    secs: u32,
+    #[cfg(feature = "link")]
+    texts_of_others: [&'static str; 2],
+    #[cfg(feature = "link")]
+    places: &'static [Place],
+    #[cfg(feature = "link")]
+    lines: LinkLines<'static>,
+    #[cfg(feature = "link")]
+    link_line: Option<LinkLine<'static>>,
+    #[cfg(feature = "link")]
+    link_notice: LinkNotice<'static>,
+    #[cfg(feature = "link")]
+    seen: LinkSeen<8>,
+    #[cfg(feature = "link")]
+    fresh: Fresh,
+    #[cfg(feature = "link")]
+    batch: LinkBatch,
 }
 
-/// Which call: each public function of the core, as `tests/calls.rs` checks.
+/// The call: one variant for each public function of the core, which `tests/calls.rs` checks.
 #[expect(dead_code, reason = "nothing here makes one")]
 enum Call {
     RelayNew,
     RelayDefault,
     RelayConfigure,
     RelaySetNetworks,
+    RelaySetRelayName,
     RelaySetRules,
     RelayOrder,
     RelaySayAsHost,
@@ -170,6 +191,7 @@ enum Call {
     InstantAsMillis,
     InstantSince,
     InstantAfter,
+    InstantAsSecs,
     Clean,
     IsBlank,
     NoticeOf,
@@ -206,6 +228,34 @@ enum Call {
     ClientStats,
     ClientStatsDropped,
     DroppedAsStr,
+    #[cfg(feature = "link")]
+    RelayPollLink,
+    #[cfg(feature = "link")]
+    RelayLinkWaiting,
+    #[cfg(feature = "link")]
+    RelayHandleElsewhere,
+    #[cfg(feature = "link")]
+    RelayHandleNoticeElsewhere,
+    #[cfg(feature = "link")]
+    RelaySetPlaces,
+    #[cfg(feature = "link")]
+    LinkLinesNew,
+    #[cfg(feature = "link")]
+    LinkLinesNext,
+    #[cfg(feature = "link")]
+    LinkNoticeFmt,
+    #[cfg(feature = "link")]
+    LinkNoticePlace,
+    #[cfg(feature = "link")]
+    LinkSeenNew,
+    #[cfg(feature = "link")]
+    LinkSeenDefault,
+    #[cfg(feature = "link")]
+    LinkSeenTake,
+    #[cfg(feature = "link")]
+    LinkSeenLast,
+    #[cfg(feature = "link")]
+    IsPlace,
     #[cfg(feature = "planted")]
     Planted,
 }
@@ -251,6 +301,7 @@ impl<
                 v.event = relay.handle_datagram(v.now, v.address, v.bytes, &mut v.reply);
             }
             Call::RelaySetNetworks => relay.set_networks(v.config.networks.iter().copied()),
+            Call::RelaySetRelayName => relay.set_relay_name(v.config.name.clone()),
             Call::RelaySetRules => relay.set_rules([v.rule; 17]),
             Call::RelayOrder => v.departed = relay.order(v.now, v.text, &mut v.reply),
             Call::RelaySayAsHost => v.index = relay.say_as_host(v.now, v.text).into(),
@@ -305,6 +356,7 @@ impl<
             Call::InstantAsMillis => v.number = v.now.as_millis(),
             Call::InstantSince => v.duration = v.then.unwrap_or_default().since(v.now),
             Call::InstantAfter => v.now = v.now.after(v.duration),
+            Call::InstantAsSecs => v.number = v.now.as_secs().into(),
             Call::Clean => v.character = clean(v.text).max().unwrap_or(' '),
             Call::NoticeOf => v.notice = Notice::of(v.text),
             Call::IsBlank => v.truth = is_blank(v.text),
@@ -370,7 +422,52 @@ impl<
             Call::ClientStats => v.client_stats = client.stats().clone(),
             Call::ClientStatsDropped => v.number = v.client_stats.dropped(v.dropped),
             Call::DroppedAsStr => v.text = v.dropped.as_str(),
-            // a panic that depends on what the relay has been through
+            #[cfg(feature = "link")]
+            Call::RelayPollLink => {
+                if let Some(batch) = relay.poll_link(v.buffer) {
+                    v.batch = batch;
+                }
+            }
+            #[cfg(feature = "link")]
+            Call::RelayLinkWaiting => {
+                if let Some(waiting) = relay.link_waiting() {
+                    (v.number, v.now) = (waiting.lines, waiting.oldest);
+                }
+            }
+            #[cfg(feature = "link")]
+            Call::RelayHandleElsewhere => {
+                let [place, name] = v.texts_of_others;
+                v.index = relay.handle_elsewhere(v.now, place, name, v.text).into();
+            }
+            #[cfg(feature = "link")]
+            Call::RelayHandleNoticeElsewhere => {
+                v.truth = relay.handle_notice_elsewhere(v.now, v.link_notice);
+            }
+            #[cfg(feature = "link")]
+            Call::RelaySetPlaces => relay.set_places(v.secs, v.places),
+            #[cfg(feature = "link")]
+            Call::LinkLinesNew => v.lines = LinkLines::new(v.bytes),
+            #[cfg(feature = "link")]
+            Call::LinkLinesNext => v.link_line = v.lines.next(),
+            #[cfg(feature = "link")]
+            Call::LinkNoticeFmt => {
+                v.truth = v.reply.write_fmt(format_args!("{}", v.link_notice)).is_ok();
+            }
+            #[cfg(feature = "link")]
+            Call::LinkNoticePlace => v.truth = v.link_notice.place().is_some(),
+            #[cfg(feature = "link")]
+            Call::LinkSeenNew => v.seen = LinkSeen::new(),
+            #[cfg(feature = "link")]
+            Call::LinkSeenDefault => v.seen = LinkSeen::default(),
+            #[cfg(feature = "link")]
+            Call::LinkSeenTake => {
+                v.fresh = v.seen.take(v.text, v.number, v.batch);
+            }
+            #[cfg(feature = "link")]
+            Call::LinkSeenLast => v.number = v.seen.last(v.text, v.number).unwrap_or(0),
+            #[cfg(feature = "link")]
+            Call::IsPlace => v.truth = is_place(v.text),
+            // a panic that depends on the state of the relay, to show that the proof finds it
             #[cfg(feature = "planted")]
             Call::Planted => v.character = ['a', 'b', 'c'][relay.peer_count()],
         }

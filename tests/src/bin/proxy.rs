@@ -36,11 +36,11 @@ With --commands it reads what to do from its input, a line each:
   counts                       print what it did until now"
 )]
 struct Arguments {
-    /// Where clients go
+    /// Address on which clients are received
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10889", value_parser = address)]
     listen: SocketAddr,
 
-    /// Where the relay is
+    /// Address of the relay
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10888", value_parser = address)]
     to: SocketAddr,
 
@@ -56,23 +56,23 @@ struct Arguments {
     #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
     reorder: f64,
 
-    /// How long each is under way, in milliseconds, in each direction
+    /// Delay of each datagram in each direction, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = milliseconds())]
     delay_ms: u64,
 
-    /// By how much more it may be late, in milliseconds, each by its own chance
+    /// Maximum of a random further delay of each datagram, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = milliseconds())]
     jitter_ms: u64,
 
-    /// How long it waits at most for a later one, in milliseconds
+    /// Maximum time for which a datagram is held back for a later one, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = milliseconds())]
     hold_ms: u64,
 
-    /// What chance starts from
+    /// Seed of the random numbers
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     seed: u64,
 
-    /// Print what it did every 5 seconds, and for each client at the end
+    /// Print statistics every 5 seconds, and for each client at the end
     #[arg(long, short)]
     verbose: bool,
 
@@ -81,7 +81,7 @@ struct Arguments {
     commands: bool,
 }
 
-/// What it is told while it runs.
+/// A command that the proxy receives while it runs.
 enum Order {
     Blackout(bool),
     Move(OldPort),
@@ -128,7 +128,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     io::stdout().flush()
 }
 
-/// Does what it is told until it is told to end.
+/// Executes commands until one of them, or the end of the input, ends the proxy.
 fn obey(proxy: &Proxy, orders: &Receiver<Order>, is_verbose: bool) -> io::Result<()> {
     let interval = if is_verbose {
         Duration::from_secs(5)
@@ -190,7 +190,7 @@ fn handle_signals(orders: Sender<Order>) -> io::Result<()> {
 #[cfg(not(unix))]
 fn handle_signals(orders: Sender<Order>) -> io::Result<()> {
     let interrupted = move || {
-        // nobody waits when it is ending already
+        // the receiver is gone if the proxy is ending already
         let _ = orders.send(Order::End);
     };
     ctrlc::set_handler(interrupted).map_err(io::Error::other)
@@ -208,7 +208,7 @@ fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
-/// At most a minute.
+/// Returns the parser of durations, which are at most a minute.
 fn milliseconds() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(..=60_000)
 }

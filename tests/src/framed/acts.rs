@@ -1,10 +1,11 @@
-//! What happens in a bad world.
+//! The random acts of a simulation: what people, hosts and spoofers do.
 
 use core::net::SocketAddr;
 
-use kilochat_core::{Relay, Unreachable};
+use kilochat_core::{Reader, Relay, Unreachable};
 
 use crate::Verdict;
+use crate::framed::admission::Admission;
 use crate::framed::counts::Met;
 use crate::framed::fanouts::way;
 use crate::framed::gate::Gate;
@@ -16,7 +17,7 @@ use crate::inputs::{chance, pick};
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usize>
     World<PEERS, RING, WINDOW, HELD>
 {
-    /// Something happens.
+    /// Runs one random act.
     pub(crate) fn act(&mut self) -> Verdict {
         match self.random.u32(0..100) {
             0..40 => self.somebody_says(),
@@ -55,7 +56,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.random.usize(..self.members.len())
     }
 
-    /// Lets a client say something, when it has room for it.
+    /// Queues a text at a client, which is sent when the client has room for it.
     pub(crate) fn says(&mut self, number: usize, body: String) {
         self.members[number].unposted.push_back(body);
         if !self.members[number].is_paused(self.now) {
@@ -96,8 +97,23 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             "/quiet off",
             "/quit",
         ];
-        let command = pick(&mut self.random, &commands).to_owned();
+        let mut command = pick(&mut self.random, &commands).to_owned();
+        if chance(&mut self.random, 50) {
+            command = self.whisper();
+        }
         self.says(number, command);
+    }
+
+    /// Returns a command that says something to one peer, or to nobody.
+    fn whisper(&mut self) -> String {
+        let to = self.any_member();
+        let name = match self.random.u32(0..10) {
+            0 => "nobody".to_owned(),
+            1 => "plain 1".to_owned(),
+            _ => self.members[to].name.clone(),
+        };
+        let length = pick(&mut self.random, &[1, 10, 200, 700]);
+        format!("/msg {name}: {}", self.secret(length))
     }
 
     fn plain_says(&mut self) {
@@ -113,7 +129,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             return;
         } else {
             let length = pick(&mut self.random, &[0, 10, 100, 900, 980]);
-            format!("p{number}|{}", "x".repeat(length))
+            if chance(&mut self.random, 20) {
+                self.whisper()
+            } else {
+                format!("p{number}|{}", "x".repeat(length))
+            }
         };
         self.send(source, self.address, payload.into_bytes());
     }
@@ -121,9 +141,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
     fn somebody_moves(&mut self) {
         let number = self.any_member();
         let base = if chance(&mut self.random, 20) {
-            // where it, or somebody else, was before
+            // an address that this or another client had before
             let place = self.random.usize(1..=self.places);
-            let base = crate::framed::member::place(place);
+            let base = crate::framed::member::place(place, self.config.open);
             let is_free = self.members.iter().all(|member| member.base != base)
                 && self.plains.iter().all(|plain| plain.address != base);
             if is_free { base } else { self.new_place() }
@@ -175,7 +195,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.note(|world| format!("c{} pauses for {length}", world.members[number].process));
     }
 
-    /// Somebody sleeps for so long that its seat may be given away, and there are some who need it.
+    /// Pauses a client for longer than the time after which its seat may be given away, in a room
+    /// in which newcomers need one.
     fn somebody_sleeps(&mut self) {
         let number = self.any_member();
         let length = self.random.u64(61_000..200_000);
@@ -186,7 +207,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.note(|world| format!("c{} sleeps for {length}", world.members[number].process));
     }
 
-    /// Somebody's host does not answer for minutes, and perhaps the way to it takes nothing.
+    /// Makes a neighbour's host unreachable for minutes. The relay's interface to it may block
+    /// meanwhile.
     fn neighbour_goes(&mut self) {
         let number = self.any_member();
         let base = self.members[number].base;
@@ -200,7 +222,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.note(|_| format!("{} is gone until {until}", base.ip()));
     }
 
-    /// Strangers take seats as long as there are any, or they all leave.
+    /// Lets strangers take all free seats, or lets all strangers leave.
     pub(crate) fn crowd_comes_or_goes(&mut self) {
         if !self.crowd.is_empty() {
             for stranger in core::mem::take(&mut self.crowd) {
@@ -209,9 +231,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             self.saw(Met::CrowdWent);
             return;
         }
+        let is_near = chance(&mut self.random, 75);
         for _ in 0..PEERS {
             self.strangers += 1;
-            let stranger = SocketAddr::from(([10, 0, 0, 9], self.strangers));
+            // nobody can forge an address of the relay's own machine
+            let host = if is_near { 127 } else { 10 };
+            let stranger = SocketAddr::from(([host, 0, 0, 9], self.strangers));
             self.send(stranger, self.address, b"stranger".to_vec());
             self.crowd.push(stranger);
         }
@@ -263,6 +288,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.stops_at = None;
         self.door.clear();
         self.gate = Gate::default();
+        self.admission = Admission::new();
+        self.reader = Reader::default();
         self.rooms.push(Room::new(RING));
         Ok(())
     }
@@ -327,7 +354,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
     }
 
-    /// A plain peer joins from a client's address, whose next frames are of no session there.
+    /// Lets a plain peer join from a client's address. The client's next frames belong to no
+    /// session at that address.
     fn plain_turns_framed(&mut self) {
         let number = self.any_member();
         let source = self.members[number].base;
@@ -338,7 +366,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
     }
 }
 
-/// What somebody says.
+/// Returns a random text.
 fn body<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usize>(
     world: &mut World<PEERS, RING, WINDOW, HELD>,
 ) -> String {

@@ -1,4 +1,4 @@
-//! The framed clients' drivers, and what the oracle sees there.
+//! Drivers of the framed clients, and the oracle's checks there.
 
 use kilochat_core::DATAGRAM_MAX;
 use kilochat_core::{ClientEvent, Dropped, PostError, PostId, Received, State};
@@ -11,16 +11,16 @@ use crate::framed::world::World;
 use crate::inputs::chance;
 use crate::{Verdict, check};
 
-/// A client that was to wait for a seat may lag for so long after that, in milliseconds.
-const ANSWER_MS: u64 = 5000;
+/// Milliseconds for which a client may still lag after it waited for a seat.
+const ANSWER_MS: u64 = 10_000;
 
-/// So often may a client want to be driven again at once.
+/// Maximum number of times in a row that a client may ask to be driven again at once.
 const TURNS_MAX: usize = 50;
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usize>
     World<PEERS, RING, WINDOW, HELD>
 {
-    /// A client's driver wakes up.
+    /// Runs a client's driver once.
     pub(crate) fn member_turn(&mut self, number: usize) -> Verdict {
         let now = self.now;
         self.members[number].is_touched = false;
@@ -83,7 +83,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         })
     }
 
-    /// Looks at what happened to a client.
+    /// Polls a client's events, and checks its state.
     pub(crate) fn member_polls(&mut self, number: usize) -> Verdict {
         if self.members[number].is_lazy && !chance(&mut self.random, 20) {
             return Ok(());
@@ -108,7 +108,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         })
     }
 
-    /// Judges all that a client tells, and puts it into words if there is a trace.
+    /// Judges all events of a client, and notes them if there is a trace.
     fn member_tells(&mut self, number: usize, notes: &mut Vec<String>) -> Verdict {
         let member = &mut self.members[number];
         let process = member.process;
@@ -139,7 +139,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         Ok(())
     }
 
-    /// Sends what a client has to say.
+    /// Sends the datagrams that a client has to send.
     fn member_sends(&mut self, number: usize) -> Verdict {
         let mut buffer = [0; DATAGRAM_MAX];
         for _ in 0..TURNS_MAX {
@@ -163,7 +163,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         check(false, || format!("c{process} never stops sending"))
     }
 
-    /// Gives a client the texts that it has room for.
+    /// Hands a client the texts that it has room for.
     pub(crate) fn member_gives_texts(&mut self, number: usize) {
         while let Some(body) = self.members[number].unposted.pop_front() {
             let member = &mut self.members[number];
@@ -184,7 +184,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
                     measure.said_at.insert(tag, self.now);
                 }
                 if text != "/quit" {
-                    // the end answers that one
+                    // `/quit` is answered by the event that the client ended
                     self.posts.posted(tag, text.clone());
                 }
                 let story = self.stories.get_mut(&tag.process).unwrap();
@@ -201,15 +201,16 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
     }
 
-    /// Whether a client was told to wait for a seat until now, or nearly.
+    /// Returns whether a client was waiting for a seat until now, or until a short time ago.
     pub(crate) fn may_lag(&self, member: &Member<HELD>) -> bool {
         let clock = self.now + member.ahead;
         let until = self.stories[&member.process].waits_until;
         until.is_some_and(|until| clock < until + ANSWER_MS)
     }
 
-    /// Why a client is not where it should be some time after everything healed; `head` lines had
-    /// been said a while ago. One that was told to wait for a seat may wait.
+    /// Returns a complaint if a client has not caught up some time after the last fault, where
+    /// `head` is the number of lines at an earlier time. A client that was told to wait for a seat
+    /// may lag.
     pub(crate) fn backwardness(&self, number: usize, head: u64) -> Option<String> {
         let member = &self.members[number];
         let state = member.client.state();
@@ -238,7 +239,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
     }
 }
 
-/// What an event is counted as, and what it says of a text; `run` is the relay's.
+/// Returns the cases that an event covers, and what it says about a text. `run` is the relay's run.
 fn outcome(event: &ClientEvent<'_>, run: usize) -> (Option<Met>, Option<(PostId, Told)>) {
     match *event {
         ClientEvent::Said { post, first, lines } => (
@@ -262,7 +263,7 @@ fn outcome(event: &ClientEvent<'_>, run: usize) -> (Option<Met>, Option<(PostId,
     }
 }
 
-/// A text with its tag; commands have none.
+/// Returns a text with its tag in front. Commands have none.
 fn tagged(tag: Tag, body: &str) -> String {
     match body.strip_prefix("//") {
         Some(rest) => format!("//{tag}{rest}"),

@@ -1,9 +1,9 @@
-//! What simulations of the framed dialect have to meet.
+//! The cases that simulations of the framed dialect must cover.
 
 use crate::counts::seen;
 
 seen! {
-    /// Something that a simulation of the framed dialect has to meet.
+    /// A case that a simulation of the framed dialect must cover.
     Met {
         // seats
         JoinedNew
@@ -26,7 +26,7 @@ seen! {
         Left
         Ended
         ClientCrashed
-        // lines down
+        // lines to clients
         Line
         OwnLine
         Coalesced
@@ -47,7 +47,7 @@ seen! {
         Unparked
         WindowFull
         KeptAlive
-        // texts up
+        // texts to the relay
         Said
         ManyTexts
         PartlyAccepted
@@ -55,10 +55,12 @@ seen! {
         PostAnsweredAgain
         PostLate
         CommandAnswered
+        Whispered
+        ForFormer
         Doubtful
         Unsaid
         OutFull
-        // what the network and the world did
+        // faults of the network, the hosts and the relay's process
         Lost
         Doubled
         VeryLate
@@ -109,7 +111,12 @@ seen! {
         Meddled
         Contested
         ForgedTextByRelay
-        // what strangers got
+        ForgedName
+        ForgedCode
+        // replies to strangers
+        Foreign
+        CodeGiven
+        JoinedByCode
         Challenged
         CookieSpent
         UnknownSession

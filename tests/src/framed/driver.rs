@@ -1,21 +1,23 @@
-//! The relay's driver, and what the oracle sees at the relay.
+//! The relay's driver, and the oracle's checks at the relay.
 
 use core::net::SocketAddr;
 
 use kilochat_core::{DATAGRAM_MAX, Event, Expired, Farewell, Instant, Refusal, Reply};
 
+use crate::dialect::{self, Admitted};
 use crate::framed::counts::Met;
 use crate::framed::gate::Exchange;
 use crate::framed::network::Datagram;
 use crate::framed::wire::{GIVEN_AWAY, Wire, told};
 use crate::framed::world::World;
 use crate::inputs::chance;
+use crate::judge::proving::code_asked_for;
 use crate::{Verdict, check};
 
-/// How often a relay that goes on after it was suspended looks for more to read.
+/// Maximum number of times that the relay's driver empties its socket after a suspension.
 const DOORS_MAX: usize = 1000;
 
-/// A peer as the relay shows it.
+/// The state of a peer as the relay reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) seat: usize,
@@ -31,7 +33,7 @@ pub(crate) struct Shown {
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usize>
     World<PEERS, RING, WINDOW, HELD>
 {
-    /// All peers.
+    /// Returns the states of all peers.
     pub(crate) fn shown(&self) -> Vec<Shown> {
         let peers = self.relay.peers().map(|peer| Shown {
             seat: peer.seat.index(),
@@ -46,7 +48,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         peers.collect()
     }
 
-    /// The driver wakes up: it reads, handles what is due, and sends.
+    /// Runs the relay's driver once: it receives, handles time-outs, and sends.
     pub(crate) fn relay_turn(&mut self) -> Verdict {
         for _ in 0..self.driver.reads {
             if !self.relay.can_receive() {
@@ -66,7 +68,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         Ok(())
     }
 
-    /// The relay's process is suspended for a while.
+    /// Suspends the relay's process for a random time.
     pub(crate) fn suspend_relay(&mut self) {
         if self.suspended_until.is_none() {
             let length = self.random.u64(1000..120_000);
@@ -76,7 +78,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
     }
 
-    /// The relay's process goes on: it reads what has come before it judges who was silent.
+    /// Resumes the relay's process. It reads all datagrams that have arrived before it decides
+    /// which clients were silent.
     pub(crate) fn relay_goes_on(&mut self) -> Verdict {
         self.note(|_| "the relay goes on".to_owned());
         (self.suspended_until, self.retry_at) = (None, None);
@@ -97,7 +100,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         verdict
     }
 
-    /// A datagram that waited may be of somebody who is there.
+    /// Notes that a datagram that waited during the suspension is from a present client.
     fn notice_speaker(&mut self, datagram: &Datagram) {
         let Some(Wire::Ack { session, .. }) = Wire::read(&datagram.payload) else {
             return;
@@ -128,7 +131,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         })
     }
 
-    /// The relay is given a datagram.
+    /// Hands the relay a datagram, and judges the result.
     pub(crate) fn relay_handles(&mut self, datagram: &Datagram) -> Verdict {
         let (source, payload) = (datagram.source, &datagram.payload);
         let now = self.relay_clock();
@@ -147,19 +150,17 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             format!("relay hears {who}: {said} -> {event:?} {answer}")
         });
         self.count_lines(now);
+        self.notice_names(payload, &reply);
+        self.notice_private(source, payload, &reply, &event, head_before)?;
+        self.judge_kept()?;
         self.judge_unannounced(&event, payload, head_before)?;
         self.judge_welcome(now, &event, payload, &reply)?;
         self.count_event(&event, payload);
+        self.judge_displaced(source, &event, &before)?;
         if let Some(measure) = &mut self.measure {
             measure.relayed(self.now, &event, payload);
         }
-        for was in before.iter().filter(|peer| peer.parked) {
-            let is_back = |peer: &&Shown| peer.address == was.address && !peer.parked;
-            if after.iter().any(|peer| is_back(&peer)) {
-                self.saw(Met::Unparked);
-                self.gate.arrived(was.seat, None);
-            }
-        }
+        self.unpark(&before, &after);
         if let Event::Acknowledged { seat } = event {
             self.acknowledges(seat.index(), payload);
         }
@@ -180,12 +181,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             after: seat_of(&after),
             moved,
         };
+        self.admission
+            .judge(&self.config, &exchange, &event, &mut self.counts)?;
         self.farewells(&event)?;
         let room = self.rooms.last_mut().unwrap();
         let (head, epoch) = (room.head, &mut room.epoch);
         self.gate
             .exchange(&exchange, head, epoch, &mut self.counts)?;
         self.keep_seats(&after)?;
+        self.judge_secrets(source, &reply)?;
         self.tell_plain(source, &event, &reply)?;
         if !reply.is_empty() && !self.is_muted {
             let is_welcome = reply.starts_with(b"\x01W");
@@ -201,7 +205,18 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         Ok(())
     }
 
-    /// A POST that comes again does nothing.
+    /// Notes which clients were parked, and are not any more.
+    fn unpark(&mut self, before: &[Shown], after: &[Shown]) {
+        for was in before.iter().filter(|peer| peer.parked) {
+            let is_back = |peer: &&Shown| peer.address == was.address && !peer.parked;
+            if after.iter().any(|peer| is_back(&peer)) {
+                self.saw(Met::Unparked);
+                self.gate.arrived(was.seat, None);
+            }
+        }
+    }
+
+    /// Checks that a repeated POST has no further effect.
     fn obeys_once(&self, event: &Event, payload: &[u8]) -> Verdict {
         let seat = match event {
             Event::Said { seat, .. }
@@ -219,7 +234,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         })
     }
 
-    /// A client says what it has.
+    /// Records the lines that a client acknowledges.
     fn acknowledges(&mut self, seat: usize, payload: &[u8]) {
         match Wire::read(payload) {
             Some(Wire::Ack { next, ranges, .. }) => {
@@ -239,13 +254,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
     }
 
-    /// Lines may have been said.
+    /// Records lines that the relay may have appended in the last call.
     pub(crate) fn count_lines(&mut self, now: Instant) {
         let head = self.relay.stats().lines;
         self.room().grows(head, now.as_millis() / 1000);
     }
 
-    /// Nothing is said when a client joins that wants no announcement, unless it takes a seat.
+    /// Checks that no line is appended when a client joins that wants no announcement, unless it
+    /// takes another peer's seat.
     fn judge_unannounced(&mut self, event: &Event, payload: &[u8], head: u64) -> Verdict {
         let Event::Joined {
             displaced: None, ..
@@ -260,7 +276,26 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         check(self.room().head == head, || "it was announced".to_owned())
     }
 
-    /// Judges what a WELCOME says of history and time by what was said so far. One that comes again is
+    /// Checks that a plain newcomer that may be forged gets nobody's seat who speaks in frames.
+    fn judge_displaced(&self, source: SocketAddr, event: &Event, before: &[Shown]) -> Verdict {
+        let Event::Joined {
+            seat,
+            displaced: Some(gone),
+        } = event
+        else {
+            return Ok(());
+        };
+        let is_stranger = source.ip() == core::net::IpAddr::from([10, 0, 0, 9]);
+        let is_forged =
+            is_stranger && dialect::admitted(&self.config, source.ip()) == Admitted::AtOnce;
+        let mut before = before.iter();
+        let was_framed = before.any(|peer| peer.framed && peer.address == gone.address);
+        check(!(is_forged && was_framed), || {
+            format!("{source} has got seat {seat:?} of {gone:?}")
+        })
+    }
+
+    /// Judges the history and the clock in a WELCOME by the lines so far. A repeated WELCOME is
     /// compared with the first one elsewhere.
     fn judge_welcome(
         &mut self,
@@ -292,7 +327,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         })
     }
 
-    /// Last words are sent to where somebody was.
+    /// Handles the farewell in an event: it is sent to the address that the peer had.
     fn farewells(&mut self, event: &Event) -> Verdict {
         let (to, farewell) = match event {
             Event::Resumed {
@@ -328,7 +363,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         Ok(())
     }
 
-    /// Compares who has a seat with who had one.
+    /// Compares the peers after a call with those before it.
     fn keep_seats(&mut self, shown: &[Shown]) -> Verdict {
         let has_seat = |seat, address, framed| {
             let is =
@@ -337,10 +372,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         };
         self.gate
             .keep(|seat, address| has_seat(seat, address, true));
+        self.admission
+            .keep(|address| shown.iter().any(|peer| peer.address == address));
         let is_known = |peer: &Shown| !peer.framed || self.gate.holder(peer.seat).is_some();
         let unknown = shown.iter().find(|peer| !is_known(peer));
         check(unknown.is_none(), || {
-            format!("who gave a session to {unknown:?}?")
+            format!("{unknown:?} has a session without a WELCOME")
         })?;
         for plain in &mut self.plains {
             let mut peers = shown.iter();
@@ -352,9 +389,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         Ok(())
     }
 
-    /// A plain peer reads the answer.
+    /// Hands a plain peer the reply.
     fn tell_plain(&mut self, source: SocketAddr, event: &Event, reply: &[u8]) -> Verdict {
-        let head = self.room().head;
+        if let Some(code) = code_in(reply) {
+            self.repeats_code(source, code);
+            return Ok(());
+        }
+        let room = self.rooms.last_mut().unwrap();
         let mut plains = self.plains.iter_mut();
         let plain = plains.find(|plain| plain.address == source);
         let Some((plain, text)) = plain.zip(core::str::from_utf8(reply).ok()) else {
@@ -362,13 +403,35 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         };
         match event {
             Event::Joined { .. } if reply.first() != Some(&1) => {
-                plain.joins(text, head)?;
+                plain.joins(text, room)?;
                 self.saw(Met::PlainJoined);
             }
             Event::Renamed { .. } => plain.is_renamed(text),
             _ => {}
         }
         Ok(())
+    }
+
+    /// Lets a plain peer join by the code that it was sent, at once: a code that it sends twice would be a
+    /// message.
+    fn repeats_code(&mut self, source: SocketAddr, code: u32) {
+        let mut plains = self.plains.iter();
+        let name = match plains.find(|plain| plain.address == source) {
+            Some(plain) => format!("plain {}", plain.number),
+            None if self.crowd.contains(&source) => "stranger".to_owned(),
+            None => return,
+        };
+        let payload = format!("{code:08} {name}").into_bytes();
+        let is_waiting =
+            |it: &Datagram| it.source == source && it.payload.ends_with(name.as_bytes());
+        let is_code = |it: &Datagram| is_waiting(it) && it.payload.len() == payload.len();
+        if !self.door.iter().any(is_code) {
+            self.door.push_back(Datagram {
+                source,
+                destination: self.address,
+                payload,
+            });
+        }
     }
 
     fn count_event(&mut self, event: &Event, payload: &[u8]) {
@@ -414,7 +477,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
                 Expired::Parked(seat) => {
                     self.saw(Met::Parked);
                     check(!self.spoke.contains(&seat.index()), || {
-                        format!("{seat:?} is away, and had just spoken")
+                        format!("{seat:?} is parked, but a frame from it has just arrived")
                     })?;
                 }
                 Expired::Left(departed) => {
@@ -434,7 +497,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
     }
 }
 
-/// Whether this is a HELLO of a client that wants no announcement.
+/// Returns the code that a reply asks for.
+fn code_in(reply: &[u8]) -> Option<u32> {
+    let (code, _) = code_asked_for(core::str::from_utf8(reply).ok()?)?;
+    Some(code)
+}
+
+/// Returns whether this is a HELLO of a client that wants no announcement.
 fn is_unannounced(payload: &[u8]) -> bool {
     matches!(
         Wire::read(payload),

@@ -1,4 +1,4 @@
-//! What the relay sends to its peers: taken from it, judged, and given to the network.
+//! The relay's fan-outs: deliveries are taken from the relay, judged, and given to the network.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -11,13 +11,13 @@ use crate::framed::world::{WAYS, World};
 use crate::inputs::{chance, pick};
 use crate::{Verdict, Violation, check};
 
-/// A delivery that was taken, and its datagrams.
+/// A delivery that was taken from a fan-out, with its datagrams.
 pub(crate) type InHand = (Delivery, Vec<Vec<u8>>);
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usize>
     World<PEERS, RING, WINDOW, HELD>
 {
-    /// Sends what is due, as far as the network takes it.
+    /// Sends what is due, until the network blocks.
     pub(crate) fn flush(&mut self) -> Verdict {
         if chance(&mut self.random, self.driver.late) {
             self.retry_at = Some(self.now + self.random.u64(1..30));
@@ -39,7 +39,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.room().judge_claims(false)
     }
 
-    /// Those whose way takes datagrams again may be sent some; so may those that are elsewhere now.
+    /// Reports peers as writable whose interface no longer blocks, or that have moved to another
+    /// one.
     fn unblock(&mut self) {
         for seat in core::mem::take(&mut self.blocked) {
             match self.way_of(seat) {
@@ -49,14 +50,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
     }
 
-    /// The way to a seat, if somebody has it.
+    /// Returns the interface by which the peer at a seat is reached, if there is a peer.
     fn way_of(&self, seat: Seat) -> Option<usize> {
         let mut peers = self.relay.peers();
         let peer = peers.find(|peer| peer.seat == seat)?;
         Some(way(peer.address))
     }
 
-    /// Whatever other ways do, who is on one that takes everything has everything.
+    /// Checks that each peer on an interface that does not block was sent everything, whatever the
+    /// other interfaces do.
     fn check_fairness(&mut self) -> Verdict {
         let is_blocked = !self.blocked.is_empty();
         let shown = self.shown();
@@ -65,7 +67,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
                 continue;
             }
             check(peer.owed == 0, || {
-                format!("nothing stops what {peer:?} is owed")
+                format!("{peer:?} is not blocked, but was not sent all lines")
             })?;
             if is_blocked {
                 self.saw(Met::OtherWayOpen);
@@ -78,7 +80,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             }
             let lacks = self.gate.lacks(peer.seat, head);
             check(lacks == 0, || {
-                format!("nothing is on its way to {peer:?}, which lacks {lacks} lines")
+                format!("nothing is in flight to {peer:?}, which lacks {lacks} lines")
             })?;
             if is_blocked {
                 self.saw(Met::OtherWayOpenFramed);
@@ -87,7 +89,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         Ok(())
     }
 
-    /// Takes deliveries in hand, and returns whether these are all.
+    /// Takes a batch of deliveries. Returns whether there are no more.
     fn take(&mut self) -> Verdict<bool> {
         let now = self.relay_clock();
         let mut buffer = [0xFF; 4 * DATAGRAM_MAX];
@@ -109,7 +111,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             }
             let deliveries: Vec<_> = fanout.take(room).collect();
             check(!deliveries.is_empty(), || {
-                format!("{} is for nobody", told(payload))
+                format!("{} is for no peer", told(payload))
             })?;
             room -= deliveries.len();
             for delivery in deliveries {
@@ -127,9 +129,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
     }
 
-    /// The relay wants a datagram to be sent to a peer.
+    /// Judges a datagram that the relay wants to send to a peer.
     fn offered(&mut self, seat: usize, address: SocketAddr, payload: &[u8]) -> Verdict {
         let wrong = |what: &str| Violation(format!("{what}: {address} gets {}", told(payload)));
+        let is_seated = self.admission.is_seated(address);
+        check(is_seated, || wrong("has no right to a seat").0)?;
+        self.judge_secrets(address, payload)?;
         let holder = self.gate.holder(seat).cloned();
         let room = self.rooms.last_mut().unwrap();
         if payload.first() != Some(&1) {
@@ -149,7 +154,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
                 check(is_right, || wrong("not of this run, or empty").0)?;
                 let end = first + lines.len() as u64;
                 for (sequence, entry) in (first..).zip(&lines) {
-                    room.learn(sequence, entry)?;
+                    room.learn(sequence, entry, holder.session)?;
                 }
                 if self.settled.is_some_and(|head| end <= head) && self.is_settled(address) {
                     return Err(wrong("acknowledged long ago"));
@@ -177,7 +182,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
     }
 
-    /// Sends what is in hand, as far as each way takes it.
+    /// Gives the batch to the network, except for deliveries whose interface blocks.
     fn give_to_network(&mut self) -> Verdict {
         let mut refused = Vec::new();
         for (delivery, datagrams) in core::mem::take(&mut self.in_hand) {
@@ -199,7 +204,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         Ok(())
     }
 
-    /// The network takes a datagram for a peer.
+    /// Gives the network a datagram for a peer.
     fn gives(&mut self, address: SocketAddr, mut payload: Vec<u8>) -> Verdict {
         self.count_sent(&payload);
         let mut plains = self.plains.iter_mut();
@@ -215,7 +220,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         Ok(())
     }
 
-    /// Their ways would block: they go back, the last one first.
+    /// Returns deliveries that would block to the relay, the last one first.
     fn refuse(&mut self, refused: Vec<InHand>) {
         for (delivery, datagrams) in refused.into_iter().rev() {
             for datagram in datagrams.iter().rev() {
@@ -233,7 +238,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
     }
 
-    /// Whether a client is there that has nothing to catch up with.
+    /// Returns whether a client at this address has nothing to catch up with.
     fn is_settled(&self, address: SocketAddr) -> bool {
         let mut members = self.members.iter();
         members.any(|member| {
@@ -249,7 +254,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
     }
 }
 
-/// The way out on which a host is.
+/// Returns the index of the interface by which a host is reached.
 pub(crate) fn way(address: SocketAddr) -> usize {
     match address.ip() {
         IpAddr::V4(ip) => usize::from(ip.octets()[3]) % WAYS,

@@ -1,4 +1,5 @@
-//! The relay's door: who may be answered what, and who holds which session.
+//! The oracle's record of sessions: which session belongs to which address, and which replies are
+//! permitted.
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
@@ -8,74 +9,85 @@ use crate::framed::counts::Met;
 use crate::framed::wire::{LEFT, Outcome, TAKEN_OVER, UNKNOWN, Welcome, Wire, told};
 use crate::{Verdict, Violation, check};
 
-/// Milliseconds for which a cookie may be good.
+/// Maximum lifetime of a cookie, in milliseconds.
 const COOKIE_MS: u64 = 120_000;
 
-/// A nonce that is smaller by less than this is late.
+/// A nonce that is smaller than the last one by less than this belongs to an old HELLO.
 const LATE: u64 = 65_536;
 
-/// Who has a session.
+/// The client of a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Holder {
     pub(crate) address: SocketAddr,
     pub(crate) session: u64,
     nonce: u64,
-    /// From which line on DATA comes to it, and which lines are history, as it was welcomed.
+    /// As the WELCOME said: the first line that DATA will bring, and the first line that is not
+    /// history.
     welcomed: (u64, u64),
-    /// The number and the texts of the last POST that was answered.
-    posted: Option<(u16, Vec<Vec<u8>>)>,
-    /// It has acknowledged all lines before this one.
+    /// The number and the texts of the last POST that was answered, and its outcome.
+    posted: Option<(u16, Vec<Vec<u8>>, Outcome)>,
+    /// Cumulative acknowledgement: the client has all lines before this one.
     pub(crate) acked: u64,
-    /// Lines before this one were sent to it, or it was told that they are lost.
+    /// All lines before this one were sent to the client, or it was told that they are lost.
     served: u64,
-    /// Where the last GAP ended.
+    /// The end of the last GAP.
     gap: u64,
-    /// How many DATA may be on their way to it.
+    /// Maximum number of DATA in flight to the client.
     window: usize,
-    /// Where the DATA begin that were for it and are not acknowledged, by where they end.
+    /// DATA in flight to the client: the end of each, and its first line.
     underway: BTreeMap<u64, u64>,
+    /// The first line of the DATA that were returned to the relay unsent and not offered again. What is
+    /// acknowledged of these lines meanwhile does not count: the client has them from another address.
+    returned: Option<u64>,
 }
 
-/// A datagram that the relay was given, and what it answered.
+/// A datagram that the relay handled, and the reply.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exchange<'a> {
-    /// On the relay's clock.
+    /// The time on the relay's clock.
     pub(crate) now: u64,
     pub(crate) source: SocketAddr,
     pub(crate) payload: &'a [u8],
     pub(crate) reply: &'a [u8],
-    /// Who had and has a seat at the source.
+    /// The seat of the source, before and after the call.
     pub(crate) before: Option<usize>,
     pub(crate) after: Option<usize>,
-    /// What was said to the old address of a session that moved.
+    /// The farewell to the old address of a session that moved.
     pub(crate) moved: Option<(SocketAddr, &'a [u8])>,
 }
 
 impl Exchange<'_> {
-    fn wrong(&self, what: &str) -> String {
+    pub(crate) fn wrong(&self, what: &str) -> String {
         let (payload, reply) = (told(self.payload), told(self.reply));
-        format!("{what}: {} said {payload} and got {reply}", self.source)
+        format!(
+            "{what}: {} sent {payload} and was answered {reply}",
+            self.source
+        )
     }
 }
 
-/// What one run of the relay gave out.
+/// The cookies and sessions of one run of the relay.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     cookies: BTreeMap<SocketAddr, Vec<(u64, String)>>,
-    /// By seat.
+    /// The clients, by seat.
     holders: BTreeMap<usize, Holder>,
+    /// Number of POSTs with other texts that the relay has taken for a repetition.
+    mistaken: usize,
 }
 
 impl Holder {
-    /// The number of the last POST that was answered.
+    /// Returns the number of the last POST that was answered.
     pub(crate) fn last_post(&self) -> Option<u16> {
-        self.posted.as_ref().map(|(number, _)| *number)
+        self.posted.as_ref().map(|(number, ..)| *number)
     }
 
-    /// Whether that was this one text.
+    /// Returns whether the last POST consisted of this one text.
     pub(crate) fn has_posted(&self, text: &str) -> bool {
         let is_it = |texts: &[Vec<u8>]| texts == [text.as_bytes()];
-        self.posted.as_ref().is_some_and(|(_, texts)| is_it(texts))
+        self.posted
+            .as_ref()
+            .is_some_and(|(_, texts, _)| is_it(texts))
     }
 }
 
@@ -84,26 +96,31 @@ impl Gate {
         self.holders.get(&seat)
     }
 
-    /// All sessions and where they are.
+    /// Returns all clients that have a session.
     pub(crate) fn holders(&self) -> impl Iterator<Item = &Holder> {
         self.holders.values()
     }
 
-    /// Where a session is.
+    /// Returns the address of a session.
     pub(crate) fn holder_of(&self, session: u64) -> Option<SocketAddr> {
         let mut holders = self.holders.values();
         let holder = holders.find(|holder| holder.session == session)?;
         Some(holder.address)
     }
 
-    /// DATA of the lines `first..end` is offered. Returns whether the same was before.
+    /// Records that the relay wants to send DATA with the lines `first..end`. Returns whether the
+    /// same DATA is in flight already.
     pub(crate) fn offered(&mut self, seat: usize, first: u64, end: u64) -> Verdict<bool> {
         let Some(holder) = self.holders.get_mut(&seat) else {
             return Ok(false);
         };
-        check(end > holder.acked, || {
+        let is_returned = holder.returned.is_some_and(|from| first >= from);
+        check(end > holder.acked || is_returned, || {
             format!("acknowledged up to {}, and {end} again", holder.acked)
         })?;
+        if is_returned && end >= holder.acked {
+            holder.returned = None;
+        }
         let is_again = holder.underway.insert(end, first).is_some();
         check(holder.underway.len() <= holder.window, || {
             let Holder {
@@ -112,12 +129,12 @@ impl Gate {
                 underway,
                 ..
             } = holder;
-            format!("{underway:?} on their way to {address}: more than {window}")
+            format!("{underway:?} in flight to {address}: more than {window}")
         })?;
         Ok(is_again)
     }
 
-    /// Everything before `until` is not on its way any more; with none, nothing at all is.
+    /// Records that all DATA that end by `until` arrived, or were lost; `None` means all.
     pub(crate) fn arrived(&mut self, seat: usize, until: Option<u64>) {
         if let Some(holder) = self.holders.get_mut(&seat) {
             let is_left = |end: u64| until.is_some_and(|until| end > until);
@@ -125,8 +142,8 @@ impl Gate {
         }
     }
 
-    /// How many of the lines before `head` a client lacks to which nothing is on its way, not even
-    /// a GAP: it may hold as much beyond it as it can.
+    /// Returns how many of the lines before `head` a client lacks, if nothing is in flight to it,
+    /// not even a GAP. Otherwise returns 0.
     pub(crate) fn lacks(&self, seat: usize, head: u64) -> u64 {
         match self.holders.get(&seat) {
             Some(holder) if holder.underway.is_empty() && holder.acked >= holder.gap => {
@@ -136,7 +153,7 @@ impl Gate {
         }
     }
 
-    /// It is told that all lines before `until` are lost.
+    /// Records a GAP: the client is told that all lines before `until` are lost.
     pub(crate) fn gap(&mut self, seat: usize, until: u64) {
         self.arrived(seat, Some(until));
         self.served(seat, until);
@@ -145,14 +162,14 @@ impl Gate {
         }
     }
 
-    /// It has all lines before `until` that were sent to it, or is told that they are lost.
+    /// Records that all lines before `until` were sent to the client, or reported as lost.
     fn served(&mut self, seat: usize, until: u64) {
         if let Some(holder) = self.holders.get_mut(&seat) {
             holder.served = holder.served.max(until);
         }
     }
 
-    /// Its ACK says that it has these lines, too.
+    /// Records a selective acknowledgement of the lines `from..until`.
     pub(crate) fn has(&mut self, seat: usize, from: u64, until: u64) {
         self.served(seat, until);
         if let Some(holder) = self.holders.get_mut(&seat) {
@@ -161,7 +178,7 @@ impl Gate {
         }
     }
 
-    /// Its ACK says that it has all lines before `next`.
+    /// Records a cumulative acknowledgement of all lines before `next`.
     pub(crate) fn acknowledged(&mut self, seat: usize, next: u64) {
         self.arrived(seat, Some(next));
         if let Some(holder) = self.holders.get_mut(&seat) {
@@ -170,14 +187,17 @@ impl Gate {
         }
     }
 
-    /// DATA that ends before `end` was not sent.
+    /// Records that the DATA that ends before `end` was returned to the relay unsent.
     pub(crate) fn refused(&mut self, seat: usize, end: u64) {
-        if let Some(holder) = self.holders.get_mut(&seat) {
-            holder.underway.remove(&end);
+        if let Some(holder) = self.holders.get_mut(&seat)
+            && let Some(first) = holder.underway.remove(&end)
+        {
+            let from = holder.returned.map_or(first, |from| from.min(first));
+            holder.returned = Some(from);
         }
     }
 
-    /// Whether a HELLO has a cookie that was given to this address.
+    /// Returns whether a HELLO has a cookie that was sent to this address.
     pub(crate) fn was_given(&self, address: SocketAddr, hello: &[u8]) -> bool {
         let Some(Wire::Hello {
             cookie: Some(cookie),
@@ -190,13 +210,13 @@ impl Gate {
         given.any(|(_, given)| *given == cookie)
     }
 
-    /// Forgets who has no seat any more, or one of the other dialect.
+    /// Forgets clients that no longer have a seat, or have one in the plain dialect.
     pub(crate) fn keep(&mut self, has_seat: impl Fn(usize, SocketAddr) -> bool) {
         self.holders
             .retain(|seat, holder| has_seat(*seat, holder.address));
     }
 
-    /// Judges what was answered.
+    /// Judges a reply.
     pub(crate) fn exchange(
         &mut self,
         exchange: &Exchange<'_>,
@@ -240,7 +260,7 @@ impl Gate {
         }
     }
 
-    /// Judges what a HELLO is answered.
+    /// Judges the reply to a HELLO.
     fn greeted(
         &mut self,
         exchange: &Exchange<'_>,
@@ -271,7 +291,7 @@ impl Gate {
         }
     }
 
-    /// Judges what a frame of a session is answered.
+    /// Judges the reply to a frame of a session.
     fn answered(
         &mut self,
         exchange: &Exchange<'_>,
@@ -318,10 +338,17 @@ impl Gate {
                     counts.saw(Met::PartlyAccepted);
                 }
                 let mut holders = self.holders.values_mut();
-                if let Some(holder) = holders.find(|holder| holder.session == session) {
-                    holder.posted = Some((number, texts));
+                let holder = holders.find(|holder| holder.session == session);
+                let mut is_right = is_held && session == same && number == echoed;
+                if is_contested {
+                    // the relay compares a hash of 16 bits
+                    self.mistaken += 1;
+                    let last = holder.and_then(|holder| holder.posted.as_ref());
+                    is_right &= self.mistaken == 1 && last.is_some_and(|last| last.2 == outcome);
+                } else if let Some(holder) = holder {
+                    holder.posted = Some((number, texts, outcome));
                 }
-                is_held && !is_contested && session == same && number == echoed
+                is_right
             }
             (
                 Wire::Ack { answer: true, .. },
@@ -344,7 +371,7 @@ impl Gate {
         holders.any(|holder| holder.session == session && holder.address == source)
     }
 
-    /// Whether a POST has the number of the last one, and other texts.
+    /// Returns whether a POST repeats the number of the last one with other texts.
     fn is_contested(&self, session: u64, said: &Wire) -> bool {
         let Wire::Post { number, texts, .. } = said else {
             return false;
@@ -352,7 +379,7 @@ impl Gate {
         let mut holders = self.holders.values();
         let holder = holders.find(|holder| holder.session == session);
         let posted = holder.and_then(|holder| holder.posted.as_ref());
-        posted.is_some_and(|(last, known)| last == number && known != texts)
+        posted.is_some_and(|(last, known, _)| last == number && known != texts)
     }
 
     fn check_cookie(&self, exchange: &Exchange<'_>, hello: &Wire, answered: u64) -> Verdict {
@@ -412,8 +439,8 @@ impl Gate {
             asked.is_none_or(|(session, ..)| session == welcome.session),
             || exchange.wrong("its session is still there"),
         )?;
-        let acked = known.map_or(0, |known| known.acked);
-        let posted = known.and_then(|known| known.posted.clone());
+        let (acked, posted) = known.map_or((0, None), |it| (it.acked, it.posted.clone()));
+        let returned = known.and_then(|it| it.returned.filter(|_| is_again));
         let (served, gap, underway) = match known {
             Some(known) if is_again => (known.served, known.gap, known.underway.clone()),
             Some(_) | None => (welcome.first, 0, BTreeMap::new()),
@@ -446,13 +473,14 @@ impl Gate {
             gap,
             window: welcome.window.into(),
             underway,
+            returned,
         };
         self.holders.insert(seat, holder);
         Ok(())
     }
 }
 
-/// A session moved: its old address is told.
+/// Judges the farewell to the old address of a session that moved.
 fn judge_move(exchange: &Exchange<'_>, old: &Holder) -> Verdict {
     let farewell = exchange
         .moved

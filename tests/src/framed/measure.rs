@@ -1,4 +1,4 @@
-//! How much is sent, and how long it takes, on a network of a given quality.
+//! Measures cost and latency on a network of a given quality.
 
 use std::collections::BTreeMap;
 
@@ -12,33 +12,34 @@ use crate::framed::setup::{Driver, Setup};
 use crate::framed::wire::Wire;
 use crate::framed::world::World;
 
-/// Those who only listen.
+/// Number of clients that only listen.
 const RECEIVERS: usize = 8;
 
-/// Milliseconds from a sender to a receiver.
+/// One-way delay in milliseconds.
 const DELAY: u64 = 50;
 
-/// Milliseconds until everybody has joined, and until the last line has arrived.
+/// Milliseconds after which all clients have joined, and after which the last line has arrived.
 const SETTLING: u64 = 60_000;
 
-/// What was measured; times in milliseconds.
+/// The results. Times are in milliseconds.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
-    /// Texts that were said.
+    /// Number of texts that were said.
     pub messages: u64,
-    /// Datagrams with lines that the relay sent to each client for each of them.
+    /// Mean number of datagrams with lines that the relay sent to each client for each text.
     pub sends: f64,
-    /// Until each receiver showed each text: from when it was given to its client, sorted.
+    /// Times from when a text was given to its author's client until a receiver showed it, sorted.
     pub from_author: Vec<u64>,
-    /// ... and from when the relay had it, sorted.
+    /// The same times, measured from when the relay accepted the text, sorted.
     pub from_relay: Vec<u64>,
-    /// Until its author was told that it was said, sorted.
+    /// Times until the author was told that a text was said, sorted.
     pub answered: Vec<u64>,
-    /// The most acknowledgements of a client, without those before the first text.
+    /// Number of acknowledgements of the client that sent the most, without those before the first
+    /// text.
     pub acks: u64,
 }
 
-/// Notes when texts come by.
+/// The times of texts while they pass.
 #[derive(Debug, Default)]
 pub(crate) struct Measure {
     /// When each text was given to its client, and when it was relayed.
@@ -49,12 +50,12 @@ pub(crate) struct Measure {
     answered: Vec<u64>,
     /// Acknowledgements of each client before the first text.
     acks: Vec<u64>,
-    /// Datagrams with lines.
+    /// Number of datagrams with lines that were sent.
     pub(crate) sends: u64,
 }
 
 impl Measure {
-    /// The relay was given a datagram.
+    /// Records a datagram that the relay handled.
     pub(crate) fn relayed(&mut self, now: u64, event: &Event, payload: &[u8]) {
         if let (Event::Said { .. }, Some(Wire::Post { texts, .. })) = (event, Wire::read(payload)) {
             let texts = texts
@@ -66,7 +67,7 @@ impl Measure {
         }
     }
 
-    /// Something is told at a client; `tag` is that of the text that it is about.
+    /// Records an event of a client. `tag` is the tag of the text that it is about.
     pub(crate) fn observe(&mut self, now: u64, event: &ClientEvent<'_>, tag: Option<Tag>) {
         match *event {
             ClientEvent::Line {
@@ -88,7 +89,8 @@ impl Measure {
 
 type Room = World<16, 65536, 32, 32>;
 
-/// A room with an author and its receivers, who have all joined; then the network is as bad as that.
+/// Creates a room with an author and its receivers. When all have joined, the network gets this
+/// quality.
 fn room(seed: u64, quality: Quality) -> Verdict<Room> {
     let setup = Setup {
         config: Config {
@@ -139,13 +141,13 @@ fn measured(mut room: Room) -> Verdict<Measured> {
     })
 }
 
-/// One author says two messages a second, `messages` in all, to eight receivers at 100 ms round trip, on
-/// a network that loses, doubles and reorders so many percent of all datagrams each way; but none of the
-/// author's if it `is_spared`.
+/// Measures one author that says two messages a second, `messages` in all, to eight receivers. The
+/// round-trip time is 100 ms. The network loses, duplicates and reorders these percentages of the
+/// datagrams in each direction; with `is_spared`, none of the author's.
 ///
 /// # Errors
 ///
-/// The oracle found the relay or a client to be wrong.
+/// If the oracle finds a violation by the relay or a client.
 pub fn measure_talk(
     seed: u64,
     messages: u64,
@@ -170,11 +172,12 @@ pub fn measure_talk(
     measured(room)
 }
 
-/// One author pastes so many short lines at once, at 100 ms round trip.
+/// Measures one author that pastes this number of short lines at once. The round-trip time is 100
+/// ms.
 ///
 /// # Errors
 ///
-/// The oracle found the relay or a client to be wrong.
+/// If the oracle finds a violation by the relay or a client.
 pub fn measure_paste(seed: u64, lines: u64, lost: u32) -> Verdict<Measured> {
     let quality = Quality {
         lost,

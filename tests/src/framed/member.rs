@@ -1,4 +1,4 @@
-//! A framed client with its driver: ports, a clock of its own, pauses.
+//! A framed client with its driver, which has several ports, a clock of its own, and pauses.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::collections::VecDeque;
@@ -6,43 +6,43 @@ use std::collections::VecDeque;
 use kilochat_core::Instant;
 use kilochat_core::{Client, Path, State};
 
-/// Bytes of texts that may wait in a client.
+/// Capacity for unsent texts in a client, in bytes.
 pub(crate) const OUT: usize = 4096;
 
-/// Datagrams that wait at a client that is paused; what comes then is lost.
+/// Maximum number of datagrams that wait for a paused client. Later ones are lost.
 const WAITING_MAX: usize = 256;
 
-/// Milliseconds between two looks of one who is not quick.
+/// Milliseconds between two turns of a slow driver.
 const LAZY_MS: u64 = 20;
 
-/// Ports of a client.
+/// Number of ports of a client.
 pub(crate) const PATHS: u8 = 6;
 
-/// One client after the other under the same name.
+/// A person: a sequence of clients under the same name, of which one runs at a time.
 pub(crate) struct Member<const HELD: usize> {
     pub(crate) client: Box<Client<HELD, OUT>>,
-    /// Which client of all that ever were.
+    /// The number of this client among all clients of the simulation.
     pub(crate) process: usize,
     pub(crate) name: String,
-    /// Where the first of its ports is, as the relay sees it.
+    /// The address of the first of its ports, as the relay sees it.
     pub(crate) base: SocketAddr,
-    /// How far its clock is ahead of the world's, and how far it ever was.
+    /// Milliseconds by which its clock is ahead of the world's.
     pub(crate) ahead: u64,
     furthest: u64,
     pub(crate) paused_until: u64,
-    /// Whether it looks at what happened only now and then.
+    /// Whether it polls events only from time to time.
     pub(crate) is_lazy: bool,
-    /// When it was last driven.
+    /// When its driver last ran.
     pub(crate) looked_at: u64,
     pub(crate) inbox: VecDeque<(Path, Vec<u8>)>,
-    /// Texts that the client took.
+    /// Number of texts that the client accepted.
     pub(crate) posted: u32,
-    /// Texts that it is to be given when it has room.
+    /// Texts for which the client had no room yet.
     pub(crate) unposted: VecDeque<String>,
-    /// When the next client takes its place, if this one has ended.
+    /// When the next client of this person starts, if this one has ended.
     pub(crate) reborn_at: Option<u64>,
     pub(crate) has_ended: bool,
-    /// Whether it was told to do something, and is to be driven at once.
+    /// Whether its driver has to run at once, because it was told to do something.
     pub(crate) is_touched: bool,
 }
 
@@ -77,14 +77,14 @@ impl<const HELD: usize> Member<HELD> {
         }
     }
 
-    /// The time on its clock.
+    /// Returns the time on its clock.
     pub(crate) fn clock(&mut self, now: u64) -> Instant {
         let clock = now + self.ahead;
         self.furthest = self.furthest.max(clock);
         Instant::from_millis(clock)
     }
 
-    /// Its clock goes on from where it ever was.
+    /// Makes its clock monotonic: it continues from the latest time that it showed.
     pub(crate) fn set_right(&mut self, now: u64) {
         self.ahead = self.ahead.max(self.furthest.saturating_sub(now));
     }
@@ -93,7 +93,7 @@ impl<const HELD: usize> Member<HELD> {
         SocketAddr::new(self.base.ip(), self.base.port() + u16::from(path.0))
     }
 
-    /// Which of its ports this is.
+    /// Returns the path whose port has this address.
     pub(crate) fn path(&self, address: SocketAddr) -> Option<Path> {
         let port = address.port().checked_sub(self.base.port())?;
         let path = u8::try_from(port).ok().filter(|path| *path < PATHS)?;
@@ -104,7 +104,7 @@ impl<const HELD: usize> Member<HELD> {
         now < self.paused_until
     }
 
-    /// When it wants to be driven next.
+    /// Returns when its driver has to run next.
     pub(crate) fn wakes(&self, now: u64) -> Option<u64> {
         if self.is_paused(now) {
             return Some(self.paused_until);
@@ -112,7 +112,7 @@ impl<const HELD: usize> Member<HELD> {
         if self.is_touched {
             return Some(now);
         }
-        // whoever looks only now and then may be asked for what it cannot do yet
+        // a slow driver does not poll events each time, so its client may ask again at once
         let earliest = now.max(self.looked_at + LAZY_MS * u64::from(self.is_lazy));
         if !self.inbox.is_empty() {
             return Some(earliest);
@@ -132,15 +132,22 @@ impl<const HELD: usize> Member<HELD> {
     }
 }
 
-/// Whether nobody is told when this client comes and goes.
+/// Returns whether this client joins unannounced.
 pub(crate) const fn is_unannounced(process: usize) -> bool {
     process % 4 == 3
 }
 
-/// Where a client may be, by a number that was not used before; each has room for all its ports.
-pub(crate) fn place(number: usize) -> SocketAddr {
+/// Returns an address for a client, by a number that was not used before. It has room for all its
+/// ports. Some are outside of the local networks, if the relay is `open` to those.
+pub(crate) fn place(number: usize, open: bool) -> SocketAddr {
     let host = u8::try_from(number % 3).unwrap_or_default() + 1;
+    let network = if open && number % 4 == 3 {
+        [198, 51, 100]
+    } else {
+        [192, 168, 1]
+    };
+    let [a, b, c] = network;
     let port = 2000 + number * usize::from(PATHS);
     let port = u16::try_from(port).unwrap_or(u16::MAX);
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 168, 1, host)), port)
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(a, b, c, host)), port)
 }

@@ -1,4 +1,5 @@
-//! The network between a relay and its clients: it loses, doubles, reorders, and goes dark.
+//! The network between a relay and its clients. It loses, duplicates and reorders datagrams, and
+//! fails at times.
 
 use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
@@ -8,23 +9,23 @@ use fastrand::Rng;
 use crate::framed::member::PATHS;
 use crate::inputs::chance;
 
-/// A duplicate may come so late, in milliseconds.
+/// Maximum delay of a late duplicate, in milliseconds.
 const VERY_LATE: u64 = 70_000;
 
-/// How good a network is; chances in percent.
+/// The quality of a network. Probabilities are in percent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quality {
     pub(crate) lost: u32,
     pub(crate) doubled: u32,
-    /// How many of the doubles come more than a minute later, perhaps.
+    /// The probability that a duplicate comes up to `VERY_LATE` later.
     pub(crate) late: u32,
     pub(crate) reordered: u32,
-    /// Milliseconds, one way.
+    /// One-way delay in milliseconds.
     pub(crate) delay: u64,
 }
 
 impl Quality {
-    /// Nothing bad happens.
+    /// Returns the quality of a network without faults.
     pub(crate) const fn perfect(delay: u64) -> Self {
         Self {
             lost: 0,
@@ -36,7 +37,7 @@ impl Quality {
     }
 }
 
-/// A datagram on its way.
+/// A datagram in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct Datagram {
     pub(crate) source: SocketAddr,
@@ -44,7 +45,7 @@ pub(crate) struct Datagram {
     pub(crate) payload: Vec<u8>,
 }
 
-/// What became of a datagram.
+/// What the network did to a datagram.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fate {
     pub(crate) lost: bool,
@@ -57,13 +58,13 @@ pub(crate) struct Fate {
 #[derive(Debug)]
 pub(crate) struct Network {
     pub(crate) quality: Quality,
-    /// From and to whom nothing bad happens: an address and the ports from its own on.
+    /// The host to and from which there are no faults: an address and the ports that follow it.
     pub(crate) spared: Option<SocketAddr>,
-    /// When it is light again.
+    /// The end of an outage of the whole network.
     dark_until: u64,
-    /// Hosts that do not answer, and until when.
+    /// Hosts that are unreachable, each with the end of its outage.
     gone: BTreeMap<IpAddr, u64>,
-    /// By arrival, then by departure.
+    /// Datagrams in flight, by arrival, then by departure.
     underway: BTreeMap<(u64, u64), Datagram>,
     departures: u64,
 }
@@ -80,17 +81,17 @@ impl Network {
         }
     }
 
-    /// Loses everything up to this moment.
+    /// Starts an outage of the whole network until this time.
     pub(crate) fn black_out(&mut self, until: u64) {
         self.dark_until = self.dark_until.max(until);
     }
 
-    /// Loses everything from and to a host up to this moment.
+    /// Makes a host unreachable until this time.
     pub(crate) fn take_away(&mut self, host: IpAddr, until: u64) {
         self.gone.insert(host, until);
     }
 
-    /// From now on nothing bad happens; what is on its way, and would come very late, is gone.
+    /// Ends all faults. Duplicates that would arrive more than a second later are dropped.
     pub(crate) fn heal(&mut self, now: u64) {
         self.dark_until = 0;
         self.gone.clear();
@@ -145,24 +146,24 @@ impl Network {
         fate
     }
 
-    /// Lets a datagram arrive that nobody sent.
+    /// Puts a forged datagram into the network, to arrive at this time.
     pub(crate) fn put(&mut self, at: u64, datagram: Datagram) {
         self.departures += 1;
         self.underway.insert((at, self.departures), datagram);
     }
 
-    /// When the next datagram arrives.
+    /// Returns when the next datagram arrives.
     pub(crate) fn next(&self) -> Option<u64> {
         self.underway.keys().next().map(|(at, _)| *at)
     }
 
-    /// The next datagram that has arrived.
+    /// Returns the next datagram that has arrived.
     pub(crate) fn receive(&mut self, now: u64) -> Option<Datagram> {
         let first = self.underway.first_entry()?;
         (first.key().0 <= now).then(|| first.remove())
     }
 
-    /// What is on its way, to be copied by somebody who listens.
+    /// Returns the datagrams in flight, which an eavesdropper could copy.
     pub(crate) fn overheard(&self) -> impl Iterator<Item = &Datagram> {
         self.underway.values()
     }

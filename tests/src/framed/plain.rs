@@ -1,23 +1,27 @@
-//! The plain peers of a room that has framed ones too.
+//! Plain peers in a room that also has framed ones.
 
 use core::net::SocketAddr;
 
 use crate::framed::room::Room;
 use crate::{Expected, Transcript, Verdict, Violation, check};
 
-/// A plain peer as the oracle knows it.
+/// The oracle's record of a plain peer.
 #[derive(Debug)]
 pub(crate) struct Plain {
     pub(crate) number: usize,
     pub(crate) address: SocketAddr,
-    /// The names that it got, one after the other.
+    /// All names that the relay gave it, in order.
     names: Vec<String>,
-    /// The first line that it is shown, and the first that was said when it was there.
+    /// The first line that the relay shows it, and then the first line after its join.
     first: Option<u64>,
     since: u64,
-    /// What the network took for it.
+    /// Number of lines by which `next` may be too small after a gap.
+    slack: u64,
+    /// Whether `next` cannot be known any more, because private lines may or may not be among lost ones.
+    is_unsure: bool,
+    /// The datagrams that the network accepted for it.
     got: Vec<Vec<u8>>,
-    /// The next line, for one that says nothing and so is shown all.
+    /// For the witness, which says nothing and therefore receives all lines: the next line.
     next: u64,
 }
 
@@ -29,22 +33,31 @@ impl Plain {
             names: Vec::new(),
             first: None,
             since: 0,
+            slack: 0,
+            is_unsure: false,
             got: Vec::new(),
             next: 0,
         }
     }
 
-    /// The first one never says anything.
+    /// Returns whether this is the first plain peer, which never says anything.
     pub(crate) const fn is_witness(&self) -> bool {
         self.number == 0
+    }
+
+    /// Returns its name.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.names.last().map(String::as_str)
     }
 
     pub(crate) const fn has_joined(&self) -> bool {
         self.first.is_some()
     }
 
-    /// It got a seat; its welcome is all that was said to it, and its joining was the last line.
-    pub(crate) fn joins(&mut self, welcome: &str, head: u64) -> Verdict {
+    /// Records a join. The welcome is the reply, and the announcement of the join was the last line
+    /// so far.
+    pub(crate) fn joins(&mut self, welcome: &str, room: &Room) -> Verdict {
+        let head = room.head;
         let told = welcome.rsplit_once("; the last ").map(|(_, told)| told);
         let history = match told.and_then(|told| told.strip_suffix(':')) {
             None => Some(0),
@@ -52,10 +65,14 @@ impl Plain {
             Some(lines) => lines.strip_suffix(" lines").and_then(|n| n.parse().ok()),
         };
         let history: u64 = history.ok_or_else(|| Violation(format!("odd: {welcome:?}")))?;
-        // without a history it is not told that it joined
+        // without a history the relay does not show it the announcement of its own join
         let first = match history {
             0 => Some(head),
-            lines => (head - 1).checked_sub(lines),
+            lines => {
+                let shown = (0..head - 1).rev();
+                let mut shown = shown.filter(|at| room.addressee(*at).is_none());
+                shown.nth(usize::try_from(lines - 1).unwrap_or(usize::MAX))
+            }
         };
         check(first.is_some(), || format!("{history} lines before {head}"))?;
         let name = welcome
@@ -65,18 +82,19 @@ impl Plain {
         self.first = first;
         self.since = head;
         self.next = first.unwrap_or_default();
+        (self.slack, self.is_unsure) = (0, false);
         self.got.clear();
         Ok(())
     }
 
-    /// It is told what it is called now.
+    /// Records the name in the answer to `/nick`.
     pub(crate) fn is_renamed(&mut self, answer: &str) {
         let first = answer.lines().next();
         let name = first.and_then(|line| line.strip_prefix("* you are now "));
         self.names.extend(name.map(str::to_owned));
     }
 
-    /// It has no seat any more. Judges what it was sent.
+    /// Records that it lost its seat, and judges what it was sent.
     pub(crate) fn leaves(&mut self, room: &Room) -> Verdict {
         let verdict = self.judge(room, false);
         self.first = None;
@@ -84,12 +102,15 @@ impl Plain {
         verdict
     }
 
-    /// The network took a datagram for it.
+    /// Records a datagram that the network accepted for it.
     pub(crate) fn sent(&mut self, payload: Vec<u8>, room: &mut Room) -> Verdict {
-        if self.is_witness() {
+        if self.is_witness() && !self.is_unsure {
             let text = core::str::from_utf8(&payload).map_err(|_| Violation("no text".into()))?;
             for line in text.split('\n') {
                 self.witnesses(line, room)?;
+                if self.is_unsure {
+                    break;
+                }
             }
         }
         self.got.push(payload);
@@ -106,10 +127,27 @@ impl Plain {
         });
         match lost {
             Some(lost) => {
+                // what it skips counts as lost only if it was overwritten first
+                let shown = (self.next..room.head).filter(|at| room.addressee(*at).is_none());
+                let last = shown
+                    .take(usize::try_from(lost).unwrap_or(usize::MAX))
+                    .last();
                 self.next += lost;
+                self.slack = last.map_or(0, |last| (last + 1).saturating_sub(self.next));
                 room.claim(self.next, || "the witness".to_owned())
             }
             None => {
+                let shown = |from: u64| (from..).find(|at| room.addressee(*at).is_none());
+                let places = self.next..=self.next + core::mem::take(&mut self.slack);
+                let fits = |at: &u64| room.line(*at).is_none_or(|known| known.text == line);
+                let mut places: Vec<u64> = places.filter_map(shown).filter(fits).collect();
+                places.dedup();
+                self.is_unsure = places.len() > 1;
+                if self.is_unsure {
+                    return Ok(());
+                }
+                let found = places.first().copied().or_else(|| shown(self.next));
+                self.next = found.unwrap_or(self.next);
                 room.learn_text(self.next, line)?;
                 self.next += 1;
                 room.judge_claims(false)
@@ -117,7 +155,8 @@ impl Plain {
         }
     }
 
-    /// Judges all that it was sent: the lines of the room but its own, each once and in order.
+    /// Judges all datagrams to it: they hold the lines of the room except its own, each once and in
+    /// order.
     pub(crate) fn judge(&self, room: &Room, is_all: bool) -> Verdict {
         let Some(first) = self.first else {
             return Ok(());
@@ -131,11 +170,18 @@ impl Plain {
         let expected: Vec<Expected<'_>> = lines
             .map(|(at, line)| Expected {
                 text: &line.text,
-                shown: at < self.since || !is_own(&line.text),
+                shown: match room.addressee(at) {
+                    // what was said before is for a peer that had the name then
+                    Some(to) => {
+                        let is_plain = at >= self.since && to.session.is_none();
+                        is_plain && self.names.contains(&to.name)
+                    }
+                    None => at < self.since || !is_own(&line.text),
+                },
             })
             .collect();
         if first + (expected.len() as u64) < room.head {
-            // some lines were told to nobody
+            // nobody was shown some of the lines, so their text is unknown
             return Ok(());
         }
         let mut transcript = Transcript::new(&expected, false);

@@ -1,4 +1,5 @@
-//! What clients wanted to say, what they were told about it, and what the room says.
+//! The texts that clients were given to post, what each client was told about them, and which of
+//! them became lines of the room.
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -7,7 +8,7 @@ use crate::dialect::rendered;
 use crate::framed::room::Room;
 use crate::{Verdict, check};
 
-/// Marks a text: who says it, and its number there.
+/// The tag of a text: its client and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tag {
     pub(crate) process: usize,
@@ -21,7 +22,7 @@ impl fmt::Display for Tag {
 }
 
 impl Tag {
-    /// The tag at the start of what somebody said.
+    /// Returns the tag at the start of a text.
     pub(crate) fn of(text: &str) -> Option<Self> {
         let text = text.strip_prefix('/').unwrap_or(text).strip_prefix('c')?;
         let (process, number) = text.split_once('|')?.0.split_once('.')?;
@@ -32,12 +33,12 @@ impl Tag {
     }
 }
 
-/// What a client was told of a text.
+/// What a client was told about a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     /// Nothing yet.
     Nothing,
-    /// It is these lines.
+    /// It became these lines.
     Said {
         run: usize,
         first: u64,
@@ -46,7 +47,7 @@ pub(crate) enum Told {
     Answered,
     Refused,
     Doubtful,
-    /// It was never sent.
+    /// It was never sent to the relay.
     Unsaid,
 }
 
@@ -56,11 +57,11 @@ struct Post {
     told: Told,
 }
 
-/// All that clients wanted to say.
+/// All texts that clients were given to post.
 #[derive(Debug, Default)]
 pub(crate) struct Posts {
     posts: BTreeMap<Tag, Post>,
-    /// How many of each client nothing was told of.
+    /// For each client, the number of texts about which it was told nothing yet.
     open: BTreeMap<usize, usize>,
 }
 
@@ -87,12 +88,12 @@ impl Posts {
         check(fits, || format!("{tag} {told:?} of {:?}", post.text))
     }
 
-    /// The texts of a client that nothing was told of.
+    /// Returns the number of texts about which a client was told nothing yet.
     pub(crate) fn open(&self, process: usize) -> usize {
         self.open.get(&process).copied().unwrap_or_default()
     }
 
-    /// Judges what was told against what all runs of the relay relayed.
+    /// Compares what the clients were told about their texts with the lines of all runs of the relay.
     pub(crate) fn judge(&self, rooms: &[Room]) -> Verdict {
         let mut heard: BTreeMap<Tag, Vec<(usize, u64)>> = BTreeMap::new();
         let mut last: BTreeMap<usize, Tag> = BTreeMap::new();
@@ -132,11 +133,11 @@ fn judge_post(tag: Tag, post: &Post, heard: &[(usize, u64)], rooms: &[Room]) -> 
             .map(|(run, sequence)| (run, sequence, rooms[*run].line(*sequence)))
             .collect();
         let text: String = text.chars().take(60).collect();
-        format!("{tag} {text:?} is {told:?}, but was heard as {shown:?}")
+        format!("{tag} {text:?} was reported as {told:?}, but shown as {shown:?}")
     })
 }
 
-/// Whether a text is exactly these lines of the room, as far as they are known.
+/// Returns whether these lines of the room, as far as they are known, are exactly this text.
 fn is_said(room: &Room, first: u64, lines: u8, text: &str) -> bool {
     let Some((name, _)) = room
         .line(first)

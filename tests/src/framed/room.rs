@@ -1,21 +1,21 @@
-//! The lines of one run of the relay in their order, as they come out of it, and what its ring holds.
+//! The lines of one run of the relay in order, as its fan-outs show them, and what the ring holds.
 
 use std::collections::BTreeMap;
 
 use crate::framed::wire::Entry;
 use crate::{Verdict, check};
 
-/// What a line takes in the ring beside its text.
+/// Bytes that a line occupies in the ring in addition to its text.
 const ENTRY: u64 = 12;
 
-/// The most that a line takes.
+/// Maximum number of bytes that a line occupies in the ring.
 const LONGEST: u64 = ENTRY + 960;
 
-/// A line, as far as anybody was told.
+/// A line, as far as the fan-outs have shown it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) text: String,
-    /// What only DATA tells.
+    /// The fields that DATA has and the plain dialect lacks; `None` while no DATA has shown the line.
     pub(crate) details: Option<Details>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Details {
 }
 
 impl Line {
-    /// Who said it and what, or an empty name and a notice without its `* `.
+    /// Returns the author's name and the message, or an empty name and the notice without its `* `.
     pub(crate) fn parts(&self) -> (&str, &str) {
         let details = self.details.unwrap_or(Details {
             author: 0,
@@ -36,6 +36,9 @@ impl Line {
             flags: 0,
             name: 0,
         });
+        if let (3, Some(said)) = (details.flags, self.text.strip_prefix("* ")) {
+            return said.split_once(" to you: ").unwrap_or(("", said));
+        }
         match self.text.split_at(details.name.into()) {
             ("", notice) => ("", notice.strip_prefix("* ").unwrap_or(notice)),
             (name, rest) => (name, rest.strip_prefix(" : ").unwrap_or(rest)),
@@ -43,7 +46,24 @@ impl Line {
     }
 }
 
-/// Somebody said that all lines before `until` were overwritten when `head` lines had been said.
+/// The only peer that may see a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Addressee {
+    /// Its session, if it speaks in frames.
+    pub(crate) session: Option<u64>,
+    /// Its author number, or 0 as long as no frame has told it.
+    pub(crate) author: u32,
+    pub(crate) name: String,
+}
+
+impl Addressee {
+    /// Returns whether it is the client with this session.
+    pub(crate) fn is(&self, session: u64) -> bool {
+        self.session == Some(session)
+    }
+}
+
+/// A claim that all lines before `until` were overwritten when there were `head` lines.
 #[derive(Debug)]
 struct Claim {
     head: u64,
@@ -54,14 +74,16 @@ struct Claim {
 #[derive(Debug)]
 pub(crate) struct Room {
     ring: u64,
-    /// Lines that have been said.
+    /// Number of lines so far.
     pub(crate) head: u64,
     pub(crate) epoch: Option<u32>,
-    /// The second of the relay's uptime in which each of them was said.
+    /// For each line, the second of the relay's uptime in which it was appended.
     said_at: Vec<u64>,
-    /// By session: before this line all was said before the client joined.
+    /// For each session, the number of lines that were said before the client joined.
     history_ends: BTreeMap<u64, u64>,
     lines: Vec<Option<Line>>,
+    /// Messages to one peer, and their addressees.
+    private: BTreeMap<u64, Addressee>,
     claims: Vec<Claim>,
 }
 
@@ -74,20 +96,21 @@ impl Room {
             said_at: Vec::new(),
             history_ends: BTreeMap::new(),
             lines: Vec::new(),
+            private: BTreeMap::new(),
             claims: Vec::new(),
         }
     }
 
-    /// Lines up to `head` have been said by now, in this second of the relay's uptime.
+    /// Records that there are `head` lines now, in this second of the relay's uptime.
     pub(crate) fn grows(&mut self, head: u64, second: u64) {
         self.head = head;
         let length = usize::try_from(head).unwrap_or(usize::MAX);
         self.said_at.resize(length, second);
     }
 
-    /// A client joined whose first line is to be `first`; the last line is that it did, unless it is
-    /// not announced, and it is not told that line if there is no history. Returns where the lines
-    /// end that were said before it joined.
+    /// Records a WELCOME whose first line is `first`. The last line so far is the announcement of
+    /// the join, unless it is not announced; without a history the client is not shown it. Returns
+    /// the end of the lines that were said before the join.
     pub(crate) fn welcomes(&mut self, session: u64, first: u64, is_announced: bool) -> u64 {
         let end = self.head - u64::from(is_announced && self.head > 0);
         let end = end.max(first);
@@ -95,7 +118,7 @@ impl Room {
         end
     }
 
-    /// Where the lines end that were said before a client joined.
+    /// Returns the end of the lines that were said before a client joined.
     pub(crate) fn history_end(&self, session: u64) -> Option<u64> {
         self.history_ends.get(&session).copied()
     }
@@ -105,15 +128,69 @@ impl Room {
         self.lines.get(index)?.as_ref()
     }
 
-    /// All lines that anybody was told, with their sequence numbers.
+    /// Returns all lines that are known, with their sequence numbers.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (u64, &Line)> {
         (0..)
             .zip(&self.lines)
             .filter_map(|(sequence, line)| Some((sequence, line.as_ref()?)))
     }
 
-    /// DATA that leaves the relay has this line.
-    pub(crate) fn learn(&mut self, sequence: u64, entry: &Entry) -> Verdict {
+    /// Records the last lines as a message to one peer.
+    pub(crate) fn tells(&mut self, lines: Vec<String>, to: &Addressee) {
+        let first = self.head - lines.len() as u64;
+        for (sequence, text) in (first..).zip(lines) {
+            self.private.insert(sequence, to.clone());
+            let details = Some(Details {
+                author: 0,
+                at: 0,
+                flags: 3,
+                name: 0,
+            });
+            if let Ok(slot) = self.slot(sequence, &text) {
+                *slot = Some(Line { text, details });
+            }
+        }
+    }
+
+    /// Returns the only peer that may see a line, if it is not for all.
+    pub(crate) fn addressee(&self, sequence: u64) -> Option<&Addressee> {
+        self.private.get(&sequence)
+    }
+
+    /// Judges a message to one peer, of which all others get an empty entry.
+    fn judge_private(&mut self, sequence: u64, entry: &Entry, session: u64) -> Verdict {
+        let to = self.private.get_mut(&sequence);
+        let Some(to) = to.filter(|_| entry.author != 0) else {
+            return check(false, || {
+                format!("line {sequence} is for nobody: {entry:?}")
+            });
+        };
+        if to.author == 0 {
+            to.author = entry.author;
+        }
+        let (author, is_for_it) = (to.author, to.is(session));
+        let to = self.addressee(sequence);
+        let text = self.line(sequence).map_or("", |line| &line.text);
+        let expected = Entry {
+            author,
+            at: entry.at,
+            flags: 3,
+            name: 0,
+            line: if is_for_it { text } else { "" }.to_owned(),
+        };
+        check(*entry == expected, || {
+            format!("line {sequence} is {text:?} to {to:?}, and {session:x} is sent {entry:?}")
+        })
+    }
+
+    /// Records a line in DATA that the relay sends to a session.
+    pub(crate) fn learn(&mut self, sequence: u64, entry: &Entry, session: u64) -> Verdict {
+        if self.private.contains_key(&sequence) {
+            return self.judge_private(sequence, entry, session);
+        }
+        check(entry.flags < 3, || {
+            format!("line {sequence} is for all, and {entry:?}")
+        })?;
         let details = Details {
             author: entry.author,
             at: entry.at,
@@ -139,7 +216,7 @@ impl Room {
         Ok(())
     }
 
-    /// A plain peer is sent this line at this place.
+    /// Records a line in a datagram to a plain peer.
     pub(crate) fn learn_text(&mut self, sequence: u64, text: &str) -> Verdict {
         let slot = self.slot(sequence, text)?;
         let known = slot.get_or_insert_with(|| Line {
@@ -162,7 +239,7 @@ impl Room {
         Ok(&mut self.lines[index])
     }
 
-    /// Somebody says that all lines before `until` are overwritten by now.
+    /// Records a claim that all lines before `until` are overwritten by now.
     pub(crate) fn claim(&mut self, until: u64, by: impl FnOnce() -> String) -> Verdict {
         let head = self.head;
         let by = by();
@@ -170,7 +247,8 @@ impl Room {
         self.judge_claims(false)
     }
 
-    /// Judges what was claimed, as far as the lines are known; in the end, as far as it can be.
+    /// Judges the claims for which all lines are known. With `is_end`, unknown lines count as the
+    /// longest possible.
     pub(crate) fn judge_claims(&mut self, is_end: bool) -> Verdict {
         for claim in core::mem::take(&mut self.claims) {
             match self.tail(claim.head, is_end) {
@@ -186,8 +264,8 @@ impl Room {
         Ok(())
     }
 
-    /// The oldest line in the ring when `head` lines had been said; none if the lines are not
-    /// known, unless they may be taken for the longest.
+    /// Returns the oldest line in the ring when there were `head` lines. Returns `None` if a line
+    /// is not known, unless `is_guess`: then its length is the maximum.
     fn tail(&self, head: u64, is_guess: bool) -> Option<u64> {
         let mut used = 0;
         for sequence in (0..head).rev() {
@@ -212,7 +290,7 @@ mod tests {
     fn a_claim_waits_for_the_lines_and_is_judged_by_them() {
         let mut room = Room::new(2048);
         room.head = 5;
-        // 5 lines of 512 bytes each, entry included: the ring holds four
+        // lines of 512 bytes each, entry included: the ring holds four of the five
         room.claim(1, || "fair".to_owned()).unwrap();
         room.claim(2, || "unfair".to_owned()).unwrap();
         for sequence in 0..4 {
@@ -239,9 +317,9 @@ mod tests {
             name: 3,
             line: line.to_owned(),
         };
-        room.learn(0, &entry("Ada : hello")).unwrap();
+        room.learn(0, &entry("Ada : hello"), 1).unwrap();
         assert_eq!(room.line(0).unwrap().parts(), ("Ada", "hello"));
-        assert!(room.learn(0, &entry("Ada : hallo")).is_err());
+        assert!(room.learn(0, &entry("Ada : hallo"), 1).is_err());
         assert!(room.learn_text(1, "nobody said this").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What kind of world a simulation has.
+//! The random parameters of a simulated world.
 
 use core::time::Duration;
 
@@ -8,25 +8,33 @@ use kilochat_core::Config;
 use crate::framed::network::Quality;
 use crate::inputs::{chance, pick};
 
-/// How the relay's driver works.
+/// The parameters of the relay's driver.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Driver {
-    /// Datagrams read before something is sent.
+    /// Maximum number of datagrams that it reads before it sends.
     pub(crate) reads: usize,
-    /// Deliveries taken before they are given to the network.
+    /// Number of deliveries that it collects before it gives them to the network.
     pub(crate) batch: usize,
-    /// How likely the network takes no more, in percent of deliveries.
+    /// Probability that the network blocks at a delivery, in percent.
     pub(crate) jams: u32,
-    /// How likely a WELCOME gets lost, in percent, beside what the network loses.
+    /// Probability that a WELCOME is lost in addition to other losses, in percent.
     pub(crate) lost_welcomes: u32,
-    /// How likely it leaves what is due for later, in percent.
+    /// Probability that it postpones what is due, in percent.
     pub(crate) late: u32,
-    /// How likely it fills a datagram with lines up, in percent.
+    /// Probability that it pads a DATA, in percent.
     pub(crate) pads: u32,
-    /// How many datagrams for one peer its buffer holds.
+    /// Possible sizes of its buffer, in datagrams for one peer.
     pub(crate) segments: [usize; 3],
-    /// Datagrams that may wait to be read.
+    /// Maximum number of datagrams that wait to be read.
     pub(crate) door: usize,
+}
+
+/// Whom the relay serves: neighbours, also others after proof, or neighbours after proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Policy {
+    Local,
+    Open,
+    Prove,
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +48,7 @@ pub(crate) struct Setup {
 }
 
 impl Driver {
-    /// Sends at once what is due, to a network that takes it.
+    /// A driver that sends at once, to a network that never blocks.
     pub(crate) const IDEAL: Self = Self {
         reads: 1,
         batch: usize::MAX,
@@ -54,18 +62,21 @@ impl Driver {
 }
 
 impl Setup {
-    /// Any world for a relay with so many seats.
+    /// Returns random parameters for a relay of `peers` seats.
     pub(crate) fn random(random: &mut Rng, peers: usize) -> Self {
         let members = random.usize(1..=6).min(peers - 1);
         let plains = pick(random, &[0, 1, 1, 2, 3]).min(peers - members);
         let others = members + plains;
         let few = (others.saturating_sub(random.usize(..2))).max(1);
         let seats = if chance(random, 40) { few } else { peers };
+        let policy = pick(random, &[Policy::Local, Policy::Open, Policy::Prove]);
         let config = Config {
             seats: u16::try_from(seats).unwrap(),
             history: pick(random, &[0, 1, 10, 10, 50]),
             idle: Duration::from_secs(pick(random, &[30, 90, 600])),
-            rate: 0,
+            rate: pick(random, &[0, 0, 20]),
+            open: policy == Policy::Open,
+            prove: policy == Policy::Prove,
             ..Config::new([0; 16])
         };
         let driver = Driver {
@@ -99,7 +110,7 @@ const NAMES: [&[&str]; 3] = [
     ],
 ];
 
-/// Any weather.
+/// Returns a random quality of the network.
 pub(crate) fn quality(random: &mut Rng) -> Quality {
     Quality {
         lost: pick(random, &[0, 0, 5, 20, 40]),

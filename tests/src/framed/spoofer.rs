@@ -1,4 +1,4 @@
-//! Somebody who can send from any address, but reads only what is not secret.
+//! A spoofer: it can send from any source address and reads what others send, except for secrets.
 
 use core::net::SocketAddr;
 
@@ -8,6 +8,7 @@ use kilochat_core::framed::{
 };
 use kilochat_core::{Path, Received};
 
+use crate::dialect::{self, Admitted};
 use crate::framed::counts::Met;
 use crate::framed::network::Datagram;
 use crate::framed::wire::{Wire, told};
@@ -18,10 +19,10 @@ use crate::{Verdict, check};
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usize>
     World<PEERS, RING, WINDOW, HELD>
 {
-    /// One forged datagram, or many.
+    /// Forges one datagram or several.
     pub(crate) fn spoof(&mut self) -> Verdict {
         let victim = self.victim();
-        match self.random.u32(0..10) {
+        match self.random.u32(0..12) {
             0 | 1 => {
                 let payload = self.forged_session_frame();
                 self.forges(victim, payload, Met::ForgedSession)
@@ -56,21 +57,23 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             }
             6 => self.steals(victim),
             9 => self.meddles(),
+            10 => self.forges_name(victim),
             _ => self.forges_relay(),
         }
     }
 
-    /// An address to forge.
+    /// Returns an address to forge.
     fn victim(&mut self) -> SocketAddr {
         let members = self.members.iter().map(|member| member.base);
         let plains = self.plains.iter().map(|plain| plain.address);
         let shown = self.shown().into_iter().map(|peer| peer.address);
         let mut addresses: Vec<SocketAddr> = members.chain(plains).chain(shown).collect();
         addresses.push(SocketAddr::from(([10, 0, 0, 1], self.random.u16(1..))));
+        addresses.push(SocketAddr::from(([203, 0, 113, 7], self.random.u16(1..))));
         pick(&mut self.random, &addresses)
     }
 
-    /// The relay is given a datagram that must change nothing.
+    /// Hands the relay a forged datagram that must change nothing.
     fn forges(&mut self, source: SocketAddr, payload: Vec<u8>, met: Met) -> Verdict {
         self.saw(met);
         let before = (
@@ -95,6 +98,33 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             let forged = told(&datagram.payload);
             format!("{forged} from {source} changed {before:?} to {after:?}")
         })
+    }
+
+    /// Forges a text from a source that must prove its address, or that is not served.
+    fn forges_name(&mut self, victim: SocketAddr) -> Verdict {
+        let foreign = SocketAddr::from(([203, 0, 113, 7], self.random.u16(1..)));
+        let source = pick(&mut self.random, &[victim, foreign]);
+        let must_prove = dialect::admitted(&self.config, source.ip()) != Admitted::AtOnce;
+        if !must_prove || self.relay.find(&source).is_some() {
+            return Ok(());
+        }
+        let other = self.admission.code_of_another(source);
+        let guessed = self.random.u32(..100_000_000);
+        let code = pick(&mut self.random, &[other.unwrap_or(guessed), guessed]);
+        let texts = ["Eve", "/nick Eve", "/help", "/who", "/quit", "", "* notice"];
+        let is_code = self.random.bool();
+        let text = match is_code {
+            true => format!("{code:08} Eve"),
+            false => pick(&mut self.random, &texts).to_owned(),
+        };
+        self.forges(
+            source,
+            text.into_bytes(),
+            match is_code {
+                true => Met::ForgedCode,
+                false => Met::ForgedName,
+            },
+        )
     }
 
     fn number(&mut self) -> u64 {
@@ -127,7 +157,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         encoded(&frame)
     }
 
-    /// A HELLO with a wrong cookie or without one; who it would go on for is real.
+    /// Returns a HELLO with a wrong cookie, or with none. The epoch in its RESUME is the real one.
     fn forged_hello(&mut self) -> Vec<u8> {
         let epoch = self.rooms.last().unwrap().epoch.unwrap_or_default();
         let resume = chance(&mut self.random, 30).then(|| Resume {
@@ -155,7 +185,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         payload
     }
 
-    /// What a client sent is sent again from another address.
+    /// Replays a datagram of a client from another address.
     fn steals(&mut self, thief: SocketAddr) -> Verdict {
         let address = self.address;
         let frames = self.network.overheard();
@@ -181,8 +211,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.forges(thief, stolen, met)
     }
 
-    /// Somebody who reads all posts in a client's session, and lets no answer through to it. The relay
-    /// never gets two numbers ahead of the client: it could not tell that from a datagram that is late.
+    /// Forges a POST in a client's session; answers to it do not reach the client. The forged
+    /// number is at most one ahead of the client's last one, because the relay could not tell a
+    /// number two ahead from a late datagram.
     fn meddles(&mut self) -> Verdict {
         let holders: Vec<_> = self.gate.holders().cloned().collect();
         if holders.is_empty() || chance(&mut self.random, 80) {
@@ -219,7 +250,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         verdict
     }
 
-    /// A client is given a datagram that the relay did not send.
+    /// Hands a client a forged datagram of the relay.
     fn forges_relay(&mut self) -> Verdict {
         let number = self.random.usize(..self.members.len());
         let member = &self.members[number];

@@ -1,10 +1,11 @@
-//! A relay that stops: what it has accepted must arrive before it says that it is settled.
+//! A relay that stops: all accepted lines must be acknowledged before it reports that it is
+//! settled.
 
 use crate::framed::counts::Met;
 use crate::framed::world::World;
 use crate::{Verdict, check};
 
-/// A relay that is not settled ends after this time.
+/// Milliseconds after which a stopping relay ends even if it is not settled.
 const GOODBYE: u64 = 1000;
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usize>
@@ -23,7 +24,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.retry_at = Some(self.now);
     }
 
-    /// Another run follows on one that is settled, or has no more patience.
+    /// Starts the next run if the relay is settled, or if its time is up.
     pub(crate) fn may_end_relay(&mut self) -> Verdict {
         let Some(end) = self.stops_at else {
             return Ok(());

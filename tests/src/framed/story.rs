@@ -1,4 +1,4 @@
-//! What one client shows, acknowledges and is sent, judged from outside.
+//! The record of one client, by which the oracle judges what it shows and acknowledges.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,44 +8,48 @@ use crate::counts::Counts;
 use crate::framed::counts::Met;
 use crate::framed::posts::Tag;
 use crate::framed::room::Room;
-use crate::framed::wire::{Welcome, Wire};
+use crate::framed::wire::{Entry, Welcome, Wire};
 use crate::{Verdict, Violation, check};
 
-/// A client from its start to its end.
+/// The record of a client from its start to its end.
 #[derive(Debug)]
 pub(crate) struct Story {
     process: usize,
-    /// WELCOMEs that arrived, and of which nothing was told yet.
+    /// WELCOMEs that arrived, and about which the client has told nothing yet.
     welcomes: VecDeque<Welcome>,
-    /// The epoch of the last WELCOME that arrived, taken or not.
+    /// The epoch of the last WELCOME that arrived, whether the client accepted it or not.
     epoch: Option<u32>,
-    /// Lines that arrived, by epoch; those that were shown are forgotten.
+    /// Lines that arrived and were not shown yet, by epoch.
     arrived: BTreeMap<u32, BTreeSet<u64>>,
-    /// Before these lines all is overwritten, as it was told, by session.
+    /// By session, the end of the last GAP that arrived.
     gaps: BTreeMap<u64, u64>,
     seat: Option<Seat>,
     /// The session and number of its last POST.
     posted: Option<(u64, u16)>,
     /// Whether it was ever told to hide announcements.
     pub(crate) is_quiet: bool,
-    /// Until when, on its clock, it was told not to ask for a seat, the last time,
+    /// The end of the last time for which the relay told it not to ask for a seat, on its clock.
     pub(crate) waits_until: Option<u64>,
-    /// ... and whether it has no seat since.
+    /// Whether it has had no seat since then.
     is_waiting: bool,
+    /// Whether it has requested a seat again after that time.
+    has_waited: bool,
 }
 
-/// A seat in one run of the relay, and what went before it in the same run.
+/// A seat in one run of the relay, with the client's earlier seats in the same run.
 #[derive(Debug)]
 struct Seat {
     run: usize,
     welcome: Welcome,
-    /// What marked its lines in this run.
+    /// The session that it had before, in this run.
+    former: Option<u64>,
+    /// The author ids of its lines in this run.
     authors: BTreeSet<u32>,
-    /// Lines before this one were said before the client joined.
+    /// Lines before this one are history: they were said before the client joined.
     history: u64,
     /// The first line that it has neither shown nor reported as lost.
     next: u64,
-    /// Lines from `next` on that it says it has, behind some that it has not.
+    /// Lines that it acknowledged selectively, after `next`.
     held: BTreeSet<u64>,
 }
 
@@ -61,17 +65,20 @@ impl Story {
             posted: None,
             is_quiet: false,
             waits_until: None,
+            has_waited: false,
             is_waiting: false,
         }
     }
 
-    /// In which run of the relay it is, and the first line that it has neither shown nor hidden.
+    /// Returns the run of the relay in which it has a seat, and the first line that it has neither
+    /// shown nor hidden.
     pub(crate) fn place(&self, rooms: &[Room]) -> Option<(usize, u64)> {
         let seat = self.seat.as_ref()?;
         Some((seat.run, self.visible(seat, &rooms[seat.run])))
     }
 
-    /// A datagram arrived at it, which it did not drop if it `is_taken`.
+    /// Records a datagram that arrived at the client. `is_taken` means that the client did not drop
+    /// it.
     pub(crate) fn receives(
         &mut self,
         clock: u64,
@@ -94,6 +101,7 @@ impl Story {
             Wire::Refused { retry_s, .. } if is_taken => {
                 self.waits_until = Some(clock + 1000 * retry_s);
                 self.is_waiting = true;
+                self.has_waited = false;
             }
             Wire::Data {
                 epoch,
@@ -103,7 +111,21 @@ impl Story {
                 if rooms.last().is_some_and(|room| room.epoch != Some(*epoch)) {
                     counts.saw(Met::OldEpoch);
                 }
-                let lines = (*first..).take(lines.len());
+                let room = rooms.iter().rev().find(|room| room.epoch == Some(*epoch));
+                let welcomed = self.welcomes.back();
+                let seat = self.seat.as_ref().map(|seat| &seat.welcome);
+                let session = welcomed.or(seat).map(|welcome| welcome.session);
+                let fits = |(at, entry): &(u64, &Entry)| {
+                    let to = room.and_then(|room| room.addressee(*at));
+                    let is_whole = !entry.line.is_empty();
+                    to.is_none_or(|to| is_whole == session.is_some_and(|it| to.is(it)))
+                };
+                let entries: Vec<_> = (*first..).zip(lines).collect();
+                if !entries.iter().all(fits) {
+                    counts.saw(Met::ForFormer);
+                    return;
+                }
+                let lines = entries.into_iter().map(|(at, _)| at);
                 self.arrived.entry(*epoch).or_default().extend(lines);
             }
             Wire::Gap { session, until, .. } => {
@@ -114,16 +136,22 @@ impl Story {
         }
     }
 
-    /// It sends a datagram.
+    /// Judges a datagram that the client sends.
     pub(crate) fn sends(&mut self, clock: u64, frame: &Wire, counts: &mut Counts<Met>) -> Verdict {
         if let Wire::Hello { .. } = frame
             && let Some(then) = self.waits_until
         {
-            let is_early = self.is_waiting && clock < then;
+            let is_early = self.is_waiting && !self.has_waited && clock < then;
             check(!is_early, || {
-                format!("c{} was to wait {} more", self.process, then - clock)
+                format!(
+                    "c{} must not send for {} ms more",
+                    self.process,
+                    then - clock
+                )
             })?;
             if self.is_waiting {
+                // a clock that goes back later does not make it wait again
+                self.has_waited = true;
                 counts.saw(Met::AskedAgain);
             }
         }
@@ -155,7 +183,7 @@ impl Story {
         let missing = (seat.next..*next).find(|at| *at >= gap && !arrived.contains(at));
         check(missing.is_none(), || {
             format!(
-                "c{} acknowledges {missing:?}, which never came",
+                "c{} acknowledges {missing:?}, which never arrived",
                 self.process
             )
         })?;
@@ -164,7 +192,7 @@ impl Story {
             let missing = (*start..*end).find(|at| *at >= seat.next && !arrived.contains(at));
             check(missing.is_none(), || {
                 format!(
-                    "c{} says it has {missing:?}, which never came",
+                    "c{} acknowledges the range {missing:?}, which never arrived",
                     self.process
                 )
             })?;
@@ -174,7 +202,7 @@ impl Story {
         Ok(())
     }
 
-    /// It tells something.
+    /// Judges an event of the client.
     pub(crate) fn tells(
         &mut self,
         event: &ClientEvent<'_>,
@@ -195,7 +223,7 @@ impl Story {
         }
     }
 
-    /// What a WELCOME means.
+    /// Returns what a WELCOME means for the client.
     fn kind(&self, welcome: &Welcome) -> Joined {
         match &self.seat {
             None => Joined::New,
@@ -205,11 +233,16 @@ impl Story {
         }
     }
 
-    /// The first line that must be shown: behind announcements that came and may be hidden.
+    /// Returns the first line that must be shown: the one after `next` and the announcements that
+    /// may be hidden.
     fn visible(&self, seat: &Seat, room: &Room) -> u64 {
         let is_hidden = |at: &u64| {
             let details = room.line(*at).and_then(|line| line.details);
-            self.is_quiet && details.is_some_and(|it| it.flags == 1)
+            let is_for_another = room.addressee(*at).is_some_and(|to| {
+                let former = seat.former.is_some_and(|it| to.is(it));
+                !to.is(seat.welcome.session) && !former
+            });
+            is_for_another || self.is_quiet && details.is_some_and(|it| it.flags == 1)
         };
         let hidden = (seat.next..).take_while(is_hidden).count();
         seat.next + hidden as u64
@@ -252,6 +285,9 @@ impl Story {
         });
         if let (Joined::Resumed | Joined::Continued, Some(seat)) = (how, &mut self.seat) {
             seat.authors.insert(welcome.author);
+            if seat.welcome.session != welcome.session {
+                seat.former = Some(seat.welcome.session);
+            }
             seat.welcome = welcome;
             return Ok(());
         }
@@ -266,6 +302,7 @@ impl Story {
             history: history_end(&welcome).unwrap_or_default(),
             next: welcome.first,
             authors: BTreeSet::from([welcome.author]),
+            former: None,
             welcome,
             held: BTreeSet::new(),
         });
@@ -291,6 +328,15 @@ impl Story {
         check(from == seat.next && lines > 0, || {
             format!("c{process} lost {from}..{until} at {}", seat.next)
         })?;
+        let former = seat.former.filter(|_| lines == 1);
+        let to = rooms[seat.run].addressee(from);
+        if to.is_some_and(|to| former.is_some_and(|it| to.is(it))) {
+            // it was for the seat that it had before
+            seat.next = until;
+            seat.forget(self.arrived.entry(seat.welcome.epoch).or_default());
+            counts.saw(Met::GapShown);
+            return Ok(());
+        }
         let had = seat.held.range(from..until).next();
         check(had.is_none(), || {
             format!("c{process} lost {from}..{until}, but had {had:?}")
@@ -338,7 +384,11 @@ impl Story {
         }
         let arrived = self.arrived.entry(seat.welcome.epoch).or_default();
         check(sequence == seat.next, || {
-            format!("c{process} shows {sequence} instead of {}", seat.next)
+            let to = rooms[seat.run].addressee(seat.next);
+            format!(
+                "c{process} shows {sequence} instead of {} for {to:?}",
+                seat.next
+            )
         })?;
         if !arrived.contains(&sequence) {
             return Err(wrong("shows what never came"));
@@ -352,8 +402,12 @@ impl Story {
             LineKind::Message => 0,
             LineKind::Announcement => 1,
             LineKind::Notice => 2,
+            LineKind::Private => 3,
         };
-        let is_same = (name, text) == line.parts() && (at, flags) == (details.at, details.flags);
+        let is_private = kind == LineKind::Private;
+        let is_same = (name, text) == line.parts()
+            && (is_private || at == details.at)
+            && flags == details.flags;
         check(is_same, || {
             format!("c{process} shows {event:?} of {line:?}")
         })?;
@@ -377,7 +431,7 @@ impl Story {
 }
 
 impl Seat {
-    /// What was shown or lost is of no interest any more.
+    /// Forgets arrived lines that were shown or reported as lost.
     fn forget(&mut self, arrived: &mut BTreeSet<u64>) {
         for lines in [arrived, &mut self.held] {
             while lines.first().is_some_and(|first| *first < self.next) {

@@ -1,8 +1,9 @@
-//! The frames, read a second time, as `PROTOCOL.md` has them, and put into words for a log.
+//! A second implementation of the codec in `PROTOCOL.md`, for the oracle, and a description of
+//! frames for a trace.
 
 use core::fmt;
 
-/// A frame; what the oracle does not look at is left out.
+/// A frame, without the fields that the oracle does not use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wire {
     Hello {
@@ -44,7 +45,8 @@ pub(crate) enum Wire {
     Ack {
         session: u64,
         next: u64,
-        /// What is there behind `next`: first and last but one.
+        /// The selective acknowledgements: the first line of each range, and the one after its
+        /// last.
         ranges: Vec<(u64, u64)>,
         answer: bool,
     },
@@ -76,7 +78,7 @@ pub(crate) enum Outcome {
     Answer,
 }
 
-/// A line as DATA has it.
+/// An entry of a DATA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) author: u32,
@@ -92,7 +94,7 @@ pub(crate) const TAKEN_OVER: u8 = 3;
 pub(crate) const GIVEN_AWAY: u8 = 4;
 
 impl Wire {
-    /// Reads a frame; none if it is none.
+    /// Decodes a frame. Returns `None` if it is malformed.
     pub(crate) fn read(payload: &[u8]) -> Option<Self> {
         let body = payload.strip_prefix(b"\x01")?;
         let (kind, body) = body.split_first()?;
@@ -325,7 +327,7 @@ impl fmt::Display for Wire {
     }
 }
 
-/// A datagram in words.
+/// Describes a datagram for a trace.
 pub(crate) fn told(payload: &[u8]) -> String {
     match Wire::read(payload) {
         Some(frame) => frame.to_string(),
@@ -372,7 +374,7 @@ impl<'a> Bytes<'a> {
         Some(texts)
     }
 
-    /// Entries up to one of length 0, a lone byte or the end.
+    /// Returns the entries up to one of length 0, a single byte or the end.
     fn entries(&mut self) -> Option<Vec<Entry>> {
         let mut entries = Vec::new();
         while self.0.len() > 1 {

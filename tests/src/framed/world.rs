@@ -4,9 +4,10 @@ use core::net::SocketAddr;
 use std::collections::{BTreeMap, VecDeque};
 
 use fastrand::Rng;
-use kilochat_core::{Config, Instant, Relay, Seat};
+use kilochat_core::{Config, Instant, Reader, Relay, Seat};
 
 use crate::counts::Counts;
+use crate::framed::admission::Admission;
 use crate::framed::counts::Met;
 use crate::framed::fanouts::InHand;
 use crate::framed::gate::Gate;
@@ -15,25 +16,27 @@ use crate::framed::member::{Member, place};
 use crate::framed::network::{Datagram, Network, Quality};
 use crate::framed::plain::Plain;
 use crate::framed::posts::Posts;
+use crate::framed::private::Party;
 use crate::framed::room::Room;
 use crate::framed::setup::{Driver, Setup};
 use crate::framed::story::Story;
 use crate::framed::wire::told;
 use crate::{Verdict, check};
 
-/// Where the relay is.
+/// The address of the relay.
 pub(crate) const RELAY: &str = "192.168.1.100:10888";
 
-/// Ways out of the relay: each host is on one of them.
+/// Number of network interfaces of the relay. Each host is reached by one of them.
 pub(crate) const WAYS: usize = 3;
 
-/// How many of the last events a failure shows, unless the environment says so in `EVENTS`.
+/// Number of events before a failure that are shown. The environment variable `EVENTS` overrides
+/// it.
 const LAST_EVENTS: usize = 80;
 
-/// Steps at one moment, which the longest queue of datagrams needs few of.
+/// Maximum number of steps at one moment. Even the longest queue of datagrams needs far fewer.
 const STEPS_MAX: u32 = 10_000;
 
-/// A relay that may hold so much, and clients that may hold `HELD` datagrams each.
+/// A relay, and clients that hold at most `HELD` datagrams each.
 pub(crate) struct World<
     const PEERS: usize,
     const RING: usize,
@@ -44,45 +47,56 @@ pub(crate) struct World<
     pub(crate) now: u64,
     pub(crate) relay: Box<Relay<PEERS, RING, WINDOW>>,
     pub(crate) config: Config,
-    /// How far the relay's clock is ahead of the world's, and how far it ever was.
+    /// Milliseconds by which the relay's clock is ahead of the world's, and the latest time that it
+    /// showed.
     pub(crate) relay_ahead: u64,
     relay_furthest: u64,
     pub(crate) address: SocketAddr,
     pub(crate) driver: Driver,
     pub(crate) network: Network,
-    /// Until when each way out of the relay takes nothing.
+    /// For each interface of the relay, the time until which it blocks.
     pub(crate) jammed_until: [u64; WAYS],
-    /// Until when the relay's process is suspended, if it is.
+    /// The time until which the relay's process is suspended.
     pub(crate) suspended_until: Option<u64>,
-    /// Whether answers of the relay are held back.
+    /// Whether replies of the relay are dropped, because they answer a forged datagram.
     pub(crate) is_muted: bool,
-    /// What waits to be read by the relay.
+    /// Datagrams in the relay's socket.
     pub(crate) door: VecDeque<Datagram>,
-    /// When a relay that is stopping ends, whoever lacks what.
+    /// The time at which a stopping relay ends even if it is not settled.
     pub(crate) stops_at: Option<u64>,
-    /// When the relay's driver is to be run, other than for a datagram or a time-out.
+    /// When the relay's driver has to run, apart from datagrams and time-outs.
     pub(crate) retry_at: Option<u64>,
     pub(crate) in_hand: Vec<InHand>,
-    /// Who is not sent anything until the network takes datagrams again.
+    /// Peers whose interface blocked, and that were not reported as writable yet.
     pub(crate) blocked: Vec<Seat>,
-    /// Seats from which a frame came when the relay went on after it was suspended.
+    /// Seats from which the relay received a frame when it was resumed after a suspension.
     pub(crate) spoke: Vec<usize>,
     pub(crate) members: Vec<Member<HELD>>,
     pub(crate) plains: Vec<Plain>,
     pub(crate) places: usize,
     pub(crate) processes: usize,
-    /// Strangers that have seats, perhaps, and how many there ever were.
+    /// Strangers that may have seats, and the number of all strangers so far.
     pub(crate) crowd: Vec<SocketAddr>,
     pub(crate) strangers: u16,
-    /// All lines before this one were acknowledged long ago, once everything has healed.
+    /// During recovery: all lines before this one were acknowledged long ago.
     pub(crate) settled: Option<u64>,
-    // what the oracle knows
+    // the oracle's records
     pub(crate) rooms: Vec<Room>,
     pub(crate) gate: Gate,
+    pub(crate) admission: Admission,
+    /// The name and the author number of each session.
+    pub(crate) names: BTreeMap<u64, String>,
+    pub(crate) authors: BTreeMap<u64, u32>,
+    /// The author and the addressee of each text to one peer that was said.
+    pub(crate) secrets: BTreeMap<usize, Vec<Party>>,
+    /// Number of texts to one peer so far.
+    pub(crate) whispers: usize,
+    /// Reads the lines of the relay as what keeps them does.
+    pub(crate) reader: Reader,
     pub(crate) stories: BTreeMap<usize, Story>,
     pub(crate) posts: Posts,
     pub(crate) counts: Counts<Met>,
-    /// What is measured where nothing is to be found.
+    /// Measurements, in a simulation that measures.
     pub(crate) measure: Option<Measure>,
     pub(crate) trace: Option<VecDeque<String>>,
 }
@@ -121,7 +135,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             strangers: 0,
             settled: None,
             rooms: vec![Room::new(RING)],
+            names: BTreeMap::new(),
+            authors: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            whispers: 0,
+            reader: Reader::default(),
             gate: Gate::default(),
+            admission: Admission::new(),
             stories: BTreeMap::new(),
             posts: Posts::default(),
             counts: Counts::new(),
@@ -142,7 +162,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         world
     }
 
-    /// A new client.
+    /// Creates a client.
     pub(crate) fn process(&mut self, name: String, base: SocketAddr) -> Member<HELD> {
         let process = self.processes;
         self.processes += 1;
@@ -153,22 +173,22 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
 
     pub(crate) fn new_place(&mut self) -> SocketAddr {
         self.places += 1;
-        place(self.places)
+        place(self.places, self.config.open)
     }
 
-    /// The time on the relay's clock.
+    /// Returns the time on the relay's clock.
     pub(crate) fn relay_clock(&mut self) -> Instant {
         let clock = self.now + self.relay_ahead;
         self.relay_furthest = self.relay_furthest.max(clock);
         Instant::from_millis(clock)
     }
 
-    /// The lines of this run.
+    /// Returns the record of the relay's present run.
     pub(crate) fn room(&mut self) -> &mut Room {
         self.rooms.last_mut().unwrap()
     }
 
-    /// Lets everything happen that is due up to this moment.
+    /// Simulates until this time.
     pub(crate) fn run_until(&mut self, end: u64) -> Verdict {
         let mut steps = 0;
         while let Some(next) = self.next_moment().filter(|next| *next <= end) {
@@ -189,7 +209,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         let members = self.members.iter();
         let members = members.filter_map(|member| member.wakes(self.now)).min();
         let network = self.network.next();
-        // nothing is due at a relay that is suspended before it goes on
+        // a suspended relay does nothing before it is resumed
         let own = [relay, self.retry_at, self.stops_at, self.suspended_until];
         let own = own.into_iter().flatten().min();
         let own = own.map(|then| then.max(self.suspended_until.unwrap_or_default()));
@@ -230,7 +250,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         Ok(())
     }
 
-    /// A datagram is where a client may be.
+    /// Hands a datagram that arrived to the client that has its destination, if there is one.
     fn arrives(&mut self, datagram: Datagram) {
         let mut members = self.members.iter_mut();
         let found = members.find_map(|member| {
@@ -263,7 +283,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
     }
 
-    /// Everything bad ends.
+    /// Ends all faults.
     pub(crate) fn heal(&mut self) {
         self.note(|_| "everything heals".to_owned());
         self.network.heal(self.now);
@@ -286,7 +306,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.counts.saw(met);
     }
 
-    /// Counts an event, and keeps it in words if this is a second look.
+    /// Counts an event. If the simulation is repeated for a trace, also notes its description.
     pub(crate) fn note(&mut self, event: impl FnOnce(&Self) -> String) {
         self.counts.events += 1;
         if self.trace.is_none() {
@@ -303,7 +323,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
     }
 
-    /// Somebody, in a word.
+    /// Returns a short name for an address.
     pub(crate) fn who(&self, address: SocketAddr) -> String {
         let mut members = self.members.iter();
         if let Some(member) = members.find(|member| member.path(address).is_some()) {
@@ -320,7 +340,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         self.note(|world| format!("{what} {}: {}", world.who(address), told(payload)));
     }
 
-    /// How good the network is now.
+    /// Returns the present quality of the network.
     pub(crate) const fn quality(&self) -> Quality {
         self.network.quality
     }

@@ -1,5 +1,5 @@
-//! A script of calls on a client: frames that a relay might send, true and false, and all that a
-//! driver does.
+//! A script of calls to a client: true and forged frames of a relay, and everything that a driver
+//! does.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use kilochat_core::{
 
 use super::Input;
 
-/// From how many ports it may say its first HELLOs.
+/// Number of ports for the client's first HELLOs.
 const PATHS: u8 = 3;
 
 const NAMES: [&str; 4] = [
@@ -36,7 +36,7 @@ const TEXTS: [&str; 10] = [
     "\u{7}\n",
 ];
 
-/// Lines as a relay would store them: the name's length, and the line.
+/// Lines as a relay stores them: the length of the name, and the line.
 const LINES: [(u8, &str); 5] = [
     (3, "Bob : hi"),
     (3, "Ada : hi"),
@@ -45,7 +45,7 @@ const LINES: [(u8, &str); 5] = [
     (3, "Eve : \u{1b}[2J\n\u{202E}"),
 ];
 
-/// Milliseconds that pass.
+/// Possible pauses in milliseconds.
 const PAUSES: [u64; 12] = [
     0,
     1,
@@ -61,19 +61,19 @@ const PAUSES: [u64; 12] = [
     1 << 40,
 ];
 
-/// Nothing needs more calls than this until the next one changes nothing.
+/// Maximum number of calls after which the client must have nothing to do.
 const PATIENCE: usize = 400;
 
 type SmallClient = Client<3, 1024>;
 
-/// What the client said last.
+/// What the client sent last.
 #[derive(Debug, Default)]
 struct Said {
     path: Path,
     nonce: u64,
     /// The number and the time of its last POST.
     post: (u16, u16),
-    /// The session and the line that its last ACK named.
+    /// The session and the next line in its last ACK.
     acked: Option<(Session, u64)>,
 }
 
@@ -83,24 +83,24 @@ struct Talk<'a> {
     now: u64,
     latest: u64,
     said: Said,
-    /// The session and the epoch of the last WELCOME that was taken.
+    /// The session and the epoch of the last WELCOME that the client accepted.
     session: Session,
     epoch: u32,
-    /// The next line to be shown, once one was.
+    /// The next line to show, once one was shown.
     next: Option<u64>,
-    /// Texts that no event has settled yet.
+    /// Texts that await their final event.
     waiting: BTreeSet<u32>,
     is_quitting: bool,
-    /// Whether lines may be hidden.
+    /// Whether announcements may be hidden.
     is_quiet: bool,
     is_told_end: bool,
 }
 
-/// Plays a script.
+/// Runs a script.
 ///
 /// # Panics
 ///
-/// If a promise is broken: see the assertions.
+/// If a guarantee is broken: see the assertions.
 pub fn client(script: &[u8]) {
     let mut input = Input(script);
     let name = input.pick(&NAMES);
@@ -153,7 +153,7 @@ impl Talk<'_> {
         }
     }
 
-    /// The shortest way to a seat.
+    /// Performs the shortest handshake.
     fn become_joined(&mut self) {
         self.transmit();
         self.hear_cookie();
@@ -249,7 +249,7 @@ impl Talk<'_> {
         };
         if self.hear(&Frame::Welcome(welcome.clone())) == Received::Frame {
             if self.epoch != welcome.epoch {
-                // all lines of that run of the relay were shown
+                // all lines of the relay's previous run were shown
                 self.next = None;
                 self.said.acked = None;
             }
@@ -357,7 +357,7 @@ impl Talk<'_> {
         self.is_quiet |= text.starts_with("/quiet");
         let is_over = matches!(self.client.state(), State::Leaving | State::Ended);
         match self.client.post(&text) {
-            // nothing is said of `/quit` but the end
+            // the only answer to `/quit` is the event that the client ended
             Ok(_) if self.client.unanswered() == self.waiting.len() => self.is_quitting = true,
             Ok(PostId(post)) => assert!(self.waiting.insert(post), "{post} twice"),
             Err(PostError::TooLong) => {
@@ -384,7 +384,7 @@ impl Talk<'_> {
         self.latest = self.latest.max(self.now);
     }
 
-    /// What a driver does when it wakes up: then nothing is left to do now.
+    /// Does what a driver does when it wakes up. Afterwards nothing is left to do at this time.
     fn settle(&mut self) {
         self.client.handle_timeout(self.instant());
         for _ in 0..PATIENCE {
@@ -432,10 +432,13 @@ impl Talk<'_> {
                     .said
                     .acked
                     .filter(|(session, _)| *session == ack.session);
-                assert!(last.is_none_or(|(_, next)| ack.next >= next), "it had more");
+                assert!(
+                    last.is_none_or(|(_, next)| ack.next >= next),
+                    "a client acknowledges less than before"
+                );
                 assert!(
                     self.next.is_none_or(|next| ack.next >= next),
-                    "it showed more"
+                    "a client acknowledges less than it has shown"
                 );
                 self.said.acked = Some((ack.session, ack.next));
             }
@@ -457,12 +460,12 @@ impl Talk<'_> {
         }
     }
 
-    /// Checks the next event; returns whether there was one.
+    /// Checks the next event. Returns whether there was one.
     fn poll_event(&mut self) -> bool {
         let Some(event) = self.client.poll_event() else {
             return false;
         };
-        assert!(!self.is_told_end, "{event:?} behind the end");
+        assert!(!self.is_told_end, "{event:?} after the end");
         let mut shown = Vec::new();
         let mut settled = None;
         match event {
@@ -515,7 +518,7 @@ impl Talk<'_> {
         true
     }
 
-    /// A client that leaves ends, and says of each text what became of it.
+    /// Lets the client leave. It must end, and report for each text what became of it.
     fn end(&mut self) {
         self.now = self.latest;
         self.client.leave(self.instant());
@@ -531,11 +534,11 @@ impl Talk<'_> {
     }
 }
 
-/// What is shown next starts with this line; before it, some may be hidden.
+/// Checks that the next line to show is `sequence`; announcements before it may be hidden.
 fn check_order(next: Option<u64>, sequence: u64, is_quiet: bool) {
     let next = next.unwrap_or(sequence);
     assert!(
         next == sequence || is_quiet && next < sequence,
-        "{sequence} where {next} was to come"
+        "line {sequence} instead of {next}"
     );
 }

@@ -1,13 +1,14 @@
-//! Any bytes as a frame.
+//! Arbitrary bytes as a frame.
 
 use kilochat_core::framed::{Frame, HELLO_MIN, Outcome, Range};
 use kilochat_core::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, SEPARATOR};
 
-/// What is decoded keeps its limits, and is the same when it is encoded and decoded again.
+/// Checks that decoded fields are within their limits, and that encoding and decoding again gives
+/// the same frame.
 ///
 /// # Panics
 ///
-/// If not.
+/// If they are not.
 pub fn frame(payload: &[u8]) {
     let Ok(frame) = Frame::decode(payload) else {
         return;
@@ -18,7 +19,7 @@ pub fn frame(payload: &[u8]) {
     assert_eq!(Frame::decode(again).as_ref(), Ok(&frame));
     check_limits(&frame);
     match frame {
-        // there are several ways to write them
+        // several encodings decode to the same HELLO
         Frame::Hello(_) => assert!(length >= HELLO_MIN),
         Frame::Cookie(_) => assert!(length <= payload.len()),
         Frame::Ack(_) | Frame::Leave(_) => {

@@ -1,16 +1,17 @@
-//! Any bytes as the head of an HTTP request.
+//! Arbitrary bytes as the head of an HTTP request.
 
 use core::str::from_utf8;
 
-/// The server under test: what it answers, or `None` while the head is not complete.
+/// The server under test: it returns its answer, or `None` while the head is incomplete.
 pub type Answer = fn(&[u8]) -> Option<Vec<u8>>;
 
-/// Every answer is well formed, forbids foreign content and does not depend on how the head arrives; and
-/// nothing is served to a browser that was led here under another name.
+/// Checks that each answer is well formed, forbids foreign content, and does not depend on how the
+/// bytes are split; and that nothing is served to a browser that reached this server under a
+/// foreign name (DNS rebinding).
 ///
 /// # Panics
 ///
-/// If a promise is broken.
+/// If a guarantee is broken.
 pub fn head(answer: Answer, bytes: &[u8]) {
     let Some(whole) = answer(bytes) else {
         assert!(bytes.len() < 8 << 10, "a head without an end");
@@ -63,7 +64,7 @@ fn check(answer: &[u8]) -> u16 {
     status
 }
 
-/// Checks that the head names a host which no foreign name server could have led a browser to.
+/// Checks that the head names a host that no foreign DNS name could resolve to.
 fn check_host(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
     let mut hosts = text

@@ -1,4 +1,5 @@
-//! A script of calls on a relay: datagrams from few addresses, fan-outs, reports, time.
+//! A script of calls to a relay: datagrams from a few addresses, fan-outs, network reports and
+//! time.
 
 mod judge;
 
@@ -12,7 +13,7 @@ use kilochat_core::{Config, DATAGRAM_MAX, Delivery, Instant, Network, Relay, Unr
 
 use super::Input;
 
-/// Where datagrams come from; the last two are no local addresses.
+/// Sources of datagrams. The last two are not local.
 const SOURCES: [&str; 6] = [
     "127.0.0.1:1001",
     "127.0.0.1:1002",
@@ -43,7 +44,7 @@ const TEXTS: [&str; 16] = [
     "* hi",
 ];
 
-/// Milliseconds that pass.
+/// Possible pauses in milliseconds.
 const PAUSES: [u64; 16] = [
     0,
     1,
@@ -63,18 +64,19 @@ const PAUSES: [u64; 16] = [
     1 << 44,
 ];
 
-/// Four seats, a ring of 2048 bytes, and four datagrams on their way to a client.
+/// A relay of four seats, a ring of 2048 bytes, and at most four datagrams in flight to a client.
 type SmallRelay = Relay<4, 2048, 4>;
 
-/// What a client knows that was welcomed.
+/// The state of a client that has a session.
 #[derive(Debug, Default)]
 struct Known {
     epoch: u32,
     author: u32,
-    /// All lines before this one are here, lost, or claimed to be.
+    /// The client has all lines before this one, was told that they are lost, or has claimed to
+    /// have them.
     next: u64,
     held: BTreeSet<u64>,
-    /// The number of the last POST and its texts, and the time of the last frame.
+    /// The number of the last POST, its texts, and the time stamp of the last frame from the relay.
     post: u16,
     texts: Vec<String>,
     echo: Option<u16>,
@@ -89,31 +91,32 @@ struct Room<'a> {
     now: u64,
     latest: u64,
     nonce: u64,
-    /// All cookies that an address was given.
+    /// For each address, all cookies that were sent to it.
     cookies: HashMap<SocketAddr, Vec<[u8; 16]>>,
-    /// The sessions, in the order of their WELCOMEs, and the last one that an address was told.
+    /// All sessions, in the order of their WELCOMEs; then the last session that each address was
+    /// told.
     sessions: Vec<Session>,
     at: HashMap<SocketAddr, Session>,
     known: HashMap<Session, Known>,
-    /// The line of each sequence number with its author, as far as either is known.
+    /// For each sequence number, the line and its author, as far as they are known.
     lines: HashMap<u64, (u32, Option<String>)>,
-    /// What became of POSTs.
+    /// The results of POSTs.
     outcomes: HashMap<(Session, u16), Vec<u8>>,
-    /// How many lines there were when the relay last said so.
+    /// Number of lines that the relay last reported.
     head: u64,
-    /// Lines before this one are overwritten.
+    /// All lines before this one are overwritten.
     gone: u64,
     /// The last datagram that the relay sent.
     last: Vec<u8>,
-    /// What was taken of fan-outs, and is not sent yet.
+    /// Deliveries that were taken from fan-outs and are not sent yet.
     batch: Vec<(Delivery, Vec<u8>)>,
 }
 
-/// Plays a script, and then lets the room come to rest.
+/// Runs a script, then lets the room come to rest.
 ///
 /// # Panics
 ///
-/// If a promise is broken: see the assertions.
+/// If a guarantee is broken: see the assertions.
 pub fn relay(script: &[u8]) {
     let mut room = Room::new(Input(script));
     while !room.input.is_empty() {
@@ -125,7 +128,7 @@ pub fn relay(script: &[u8]) {
 }
 
 impl Known {
-    /// All lines before `next` are here, and perhaps more.
+    /// Records that the client has all lines before `next`.
     fn advance(&mut self, next: u64) {
         self.next = self.next.max(next);
         while self.held.remove(&self.next) {
@@ -207,7 +210,7 @@ impl<'a> Room<'a> {
         self.input.pick(&SOURCES).parse().unwrap()
     }
 
-    /// An address, and its session or another one.
+    /// Returns an address, with its session or another one.
     fn source_and_session(&mut self) -> (SocketAddr, Session) {
         let source = self.source();
         let own = self.at.get(&source).copied();
@@ -222,7 +225,7 @@ impl<'a> Room<'a> {
         (source, session)
     }
 
-    /// The last one that an address was given.
+    /// Returns the last cookie that was sent to an address.
     fn cookie(&self, source: SocketAddr) -> Option<[u8; 16]> {
         self.cookies.get(&source)?.last().copied()
     }
@@ -250,7 +253,7 @@ impl<'a> Room<'a> {
         self.receive(source, &payload);
     }
 
-    /// Both HELLOs of somebody who is new.
+    /// Sends both HELLOs of a newcomer.
     fn join(&mut self) {
         let source = self.source();
         let name = self.input.text();
@@ -300,7 +303,7 @@ impl<'a> Room<'a> {
         self.send(source, &Frame::Hello(hello));
     }
 
-    /// What a client says that is as the protocol wants it.
+    /// Sends an ACK that conforms to the protocol.
     fn say_ack(&mut self) {
         let (source, session) = self.source_and_session();
         let answer = self.input.chance(2);
@@ -334,7 +337,7 @@ impl<'a> Room<'a> {
         self.send(source, &Frame::Ack(ack));
     }
 
-    /// An acknowledgement of lines that the client may not have; for it they count as had.
+    /// Acknowledges lines that the client may not have. From then on they count as received.
     fn claim(&mut self) {
         let (source, session) = self.source_and_session();
         let known = self.known.entry(session).or_default();
@@ -380,7 +383,7 @@ impl<'a> Room<'a> {
                 false => self.input.text(),
             })
             .collect();
-        // who posts again posts the same, but for one that is not alone in its session
+        // a repeated number has the same texts, except where two clients share a session
         let known = &self.known[&session];
         let is_again = number == known.post && !known.texts.is_empty() && texts.len() < 4;
         let texts = if is_again { known.texts.clone() } else { texts };
@@ -409,7 +412,7 @@ impl<'a> Room<'a> {
         }
     }
 
-    /// Takes some of the deliveries of a fan-out; whether there was one.
+    /// Takes deliveries from a fan-out. Returns whether there was one.
     fn fan_out(&mut self, most: usize, segments: usize) -> bool {
         let now = self.instant();
         let mut buffer = vec![0xEE; segments * DATAGRAM_MAX];
@@ -432,8 +435,8 @@ impl<'a> Room<'a> {
         true
     }
 
-    /// The network takes the first ones of what is not sent yet, and refuses the others. It may lose
-    /// some of those that it took.
+    /// Gives the batch to the network, which accepts the first deliveries and would block for the others.
+    /// Some that it accepts are lost.
     fn settle(&mut self) {
         let refused = if self.input.chance(3) {
             self.input.below(5)
@@ -448,7 +451,9 @@ impl<'a> Room<'a> {
         self.settle_but(refused, lost);
     }
 
-    /// `lost` has a bit for each of the first eight that are not refused.
+    /// Returns the last `refused` deliveries to the relay, because sending them would block, and
+    /// lets the others arrive. `lost` has a bit for each of the first eight of those: whether it is
+    /// lost.
     fn settle_but(&mut self, refused: usize, lost: u8) {
         for _ in 0..refused {
             if let Some((delivery, _)) = self.batch.pop() {
@@ -480,7 +485,7 @@ impl<'a> Room<'a> {
         let mut calls = 0;
         while self.relay.handle_timeout(now).is_some() {
             calls += 1;
-            // each peer is parked and leaves, at most
+            // at most two time-outs for each peer: it is parked, and it leaves
             assert!(calls <= 8, "time-outs without an end");
         }
         let then = self.relay.poll_timeout();
@@ -513,7 +518,7 @@ impl<'a> Room<'a> {
                 let network = Network { address, prefix };
                 let networks = core::iter::once(network).filter(|_| prefix < 129);
                 self.relay.set_networks(networks);
-                // from now on nobody is a foreigner for sure
+                // from now on no source is certain to be foreign
                 self.is_open = true;
             }
             _ => while self.fan_out(usize::MAX, 1) {},

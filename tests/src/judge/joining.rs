@@ -1,18 +1,18 @@
-//! The oracle's judgement of a first datagram: who gets which seat, and what it is told.
+//! The oracle's judgement of a first datagram: which seat it gets, and the reply.
 
 use core::net::SocketAddr;
 
 use kilochat_core::{Departed, Departure, Event, Refusal, Seat};
 
 use crate::bucket::Bucket;
-use crate::dialect;
+use crate::dialect::{self, Admitted};
 use crate::judge::{Due, Outcome, ended};
-use crate::log::Reader;
+use crate::log::{Kind, Reader};
 use crate::oracle::{Member, Oracle};
 use crate::text::{folded, repaired};
 use crate::{Seen, Verdict, Violation, check};
 
-/// Minimum time between two looks for an address that has too many seats.
+/// Minimum time between two searches for an address that has too many seats.
 const CROWD_INTERVAL: u64 = 1000;
 
 impl Oracle {
@@ -32,7 +32,8 @@ impl Oracle {
         let Some(wanted) = repaired(raw) else {
             return refused(Refusal::Blank, String::new());
         };
-        let displaced = if let Some(heir) = self.heir(source, &wanted) {
+        let is_proven = self.has_proved(source);
+        let displaced = if let Some(heir) = self.heir(source, &wanted, is_proven) {
             self.counts.saw(Seen::Takeover);
             self.tally.restarted += 1;
             Some(self.leave(heir, Departure::Restarted)?)
@@ -68,7 +69,7 @@ impl Oracle {
         Ok(Due::Exactly(Event::Joined { seat, displaced }, text))
     }
 
-    /// Gives a newcomer its seat and returns what it has to be told.
+    /// Gives a newcomer its seat. Returns the required reply.
     fn seated(
         &mut self,
         now: u64,
@@ -77,6 +78,7 @@ impl Oracle {
         (raw, name): (&str, &str),
         newline: bool,
     ) -> String {
+        let is_proven = self.has_proved(address);
         let before = self.log.head();
         self.announce(self.members.len() + 1, None, format!("* {name} joined"));
         let mut first = self.log.head();
@@ -86,7 +88,8 @@ impl Oracle {
                 first = start;
             }
         }
-        let history = before.saturating_sub(first);
+        let lines = self.log.lines(first.min(before), before).iter();
+        let history = lines.filter(|line| line.kind != Kind::Private).count();
         self.joins += 1;
         self.tally.joined += 1;
         let mut reader = Reader {
@@ -112,6 +115,8 @@ impl Oracle {
             suspect: false,
             reported: None,
             ports: 0,
+            is_proven,
+            returned: (0, 0),
             reader,
             first,
             was_quiet: false,
@@ -154,10 +159,18 @@ impl Oracle {
         )
     }
 
-    /// The suspect whose client seems to have been restarted.
-    fn heir(&self, source: SocketAddr, name: &str) -> Option<usize> {
+    /// Whether a source that joins has shown that it is there: who has to has, and on this machine
+    /// nobody can forge.
+    fn has_proved(&self, source: SocketAddr) -> bool {
+        let admitted = dialect::admitted(&self.config, source.ip());
+        admitted == Admitted::AfterProof || source.ip().is_loopback()
+    }
+
+    /// Returns the suspect that has this address and name: its client was restarted.
+    fn heir(&self, source: SocketAddr, name: &str, is_proven: bool) -> Option<usize> {
         let same = |member: &Member| {
             member.suspect
+                && (is_proven || !member.is_proven)
                 && member.address.ip() == source.ip()
                 && folded(&member.name) == folded(name)
         };
@@ -167,17 +180,22 @@ impl Oracle {
             .map(|(seat, _)| *seat)
     }
 
-    /// Whose seat a newcomer gets in a full room.
+    /// Returns the peer whose seat a newcomer gets in a full room.
     fn makes_room(&mut self, now: u64, source: SocketAddr, event: &Event) -> Option<usize> {
         let left = if let Event::Joined { displaced, .. } = event {
             displaced.as_ref().map(|left| left.seat.index())
         } else {
             None
         };
-        let silent = self.longest_silent(now, event);
-        // where time went back, the relay may not know yet that somebody was silent for long
+        let is_proven = self.has_proved(source);
+        let silent = self.longest_silent(now, event, is_proven);
+        // after the clock was set back, the relay may not know yet that a peer was silent for long
         let is_late = self.slack > 0 && left.is_some() && left != silent;
         if silent.is_some() && !is_late {
+            if self.slack > 0 {
+                // or the relay found the same peer in a crowd
+                self.admission.crowd_doubted = now + CROWD_INTERVAL;
+            }
             return silent;
         }
         if now < self.admission.crowd_at {
@@ -191,20 +209,37 @@ impl Oracle {
         };
         let mut ips = self.members.values().map(|member| member.address.ip());
         let crowd = ips.find(|ip| 2 * of(*ip).count() > self.members.len())?;
-        let oldest = of(crowd).map(|member| member.heard).min()?;
-        let mut oldest = of(crowd).filter(|member| member.heard == oldest);
-        let first = oldest.clone().next()?.seat.index();
         if crowd == source.ip() {
             return None;
         }
+        if matches!(event, Event::Refused { .. }) && now < self.admission.crowd_doubted {
+            self.admission.crowd_at = self.admission.crowd_doubted;
+            return None;
+        }
+        let may_go = |member: &&Member| is_proven || !member.is_proven;
+        let oldest = of(crowd).filter(may_go).map(|member| member.heard).min()?;
+        let mut oldest = of(crowd)
+            .filter(may_go)
+            .filter(|member| member.heard == oldest);
+        let first = oldest.clone().next()?.seat.index();
         self.counts.saw(Seen::CrowdedOut);
         let chosen = oldest.find(|member| left == Some(member.seat.index()));
         Some(chosen.map_or(first, |member| member.seat.index()))
     }
 
-    /// Whose seat may be given away. Which of several that were silent equally long is free.
-    fn longest_silent(&self, now: u64, event: &Event) -> Option<usize> {
-        let oldest = self.members.values().map(|member| member.heard).min()?;
+    /// Returns the peer that has been silent for longest, if its seat may be given away. Among
+    /// equals the relay is free to choose.
+    fn longest_silent(&mut self, now: u64, event: &Event, is_proven: bool) -> Option<usize> {
+        let all = self.members.values().map(|member| member.heard).min()?;
+        let may_go = |member: &Member| is_proven || !member.is_proven;
+        let mut unproven = self.members.values().filter(|member| may_go(member));
+        let Some(oldest) = unproven.by_ref().map(|member| member.heard).min() else {
+            self.counts.saw(Seen::NotDisplaced);
+            return None;
+        };
+        if all < oldest {
+            self.counts.saw(Seen::NotDisplaced);
+        }
         let silence = now.saturating_sub(oldest);
         let is_full = matches!(
             event,
@@ -213,14 +248,14 @@ impl Oracle {
                 ..
             }
         );
-        // where time went back, a relay may wait until it is where it was
+        // after the clock was set back, the relay may wait until it shows the old time again
         if silence <= self.idle() || (is_full && silence <= self.idle() + self.slack) {
             return None;
         }
         let mut silent = self
             .members
             .iter()
-            .filter(|(_, member)| member.heard == oldest);
+            .filter(|(_, member)| member.heard == oldest && may_go(member));
         let first = silent.clone().next();
         let chosen = if let Event::Joined {
             displaced: Some(departed),

@@ -1,5 +1,5 @@
-//! The oracle's judgement of sources that must prove their address, and of the limits of what
-//! sources without a seat are answered.
+//! The oracle's judgement of sources that must prove their address, and of the limits of replies to
+//! sources without a seat.
 
 use core::net::SocketAddr;
 
@@ -11,17 +11,17 @@ use crate::oracle::Oracle;
 use crate::text::{repaired, visible};
 use crate::{Seen, Verdict, check};
 
-/// Bytes of the headers of a datagram.
+/// Bytes of the IP and UDP headers of a datagram.
 const HEADERS: usize = 28;
 
-/// Milliseconds in which the code of an address stays the same.
+/// Milliseconds for which an address gets the same code.
 const MINUTE: u64 = 60_000;
 
 /// The beginning of the request for a code.
 const REQUEST: &str = "* to join, send: ";
 
 impl Oracle {
-    /// What a source is due that must prove its address.
+    /// Returns what is required for a source that must prove its address.
     pub(super) fn must_prove(
         &mut self,
         now: u64,
@@ -75,7 +75,7 @@ impl Oracle {
             .any(|(sent, at)| *sent == code && (*at == minute || at + 1 == minute))
     }
 
-    /// Whether this asks for a code, which is then known.
+    /// Returns whether the reply is the right request for a code, and records the code.
     pub(super) fn learns_code(
         &mut self,
         now: u64,
@@ -95,7 +95,8 @@ impl Oracle {
         *outcome.event == Event::Refused { seat, why } && rest == format!("{name}{end}")
     }
 
-    /// No source that must prove its address gets more than three times what came from it.
+    /// Checks that a source that must prove its address is sent at most three times the bytes that
+    /// came from it.
     pub(super) fn account(&mut self, source: SocketAddr, payload: &[u8], reply: &str) -> Verdict {
         let admitted = dialect::admitted(&self.config, source.ip());
         if admitted == Admitted::AtOnce || self.members.values().any(|it| it.address == source) {
@@ -113,7 +114,7 @@ impl Oracle {
         })
     }
 
-    /// What is due of an answer when the limit of answers is reached.
+    /// Returns what is required if the limit of replies may be reached.
     pub(super) fn limited(&mut self, now: u64, due: Due) -> Due {
         let (event, is_told) = match &due {
             Due::Help(..) => (None, true),
@@ -131,7 +132,7 @@ impl Oracle {
     }
 }
 
-/// The code that a reply asks for, and what comes after it.
+/// Returns the code in a request for a code, and the name after it.
 pub(crate) fn code_asked_for(reply: &str) -> Option<(u32, &str)> {
     let (code, rest) = reply.strip_prefix(REQUEST)?.split_at_checked(9)?;
     let (number, "") = dialect::code(code)? else {

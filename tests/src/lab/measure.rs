@@ -1,4 +1,4 @@
-//! How long lines take to live peers while something goes wrong.
+//! Measures how long lines take to reach live peers while there is trouble.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, HashSet};
@@ -6,60 +6,63 @@ use std::time::Instant;
 
 use super::{Dialect, Heard, Host, Lab, Link, Reader, Speaker, Trouble};
 
-/// How long is waited for what has not come, after the last line was said.
+/// Time to wait for missing lines after the last one was said.
 const LATE: Duration = Duration::from_secs(5);
 
-/// How many times fewer lines are said in a room of thousands.
+/// Factor by which fewer lines are said in a room of thousands.
 const FEWER: u32 = 10;
 
-/// What is said.
+/// The load: what the speaker says.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// How many lines.
+    /// Number of lines.
     pub lines: u32,
-    /// From one line to the next.
+    /// Time between two lines.
     pub interval: Duration,
-    /// Bytes of each text.
+    /// Length of each text in bytes.
     pub length: usize,
+    /// Whether the relay has the limits that it has by default, also for the lines of each peer.
+    pub limited: bool,
 }
 
-/// What a reader got of it.
+/// The result of one reader.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Where the reader is; trouble is on link A, the speaker on link B.
+    /// The link of the reader. The trouble is on link A, and the speaker on link B.
     pub link: Link,
-    /// How it speaks.
+    /// The dialect in which it reads.
     pub dialect: Dialect,
-    /// Lines that were said.
+    /// Number of lines that were said.
     pub said: usize,
-    /// Those of them that came.
+    /// Number of lines that arrived.
     pub received: usize,
-    /// Lines that came twice, or after one that was said later.
+    /// Number of lines that arrived twice, or after a later one.
     pub disordered: usize,
-    /// Lines that the reader was told it has lost.
+    /// Number of lines that the relay reported to it as lost.
     pub lost: u64,
-    /// How long each took, from the shortest to the longest.
+    /// The delays of all lines, sorted.
     pub delays: Vec<Duration>,
 }
 
 impl Row {
-    /// The delay that `percent` of the lines do not exceed; those that did not come are left out.
+    /// Returns the delay that `percent` of the lines do not exceed, without those that did not
+    /// arrive.
     pub fn percentile(&self, percent: usize) -> Duration {
         let last = self.delays.len().saturating_sub(1);
         let at = (self.delays.len() * percent / 100).min(last);
         self.delays.get(at).copied().unwrap_or_default()
     }
 
-    /// Lines that did not come.
+    /// Returns the number of lines that did not arrive.
     pub const fn missing(&self) -> usize {
         self.said - self.received
     }
 }
 
 impl Load {
-    /// The same for a room that `trouble` has filled: a line costs as much as there are seats.
+    /// Returns a lighter load if `trouble` fills the room: a line costs one delivery for each seat.
     fn with(self, trouble: Trouble) -> Self {
-        if trouble != Trouble::GhostFlood {
+        if !matches!(trouble, Trouble::GhostFlood(_)) {
             return self;
         }
         Self {
@@ -70,19 +73,19 @@ impl Load {
     }
 }
 
-/// What happened with a [`Trouble`].
+/// The results of one kind of [`Trouble`].
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// One for each reader.
+    /// A row for each reader.
     pub rows: Vec<Row>,
-    /// The relay's time on the processor, from the first line to the last.
+    /// Processor time of the relay from the first line to the last.
     pub cpu: Duration,
     /// The relay's counters at the end.
     pub counts: BTreeMap<String, u64>,
 }
 
 impl Measured {
-    /// The row of a reader.
+    /// Returns the row of a reader.
     pub fn row(&self, link: Link, dialect: Dialect) -> &Row {
         let mut rows = self.rows.iter();
         rows.find(|row| (row.link, row.dialect) == (link, dialect))
@@ -90,12 +93,17 @@ impl Measured {
     }
 }
 
-/// Lets `trouble` be while a peer on link B says lines, which plain and framed peers on both links
-/// read.
+/// Measures while `trouble` lasts: a peer on link B says lines, and plain and framed peers on both
+/// links read them.
 pub fn measure(program: &str, trouble: Trouble, load: &Load) -> Measured {
     let load = load.with(trouble);
     let lab = Lab::new();
-    let mut relay = lab.start(program, &["--history", "0"]);
+    let mut arguments = vec!["--history", "0"];
+    arguments.extend(trouble.arguments());
+    let mut relay = match load.limited {
+        true => lab.start_limited(program, &arguments),
+        false => lab.start(program, &arguments),
+    };
     let near: Vec<Host> = Link::ALL.map(|link| Host::new(&lab, link, 2)).into();
     let mut speaker = Speaker::join(&near[1], load.length);
     let readers: Vec<Reader> = near

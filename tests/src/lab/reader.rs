@@ -1,5 +1,5 @@
-//! Live peers: one that says numbered lines, and others that note when each arrives, all by one
-//! clock.
+//! Live peers: one says numbered lines, and the others note by the same clock when each line
+//! arrives.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,25 +17,26 @@ use crate::{FramedPeer, PATIENCE, PlainPeer};
 /// The name of a [`Speaker`].
 const SPEAKER: &str = "speaker";
 
-/// The longest time until a reader sees that it is to stop.
+/// Maximum time until a reader notices that it has to stop.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Bytes that may wait for a reader.
+/// Size of a reader's receive buffer in bytes.
 const BUFFER: usize = 4 << 20;
 
-/// How a peer speaks with the relay.
+/// How a reader communicates with the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dialect {
-    /// Lines of text, which nobody repeats; it has said nothing but its name.
+    /// In the plain dialect. It has sent nothing but its name, so the relay does not know that it
+    /// is reachable.
     Silent,
-    /// Lines of text, from a peer that has sent more than its name.
+    /// In the plain dialect. It has sent more than its name.
     Plain,
-    /// Frames.
+    /// In the framed dialect.
     Framed,
 }
 
 impl Dialect {
-    /// All of them.
+    /// All kinds of readers.
     pub const ALL: [Self; 3] = [Self::Silent, Self::Plain, Self::Framed];
 }
 
@@ -49,17 +50,17 @@ impl fmt::Display for Dialect {
     }
 }
 
-/// A peer that says lines with numbers.
+/// A peer that says numbered lines.
 #[derive(Debug)]
 pub struct Speaker {
     peer: PlainPeer,
     padding: String,
-    /// When each was said.
+    /// When each line was said.
     pub said: Vec<Instant>,
 }
 
 impl Speaker {
-    /// One whose texts have `length` bytes.
+    /// Joins as a speaker whose texts have `length` bytes.
     pub fn join(host: &Host, length: usize) -> Self {
         Self {
             peer: host.join(SPEAKER),
@@ -77,34 +78,34 @@ impl Speaker {
     }
 }
 
-/// What a reader got.
+/// What a reader received.
 #[derive(Debug, Default)]
 pub struct Heard {
-    /// The speaker's lines, in the order in which they came.
+    /// The speaker's lines in the order of their arrival.
     pub lines: Vec<(usize, Instant)>,
-    /// How many lines it was told that it lost.
+    /// Number of lines that were reported to it as lost.
     pub lost: u64,
     /// The other lines.
     pub others: Vec<String>,
 }
 
-/// A peer that reads on a thread of its own.
+/// A peer that reads in a thread of its own.
 #[derive(Debug)]
 pub struct Reader {
-    /// Where it is.
+    /// Its link.
     pub link: Link,
-    /// How it speaks.
+    /// The dialect in which it reads.
     pub dialect: Dialect,
     progress: Arc<Progress>,
     thread: JoinHandle<Heard>,
 }
 
 impl Reader {
-    /// A reader that has been welcomed.
+    /// Joins as a reader. Returns when it has been welcomed.
     pub fn join(host: &Host, dialect: Dialect, name: &str) -> Self {
         let progress = Arc::new(Progress::default());
         let socket = host.socket(host.address());
-        // what is lost is to be lost by others
+        // so that no line is lost at this end
         SockRef::from(&socket)
             .set_recv_buffer_size(BUFFER)
             .expect("a large one");
@@ -117,7 +118,7 @@ impl Reader {
             Dialect::Silent | Dialect::Plain => {
                 ear.join_plain(name);
                 if dialect == Dialect::Plain {
-                    ear.socket.send(b"").expect("there is a way");
+                    ear.socket.send(b"").expect("there is a route");
                 }
                 std::thread::spawn(move || ear.read_plain())
             }
@@ -139,33 +140,34 @@ impl Reader {
         }
     }
 
-    /// How many of the speaker's lines have come.
+    /// Returns how many of the speaker's lines have arrived.
     pub fn count(&self) -> usize {
         self.progress.count.load(Ordering::Relaxed)
     }
 
-    /// Whether one of the speaker's lines has come that is not older than this one.
+    /// Returns whether this line of the speaker, or a later one, has arrived.
     pub fn has(&self, number: usize) -> bool {
         self.progress.newest.load(Ordering::Relaxed) > number
     }
 
-    /// What came until now.
+    /// Stops reading. Returns what was received.
     pub fn stop(self) -> Heard {
         self.progress.is_stopped.store(true, Ordering::Relaxed);
-        self.thread.join().expect("it reads on")
+        self.thread.join().expect("the thread does not panic")
     }
 }
 
-/// What a reader and its thread tell each other.
+/// The state that a reader shares with its thread.
 #[derive(Debug, Default)]
 struct Progress {
     is_stopped: AtomicBool,
-    /// How many of the speaker's lines have come, and how many had been said when the newest was.
+    /// Number of the speaker's lines that have arrived, and the number of lines up to the newest of
+    /// them.
     count: AtomicUsize,
     newest: AtomicUsize,
 }
 
-/// A reader's own side.
+/// The part of a reader that its thread owns.
 #[derive(Debug)]
 struct Ear {
     socket: UdpSocket,
@@ -175,7 +177,7 @@ struct Ear {
 
 impl Ear {
     fn join_plain(&mut self, name: &str) {
-        self.socket.send(name.as_bytes()).expect("there is a way");
+        self.socket.send(name.as_bytes()).expect("there is a route");
         super::wait_for(&self.socket, |datagram| {
             datagram.starts_with(b"* welcome ").then_some(())
         });
@@ -207,14 +209,14 @@ impl Ear {
         self.heard
     }
 
-    /// Sends what a peer has to say and receives a datagram for it, if one comes in time.
+    /// Sends a peer's datagrams, and receives one for it, unless none arrives before the time-out.
     fn exchange(&self, peer: &mut FramedPeer, begun: Instant) -> Instant {
         let now = || {
             let millis = begun.elapsed().as_millis();
             kilochat_core::Instant::from_millis(u64::try_from(millis).expect("a few years at most"))
         };
         for datagram in peer.poll(now()) {
-            // what is lost comes again
+            // the client retransmits it if it is lost
             let _ = self.socket.send(&datagram);
         }
         let wait = peer.timeout().map_or(LOOK, |then| then.since(now()));
@@ -252,7 +254,7 @@ impl Ear {
     }
 }
 
-/// The number in `* 3 lines lost`.
+/// Returns the number in `* 3 lines lost`.
 fn lines_lost(line: &str) -> Option<u64> {
     let words: Vec<&str> = line.split(' ').collect();
     match words[..] {

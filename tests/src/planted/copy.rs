@@ -1,4 +1,4 @@
-//! The copy of the workspace in which the bugs are.
+//! The copy of the workspace that contains the bugs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ pub const VARIABLE: &str = "KILOCHAT_PLANTED";
 /// Folders that are not copied.
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
 
-/// The module that the copy of a package gets.
+/// The module that is added to the copy of a package.
 const MODULE: &str = r#"//! Which bug is in effect.
 extern crate std;
 
@@ -27,12 +27,12 @@ pub(crate) fn is(number: usize) -> bool {
 }
 "#;
 
-/// Makes `copy` a copy of the workspace `root` with all bugs, none of them in effect. What is there
-/// already and is the same stays as it is, so that building it again is fast.
+/// Makes `copy` a copy of the workspace `root` with all bugs, none of them in effect. Files that
+/// are equal already are not written, so that the next build is fast.
 ///
 /// # Errors
 ///
-/// The complaints about rows that do not fit, or about files.
+/// If a row does not fit, or a file cannot be read or written.
 pub fn make(root: &Path, copy: &Path) -> Result<(), String> {
     let mut files = BTreeMap::new();
     read_all(root, Path::new(""), &mut files).map_err(|error| error.to_string())?;
@@ -55,11 +55,11 @@ pub fn make(root: &Path, copy: &Path) -> Result<(), String> {
     write_all(copy, &files).map_err(|error| error.to_string())
 }
 
-/// The source of `file` with the bugs that are in it.
+/// Returns the source of `file` with its bugs.
 ///
 /// # Errors
 ///
-/// The complaints about rows that do not fit.
+/// If a row does not fit.
 pub fn planted(file: &str, source: &str) -> Result<String, String> {
     let bugs = bugs();
     let mut changes: Vec<(core::ops::Range<usize>, &Row)> = Vec::new();
@@ -103,7 +103,7 @@ fn read_all(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) 
     Ok(())
 }
 
-/// Writes what differs and removes what is too much.
+/// Writes files that differ, and removes files that are not in `files`.
 fn write_all(copy: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) -> io::Result<()> {
     fs::create_dir_all(copy)?;
     let mut there = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What the simulators find in this program: in a copy with bugs, the one that is in effect.
+//! Hunts for violations in this program: in a copy with bugs, for the one that is in effect.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -9,39 +9,40 @@ use std::sync::{Mutex, Once};
 use std::thread;
 
 use super::Simulator;
-use crate::{fuzz, simulate, simulate_framed};
+use crate::{fuzz, simulate, simulate_framed, simulate_linked};
 
-/// Time after which a simulation or a script, which take milliseconds, counts as a loop that does not end.
+/// Time after which a simulation or a script, which takes milliseconds, counts as an endless loop.
 const ENDLESS: Duration = Duration::from_secs(60);
 
-/// How many simulations and scripts were begun.
+/// Number of simulations and scripts that were begun.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 
-/// The watch over that.
+/// Starts the watchdog for endless loops.
 static WATCHED: Once = Once::new();
 
-/// Where the last panic was.
+/// The message of the last panic.
 static PANICKED: Mutex<Option<String>> = Mutex::new(None);
 
-/// What a hunt found.
+/// The result of a hunt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The simulation that the oracle objected to.
+    /// The seed of the simulation in which the oracle found a violation.
     pub seed: u64,
-    /// What it said.
+    /// The violation.
     pub said: String,
 }
 
-/// The first of so many simulations to which the oracle objects.
+/// Returns the first of `seeds` simulations in which the oracle finds a violation.
 ///
 /// # Errors
 ///
-/// Where the product, or the simulator, panicked.
+/// If the product or the simulator panicked: where.
 pub fn hunt(simulator: Simulator, seeds: u64) -> Result<Option<Found>, String> {
     for seed in 0..seeds {
         let failure = quietly(|| match simulator {
             Simulator::Plain => simulate(seed).err(),
             Simulator::Framed => simulate_framed(seed).err(),
+            Simulator::Linked => simulate_linked(seed).err(),
         })
         .map_err(|place| format!("seed {seed} panicked, {place}"))?;
         if let Some(failure) = failure {
@@ -52,7 +53,7 @@ pub fn hunt(simulator: Simulator, seeds: u64) -> Result<Option<Found>, String> {
     Ok(None)
 }
 
-/// Ends the process when nothing was begun for too long.
+/// Ends the process if no simulation was begun for too long.
 fn watch() {
     let mut before = None;
     while before != Some(BEGUN.load(Ordering::Relaxed)) {
@@ -63,11 +64,11 @@ fn watch() {
     process::exit(1);
 }
 
-/// Whether a judge objects to one of the scripts for the relay that fuzzers found interesting.
+/// Returns whether a script in the relay's corpus breaks a guarantee.
 ///
 /// # Errors
 ///
-/// Where the product panicked.
+/// If the product panicked: where.
 pub fn hunt_in_corpus() -> Result<bool, String> {
     for script in fuzz::corpus("relay") {
         let script = fs::read(script).map_err(|error| error.to_string())?;
@@ -79,8 +80,8 @@ pub fn hunt_in_corpus() -> Result<bool, String> {
     Ok(false)
 }
 
-/// Runs it; a panic is not printed, but returned as its place and what it said. Ends the process if
-/// it does not end.
+/// Calls `run`. A panic is not printed, but its message is returned. The process ends if the call
+/// does not return.
 fn quietly<T>(run: impl FnOnce() -> T + panic::UnwindSafe) -> Result<T, String> {
     WATCHED.call_once(|| drop(thread::spawn(watch)));
     BEGUN.fetch_add(1, Ordering::Relaxed);

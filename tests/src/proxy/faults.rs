@@ -1,24 +1,24 @@
-//! What befalls a datagram, decided by a seed.
+//! The faults of a network, and the fate of each datagram, which a seed determines.
 
 use core::time::Duration;
 
 use fastrand::Rng;
 
-/// How often what befalls a datagram; the same in both directions.
+/// Probabilities of the faults, which are the same in both directions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Faults {
-    /// Of the datagrams that come, so many percent go no further.
+    /// Percentage of datagrams that are lost.
     pub loss_percent: f64,
-    /// Of the datagrams that are not lost, so many percent go on twice.
+    /// Percentage of the others that are duplicated.
     pub duplicate_percent: f64,
-    /// Of the datagrams that are not lost, so many percent are held back until a later one of the
-    /// same lane has gone, or [`Faults::hold`] is over.
+    /// Percentage of datagrams not lost that are held back until a later one of the same lane was
+    /// sent, or [`Faults::hold`] is over.
     pub reorder_percent: f64,
-    /// How long every datagram is under way.
+    /// Delay of each datagram.
     pub delay: Duration,
-    /// A datagram is late by up to so much more, each by its own chance; this reorders, too.
+    /// Maximum of a random further delay of each datagram. It also reorders.
     pub jitter: Duration,
-    /// How long a datagram is held back at most, after its delay.
+    /// Maximum time for which a datagram is held back after its delay.
     pub hold: Duration,
 }
 
@@ -33,7 +33,7 @@ impl Faults {
         hold: Duration::from_millis(100),
     };
 
-    /// A bad network without a delay: 20 % loss, 5 % duplication, 20 % reordering.
+    /// A network with faults and without delay: 20 % loss, 5 % duplication, 20 % reordering.
     pub const HARSH: Self = Self {
         loss_percent: 20.0,
         duplicate_percent: 5.0,
@@ -42,22 +42,22 @@ impl Faults {
     };
 }
 
-/// What befalls one datagram.
+/// The fate of one datagram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Fate {
     pub(super) is_lost: bool,
     pub(super) is_held: bool,
-    /// From its arrival to its departure.
+    /// Time from its arrival until it is sent.
     pub(super) delay: Duration,
-    /// From the departure to that of its copy.
+    /// Time from then until its copy is sent.
     pub(super) copy: Option<Duration>,
 }
 
-/// The fates of the datagrams of one lane, one after the other.
+/// The fates of the datagrams of one lane, in order.
 ///
-/// Each takes the same number of random numbers, whatever they decide: what befalls the n-th
-/// datagram depends on the seed, the lane and the faults that are set when it comes, not on what
-/// was set before or on any clock.
+/// Each fate takes the same number of random numbers, whatever it is. So the fate of the n-th
+/// datagram depends only on the seed, the lane, and the faults that are set when it arrives, not on
+/// earlier settings or a clock.
 #[derive(Debug)]
 pub(super) struct Fates(Rng);
 

@@ -1,4 +1,5 @@
-//! One direction of one client: what waits, until when. No socket and no clock.
+//! One direction of one client: the datagrams that wait, and until when. It has no socket and no
+//! clock.
 
 use core::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
@@ -8,7 +9,7 @@ use std::time::Instant;
 use super::faults::{Fates, Faults};
 use super::traffic::Traffic;
 
-/// The most datagrams that wait in one lane; what comes then is unsent.
+/// Maximum number of datagrams that wait in a lane. Later ones are dropped and count as unsent.
 const WAITING_MAX: usize = 65_536;
 
 /// The datagrams of one client in one direction.
@@ -16,10 +17,10 @@ const WAITING_MAX: usize = 65_536;
 pub(super) struct Lane {
     fates: Fates,
     received: u64,
-    /// The number of the latest datagram that went.
+    /// The highest number of a datagram that was sent.
     furthest: Option<u64>,
     under_way: BinaryHeap<Reverse<Waiting>>,
-    /// Held back until a later one goes, or until its time.
+    /// Datagrams that are held back until a later one is sent, or until their time.
     held: VecDeque<Waiting>,
     ready: VecDeque<Waiting>,
     traffic: Traffic,
@@ -77,13 +78,13 @@ impl Lane {
         }
     }
 
-    /// A datagram came to a port that is forgotten.
+    /// Records a datagram that arrived at a port which drops everything.
     pub(super) const fn handle_swallowed(&mut self) {
         self.traffic.received += 1;
         self.traffic.swallowed += 1;
     }
 
-    /// When [`Lane::poll_transmit`] has something next.
+    /// Returns when [`Lane::poll_transmit`] has a datagram next.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let under_way = self.under_way.peek().map(|Reverse(waiting)| waiting.due);
         let held = self.held.front().map(|waiting| waiting.due);
@@ -91,13 +92,13 @@ impl Lane {
         [under_way, held, ready].into_iter().flatten().min()
     }
 
-    /// The next payload that is due; say with [`Lane::handle_sent`] what became of it.
+    /// Returns the next payload that is due. Report the result by [`Lane::handle_sent`].
     pub(super) fn poll_transmit(&mut self, now: Instant, faults: &Faults) -> Option<Arc<[u8]>> {
         loop {
             if let Some(waiting) = self.ready.pop_front() {
                 return Some(self.depart(now, waiting));
             }
-            // in the order of their times, also when the caller is late
+            // in the order of their due times, even if the caller is late
             let held = self.held.front().map(|waiting| waiting.due);
             let under_way = self.under_way.peek().map(|Reverse(waiting)| waiting.due);
             let is_held_first = held.is_some_and(|held| under_way.is_none_or(|other| held < other));
@@ -121,7 +122,7 @@ impl Lane {
         }
     }
 
-    /// Whether the payload from [`Lane::poll_transmit`] went out.
+    /// Records whether the payload from [`Lane::poll_transmit`] was sent.
     pub(super) const fn handle_sent(&mut self, is_sent: bool) {
         if is_sent {
             self.traffic.forwarded += 1;
@@ -130,9 +131,9 @@ impl Lane {
         }
     }
 
-    /// Somebody said that nobody listens at the other end.
-    pub(super) const fn handle_refused(&mut self) {
-        self.traffic.refused += 1;
+    /// Records an ICMP error "port unreachable" from the other end.
+    pub(super) const fn handle_unreachable(&mut self) {
+        self.traffic.unreachable += 1;
     }
 
     pub(super) fn traffic(&self) -> Traffic {
@@ -168,7 +169,7 @@ impl Lane {
         waiting.payload
     }
 
-    /// The datagram `number` goes: those that it overtakes may follow.
+    /// Records that the datagram `number` is sent, and releases those that were held back for it.
     fn release_before(&mut self, number: u64) {
         self.furthest = Some(number);
         for waiting in core::mem::take(&mut self.held) {
@@ -210,7 +211,8 @@ mod tests {
 
     const STEP: Duration = Duration::from_millis(1);
 
-    /// Puts `count` numbered datagrams in, one a millisecond; returns what came out, and when.
+    /// Puts in `count` numbered datagrams, one each millisecond. Returns those that came out, each
+    /// with its time, and the counters.
     fn run(faults: &Faults, seed: u64, count: u32) -> (Vec<(u32, u32)>, Traffic) {
         let (mut lane, begun) = (Lane::new(seed, 0), Instant::now());
         let mut out = Vec::new();
@@ -237,7 +239,7 @@ mod tests {
         (out, lane.traffic())
     }
 
-    /// How many arrive after a larger one, the copies left out.
+    /// Returns how many datagrams come after one with a higher number, not counting copies.
     fn overtaken(numbers: impl Iterator<Item = u32>) -> u64 {
         let (mut furthest, mut count) = (0, 0);
         let mut seen = std::collections::BTreeSet::new();
@@ -295,7 +297,7 @@ mod tests {
             overtaken(out.iter().map(|(_, number)| *number))
         );
         assert!(traffic.reorder_percent() > 50.0);
-        // 40 under way, 100 held, and the copy 40 behind
+        // delayed by 40, held back for 100, and the copy 40 later
         let lateness = out.iter().map(|(at, number)| at - number);
         assert!(lateness.clone().min() >= Some(20) && lateness.max() <= Some(182));
     }

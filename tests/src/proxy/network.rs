@@ -1,4 +1,4 @@
-//! The sockets of the proxy, and what passes between them.
+//! The sockets of the proxy, and forwarding between them.
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::collections::HashMap;
@@ -14,9 +14,9 @@ use super::{Client, Direction, Faults, OldPort, Totals, Traffic};
 
 const LISTEN: Token = Token(0);
 const FIRST_UPSTREAM: usize = 2;
-/// So many datagrams are read before those that are due go.
+/// Number of datagrams that are read before due ones are sent.
 const BATCH: usize = 64;
-/// What is asked for; the system may grant less.
+/// Requested size of a receive buffer in bytes. The system may grant less.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 #[derive(Debug)]
@@ -31,11 +31,11 @@ pub(super) struct Network {
     by_client: HashMap<SocketAddr, usize>,
     by_token: HashMap<Token, usize>,
     next_token: usize,
-    /// Datagrams of clients for whom there was no socket.
+    /// Datagrams of clients for which the system gave no socket.
     strays: Traffic,
 }
 
-/// A client and its own way to the relay.
+/// A client with its upstream sockets.
 #[derive(Debug)]
 struct Flow {
     client: SocketAddr,
@@ -86,7 +86,7 @@ impl Network {
         self.listen.local_addr()
     }
 
-    /// Reads what a socket has.
+    /// Reads all datagrams of a socket.
     pub(super) fn handle_readable(&mut self, token: Token, buffer: &mut [u8]) {
         if token == LISTEN {
             self.read_clients(buffer);
@@ -95,28 +95,28 @@ impl Network {
         }
     }
 
-    /// When [`Network::transmit`] has something next.
+    /// Returns when [`Network::transmit`] has a datagram next.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let lanes = self.flows.iter().flat_map(|flow| [&flow.up, &flow.down]);
         lanes.filter_map(Lane::poll_timeout).min()
     }
 
-    /// Sends what is due.
+    /// Sends the datagrams that are due.
     pub(super) fn transmit(&mut self, now: Instant) {
         for flow in &mut self.flows {
             while let Some(payload) = flow.up.poll_transmit(now, &self.faults) {
                 let mut sent = flow.port.socket.send(&payload);
-                if sent.as_ref().is_err_and(is_refusal) {
-                    // it was about an earlier datagram, and this one did not go
-                    flow.up.handle_refused();
+                if sent.as_ref().is_err_and(is_port_unreachable) {
+                    // the error is about an earlier datagram, and this one was not sent
+                    flow.up.handle_unreachable();
                     sent = flow.port.socket.send(&payload);
                 }
                 flow.up.handle_sent(sent.is_ok());
             }
             while let Some(payload) = flow.down.poll_transmit(now, &self.faults) {
                 let mut sent = self.listen.send_to(&payload, flow.client);
-                if sent.as_ref().is_err_and(is_refusal) {
-                    flow.down.handle_refused();
+                if sent.as_ref().is_err_and(is_port_unreachable) {
+                    flow.down.handle_unreachable();
                     sent = self.listen.send_to(&payload, flow.client);
                 }
                 flow.down.handle_sent(sent.is_ok());
@@ -177,7 +177,7 @@ impl Network {
                         self.transmit(Instant::now());
                     }
                 }
-                Err(error) if is_refusal(&error) => {}
+                Err(error) if is_port_unreachable(&error) => {}
                 Err(_) => return,
             }
         }
@@ -217,7 +217,7 @@ impl Network {
                         self.transmit(now);
                     }
                 }
-                Err(error) if is_refusal(&error) => flow.up.handle_refused(),
+                Err(error) if is_port_unreachable(&error) => flow.up.handle_unreachable(),
                 Err(_) => return,
             }
         }
@@ -255,7 +255,7 @@ impl Network {
 }
 
 impl Flow {
-    /// The socket with this token, and whether what comes there goes to the client.
+    /// Returns the socket with this token, and whether its datagrams are forwarded to the client.
     fn socket(&self, token: Token) -> Option<(&UdpSocket, bool)> {
         if self.port.token == token {
             return Some((&self.port.socket, true));
@@ -268,15 +268,16 @@ impl Flow {
 
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
-    // some systems refuse what is too much for them; a smaller one only loses more
+    // some systems reject a size above their limit; a smaller buffer only loses more
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;
     Ok(UdpSocket::from_std(socket.into()))
 }
 
-/// It reports that nobody listens, and is over with that.
-fn is_refusal(error: &io::Error) -> bool {
+/// Returns whether an error reports "port unreachable" for an earlier datagram. The socket can be
+/// used again after it.
+fn is_port_unreachable(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset

@@ -1,4 +1,4 @@
-//! What is counted.
+//! The counters of the proxy.
 
 use core::fmt;
 use core::ops::AddAssign;
@@ -6,61 +6,61 @@ use core::ops::AddAssign;
 use super::Faults;
 use crate::{Verdict, check};
 
-/// What became of the datagrams of one direction.
+/// The counters of one direction.
 ///
-/// `received + duplicated = lost + blacked_out + swallowed + forwarded + unsent + waiting`, always.
-/// What the kernel dropped before the proxy could read it is in none of them.
+/// Always `received + duplicated = lost + blacked_out + swallowed + forwarded + unsent + waiting`.
+/// Datagrams that the kernel dropped before the proxy could read them are in none of these.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Came in.
+    /// Datagrams that arrived.
     pub received: u64,
-    /// Dropped by chance.
+    /// Datagrams that were lost at random.
     pub lost: u64,
-    /// Dropped because there was a blackout when they came.
+    /// Datagrams that were dropped because they arrived in a blackout.
     pub blacked_out: u64,
-    /// Dropped because they went to a port that the proxy had forgotten.
+    /// Datagrams that were dropped because they went to an old port that drops everything.
     pub swallowed: u64,
     /// Copies that were made.
     pub duplicated: u64,
-    /// Were really overtaken: when it went, a later one of the same client and direction had gone.
-    /// Copies do not count, and one that was held back for nothing does not.
+    /// Datagrams that were overtaken: when they were sent, a later one of the same lane had been
+    /// sent. Copies do not count, nor does a datagram that was held back without effect.
     pub reordered: u64,
-    /// Went out, copies included.
+    /// Datagrams that were sent, copies included.
     pub forwarded: u64,
-    /// The system did not take them, or too many waited.
+    /// Datagrams that were not sent, because the system did not accept them or too many waited.
     pub unsent: u64,
-    /// Are still to go.
+    /// Datagrams that are still waiting.
     pub waiting: u64,
-    /// How often the system said that nobody listens there.
-    pub refused: u64,
+    /// Number of "port unreachable" errors.
+    pub unreachable: u64,
 }
 
 impl Traffic {
-    /// How many were neither lost nor dropped for another reason.
+    /// Returns the number of datagrams that were neither lost nor dropped for another reason.
     pub const fn passed(&self) -> u64 {
         self.received - self.lost - self.blacked_out - self.swallowed
     }
 
-    /// The share of those that chance could lose, in percent.
+    /// Returns the percentage of losses among the datagrams that could be lost.
     pub fn loss_percent(&self) -> f64 {
         percent(self.lost, self.passed() + self.lost)
     }
 
-    /// The share of those that passed, in percent.
+    /// Returns the percentage of duplicates among the datagrams that passed.
     pub fn duplicate_percent(&self) -> f64 {
         percent(self.duplicated, self.passed())
     }
 
-    /// The share of those that passed, in percent.
+    /// Returns the percentage of overtaken ones among the datagrams that passed.
     pub fn reorder_percent(&self) -> f64 {
         percent(self.reordered, self.passed())
     }
 
-    /// Every datagram and every copy went somewhere.
+    /// Checks that every datagram and every copy is in exactly one counter.
     ///
     /// # Errors
     ///
-    /// The sums differ.
+    /// If the sums differ.
     pub fn check_sums(&self) -> Verdict {
         let dropped = self.lost + self.blacked_out + self.swallowed + self.unsent;
         let sums = (
@@ -72,13 +72,12 @@ impl Traffic {
         })
     }
 
-    /// The measured rates lie within a fifth of those that are set.
-    ///
-    /// With jitter, more are reordered than were set to be.
+    /// Checks that each measured rate differs from the set one by at most a fifth. With jitter,
+    /// more datagrams are reordered than the set rate.
     ///
     /// # Errors
     ///
-    /// One does not.
+    /// If a rate differs by more.
     pub fn check_rates(&self, faults: &Faults) -> Verdict {
         for (what, measured, set) in [
             ("loss", self.loss_percent(), faults.loss_percent),
@@ -108,7 +107,7 @@ impl AddAssign for Traffic {
         self.forwarded += other.forwarded;
         self.unsent += other.unsent;
         self.waiting += other.waiting;
-        self.refused += other.refused;
+        self.unreachable += other.unreachable;
     }
 }
 
@@ -131,7 +130,7 @@ impl fmt::Display for Traffic {
             (self.swallowed, "to forgotten ports"),
             (self.unsent, "unsent"),
             (self.waiting, "waiting"),
-            (self.refused, "reports that nobody listens"),
+            (self.unreachable, "reports that nobody listens"),
         ] {
             if count > 0 {
                 write!(formatter, ", {count} {what}")?;
@@ -141,19 +140,19 @@ impl fmt::Display for Traffic {
     }
 }
 
-/// What became of all datagrams.
+/// The sums over all clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// From the clients to the relay.
     pub up: Traffic,
     /// From the relay to the clients.
     pub down: Traffic,
-    /// How many clients there were.
+    /// Number of clients.
     pub clients: usize,
 }
 
 impl Totals {
-    /// Both directions, each named.
+    /// Returns both directions with their names.
     pub const fn directions(&self) -> [(&'static str, Traffic); 2] {
         [("up", self.up), ("down", self.down)]
     }
@@ -187,7 +186,7 @@ mod tests {
         forwarded: 840,
         unsent: 0,
         waiting: 0,
-        refused: 0,
+        unreachable: 0,
     };
 
     #[test]

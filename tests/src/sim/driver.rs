@@ -1,4 +1,4 @@
-//! The driver of a simulated relay: it reads, handles what is due, and sends.
+//! The driver of a simulated relay, and the oracle's checks of each call.
 
 use core::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use crate::sim::{Arrival, Fate, Report, World, keep, shown};
 use crate::{Seen, Verdict, check};
 
 impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
-    /// The driver wakes up: it reads, handles what is due, and sends.
+    /// Runs the driver once: it receives, handles reports and time-outs, and sends.
     pub(super) fn turn(&mut self) -> Verdict {
         let next = self.arrivals.iter().map(|arrival| arrival.at).min();
         self.now = self.now.max(next.unwrap_or(0));
@@ -48,7 +48,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         } = arrival;
         let now = Instant::from_millis(self.now);
         let mut reply = Reply::new();
-        // what was in it does not matter
+        // the relay must ignore the former contents
         let _ = reply.extend_from_slice(b"old");
         let event = self
             .relay
@@ -104,13 +104,13 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         }
     }
 
-    /// Extra calls do nothing but what is due.
+    /// Checks that additional calls to `handle_timeout` do only what is due.
     pub(super) fn expect_nothing_from_timeout(&mut self) -> Verdict {
         self.handle_timeout_until_done()?;
         self.handle_timeout_until_done()
     }
 
-    /// While the relay has no room it has to have something that may be sent.
+    /// Checks that there is a datagram to send while the relay cannot receive.
     fn check_something_to_send(&mut self) -> Verdict {
         self.saw(Seen::NotReadable);
         let mut buffer = [0; DATAGRAM_MAX];
@@ -121,14 +121,14 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         })
     }
 
-    /// Lets the ways to some peers take something again, or no longer.
+    /// Lets some blocked peers be writable again, and blocks others.
     fn change_ways(&mut self) {
         let is_healed = self.driver.obeys == 100 && !self.driver.is_late;
         for seat in core::mem::take(&mut self.blocked) {
             if is_healed || chance(&mut self.random, 60) {
                 self.relay.handle_writable(seat);
                 self.oracle.blocked(seat, false);
-                self.note(|_| format!("the way to {seat:?} is free"));
+                self.note(|_| format!("{seat:?} is writable"));
             } else {
                 self.blocked.push(seat);
             }
@@ -139,7 +139,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
                 self.relay.handle_blocked(seat);
                 self.oracle.blocked(seat, true);
                 self.blocked.push(seat);
-                self.note(|_| format!("nothing is sent to {seat:?}"));
+                self.note(|_| format!("{seat:?} is blocked"));
             }
         }
     }
@@ -147,13 +147,13 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
     fn flush(&mut self) -> Verdict {
         self.change_ways();
         if self.is_blocked && chance(&mut self.random, 70) {
-            // a driver that waits until it may write
+            // as a driver does that waits until the socket is writable
             return Ok(());
         }
         loop {
             let is_all = self.take()?;
             if is_all {
-                // also while somebody's datagrams are refused: the others have everything
+                // peers that are not blocked were sent everything, even while others are blocked
                 self.oracle.nothing_due()?;
             }
             let waits = if self.is_blocked { 90 } else { 30 };
@@ -168,7 +168,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
         self.oracle.accounts(self.relay.stats(), self.relay.peers())
     }
 
-    /// Takes deliveries in hand, and returns whether these are all.
+    /// Takes a batch of deliveries. Returns whether there are no more.
     fn take(&mut self) -> Verdict<bool> {
         let mut room = if self.driver.is_patient {
             usize::MAX
@@ -209,11 +209,11 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
             if taken > 1 {
                 self.saw(Seen::Grouped);
             }
-            check(taken > 0, || format!("{} is for nobody", shown(payload)))?;
+            check(taken > 0, || format!("{} is for no peer", shown(payload)))?;
         }
     }
 
-    /// Sends what is in hand and returns whether the network took all of it.
+    /// Gives the batch to the network. Returns whether it accepted all of it.
     fn give_to_network(&mut self) -> bool {
         let mut refused = Vec::new();
         let mut is_blocked = false;
@@ -228,7 +228,7 @@ impl<const PEERS: usize, const RING: usize> World<PEERS, RING> {
             let fate = self.fate(delivery.address);
             is_blocked |= number >= takes;
             if is_blocked || fate == Fate::Blocks {
-                // a driver that is not patient takes one destination for the whole network
+                // a driver that is not patient takes one blocked destination for a blocked network
                 is_blocked |= !self.driver.is_patient;
                 refused.push((delivery, offer));
                 continue;

@@ -1,7 +1,7 @@
-//! How big the firmware is, by what is in it, and how fast it is in QEMU.
+//! The size of the firmware by its features, and its speed in QEMU.
 //!
-//! `cargo bench --package kilochat-tests --bench board` prints both; with `-- speed` behind it, only
-//! the latter. A second of the board's time is 62.5 million instructions.
+//! `cargo bench --package kilochat-tests --bench board` prints both; with `-- speed` at the end,
+//! only the speed. A second of the board's time is 62.5 million instructions.
 #![allow(clippy::print_stdout, reason = "it is what a benchmark is for")]
 #![allow(dead_code, reason = "the tests need more of it")]
 
@@ -32,11 +32,11 @@ mod measured {
     use crate::hosts::{LEASED_IP, Lan};
     use crate::machine::{Firmware, Machine};
 
-    /// All seats.
+    /// Number of peers: all seats are taken.
     const PEERS: u8 = 32;
 
-    /// What is measured after what: features that are on, and DHCP.
-    const BUILDS: [(&str, &str); 8] = [
+    /// The builds to measure, each with the cargo features that are on.
+    const BUILDS: [(&str, &str); 9] = [
         ("IPv4", "ipv4"),
         ("IPv4, logs", "ipv4,defmt"),
         ("IPv6", "ipv6"),
@@ -50,6 +50,10 @@ mod measured {
         (
             "IPv4, IPv6, logs, DHCP, SLAAC, mDNS",
             "ipv4,ipv6,defmt,dhcp,slaac,mdns",
+        ),
+        (
+            "IPv4, IPv6, logs, DHCP, SLAAC, mDNS, a name that is probed",
+            "ipv4,ipv6,defmt,dhcp,slaac,mdns,probe",
         ),
     ];
 
@@ -90,7 +94,8 @@ mod measured {
         println!("\nThe stack took {stack} bytes at most: with static RAM {all} of 65536.");
     }
 
-    /// Lets one peer talk to all others; returns deliveries a second.
+    /// Lets one peer talk to all others. Returns deliveries a second of the board's time and of the
+    /// PC's time.
     fn deliveries(lan: &mut Lan, in_flight: usize) -> (f64, f64) {
         const TIME: Duration = Duration::from_secs(5);
         let text = "x".repeat(59);
@@ -115,7 +120,7 @@ mod measured {
         )
     }
 
-    /// How many lines have come in all.
+    /// Returns the number of lines that all hosts have received.
     fn received(lan: &Lan) -> usize {
         let hosts = lan.hosts.iter();
         hosts.map(|host| host.lines_received).sum()

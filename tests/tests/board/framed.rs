@@ -1,4 +1,4 @@
-//! Hosts on the board's cable whose peers speak in frames.
+//! Framed peers on hosts at the board's Ethernet.
 
 use core::net::Ipv4Addr;
 use core::time::Duration;
@@ -12,10 +12,10 @@ use kilochat_tests::{FramedPeer, PATIENCE};
 use crate::hosts::{LEASED_IP, Lan};
 use crate::{add_hosts, check_log, lan};
 
-/// How many of a hundred frames get lost, on the way to the board and on the way from it.
+/// Percentage of frames that are lost, in each direction.
 const LOSS: u8 = 20;
 
-/// A peer that speaks in frames, and the host that it is on. Some of its frames get lost.
+/// A host with a framed peer. Some of its Ethernet frames are lost.
 struct FramedHost {
     host: usize,
     peer: FramedPeer,
@@ -41,7 +41,7 @@ impl FramedHost {
         kilochat_core::Instant::from_millis(u64::try_from(millis).unwrap())
     }
 
-    /// Receives what came, and sends what is due, but for what gets lost.
+    /// Receives the datagrams that arrived and sends those that are due, except for lost ones.
     fn work(&mut self, lan: &mut Lan) {
         let now = self.now();
         for payload in lan.hosts[self.host].received.drain(..) {
@@ -60,7 +60,7 @@ impl FramedHost {
         }
     }
 
-    /// What it has shown of what was said.
+    /// Returns the messages that it has shown, without notices.
     fn messages(&self) -> Vec<&str> {
         let lines = self.peer.lines.iter();
         let texts = lines.map(|(_, line)| line.as_str());
@@ -68,7 +68,7 @@ impl FramedHost {
     }
 }
 
-/// Lets all go on until it is `done`.
+/// Lets all hosts work until `done`.
 fn work(
     lan: &mut Lan,
     hosts: &mut [FramedHost],
@@ -79,19 +79,19 @@ fn work(
         for host in &mut *hosts {
             host.work(lan);
         }
-        // timers are looked at again before long
+        // a short wait, because timers are polled only between steps
         lan.step(Duration::from_millis(5));
         if Instant::now() >= deadline {
             let peers: Vec<_> = hosts.iter().map(|host| &host.peer).collect();
             panic!(
-                "it takes too long: {peers:#?}; logged: {:#?}",
+                "not done in time: {peers:#?}; logged: {:#?}",
                 lan.machine.log()
             );
         }
     }
 }
 
-/// Lets all go on for a while.
+/// Lets all hosts work for this time.
 fn work_for(lan: &mut Lan, hosts: &mut [FramedHost], time: Duration) {
     let end = Instant::now() + time;
     work(lan, hosts, |_, _| Instant::now() >= end);
@@ -103,7 +103,7 @@ fn what_gets_lost_on_the_way_to_a_framed_peer_comes_again() {
     const ROUNDS: usize = 40;
     let mut lan = lan();
     add_hosts(&mut lan, 4);
-    // one plain peer and one framed one of each family
+    // one plain peer and one framed peer for each of IPv4 and IPv6
     lan.join(0, "p0");
     lan.join(1, "p1");
     let mut hosts = [FramedHost::new(2), FramedHost::new(3)];
@@ -131,7 +131,7 @@ fn what_gets_lost_on_the_way_to_a_framed_peer_comes_again() {
     work(&mut lan, &mut hosts, has_all);
     said.sort();
     for host in &hosts {
-        // once each, and nobody has another order
+        // each message once, and in the same order at each host
         let mut messages = host.messages();
         assert_eq!(messages, hosts[0].messages());
         messages.sort();
@@ -157,7 +157,7 @@ fn what_gets_lost_on_the_way_to_a_framed_peer_comes_again() {
     check_log(&mut lan);
 }
 
-/// A session goes on at another hardware and IP address, then both peers leave.
+/// Moves a session to another hardware and IP address. Then both peers leave.
 fn go_elsewhere(lan: &mut Lan, hosts: &mut [FramedHost; 2]) {
     let old = hosts[0].host;
     hosts[0].host = lan.add(Ipv4Addr::new(10, 0, 2, 99).into(), LEASED_IP.into());

@@ -1,4 +1,4 @@
-//! Frames that no good host sends.
+//! Ethernet frames that no correct host sends.
 
 use fastrand::Rng;
 use smoltcp::wire::{
@@ -9,7 +9,7 @@ use smoltcp::wire::{
 use crate::hosts::Lan;
 use crate::hosts::frames::router_advertisement;
 
-/// Random frames, and good ones that were changed.
+/// Generates random frames, and valid ones with changes.
 #[derive(Debug)]
 pub(crate) struct Frames {
     good: Vec<Vec<u8>>,
@@ -41,7 +41,7 @@ impl Frames {
         }
     }
 
-    /// Noise behind a header that the board takes for its own.
+    /// Returns random bytes after a header that is addressed to the board.
     fn random_frame(&mut self) -> Vec<u8> {
         let length = self.random.usize(1..=1514);
         let mut frame: Vec<u8> = core::iter::repeat_with(|| self.random.u8(..))
@@ -61,7 +61,7 @@ impl Frames {
         let random = &mut self.random;
         let mut frame = random.choice(&self.good).expect("there are some").clone();
         for _ in 0..random.u8(1..=4) {
-            // the headers more often than the rest
+            // changes to headers are more frequent than others
             let end = if random.bool() {
                 62.min(frame.len())
             } else {
@@ -85,7 +85,7 @@ impl Frames {
     }
 }
 
-/// Makes the checksums right again, so that the board looks further.
+/// Corrects the checksums, so that the board parses more of the packet.
 fn repair(bytes: &mut [u8]) {
     let Ok(mut frame) = EthernetFrame::new_checked(bytes) else {
         return;

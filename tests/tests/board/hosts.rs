@@ -1,4 +1,4 @@
-//! Hosts on the board's cable, each with its own hardware and IP address.
+//! Hosts at the board's Ethernet, each with its own hardware and IP address.
 
 pub(crate) mod frames;
 
@@ -34,30 +34,30 @@ pub(crate) struct Host {
     pub(crate) hardware: EthernetAddress,
     pub(crate) ip: IpAddr,
     pub(crate) port: u16,
-    /// Whether it neither answers nor hears anything.
+    /// Whether it neither sends nor receives.
     pub(crate) dead: bool,
-    /// The board's address that it talks to, and the hardware address that was told for it.
+    /// The board's IP address that it sends to, and the hardware address that it learnt for it.
     board: (IpAddr, EthernetAddress),
-    /// The datagrams that came for it.
+    /// The payloads of the datagrams to it.
     pub(crate) received: Vec<Vec<u8>>,
-    /// How many lines were in them.
+    /// Number of lines in these datagrams.
     pub(crate) lines_received: usize,
-    /// How many of them have been waited for.
+    /// Number of these lines that `wait_for` has passed.
     seen: usize,
 }
 
-/// The board, its cable and the hosts at it.
+/// The board, its cable and the hosts.
 #[derive(Debug)]
 pub(crate) struct Lan {
     pub(crate) machine: Machine,
     pub(crate) hosts: Vec<Host>,
-    /// How many lines of the log have been waited for.
+    /// Number of lines of the log that `wait_for_log` has passed.
     log_seen: usize,
     /// Whether there is a DHCP server.
     pub(crate) dhcp: bool,
-    /// How many requests for a hardware address the board has sent.
+    /// Number of requests for a hardware address that the board has sent.
     pub(crate) board_asked: usize,
-    /// Anything else that came: answers to pings and to mDNS questions.
+    /// Other frames from the board: answers to pings and to mDNS queries.
     pub(crate) others: Vec<Vec<u8>>,
 }
 
@@ -73,15 +73,15 @@ impl Lan {
         }
     }
 
-    /// A LAN whose board has booted and got an address.
+    /// Creates a LAN and waits until its board has booted and has a DHCP lease.
     pub(crate) fn with_lease(machine: Machine) -> Self {
         let mut lan = Self::new(machine);
         lan.wait_for_log(&LEASED_IP.to_string());
         lan
     }
 
-    /// Waits for a line of the board's log, after the one that was waited for last; the hosts go on
-    /// meanwhile.
+    /// Waits for a line of the board's log after the last one that was waited for. Meanwhile the
+    /// hosts work.
     pub(crate) fn wait_for_log(&mut self, part: &str) -> Logged {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -100,13 +100,14 @@ impl Lan {
         }
     }
 
-    /// The board's own time in milliseconds: it logs what it refuses.
+    /// Returns the board's time in milliseconds: the time stamp of its log line about a refused
+    /// datagram.
     pub(crate) fn board_ms(&mut self) -> u64 {
         self.say(1, "x".repeat(1025));
         self.wait_for_log("too long").millis
     }
 
-    /// How many bytes of stack the board has used, as it has logged.
+    /// Returns the number of bytes of stack that the board has used, by its log.
     pub(crate) fn stack_used(&mut self) -> usize {
         let deepest = |text: &str| {
             let (_, behind) = text.split_once("board: ")?;
@@ -118,7 +119,7 @@ impl Lan {
         used.expect("it is logged at the start")
     }
 
-    /// Adds a host that knows the board's hardware address as hosts do: it has asked.
+    /// Adds a host that has learnt the board's hardware address in the usual way, by a request.
     pub(crate) fn add(&mut self, ip: IpAddr, board: IpAddr) -> usize {
         let index = self.hosts.len();
         let [.., low] = u16::try_from(index).expect("few hosts").to_be_bytes();
@@ -134,7 +135,10 @@ impl Lan {
         });
         let deadline = Instant::now() + PATIENCE;
         while self.hosts[index].board.1 == EthernetAddress::BROADCAST {
-            assert!(Instant::now() < deadline, "{ip} gets no answer of {board}");
+            assert!(
+                Instant::now() < deadline,
+                "{ip} gets no answer from {board}"
+            );
             let question = self.question(index);
             self.machine.send(&question);
             self.step(Duration::from_millis(200));
@@ -159,7 +163,7 @@ impl Lan {
         index
     }
 
-    /// The frame with which a host asks for the board's hardware address.
+    /// Returns a host's request for the board's hardware address.
     pub(crate) fn question(&self, host: usize) -> Vec<u8> {
         let Host {
             hardware,
@@ -202,7 +206,7 @@ impl Lan {
         }
     }
 
-    /// The frame with which a host sends `payload` to the relay.
+    /// Returns a host's frame with a datagram to the relay.
     pub(crate) fn datagram(&self, host: usize, payload: &[u8]) -> Vec<u8> {
         let host = &self.hosts[host];
         udp(
@@ -212,7 +216,7 @@ impl Lan {
         )
     }
 
-    /// The frame with which a host pings the board.
+    /// Returns a host's frame with a ping to the board.
     pub(crate) fn ping(&self, host: usize) -> Vec<u8> {
         let host = &self.hosts[host];
         let (from, to) = (host.hardware, host.board.1);
@@ -237,7 +241,7 @@ impl Lan {
         }
     }
 
-    /// The frame with which a host asks in the group where kilochat.local is (RFC 6762).
+    /// Returns a host's frame with a multicast query for the address of kilochat-3456.local (RFC 6762).
     pub(crate) fn name_question(&self, host: usize) -> Vec<u8> {
         let host = &self.hosts[host];
         let (group, hardware) = if host.ip.is_ipv4() {
@@ -249,7 +253,7 @@ impl Lan {
         udp(
             (host.hardware, host.ip, 5353),
             (EthernetAddress(hardware), group, 5353),
-            b"\0\0\0\0\0\x01\0\0\0\0\0\0\x08kilochat\x05local\0\0\x01\0\x01",
+            b"\0\0\0\0\0\x01\0\0\0\0\0\0\x0dkilochat-3456\x05local\0\0\x01\0\x01",
         )
     }
 
@@ -264,8 +268,8 @@ impl Lan {
         self.wait_for(host, |line| line.starts_with(&welcome));
     }
 
-    /// Receives until a host has got a line that `wanted` accepts, after the one that was waited
-    /// for last, and returns it.
+    /// Receives until a host has a line that `wanted` accepts, after the last one that was waited
+    /// for, and returns it.
     pub(crate) fn wait_for(&mut self, host: usize, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -281,19 +285,20 @@ impl Lan {
             if left.is_zero() {
                 let lines = self.lines(host);
                 let log = self.machine.log();
-                panic!("it did not come to {host}; what came: {lines:#?}; logged: {log:#?}");
+                panic!("the line did not arrive at {host}; received: {lines:#?}; logged: {log:#?}");
             }
             self.step(left);
         }
     }
 
-    /// Says something that the relay answers, and receives until the answer comes.
+    /// Sends a request and waits for the reply. Then the relay has handled everything that was sent
+    /// before.
     pub(crate) fn synchronize(&mut self, host: usize) {
         self.say(host, "/who \u{3}sync");
         self.wait_for(host, |line| line == "* nobody's name begins with ?sync");
     }
 
-    /// Receives until all has come that the relay has for those who are alive.
+    /// Receives until the relay has sent everything to all hosts that are not dead.
     pub(crate) fn settle(&mut self) {
         for host in 0..self.hosts.len() {
             if !self.hosts[host].dead {
@@ -303,7 +308,7 @@ impl Lan {
         while self.step(Duration::from_millis(100)) {}
     }
 
-    /// All lines that a host has received.
+    /// Returns all lines that a host has received.
     pub(crate) fn lines(&self, host: usize) -> Vec<String> {
         let datagrams = self.hosts[host].received.iter();
         let texts = datagrams.map(|datagram| String::from_utf8_lossy(datagram));
@@ -312,7 +317,7 @@ impl Lan {
             .collect()
     }
 
-    /// Handles the next frame from the board, if one comes in time.
+    /// Handles the next frame from the board. Returns whether there was one before the time-out.
     pub(crate) fn step(&mut self, timeout: Duration) -> bool {
         let mut buffer = [0; 2048];
         let Some(frame) = self.machine.receive(timeout, &mut buffer) else {
@@ -384,7 +389,7 @@ impl Lan {
                 self.others.push(inner.data().to_vec());
             }
         } else {
-            // it reports its groups
+            // a report of its multicast groups
             assert_eq!(header.next_header, IpProtocol::Igmp);
         }
     }
@@ -398,7 +403,7 @@ impl Lan {
         } else if header.next_header == IpProtocol::Icmpv6 {
             self.handle_icmpv6(from, destination, packet.payload());
         } else {
-            // it reports its groups, behind options
+            // a report of its multicast groups, after options
             assert_eq!(header.next_header, IpProtocol::HopByHop);
         }
     }
@@ -441,7 +446,7 @@ impl Lan {
                 self.machine.send(&answer);
             }
             Ok(Icmpv6Repr::EchoReply { data, .. }) => self.others.push(data.to_vec()),
-            // it asks for a router, which there is not
+            // a router solicitation; there is no router
             Ok(_) => {}
             Err(_) => panic!("the board sent a bad ICMPv6 packet"),
         }
@@ -469,7 +474,7 @@ impl Lan {
         }
     }
 
-    /// Gives the board its address.
+    /// Answers a DHCP request: the board gets its address.
     fn handle_dhcp(&mut self, payload: &[u8]) {
         let packet = DhcpPacket::new_checked(payload).expect("a whole packet");
         let asked = DhcpRepr::parse(&packet).expect("a sound packet");

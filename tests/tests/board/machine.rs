@@ -1,4 +1,5 @@
-//! The firmware in QEMU: built, booted, its logs decoded, its network cable in the test's hand.
+//! The firmware in QEMU: it is built and booted, its log is decoded, and the test has the other end
+//! of its network cable.
 
 use core::net::Ipv4Addr;
 use core::time::Duration;
@@ -17,26 +18,27 @@ use kilochat_tests::PATIENCE;
 const NEEDS: &str = "needs qemu-system-arm and the thumbv7m target: \
     apt-get install qemu-system-arm; rustup target add thumbv7m-none-eabi";
 
-/// The address that the firmware under test has while nobody gives it another.
+/// The address of the firmware under test while it has no DHCP lease.
 pub(crate) const STATIC_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 
-/// The program for the board, with everything in it that can be.
+/// The firmware, with all features.
 #[derive(Debug)]
 pub(crate) struct Firmware {
     pub(crate) path: PathBuf,
     pub(crate) elf: Vec<u8>,
-    /// What its logs mean, if it logs.
+    /// The table by which its log is decoded, if it has a log.
     table: Option<Table>,
 }
 
 impl Firmware {
-    /// Builds it, once for all tests, so that they never run a stale one.
+    /// Builds the firmware, once for all tests. The tests do this themselves, so that they never
+    /// run an old one.
     pub(crate) fn build() -> &'static Self {
         static FIRMWARE: OnceLock<Firmware> = OnceLock::new();
         FIRMWARE.get_or_init(|| Self::build_with(&[]))
     }
 
-    /// Builds it with other arguments than usual.
+    /// Builds the firmware with these arguments instead of the usual ones.
     pub(crate) fn build_with(arguments: &[&str]) -> Self {
         let status = cargo_build(arguments).status();
         let status = status.expect("cargo runs this test");
@@ -47,7 +49,7 @@ impl Firmware {
         Self { path, table, elf }
     }
 
-    /// How many bytes of flash it takes, and how many of RAM before anything is on the stack.
+    /// Returns the number of bytes in flash, and of static memory in RAM.
     pub(crate) fn sizes(&self) -> (usize, usize) {
         use object::{Object, ObjectSection, SectionKind};
         let file = object::File::parse(self.elf.as_slice()).expect("an ELF file");
@@ -56,7 +58,7 @@ impl Firmware {
             let counted = sections.filter(|section| kinds.contains(&section.kind()));
             counted.map(|section| section.size()).sum()
         };
-        // the initial values of variables are in flash, too
+        // flash also holds the initial values of variables
         let flash = sum(&[
             SectionKind::Text,
             SectionKind::ReadOnlyData,
@@ -68,7 +70,7 @@ impl Firmware {
         (fits(flash), fits(ram))
     }
 
-    /// The address of the function whose mangled name contains `part`.
+    /// Returns the address of the function whose mangled name contains `part`.
     pub(crate) fn function(&self, part: &str) -> u32 {
         use object::{Object, ObjectSymbol};
         let file = object::File::parse(self.elf.as_slice()).expect("an ELF file");
@@ -80,7 +82,7 @@ impl Firmware {
     }
 }
 
-/// A `cargo build` of the firmware with everything in it, or with other `arguments`.
+/// Returns a `cargo build` of the firmware with these `arguments`. By default it has all features.
 pub(crate) fn cargo_build(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
@@ -97,7 +99,7 @@ pub(crate) fn cargo_build(arguments: &[&str]) -> Command {
     cargo
 }
 
-/// Where it is built: nobody else builds there.
+/// Returns the target folder, which nothing else uses.
 fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("firmware")
 }
@@ -105,29 +107,29 @@ fn target() -> PathBuf {
 /// A line of the board's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Logged {
-    /// Milliseconds since the board's start, in its own time.
+    /// The board's time in milliseconds since its start.
     pub(crate) millis: u64,
-    /// Its level and what it says.
+    /// The level and the message.
     pub(crate) text: String,
 }
 
-/// A board, ended when dropped.
+/// A board in QEMU. It ends on drop.
 #[derive(Debug)]
 pub(crate) struct Machine {
     child: Child,
     cable: UdpSocket,
     log: Receiver<Logged>,
-    /// All that was logged so far.
+    /// All lines of the log so far.
     pub(crate) logged: Vec<Logged>,
     debugger: PathBuf,
 }
 
 impl Machine {
-    /// Boots the board with `arguments` for QEMU beside the usual ones.
+    /// Boots the board with these `arguments` for QEMU in addition to the usual ones.
     pub(crate) fn boot(firmware: &'static Firmware, arguments: &[&str]) -> Self {
         let cable = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         let mine = cable.local_addr().expect("it is bound");
-        // QEMU's end has to be known to it: a port that was free a moment ago
+        // QEMU must be told its own port: one that was free a moment ago
         let theirs = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let theirs = theirs.expect("a free port");
         cable.connect(theirs).expect("loopback");
@@ -161,19 +163,20 @@ impl Machine {
         }
     }
 
-    /// Takes in what was logged lately; returns all.
+    /// Reads the new lines of the log. Returns all lines.
     pub(crate) fn log(&mut self) -> &[Logged] {
         self.logged.extend(self.log.try_iter());
         &self.logged
     }
 
-    /// Puts a frame on the cable; an empty one would be its end.
+    /// Sends the board a frame, which must not be empty: QEMU would take that for the end of the
+    /// cable.
     pub(crate) fn send(&self, frame: &[u8]) {
-        // a board that is just being started does not listen yet: that frame is lost
+        // a board that is starting does not listen yet, and the frame is lost
         let _ = self.cable.send(frame);
     }
 
-    /// The next frame from the board, if one comes in time.
+    /// Returns the next frame from the board, or `None` after the time-out.
     pub(crate) fn receive<'a>(&self, timeout: Duration, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
         let timeout = timeout.max(Duration::from_millis(1));
         let set = self.cable.set_read_timeout(Some(timeout));
@@ -182,12 +185,12 @@ impl Machine {
         Some(&buffer[..length])
     }
 
-    /// The process id of QEMU.
+    /// Returns the process id of QEMU.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Attaches QEMU's debugger, which stops the board.
+    /// Attaches to QEMU's debugger, which stops the board.
     pub(crate) fn debug(&self) -> Debugger {
         Debugger::attach(&self.debugger)
     }
@@ -195,7 +198,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // it may have ended
+        // fails if it has ended already
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_file(&self.debugger);
@@ -230,13 +233,12 @@ fn decode(table: &Table, mut stdout: ChildStdout, sender: &Sender<Logged>) {
     }
 }
 
-/// Milliseconds of a time as defmt shows it: `1.234`.
+/// Parses a time as defmt prints it: `1.234` are 1234 ms.
 fn millis(seconds: &str) -> u64 {
     seconds.replace('.', "").parse().unwrap_or_default()
 }
 
-/// QEMU's debugger, as the remote protocol of GDB describes it; the board goes on when it is
-/// dropped.
+/// A connection to QEMU's debugger in the remote protocol of GDB. The board continues on drop.
 #[derive(Debug)]
 pub(crate) struct Debugger {
     stream: UnixStream,
@@ -248,7 +250,7 @@ impl Debugger {
         let set = stream.set_read_timeout(Some(PATIENCE));
         set.expect("it is not zero");
         let mut debugger = Self { stream };
-        // it writes registers only for those who have asked which there are
+        // it permits writing registers only after this request
         debugger.ask("qSupported:xmlRegisters=arm");
         debugger.ask("qXfer:features:read:target.xml:0,fff");
         debugger
@@ -260,14 +262,14 @@ impl Debugger {
         assert_eq!(answer, "OK");
     }
 
-    /// Writes to memory.
+    /// Writes bytes to memory.
     pub(crate) fn write(&mut self, address: u32, bytes: &[u8]) {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let answer = self.ask(&format!("M{address:x},{:x}:{hex}", bytes.len()));
         assert_eq!(answer, "OK");
     }
 
-    /// Reads memory.
+    /// Reads bytes from memory.
     pub(crate) fn read(&mut self, address: u32, length: usize) -> Vec<u8> {
         let answer = self.ask(&format!("m{address:x},{length:x}"));
         let digits = answer.as_bytes().chunks(2);
@@ -275,8 +277,8 @@ impl Debugger {
         bytes.collect::<Result<_, _>>().expect("hexadecimal")
     }
 
-    /// Calls `function` and returns to `back`, where nothing else may ever be executed; returns the
-    /// registers in which results are.
+    /// Calls `function` with `back` as its return address, which nothing else may ever execute.
+    /// Returns the registers that hold results.
     pub(crate) fn call(&mut self, function: u32, arguments: [u32; 4], back: u32) -> [u32; 4] {
         /// The numbers of the link register and the program counter.
         const LR: u8 = 14;
@@ -300,7 +302,7 @@ impl Debugger {
         self.send(command);
         loop {
             let answer = self.packet();
-            // unasked, it tells that the board has stopped
+            // an unrequested packet that the board has stopped
             if !answer.starts_with('T') {
                 return answer;
             }
@@ -320,7 +322,7 @@ impl Debugger {
         while !matches!(answer.as_slice(), [b'$', .., b'#', _, _]) {
             let read = self.stream.read_exact(&mut byte);
             read.expect("QEMU answers");
-            // before a packet there are acknowledgements
+            // acknowledgements may precede a packet
             if !answer.is_empty() || byte == *b"$" {
                 answer.extend(byte);
             }

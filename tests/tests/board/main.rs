@@ -1,4 +1,4 @@
-//! The firmware on the board that QEMU makes, with the test as everything else on its Ethernet.
+//! The firmware on a board that QEMU emulates. The test plays all hosts on its Ethernet.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -19,15 +19,15 @@ use hosts::frames::icmpv4;
 use hosts::{LEASED_IP, Lan, PORT};
 use machine::{Firmware, Machine, STATIC_IP};
 
-/// What the hardware address that QEMU gives makes of the link-local prefix.
+/// The link-local address that the board derives from the hardware address that QEMU gives it.
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x5054, 0xff, 0xfe12, 0x3456);
 
-/// A LAN with a board that has booted and got an address.
+/// Returns a LAN whose board has booted and has an address.
 fn lan() -> Lan {
     Lan::with_lease(Machine::boot(Firmware::build(), &[]))
 }
 
-/// Adds `count` hosts, IPv4 and IPv6 in turns; their names are `p0`, `p1` ...
+/// Adds `count` hosts, IPv4 and IPv6 in turn, for peers with the names `p0`, `p1` ...
 fn add_hosts(lan: &mut Lan, count: u8) {
     for number in 0..count {
         if number % 2 == 0 {
@@ -40,7 +40,7 @@ fn add_hosts(lan: &mut Lan, count: u8) {
     }
 }
 
-/// Adds hosts that have joined.
+/// Adds hosts whose peers have joined.
 fn add_peers(lan: &mut Lan, count: u8) {
     add_hosts(lan, count);
     for host in 0..usize::from(count) {
@@ -48,8 +48,8 @@ fn add_peers(lan: &mut Lan, count: u8) {
     }
 }
 
-/// Checks that each host has received what the others said, once and in the order in which it was
-/// said, and nothing of its own.
+/// Checks that each host has received the lines of the others, once and in order, and none of its
+/// own.
 fn check_lines(lan: &Lan, said: &[(usize, String)], hosts: impl IntoIterator<Item = usize>) {
     for host in hosts {
         let expected = said.iter().filter(|(author, _)| *author != host);
@@ -62,7 +62,7 @@ fn check_lines(lan: &Lan, said: &[(usize, String)], hosts: impl IntoIterator<Ite
     }
 }
 
-/// No reset, no panic, nothing that cannot be decoded, no line lost.
+/// Checks the log: one boot, no panic, nothing that cannot be decoded, no lost line.
 fn check_log(lan: &mut Lan) {
     let log = lan.machine.log();
     for bad in ["error ", "malformed", "lost"] {
@@ -76,11 +76,11 @@ fn check_log(lan: &mut Lan) {
     check_memory(lan);
 }
 
-/// What all of it together may take.
+/// Checks the limits of flash and of RAM, stack included.
 fn check_memory(lan: &mut Lan) {
     let (flash, ram) = Firmware::build().sizes();
-    // Of 256 KiB. Those over 97 KiB are for answers that are the same each time, texts without padding,
-    // the search for a line in the ring, and neighbours that announce another hardware address.
+    // The chip has 256 KiB. The bytes above 97 KiB are for replies that are the same each time, texts without
+    // padding, the search for a line in the ring, and neighbours that announce another hardware address.
     assert!(flash <= 104 * 1024, "{flash} bytes of flash");
     let stack = lan.stack_used();
     assert!(
@@ -148,7 +148,7 @@ fn the_name_is_answered_for() {
 fn without_a_lease_it_takes_its_static_address() {
     let mut lan = Lan::new(Machine::boot(Firmware::build(), &[]));
     lan.dhcp = false;
-    // that is there from the start
+    // the link-local address exists from the start
     lan.add(
         Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 1, 1).into(),
         LINK_LOCAL.into(),
@@ -170,13 +170,13 @@ fn all_seats_can_be_taken() {
     add_hosts(&mut lan, 1);
     lan.say(32, "late");
     lan.wait_for(32, |line| line == "* full: 32 of 32 seats taken");
-    lan.hosts[32].dead = true; // for the time being
+    lan.hosts[32].dead = true; // until a seat is free
     let mut said = Vec::new();
     for host in 0..32 {
         let text = format!("{} of 32", host + 1);
         lan.say(host, &text);
         said.push((host, text));
-        // a datagram to each of the others, and no more of them than the cable holds
+        // one datagram to each peer at a time: the cable has a short queue
         lan.synchronize(host);
     }
     lan.settle();
@@ -196,7 +196,7 @@ fn dead_peers_silence_nobody() {
     let vanished = lan.add(Ipv4Addr::new(10, 0, 2, 90).into(), LEASED_IP.into());
     lan.join(vanished, "vanished");
     lan.hosts[vanished].dead = true;
-    // a host behind a router that is not there any more
+    // a host behind a router that does not respond any more
     let remote = lan.add_remote(Ipv4Addr::new(192, 168, 77, 9), 0);
     lan.join(remote, "remote");
     lan.hosts[remote].dead = true;
@@ -216,7 +216,10 @@ fn dead_peers_silence_nobody() {
         said.push((author, text));
     }
     check_lines(&lan, &said, 0..16);
-    assert_eq!(lan.board_asked, asked, "it asked where somebody is");
+    assert_eq!(
+        lan.board_asked, asked,
+        "the board asked for a hardware address"
+    );
     check_log(&mut lan);
 }
 
@@ -228,7 +231,7 @@ fn a_peer_whose_port_is_closed_leaves() {
     let ip = Ipv4Addr::new(10, 0, 2, 90);
     let closed = lan.add(ip.into(), LEASED_IP.into());
     lan.join(closed, "closed");
-    // RFC 792: the header and eight bytes of the datagram that came
+    // an ICMP error quotes the IP header and the first eight bytes of the datagram (RFC 792)
     let [p, q] = PORT.to_be_bytes();
     let [r, s] = lan.hosts[closed].port.to_be_bytes();
     let report = Icmpv4Repr::DstUnreachable {
@@ -247,7 +250,7 @@ fn a_peer_whose_port_is_closed_leaves() {
     let frame = icmpv4((hardware, ip), (board, LEASED_IP), &report);
     for _ in 0..2 {
         lan.machine.send(&frame);
-        // more than 10 s: the board's clock loses ticks when QEMU gets no time
+        // more than 10 s, because the board's clock loses ticks when QEMU has no processor
         let until = Instant::now() + Duration::from_secs(11);
         while Instant::now() < until {
             lan.step(until.saturating_duration_since(Instant::now()));
@@ -271,13 +274,13 @@ fn it_goes_on_relaying_under_10_000_bad_frames() {
         unfit += usize::from(frame.len() < 14);
         lan.machine.send(&frame);
         if number % 25 == 0 {
-            // often: the cable does not hold many frames. What somebody says last is where it
-            // is answered
+            // often, because the cable has a short queue. Each host's last datagram is a request,
+            // so that all of its datagrams have been handled
             for host in 0..8 {
                 lan.synchronize(host);
             }
             let author = number / 25 % 8;
-            // names may have been changed
+            // names are not compared, because frames may have renamed peers
             let text = format!(" : after {number}");
             lan.say(author, format!("after {number}"));
             for host in (0..8).filter(|host| *host != author) {
@@ -296,12 +299,12 @@ fn it_goes_on_relaying_under_10_000_bad_frames() {
 #[test]
 #[ignore = "needs qemu-system-arm and the thumbv7m target: apt-get install qemu-system-arm; rustup target add thumbv7m-none-eabi"]
 fn it_starts_again_after_a_panic_a_fault_and_a_hang() {
-    /// Memory that is neither static nor stack.
+    /// An address in RAM outside of static memory and stack.
     const FREE: u32 = 0x2000_c000;
-    /// The number of the program counter.
+    /// The register number of the program counter.
     const PC: u8 = 15;
 
-    /// Waits until the board has started once more and sleeps, with one peer.
+    /// Waits until the board has booted once more and sleeps. Then lets one peer join.
     fn start_again(lan: &mut Lan) {
         lan.wait_for_log("board: reset");
         lan.wait_for_log(&LEASED_IP.to_string());
@@ -314,7 +317,7 @@ fn it_starts_again_after_a_panic_a_fault_and_a_hang() {
     add_peers(&mut lan, 3);
     lan.settle();
 
-    // as an index out of bounds does: the index, the length and a `Location`
+    // the arguments of the panic for an index out of bounds: index, length and a `Location`
     let place = [FREE + 0x100, 8, 12, 34].map(u32::to_le_bytes).concat();
     let mut debugger = lan.machine.debug();
     debugger.write(FREE, &place);
@@ -363,13 +366,13 @@ fn it_sleeps_while_nobody_talks() {
     let share = (cpu_time(lan.machine.id()) - before).as_secs_f64() / start.elapsed().as_secs_f64();
     eprintln!("idle: {:.1} % of a core", 100.0 * share);
     assert!(share <= 0.1, "{:.1} % of a core", 100.0 * share);
-    // and its clock goes right
+    // and its clock has the right speed
     let drift_ms = (lan.board_ms() - before_ms).abs_diff(60_000);
     assert!(drift_ms < 2_000, "{drift_ms} ms off");
     check_log(&mut lan);
 }
 
-/// The processor time that a process has used.
+/// Returns the processor time that a process has used.
 #[cfg(target_os = "linux")]
 fn cpu_time(id: u32) -> Duration {
     let statistics = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();

@@ -1,4 +1,4 @@
-//! What a person does: build it with other settings, and `cargo run` it.
+//! The commands in the README: building the firmware with other settings, and `cargo run`.
 
 use core::time::Duration;
 use std::io::{BufRead, BufReader};
@@ -56,7 +56,7 @@ fn the_runner_says_what_is_missing() {
 #[test]
 #[ignore = "needs qemu-system-arm and the thumbv7m target: apt-get install qemu-system-arm; rustup target add thumbv7m-none-eabi"]
 fn the_runner_makes_the_relay_reachable_from_loopback() {
-    // the decoder of the logs is not what is tested
+    // a substitute for the decoder of the log, which is not tested here
     let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
     std::fs::create_dir_all(&tools).unwrap();
     let decoder = tools.join("defmt-print");
@@ -82,7 +82,7 @@ fn the_runner_makes_the_relay_reachable_from_loopback() {
             .any(|line| line.contains(&wanted))
     );
 
-    // while the board starts, nothing answers
+    // the first datagrams are lost while the board starts
     let mut ada = PlainPeer::new(relay);
     let deadline = Instant::now() + PATIENCE;
     while ada.received.is_empty() {

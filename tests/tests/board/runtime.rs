@@ -1,16 +1,18 @@
-//! What the firmware has in place of the compiler's own routines, called on the board.
+//! The firmware's replacements of the compiler's memory and arithmetic routines, called on the
+//! board.
 
 use fastrand::Rng;
 
 use crate::hosts::Lan;
 use crate::machine::{Debugger, Firmware, Machine};
 
-/// Memory that is neither static nor stack: where calls return to, and what they work on.
+/// An address in RAM outside of static memory and stack: the return address of calls, and the
+/// memory for their arguments.
 const BACK: u32 = 0x2000_c000;
 const AREA: u32 = 0x2000_c100;
 const AREA_SIZE: usize = 64;
 
-/// Lengths below, at and above whole words.
+/// Lengths around multiples of a word.
 const LENGTHS: [usize; 8] = [0, 1, 3, 4, 5, 8, 14, 31];
 
 fn booted() -> Lan {
@@ -19,7 +21,7 @@ fn booted() -> Lan {
     lan
 }
 
-/// Calls `name` on bytes that are all different, and returns what has become of them.
+/// Calls `name` on memory whose bytes all differ. Returns that memory afterwards.
 fn changed(debugger: &mut Debugger, name: &str, arguments: [u32; 3], area: &[u8]) -> Vec<u8> {
     let [first, second, third] = arguments;
     debugger.write(AREA, area);
@@ -35,7 +37,7 @@ fn memory_is_moved_and_filled() {
     let mut debugger = lan.machine.debug();
     let area: Vec<u8> = (0..).take(AREA_SIZE).collect();
     let at = |offset: usize| AREA + u32::try_from(offset).unwrap();
-    // before, behind and over each other, at all alignments
+    // disjoint and overlapping, in both orders and at all alignments
     for (from, to) in [
         (0, 1),
         (1, 0),
@@ -56,7 +58,7 @@ fn memory_is_moved_and_filled() {
     }
     for (name, value) in [("__aeabi_memset", 0xa5), ("__aeabi_memclr", 0)] {
         for (to, length) in (0..4).flat_map(|to| LENGTHS.map(|length| (to, length))) {
-            // more than a byte is given, of which only one counts
+            // the argument has more than a byte, but only the lowest byte counts
             let arguments = [at(to), u32::try_from(length).unwrap(), 0xfff_ffa5];
             let mut expected = area.clone();
             expected[to..to + length].fill(value);
@@ -82,7 +84,7 @@ fn long_numbers_are_divided() {
         (u64::from(u32::MAX), 1000),
         (0, 5),
     ];
-    // of all lengths
+    // numbers of all magnitudes
     let mut number = || random.u64(..) >> random.u32(..64);
     pairs.extend((0..300).map(|_| (number(), number().max(1))));
     for (dividend, divisor) in pairs {

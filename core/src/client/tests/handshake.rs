@@ -57,10 +57,10 @@ fn a_cookie_that_comes_late_is_good_for_its_own_path() {
     let mut hand = Hand::new(6);
     assert_eq!(hand.wait(1200).len(), 3);
     hand.path = Path(1);
-    assert_eq!(hand.cookie(0, 1), Received::Dropped(Dropped::Session)); // another path's nonce
+    assert_eq!(hand.cookie(0, 1), Received::Dropped(Dropped::Session)); // the nonce is that of another path
     assert_eq!(hand.cookie(1, 1), Received::Frame);
     assert_eq!(hand.said(), ["hello 1 +1 01"]);
-    // the others arrive too late: two seats would be too many
+    // WELCOMEs on other paths are too late: the client needs one seat
     hand.path = Path(0);
     assert_eq!(hand.cookie(0, 1), Received::Dropped(Dropped::Session));
     // from now on it never gives up
@@ -108,12 +108,12 @@ fn cookies_do_not_make_it_say_hello_faster_than_twice_a_second() {
         assert_eq!(hand.cookie(0, cookie), Received::Frame);
         said.extend(hand.wait(10));
     }
-    assert_eq!(said.len(), 4, "{said:?}"); // two in the first round trip
+    assert_eq!(said.len(), 4, "{said:?}"); // two of them in the first round trip
     assert_eq!(hand.cookie(0, 100), Received::Dropped(Dropped::Duplicate));
 }
 
 #[test]
-fn who_does_not_know_the_nonce_is_not_believed() {
+fn a_frame_with_a_wrong_nonce_is_dropped() {
     let mut hand = Hand::new(1);
     hand.said();
     for nonce in [1, u64::MAX, 1 << 40] {

@@ -26,7 +26,7 @@ fn a_hole_is_told_at_once_when_it_opens_and_when_it_closes() {
     hand.data(11, 12);
     assert_eq!(hand.said(), ["ack 10 1+1 echo 1"]);
     assert_eq!(hand.told(), [""; 0]);
-    hand.data(12, 13); // nothing new is missing
+    hand.data(12, 13); // no further line is missing
     assert_eq!(hand.said(), [""; 0]);
     hand.data(15, 16);
     assert_eq!(hand.said(), ["ack 10 1+2 2+1 echo 2"]);
@@ -51,9 +51,9 @@ fn the_line_that_all_wait_for_always_finds_room() {
         assert_eq!(hand.data(first, first + 1), Received::Frame);
     }
     assert_eq!(hand.data(20, 21), Received::Dropped(Dropped::NoRoom));
-    assert_eq!(hand.said(), ["ack 10 2+1 1+1 1+1 1+1 echo 1"]); // without the last
+    assert_eq!(hand.said(), ["ack 10 2+1 1+1 1+1 1+1 echo 1"]); // without the range of the last line
     assert_eq!(hand.data(10, 11), Received::Frame);
-    assert_eq!(hand.data(11, 12), Received::Dropped(Dropped::NoRoom)); // until that was polled
+    assert_eq!(hand.data(11, 12), Received::Dropped(Dropped::NoRoom)); // until line 10 is polled
     assert_eq!(hand.told(), ["10 Bob: 10"]);
     assert_eq!(hand.data(11, 12), Received::Frame);
     assert_eq!(hand.told(), ["11 Bob: 11", "12 Bob: 12"]);
@@ -68,7 +68,7 @@ fn nothing_is_lost_while_nobody_polls() {
     while hand.data(first, first + 3) == Received::Frame {
         first += 3;
     }
-    assert_eq!(first, 10 + 5 * 3); // four, and the spare one
+    assert_eq!(first, 10 + 5 * 3); // four slots, and the spare one
     assert_eq!(hand.said(), ["ack 25 echo 1"]);
     assert_eq!(hand.wait(1000), [""; 0]);
     assert_eq!(hand.told().len(), 15);
@@ -124,7 +124,7 @@ fn a_datagram_that_is_new_in_part_brings_that_part() {
     hand.data(10, 12);
     assert_eq!(hand.told().len(), 2);
     hand.data(14, 16);
-    hand.data(11, 18); // around what came early
+    hand.data(11, 18); // includes lines that arrived early
     assert_eq!(hand.said(), ["ack 18 echo 1"]);
     let told = hand.told();
     assert_eq!(told.first().unwrap(), "12 Bob: 12");
@@ -150,7 +150,7 @@ fn acknowledgements_that_seem_to_get_lost_are_said_twice() {
     assert_eq!(hand.wait(500), ["0 ack 12 echo 3", "50 ack 12"]);
     hand.data(12, 13);
     assert_eq!(hand.wait(40), ["0 ack 13 echo 4"]);
-    hand.data(14, 15); // says it all, and better
+    hand.data(14, 15); // a selective acknowledgement is due, which replaces the repetition
     assert_eq!(hand.wait(500), ["0 ack 13 1+1 echo 5", "50 ack 13 1+1"]);
     hand.data(13, 14);
     assert_eq!(hand.told().len(), 5);
@@ -160,8 +160,8 @@ fn acknowledgements_that_seem_to_get_lost_are_said_twice() {
         hand.wait(500).len()
     });
     let twice = said.filter(|&said| said == 2).count();
-    assert_eq!(twice, 32 - 4); // then it is over
-    assert_eq!(hand.client.stats().acks_again, 32 - 1); // another was in time
+    assert_eq!(twice, 32 - 4); // the number of repetitions is limited
+    assert_eq!(hand.client.stats().acks_again, 32 - 1); // one repetition was replaced
 }
 
 // [D2]
@@ -185,7 +185,7 @@ fn a_gap_is_lost_where_nothing_is_held() {
     // a duplicate, because the acknowledgement was lost
     assert_eq!(hand.gap(10, 17), Received::Dropped(Dropped::Duplicate));
     assert_eq!(hand.said(), ["ack 18 echo 4"]);
-    // of lines that it was not sent
+    // lines that the relay has not sent
     assert_eq!(hand.gap(19, 20), Received::Dropped(Dropped::Unexpected));
     assert_eq!((hand.said(), hand.told()), (Vec::new(), Vec::new()));
 }
@@ -250,7 +250,9 @@ fn a_line_is_a_name_and_a_text_as_they_may_be_shown() {
         (9, 0, 3, "Bob : \x1b[31mred\x07", "10 Bob: ?[31mred?"),
         (9, 0, 4, "B\u{9b}b : \u{202E}x", "10 B\u{FFFD}b: \u{FFFD}x"),
         (9, 0, 0, "", "10 : "),
-        (9, 0, 200, "Bob : hi", ""), // no frame
+        (9, 3, 0, "", ""), // a message to another client
+        (OWN, 3, 0, "* Bob to you: a : b", "10 Bob: a : b"),
+        (9, 0, 200, "Bob : hi", ""), // malformed: the name is longer than the line
     ] {
         let mut hand = Hand::joined();
         hand.gets(&data(EPOCH, 1, 10, [entry(author, flags, name, line)]));
@@ -261,6 +263,32 @@ fn a_line_is_a_name_and_a_text_as_they_may_be_shown() {
     hand.gets(&data(EPOCH, 1, 10, [entry(9, 0, 0, &long)]));
     let cut = " \u{FFFD}".repeat(240);
     assert_eq!(hand.told(), [format!("10 : {cut}")]);
+}
+
+// [M7]
+#[test]
+fn what_was_sent_to_the_former_client_of_the_address_is_dropped() {
+    for (author, line) in [(OWN, ""), (9, "* Bob to you: secret")] {
+        let mut hand = Hand::joined();
+        let lines = [entry(9, 0, 3, "Bob : hi"), entry(author, 3, 0, line)];
+        let payload = data(EPOCH, 1, 10, lines);
+        assert_eq!(hand.gets(&payload), Received::Dropped(Dropped::Addressee));
+        assert_eq!((hand.told(), hand.wait(1000)), (Vec::new(), Vec::new()));
+        assert_eq!(hand.dropped(Dropped::Addressee), 1);
+    }
+}
+
+// [M3] [M5]
+#[test]
+fn what_is_for_another_client_is_acknowledged_and_not_shown() {
+    for author in [9, 0] {
+        let mut hand = Hand::joined();
+        hand.gets(&data(EPOCH, 1, 10, [entry(author, 3, 0, "")]));
+        assert_eq!(hand.told(), [""; 0]);
+        hand.data(11, 12);
+        assert_eq!(hand.told(), ["11 Bob: 11"]);
+        assert!(hand.wait(200).concat().contains("ack 12"));
+    }
 }
 
 #[test]

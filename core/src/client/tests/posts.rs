@@ -17,7 +17,7 @@ fn texts_that_wait_go_together() {
     assert_eq!(hand.said(), [""; 0]);
     assert_eq!(hand.client.unanswered(), 4);
     assert_eq!(hand.posted(1, 0, SAID), Received::Frame);
-    assert_eq!(hand.said(), [""; 0]); // when that is polled
+    assert_eq!(hand.said(), [""; 0]); // nothing is sent before the event is polled
     assert_eq!(hand.client.unanswered(), 4);
     assert_eq!(hand.told(), ["said 0 10+1"]);
     assert_eq!(hand.client.unanswered(), 3);
@@ -56,7 +56,7 @@ fn what_was_not_accepted_goes_again_under_the_next_number() {
     };
     hand.posted(2, 0, outcome);
     assert_eq!(hand.told(), [""; 0]);
-    assert_eq!(hand.wait(1000)[0], "50 post 3 c|d"); // not at once
+    assert_eq!(hand.wait(1000)[0], "50 post 3 c|d"); // after the minimum of 50 ms
 }
 
 // [U2]
@@ -96,7 +96,7 @@ fn a_command_goes_alone() {
 fn a_post_is_sent_again_until_it_is_answered() {
     let mut hand = Hand::joined();
     hand.client.post("a").unwrap();
-    // the handshake took no time
+    // the round-trip time of the handshake was 0
     let said = hand.wait(700);
     let times = said.iter().map(|said| said.split_once(' ').unwrap().0);
     assert_eq!(times.collect::<Vec<_>>(), ["0", "50", "150", "350"]);
@@ -118,7 +118,7 @@ fn a_post_is_sent_again_until_it_is_answered() {
 
 #[test]
 fn an_echo_that_is_older_than_its_post_is_no_round_trip() {
-    // the handshake took no time, and a sample counts an eighth
+    // the round-trip time of the handshake was 0, and a sample has a weight of an eighth
     for (age_ms, round_trip_ms) in [(400, 50), (401, 0), (9000, 0)] {
         let mut hand = Hand::joined();
         hand.now += 10_000;
@@ -175,7 +175,7 @@ fn a_refusal_is_about_the_first_text() {
     hand.posted(2, 0, refused(700));
     assert_eq!(hand.told(), [""; 0]);
     assert_eq!(hand.wait(710), ["700 post 3 b"]);
-    hand.posted(3, 0, refused(1)); // a relay must not be asked a thousand times a second
+    hand.posted(3, 0, refused(1)); // a relay that says 1 ms is asked only after 50 ms
     assert_eq!(hand.wait(60), ["50 post 4 b"]);
 }
 
@@ -191,7 +191,7 @@ fn what_is_no_text_is_not_taken() {
         post(&mut hand, &"x".repeat(most + 1)),
         Err(PostError::TooLong)
     );
-    // it becomes longer when it is cleaned
+    // cleaning makes the text longer
     let grows = "\u{9b}".repeat(most / 3 + 1);
     assert_eq!(post(&mut hand, &grows), Err(PostError::TooLong));
     assert_eq!(post(&mut hand, &"x".repeat(507)), Err(PostError::Full));
@@ -241,7 +241,7 @@ fn room_is_used_again_and_again() {
 
 // [U6]
 #[test]
-fn after_a_new_session_nobody_knows_what_was_on_its_way() {
+fn a_post_in_flight_is_doubtful_after_a_new_session() {
     for (epoch, how) in [(EPOCH, "Continued"), (EPOCH + 1, "Restarted")] {
         let mut hand = Hand::joined();
         hand.client.post("a").unwrap();

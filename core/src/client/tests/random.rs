@@ -351,7 +351,10 @@ impl Watched {
                 transmit.path,
             );
             datagrams += 1;
-            assert!(datagrams < 10, "it says too much at once");
+            assert!(
+                datagrams < 10,
+                "the client sends too many datagrams at once"
+            );
         }
     }
 
@@ -367,7 +370,10 @@ impl Watched {
                 assert!(post.texts.iter().count() <= self.open.len());
             }
             Frame::Ack(ack) if self.is_honest => {
-                assert!(ack.next >= self.acked, "it takes back what it acknowledged");
+                assert!(
+                    ack.next >= self.acked,
+                    "the client takes back an acknowledgement"
+                );
                 let has = |line| line < self.gone || self.given.contains(&line);
                 assert!(
                     (self.acked..ack.next).all(has),
@@ -440,7 +446,7 @@ proptest! {
         }
         watched.events(10_000 - 1);
         prop_assert_eq!(watched.client.unanswered(), watched.open.len());
-        // it ends when it is told to, whatever happened before
+        // the client can always be ended
         watched.client.leave(Instant::from_millis(watched.now));
         watched.wait(5000);
         watched.events(10_000 - 1);

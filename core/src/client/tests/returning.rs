@@ -7,7 +7,7 @@ const FAREWELLS: [(Goodbye, &[&str]); 5] = [
     (Goodbye::GivenAway, &["seat lost GivenAway"]),
     (Goodbye::TakenOver, &["seat lost TakenOver"]),
     (Goodbye::Unknown, &[]),
-    (Goodbye::Left, &[]), // nobody asked for it
+    (Goodbye::Left, &[]), // the client has not sent LEAVE
     (Goodbye::Other(99), &[]),
 ];
 
@@ -108,6 +108,28 @@ fn lines_that_were_overwritten_meanwhile_are_a_gap() {
     assert_eq!(hand.told(), told);
 }
 
+// [M7]
+#[test]
+fn what_was_for_its_former_seat_alone_is_one_lost_line() {
+    let mut hand = Hand::joined();
+    hand.bye(Goodbye::GivenAway);
+    hand.wait(500);
+    hand.welcome_as(OWN + 1, 1, Session(0xB), EPOCH, 10, 13);
+    let lines = [(9, ""), (OWN, ""), (OWN + 1, "* Bob to you: hi")];
+    for (first, (author, line)) in (10..).zip(lines) {
+        let payload = data(EPOCH, 1, first, [entry(author, 3, 0, line)]);
+        assert_eq!(hand.gets(&payload), Received::Frame);
+    }
+    let told = [
+        "seat lost GivenAway",
+        "joined Continued Ada 3",
+        "lost 11 1",
+        "12 Bob: hi",
+    ];
+    assert_eq!(hand.told(), told);
+    assert_eq!(hand.client.stats().lost, 1);
+}
+
 // [S7]
 #[test]
 fn a_seat_that_cannot_be_had_is_asked_for_when_the_relay_said() {
@@ -150,7 +172,7 @@ fn a_first_seat_is_waited_for_too() {
     assert_eq!(hand.wait(10_000), ["10000 hello 0 +1 01"]);
     hand.welcome(1, SESSION, EPOCH, 10, 12);
     assert_eq!(hand.told(), ["joined New Ada 2"]);
-    // in a new network it is another request
+    // after a change of the network the request is a new one
     hand.bye(Goodbye::Unknown);
     hand.wait(1000);
     hand.refused_for(2, Reason::Full, 60);
@@ -162,7 +184,7 @@ fn a_first_seat_is_waited_for_too() {
 fn a_refusal_that_comes_when_the_session_answers_changes_nothing() {
     let mut hand = Hand::joined();
     hand.wait(26_000);
-    hand.data(10, 11); // there it is again
+    hand.data(10, 11); // the session responds again
     let was = hand.refused_for(1, Reason::Full, 60);
     assert_eq!(was, Received::Dropped(Dropped::Unexpected));
     assert_eq!(hand.client.state(), State::Joined);
@@ -216,7 +238,7 @@ fn a_relay_that_stops_again_and_again_is_asked_less_and_less_often() {
         hand.welcome(nonce, Session(0xA + nonce), EPOCH, 10 + nonce, 10 + nonce);
         hand.told();
     }
-    assert_eq!(times, [10, 20, 40, 80, 130, 180, 230]);
+    assert_eq!(times, [5, 15, 35, 75, 125, 175, 225]);
 }
 
 const NOBODY: Session = Session(0);
@@ -252,13 +274,96 @@ fn a_relay_that_is_stopping_is_told_what_arrived_and_then_asked_again() {
         said,
         [
             "0 ack 12 echo 1",
-            "1000 hello 0 +1 01 a 7 12",
-            "1500 hello 0 +1 01 a 7 12"
+            "377 hello 0 +1 01 a 7 12",
+            "627 hello 0 +1 01 a 7 12",
+            "1127 hello 0 +1 01 a 7 12"
         ]
     );
     hand.welcome(1, Session(0xB), EPOCH + 1, 0, 1);
     assert_eq!(hand.told(), ["joined Restarted Ada 1"]);
     assert_eq!(hand.said(), ["post 1 kept"]);
+}
+
+/// Returns a client that has the last line of a run, 11, and not the line before it.
+fn stopped_without_line_10() -> Hand {
+    let mut hand = Hand::joined();
+    hand.gets(&data(EPOCH, 1, 11, [entry(0, 2, 0, "* relay is stopping")]));
+    assert_eq!(hand.said(), ["ack 10 1+1 echo 1"]);
+    hand
+}
+
+// [P4]
+#[test]
+fn a_relay_that_is_stopping_has_a_second_for_a_missing_line() {
+    let mut hand = stopped_without_line_10();
+    assert_eq!(hand.wait(1200), ["1000 hello 0 +1 01 a 7 10"]);
+    let mut hand = stopped_without_line_10();
+    assert_eq!(hand.wait(600), [""; 0]);
+    hand.data(10, 11);
+    assert_eq!(hand.told(), ["10 Bob: 10", "11 : relay is stopping"]);
+    assert_eq!(hand.said(), ["ack 12 echo 1"]);
+    assert_eq!(hand.wait(10), ["0 hello 0 +1 01 a 7 12"]);
+}
+
+// [P4]
+#[test]
+fn a_relay_that_is_stopping_has_a_second_to_answer_a_post() {
+    let stopped = || {
+        let mut hand = Hand::joined();
+        hand.client.post("a").unwrap();
+        assert_eq!(hand.said(), ["post 1 a"]);
+        hand.gets(&data(EPOCH, 1, 10, [entry(0, 2, 0, "* relay is stopping")]));
+        assert_eq!(hand.said(), ["ack 11 echo 1"]);
+        hand
+    };
+    let mut hand = stopped();
+    assert_eq!(hand.wait(1200), ["1000 hello 0 +1 01 a 7 11"]);
+    let mut hand = stopped();
+    assert_eq!(hand.wait(600), [""; 0]);
+    let later = Outcome::Refused {
+        reason: Reason::Stopping,
+        retry_ms: 1000,
+    };
+    assert_eq!(hand.posted(1, 600, later), Received::Frame);
+    assert_eq!(hand.wait(10), ["0 hello 0 +1 01 a 7 11"]);
+}
+
+// [P4]
+#[test]
+fn a_relay_that_comes_back_late_is_asked_less_and_less_often_and_reported_as_silent() {
+    let mut hand = Hand::joined();
+    hand.wait(6000);
+    hand.gets(&data(EPOCH, 1, 10, [entry(0, 2, 0, "* relay is stopping")]));
+    assert_eq!(hand.told(), ["10 : relay is stopping"]);
+    // a second is no silence
+    assert_eq!(hand.wait(1200).len(), 4);
+    assert_eq!(hand.told(), [""; 0]);
+    let said = hand.wait(18_800);
+    let times = said.iter().map(|said| said.split_once(' ').unwrap().0);
+    let times: Vec<_> = times.collect();
+    assert_eq!(times, ["927", "2927", "6927", "11927", "16927"]);
+    assert_eq!(hand.told(), ["silent"]);
+    // afterwards it is as before
+    hand.welcome(1, SESSION, EPOCH, 11, 11);
+    hand.wait(6000);
+    hand.bye(Goodbye::GivenAway);
+    assert_eq!(
+        hand.wait(600),
+        ["0 hello 0 +2 01 a 7 11", "500 hello 0 +2 01 a 7 11"]
+    );
+}
+
+// [P4]
+#[test]
+fn the_clients_of_a_room_do_not_all_ask_at_the_same_time() {
+    let mut asked = [0; 128];
+    for client in 0..4096_u64 {
+        let random = client.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let spread = Greeting::new(random, 1).spread().as_millis();
+        asked[usize::try_from(spread).unwrap()] += 1;
+    }
+    // 32 on average
+    assert!(asked.iter().all(|&clients| clients < 64), "{asked:?}");
 }
 
 #[test]
@@ -328,7 +433,7 @@ fn a_welcome_that_comes_twice_or_late_changes_nothing() {
     }
     hand.data(11, 12);
     assert_eq!(hand.told(), ["11 Bob: 11"]);
-    // nor does a resumed one
+    // nor does a session that was resumed
     hand.client.reconnect(hand.now());
     assert_eq!(hand.said(), ["hello 0 +1 01 a 7 12", "ack 12 echo 1"][..1]);
     hand.wait(500);

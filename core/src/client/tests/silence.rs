@@ -88,7 +88,7 @@ fn a_post_that_only_lines_follow_is_given_up_after_half_a_minute() {
     hand.welcome(1, SESSION, EPOCH, 39, 39);
     assert_eq!(hand.wait(0), ["0 post 1 a"]);
     hand.told();
-    // somebody else used the number
+    // another client has used the number
     let hello = half_a_minute_of_lines(&mut hand, 39);
     assert_eq!(hello, "1000 hello 0 +2 01 0 7 68");
     hand.client.post("b").unwrap();
@@ -124,7 +124,7 @@ fn a_relay_that_does_not_know_it_again_and_again_is_not_flooded() {
         hand.welcome(nonce, SESSION, EPOCH, 10, 10);
         hand.told();
     }
-    assert!(said.len() < 2, "{said:?}"); // in a second
+    assert!(said.len() < 2, "{said:?}"); // within a second
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn after_a_restart_the_lines_of_the_last_run_come_first() {
 fn a_new_run_for_which_there_is_no_room_yet_ends_the_last_one() {
     let mut hand = Hand::joined();
     hand.wait(25_000);
-    hand.data(12, 13); // there it is again, but ...
+    hand.data(12, 13); // the session responds again, but line 10 is missing
     hand.said();
     let was = hand.welcome(1, Session(0xB), EPOCH + 1, 0, 0);
     assert_eq!(was, Received::Dropped(Dropped::NoRoom));
@@ -241,5 +241,5 @@ fn reconnecting_asks_at_once_even_if_it_just_did() {
         Received::Dropped(Dropped::Session)
     );
     hand.welcome(3, SESSION, EPOCH, 10, 12);
-    assert_eq!(hand.said(), ["ack 10 1+1"]); // the new seat does not know it
+    assert_eq!(hand.said(), ["ack 10 1+1"]); // line 11, which arrived before, is acknowledged again
 }

@@ -1,4 +1,4 @@
-//! A token bucket in four bytes (GCRA): the moment at which it is full again.
+//! A token bucket in four bytes: the time at which it is full again (generic cell rate algorithm).
 
 /// A limit: `burst` tokens at once, then one each `interval_ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(in crate::relay) struct Limit {
 /// A bucket; a new one is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::relay) struct Bucket {
-    /// When all tokens are back, in milliseconds modulo 2^32.
+    /// When the bucket is full again, in milliseconds modulo 2^32.
     full_at: u32,
 }
 
@@ -22,21 +22,36 @@ impl Bucket {
     ///
     /// # Errors
     ///
-    /// There is none; returns the milliseconds until there is one.
+    /// The milliseconds until there is a token, if there is none now.
     pub(in crate::relay) const fn take(&mut self, now_ms: u32, limit: Limit) -> Result<(), u32> {
         let Limit { burst, interval_ms } = limit;
         let most = burst.saturating_sub(1).saturating_mul(interval_ms);
-        let ahead = self.full_at.wrapping_sub(now_ms);
-        // nothing further ahead was ever set: the moment has passed, or the clock went back
-        let ahead = if ahead > most.saturating_add(interval_ms) {
-            0
-        } else {
-            ahead
-        };
+        self.spend(
+            now_ms,
+            interval_ms,
+            (most, most.saturating_add(interval_ms)),
+        )
+    }
+
+    /// Takes what needs `cost` units of time to come back. If the bucket seems to be full only after more
+    /// than `furthest`, the clock has wrapped or was set back, and the bucket is full.
+    ///
+    /// # Errors
+    ///
+    /// If what is missing already needs more than `most`. Returns the time until the call would succeed.
+    pub(in crate::relay) const fn spend(
+        &mut self,
+        now: u32,
+        cost: u32,
+        (most, furthest): (u32, u32),
+    ) -> Result<(), u32> {
+        let ahead = self.full_at.wrapping_sub(now);
+        // no later time was ever set: the time has passed, or the clock was set back
+        let ahead = if ahead > furthest { 0 } else { ahead };
         if ahead > most {
             return Err(ahead - most);
         }
-        self.full_at = now_ms.wrapping_add(ahead).wrapping_add(interval_ms);
+        self.full_at = now.wrapping_add(ahead).wrapping_add(cost);
         Ok(())
     }
 }

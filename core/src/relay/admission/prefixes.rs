@@ -1,12 +1,12 @@
-//! What the sources of one foreign prefix may take: joins and seats.
+//! Limits of the joins and the seats of the sources in one foreign prefix.
 
 use super::bucket::{Bucket, Limit};
 use crate::relay::event::Refusal;
 
-/// Number of slots. Prefixes that share one by chance share its limits.
+/// Number of slots. Prefixes whose hashes collide share a slot and its limits.
 const SLOTS: u8 = if cfg!(feature = "shares") { 32 } else { 1 };
 
-/// Joins of a prefix.
+/// Limit of the joins of a prefix.
 const JOINS: Limit = Limit {
     burst: 4,
     interval_ms: 10_000,
@@ -41,12 +41,13 @@ impl Prefixes {
         }
     }
 
-    /// Takes a join. `seats` is the number of seats of the room, and `freed` whether the newcomer
+    /// Counts a join. `seats` is the number of seats of the room, and `freed` whether the newcomer
     /// takes the place of a peer with this slot.
     ///
     /// # Errors
     ///
-    /// The prefix, or all together, have their share of the seats, or it joins too fast.
+    /// If the prefix, or all foreign prefixes together, have their share of the seats, or if the
+    /// prefix joins too fast.
     pub(super) fn admit(
         &mut self,
         now_ms: u32,
@@ -67,14 +68,14 @@ impl Prefixes {
         }
     }
 
-    /// A peer of this prefix has a seat now.
+    /// Counts a peer of this prefix that has taken a seat.
     pub(super) fn count_in(&mut self, Slot(slot): Slot) {
         if let Some(seats) = self.seats.get_mut(usize::from(slot)) {
             *seats = seats.saturating_add(1);
         }
     }
 
-    /// A peer of this prefix has left.
+    /// Counts a peer of this prefix that has left.
     pub(super) fn count_out(&mut self, Slot(slot): Slot) {
         if let Some(seats) = self.seats.get_mut(usize::from(slot)) {
             *seats = seats.saturating_sub(1);

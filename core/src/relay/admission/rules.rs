@@ -1,4 +1,4 @@
-//! Rules: networks that are served, that are not, or that count as local.
+//! Rules: networks that are served, networks that are not, and networks that count as local.
 
 use core::net::IpAddr;
 
@@ -26,13 +26,13 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Rule {
-    /// What it says.
+    /// What applies to sources in the network.
     pub verdict: Verdict,
-    /// About which network.
+    /// The network.
     pub network: Network,
 }
 
-/// The rules in their order, of which the first that fits counts. Bans come first.
+/// The rules in order. The first that fits counts. Bans come first.
 #[derive(Clone, Debug)]
 pub(super) struct Rules(Vec<Entry, RULES_MAX>);
 
@@ -48,7 +48,7 @@ impl Rules {
         Self(Vec::new())
     }
 
-    /// Replaces the rules; what does not fit is left out.
+    /// Replaces the rules. Those beyond the capacity are left out.
     #[cfg(feature = "rules")]
     pub(super) fn set(&mut self, rules: impl IntoIterator<Item = Rule>) {
         self.0.retain(|entry| entry.until_s > 0);
@@ -61,9 +61,9 @@ impl Rules {
         }
     }
 
-    /// Returns what the first rule that fits says about a source.
+    /// Returns the verdict of the first rule that fits a source.
     pub(super) fn verdict(&self, now: Instant, source: IpAddr) -> Option<Verdict> {
-        let now_s = now.as_seconds();
+        let now_s = now.as_secs();
         let mut rules = self.0.iter();
         let entry = rules.find(|entry| {
             (entry.until_s == 0 || now_s < entry.until_s) && entry.rule.network.contains(source)
@@ -71,8 +71,8 @@ impl Rules {
         Some(entry.rule.verdict)
     }
 
-    /// Adds a ban before all rules. The one that ends first makes room for it. Returns whether there
-    /// was room.
+    /// Adds a ban before all rules. If there is no room, it replaces the ban that ends first.
+    /// Returns `false` if there is none.
     #[cfg(feature = "operator")]
     pub(super) fn ban(&mut self, rule: Rule, until_s: u32) -> bool {
         self.0

@@ -1,4 +1,4 @@
-//! HELLO, and the replies to it.
+//! Handling of HELLO, and the frames that answer it.
 
 use core::fmt::Write;
 use core::net::SocketAddr;
@@ -12,12 +12,13 @@ use crate::relay::event::{Departure, Event, Farewell, Refusal};
 use crate::relay::peers::{Dialect, Welcomed};
 use crate::relay::seat::Seat;
 use crate::relay::secret;
+use crate::relay::text::without_padding;
 use crate::relay::{Relay, Reply};
 use crate::time::Instant;
+use crate::wire::NAME_MAX;
 use crate::wire::framed::{
     Cookie, Frame, Goodbye, Hello, Reason, Refused, Resume, Session, UNANNOUNCED, Welcome,
 };
-use crate::wire::text::{NAME_MAX, without_padding};
 
 /// Silence after which a client must send a keepalive, in seconds.
 const KEEPALIVE_S: u8 = 15;
@@ -262,7 +263,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 author: peer.id.get(),
                 first: welcomed.first,
                 head: welcomed.head,
-                uptime_s: now.as_seconds(),
+                uptime_s: now.as_secs(),
                 window: u8::try_from(WINDOW).unwrap_or(u8::MAX),
                 keepalive_s: KEEPALIVE_S,
                 name: &peer.name,
@@ -282,7 +283,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 }
 
-/// Returns the reason and the pause, in seconds, of the REFUSED for a refusal.
+/// Returns the reason and the pause, in seconds, for the frame REFUSED.
 const fn refused(why: Refusal) -> (Reason, u16) {
     match why {
         Refusal::Full => (Reason::Full, RETRY_S),
@@ -304,5 +305,7 @@ const fn refused(why: Refusal) -> (Reason, u16) {
         | Refusal::Muted
         | Refusal::Slow
         | Refusal::Stopping => (Reason::Nameless, 0),
+        #[cfg(feature = "neighbours")]
+        Refusal::Returned => (Reason::Nameless, 0),
     }
 }

@@ -1,4 +1,4 @@
-//! POST, and the replies to it.
+//! Handling of POST, and the POSTED frames that answer it.
 
 use core::fmt::Write;
 
@@ -8,21 +8,20 @@ use crate::relay::plain::PlainReply;
 use crate::relay::ring::{MESSAGE_MAX, low_half};
 use crate::relay::seat::Seat;
 use crate::relay::secret;
+use crate::relay::text::{is_plain_ascii, without_padding};
 use crate::relay::{Relay, Reply};
 use crate::time::Instant;
-use crate::wire::command::Command;
 use crate::wire::framed::{ENTRY_HEADER, Frame, Goodbye, Outcome, Post, Posted, Reason};
-use crate::wire::notices::Sentence;
 #[cfg(feature = "operator")]
 use crate::wire::order;
-use crate::wire::text::{LINE_MAX, SEPARATOR, clean, is_blank, is_plain_ascii, without_padding};
+use crate::wire::{Command, LINE_MAX, SEPARATOR, Sentence, clean, is_blank};
 
 /// Time after which a text that was refused because the relay is stopping may be posted again, in
 /// milliseconds: another run may have started by then.
 const STOPPING_RETRY_MS: u16 = 1000;
 
-/// Minimum time after which a text that came too fast may be posted again, in milliseconds, so that a
-/// client in a hurry posts several lines at a time.
+/// Minimum time after which a text that exceeded the rate limit may be posted again, in
+/// milliseconds, so that a client posts several lines at a time.
 const SLOW_RETRY_MS: u16 = 200;
 
 /// A client's last POST.
@@ -39,9 +38,9 @@ pub(super) struct LastPost {
 enum Last {
     /// There was no POST.
     None,
-    /// It was a command that changed nothing. A repetition is executed again, with the same reply.
+    /// The POST was a command that changed nothing. A repetition is executed again, with the same reply.
     Answered,
-    /// It was `/nick`, and gave the client its present name.
+    /// The POST was `/nick` and was obeyed. A repetition is answered with the client's present name.
     Renamed,
     Accepted {
         /// The lower half of the sequence number.
@@ -50,10 +49,13 @@ enum Last {
         texts: u8,
     },
     Refused(Reason),
-    /// It was an order, which was done or not.
+    /// The POST was an order. `true`: it was executed.
     #[cfg(feature = "operator")]
     Ordered(bool),
-    /// It came too fast, and may be posted again after this time, in milliseconds.
+    /// The POST was a message to one peer, whose name has this length in bytes; 0 if it was not said.
+    #[cfg(feature = "private")]
+    Told(u8),
+    /// The POST exceeded the rate limit, and may be posted again after this time, in milliseconds.
     Slow(u16),
 }
 
@@ -125,6 +127,11 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 return (Last::Ordered(is_done), event);
             }
             self.report(post, Last::Answered, reply);
+            #[cfg(feature = "private")]
+            if let Command::Msg(message) = command {
+                let length = self.tell(now, seat, message, &mut in_frame(reply));
+                return (Last::Told(length), Event::Answered { seat });
+            }
             let event = self.obey_in_frames(now, seat, command, reply);
             let is_renamed = matches!(event, Event::Renamed { .. });
             let outcome = if is_renamed {
@@ -143,15 +150,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         (outcome, said(seat, outcome))
     }
 
-    /// Returns the order in a POST, or an error if its code is wrong. Returns `None` if it is none, or
-    /// the relay knows no operators.
+    /// Returns the order in a POST, or an error if its code is wrong. Returns `None` if the POST is
+    /// not an order, or the relay has no operators' key.
     #[cfg(feature = "operator")]
     fn signed_order<'a>(&self, post: &Post<'a>) -> Option<Result<&'a str, ()>> {
         let text = text_of(post.texts.iter().next()?)?;
         order::verify(&self.config.operator?, post.session, post.number, text)
     }
 
-    /// Refuses a POST that came too fast.
+    /// Refuses a POST that exceeded the rate limit.
     fn slowed(
         &self,
         seat: Seat,
@@ -187,6 +194,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             (Some(Command::Nick(name)), Last::Answered | Last::Renamed) => {
                 self.tell_name(seat, name, is_renamed, &mut in_frame(reply));
             }
+            #[cfg(feature = "private")]
+            (Some(Command::Msg(message)), Last::Told(length)) => {
+                self.tell_again(message, length, &mut in_frame(reply));
+            }
             (Some(command), Last::Answered) => {
                 self.obey_in_frames(now, seat, command, reply);
             }
@@ -208,6 +219,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 let _ = write!(reply, "{}", Sentence::QuietInFrames);
                 Event::Answered { seat }
             }
+            #[cfg(feature = "private")]
+            Command::Msg(_) => Event::Answered { seat }, // it is a message: see `Last::Told`
             Command::Who(_)
             | Command::Nick(_)
             | Command::Help
@@ -224,6 +237,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Last::None | Last::Answered | Last::Renamed => Outcome::Answer(""),
             #[cfg(feature = "operator")]
             Last::Ordered(_) => Outcome::Answer(""),
+            #[cfg(feature = "private")]
+            Last::Told(_) => Outcome::Answer(""),
             Last::Accepted {
                 first,
                 lines,
@@ -366,6 +381,8 @@ fn said(seat: Seat, last: Last) -> Event {
         },
         #[cfg(feature = "operator")]
         Last::Ordered(_) => Event::Answered { seat },
+        #[cfg(feature = "private")]
+        Last::Told(_) => Event::Answered { seat },
         Last::Slow(_) => Event::Refused {
             seat: Some(seat),
             why: Refusal::Slow,

@@ -8,8 +8,8 @@
 use heapless::Vec;
 
 use crate::relay::ring::Cursor;
+use crate::wire::RoundTrip;
 use crate::wire::framed::Ack;
-use crate::wire::round_trip::RoundTrip;
 
 /// Initial congestion window, in datagrams.
 const CONGESTION_WINDOW_INITIAL: u8 = 4;
@@ -85,7 +85,7 @@ pub(in crate::relay) struct Window<const WINDOW: usize> {
 impl<const WINDOW: usize> Window<WINDOW> {
     /// Returns a window with nothing in flight. The peer has everything before `acked`; lines
     /// between `acked` and `base` were overwritten.
-    pub(super) const fn new(acked: u64, base: Cursor) -> Self {
+    pub(super) fn new(acked: u64, base: Cursor) -> Self {
         const {
             assert!(WINDOW > 0 && WINDOW < 256);
         }
@@ -100,7 +100,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
             acked_since_growth: 0,
             is_slow_start: true,
             timeouts: 0,
-            round_trip: RoundTrip::new(),
+            round_trip: RoundTrip::default(),
         }
     }
 
@@ -169,7 +169,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
-    /// The next lines were sent for the first time, as these datagrams.
+    /// Records that the next lines were sent for the first time, as these datagrams.
     pub(in crate::relay) fn handle_sent(&mut self, now: u16, segments: &[Segment]) {
         for &Segment { bytes, lines } in segments {
             // `room` was asked before, so there is a place
@@ -193,14 +193,14 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
-    /// The peer was sent the GAP.
+    /// Records that the peer was sent the GAP.
     pub(in crate::relay) const fn handle_gap_sent(&mut self, now: u16) {
         self.gap_sent_at = Some(now);
     }
 
-    /// The network did not take the lines `from..to`, which were just recorded as sent. New ones at
-    /// the end are removed, others count as lost.
-    pub(in crate::relay) fn handle_refused(&mut self, from: u64, to: u64, is_new: bool) {
+    /// Records that sending the lines `from..to`, which were just recorded as sent, would block.
+    /// New ones at the end are removed, others count as lost.
+    pub(in crate::relay) fn handle_unsent(&mut self, from: u64, to: u64, is_new: bool) {
         let mut is_last = is_new && self.end().sequence == to;
         while is_last && let Some((start, flight)) = self.starts().last() {
             is_last = flight.state == State::Sent && start.sequence >= from;
@@ -219,12 +219,12 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.recount();
     }
 
-    /// The network did not take the GAP.
-    pub(in crate::relay) const fn handle_gap_refused(&mut self) {
+    /// Records that sending the GAP would block.
+    pub(in crate::relay) const fn handle_gap_unsent(&mut self) {
         self.gap_sent_at = None;
     }
 
-    /// The peer acknowledged lines; `now` is the clock whose time stamps are echoed.
+    /// Handles an ACK of the peer; `now` is the clock whose time stamps are echoed.
     pub(super) fn handle_ack(&mut self, now: u16, ack: &Ack) {
         if let Some(echo) = ack.echo {
             self.round_trip.sample(now.wrapping_sub(echo).max(CLOCK_MS));
@@ -245,8 +245,8 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.recount();
     }
 
-    /// The peer has every line before `next`. Returns the number of datagrams in flight that this
-    /// acknowledges.
+    /// Records that the peer has every line before `next`. Returns the number of datagrams in
+    /// flight that this acknowledges.
     pub(super) fn advance(&mut self, next: u64) -> u8 {
         let next = next.min(self.end().sequence);
         if next <= self.acked {
@@ -274,7 +274,8 @@ impl<const WINDOW: usize> Window<WINDOW> {
         arrived
     }
 
-    /// The peer has the lines `first..last`, but not all lines before them.
+    /// Records that the peer has the lines `first..last`, but not all lines before them. Returns
+    /// the number of datagrams in flight that this acknowledges.
     fn hold(&mut self, first: u64, last: u64) -> u8 {
         let mut start = self.base;
         let mut arrived = 0;
@@ -310,7 +311,8 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
-    /// Time passed. Returns whether the retransmission time-out has expired.
+    /// Marks the datagrams as lost whose retransmission time-out has expired, the GAP included.
+    /// Returns whether there were any.
     pub(super) fn handle_timeout(&mut self, now: u16) -> bool {
         let rto = self.rto_ms();
         let is_over = |sent_at: u16| now.wrapping_sub(sent_at) >= rto;
@@ -350,8 +352,9 @@ impl<const WINDOW: usize> Window<WINDOW> {
             .min()
     }
 
-    /// Lines before `tail` were overwritten. If some of them were lost or not sent yet, all of them
-    /// become a gap. Returns the number of lines that the peer may not have.
+    /// Handles that the lines before `tail` were overwritten. If any of them was lost in flight or not sent
+    /// yet, everything before `tail` that is in flight becomes a gap, too. Returns the number of these
+    /// lines that the peer has not acknowledged.
     pub(super) fn handle_overwritten(&mut self, tail: Cursor) -> u64 {
         if self.base.offset >= tail.offset {
             return 0;
@@ -388,7 +391,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         missed
     }
 
-    /// Returns where the first line starts that was sent and not acknowledged.
+    /// Returns the position of the first line that was sent and not acknowledged.
     pub(super) const fn base(&self) -> Cursor {
         self.base
     }
@@ -404,7 +407,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.timeouts = 0;
     }
 
-    /// The peer has everything before `base`, including all that is in flight.
+    /// Records that the peer has everything before `base`, including all that is in flight.
     pub(super) fn skip_to(&mut self, base: Cursor) {
         self.base = base;
         self.acked = self.acked.max(base.sequence);

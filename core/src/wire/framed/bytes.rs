@@ -3,7 +3,7 @@
 use core::str::from_utf8;
 
 use super::{Entry, FRAME, Session};
-use crate::wire::text::{DATAGRAM_MAX, LINE_MAX, SEPARATOR};
+use crate::wire::{DATAGRAM_MAX, LINE_MAX, SEPARATOR};
 
 /// Decodes exactly `2 * N` hexadecimal digits.
 pub(super) fn bytes_of<const N: usize>(word: &str) -> Option<[u8; N]> {

@@ -11,7 +11,7 @@ use super::{
     Hello, LineKind, Malformed, Outcome, Post, Posted, Range, Reason, Refused, Resume, Session,
     TEXTS_MAX, Texts, Welcome, data_header,
 };
-use crate::wire::text::{DATAGRAM_MAX, NAME_MAX};
+use crate::wire::{DATAGRAM_MAX, NAME_MAX};
 
 /// Length of the common header of all frames, in bytes.
 const START: usize = 2;
@@ -465,6 +465,7 @@ impl<'a> Entry<'a> {
             LineKind::Message => 0,
             LineKind::Announcement => 1,
             LineKind::Notice => 2,
+            LineKind::Private => 3,
         };
         [high, low, a, b, c, d, e, f, g, h, flags, self.name]
     }
@@ -480,6 +481,7 @@ impl<'a> Entry<'a> {
             kind: match flags {
                 0 => LineKind::Message,
                 1 => LineKind::Announcement,
+                3 => LineKind::Private,
                 _ => LineKind::Notice,
             },
             name,

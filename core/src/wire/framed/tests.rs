@@ -7,7 +7,7 @@ use std::vec;
 use std::vec::Vec;
 
 use super::*;
-use crate::wire::text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX};
+use crate::wire::{DATAGRAM_MAX, LINE_MAX, NAME_MAX};
 
 const SESSION: Session = Session(0x5E55_1011_A5EC_0E71);
 const SESSION_BYTES: &[u8] = b"\x5E\x55\x10\x11\xA5\xEC\x0E\x71";
@@ -453,10 +453,7 @@ fn what_a_frame_must_not_hold() {
         (ack(0, 0, &ranges), "ACK with nine ranges"),
         (ack(0, 0, &[(0, 1)]), "ACK that skips nothing"),
         (ack(0, 0, &[(1, 0)]), "ACK of nothing"),
-        (
-            ack(0, u64::MAX - 2, &[(1, 2)]),
-            "ACK behind the last number",
-        ),
+        (ack(0, u64::MAX - 2, &[(1, 2)]), "ACK after the last number"),
         (data(&[&entry(0, 0, &long)]), "long line"),
         (data(&[&entry(0, 4, "Ada : hi")]), "name that is too long"),
         (data(&[&entry(0, 9, "Ada : hi")]), "name behind the line"),
@@ -546,6 +543,7 @@ fn what_is_unknown_within_a_frame_is_passed_on_or_ignored() {
         let kind = match byte {
             0 => LineKind::Message,
             1 => LineKind::Announcement,
+            3 => LineKind::Private,
             _ => LineKind::Notice,
         };
         assert_eq!(data.entries().next().unwrap().kind, kind);

@@ -126,7 +126,7 @@ impl Device for Ethernet {
             MACRIS.write(FOV);
             count(&OVERRUNS);
         }
-        // as many as the FIFO can hold
+        // the FIFO cannot hold more frames
         for _ in 0..64 {
             if MACNP.read() == 0 || !self.can_send() {
                 return None;

@@ -31,7 +31,7 @@ static LOG: Mutex<RefCell<Log>> = Mutex::new(RefCell::new(Log::new()));
 /// Whether a panic is being logged.
 static PANICKING: AtomicBool = AtomicBool::new(false);
 
-/// UART0 on PA0 and PA1: 8 bits, no parity, one stop bit.
+/// Starts UART0 on PA0 and PA1: 8 bits, no parity, one stop bit.
 pub(super) fn start(clock_hz: u32) {
     GPIOA_AFSEL.set(0b11);
     GPIOA_DEN.set(0b11);

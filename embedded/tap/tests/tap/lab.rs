@@ -19,7 +19,7 @@ pub(crate) const V4: &str = "192.168.77.1:10888";
 pub(crate) const V6: &str = "[fd00:77::1]:10888";
 pub(crate) const ADDRESSES: [&str; 4] = ["--ip", "192.168.77.1/24", "--ip6", "fd00:77::1/64"];
 
-/// A running `kilochat-tap`, ended when dropped.
+/// A running `kilochat-tap`. It is killed on drop.
 pub(crate) struct TapProgram {
     child: Child,
     log: Option<Receiver<String>>,
@@ -38,9 +38,14 @@ impl TapProgram {
 
     /// Starts the program; its log is not read.
     pub(crate) fn spawn(arguments: &[&str]) -> Self {
+        Self::spawn_on("tap0", arguments)
+    }
+
+    /// Starts the program on an interface that it creates; its log is not read.
+    pub(crate) fn spawn_on(interface: &str, arguments: &[&str]) -> Self {
         let child = Command::new(PROGRAM)
             .env("KILOCHAT_RATE", "0")
-            .args(["--create", "--tap", "tap0"])
+            .args(["--create", "--tap", interface])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -77,7 +82,7 @@ impl TapProgram {
                 Ok(line) if wanted(&line) => return line,
                 Ok(line) => self.logged.push(line),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("not logged; what was: {:#?}", self.logged)
+                    panic!("not logged; the log is {:#?}", self.logged)
                 }
             }
         }
@@ -166,7 +171,7 @@ impl Host {
         self.run(|| PlainPeer::join(relay, name))
     }
 
-    /// The host is gone, as when its cable is cut: it no longer responds to ARP.
+    /// Makes the host unreachable, as if its cable was cut: it no longer responds to ARP.
     pub(crate) fn vanish(&self) {
         self.run(|| ip(&format!("link delete {}", self.name)));
     }

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 
 use crate::lab::{TapProgram, V4, V6};
 
-/// Builds the example, so that a stale one is never tested.
+/// Builds the example, so that an old one is never tested.
 fn program() -> &'static PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -40,7 +40,7 @@ fn program() -> &'static PathBuf {
     })
 }
 
-/// A running sensor, ended when dropped.
+/// A running sensor. It is killed on drop.
 struct Sensor {
     child: Child,
     output: Receiver<String>,

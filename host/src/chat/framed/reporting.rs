@@ -11,7 +11,7 @@ use kilochat_core::{
 use super::super::dialect::{End, MAY_MISS, User, WAIT, typed};
 use super::super::plain::outbox::Line;
 use super::super::screen::output::{Kind, Shown};
-use super::{Connection, Exchange, LATE_AFTER};
+use super::{Connection, Exchange, LATE_AFTER, recent};
 
 /// Resolution of the relay's timestamps.
 const SECOND: Duration = Duration::from_secs(1);
@@ -108,7 +108,8 @@ impl Exchange {
             }
         }
         let history = match history {
-            _ if how == Joined::Continued => String::new(),
+            // after a restart some of them may be known
+            _ if matches!(how, Joined::Continued | Joined::Restarted) => String::new(),
             0 => String::new(),
             1 => "; the last line:".into(),
             lines => format!("; the last {lines} lines:"),
@@ -161,14 +162,13 @@ impl Exchange {
             return;
         };
         let kind = match kind {
+            LineKind::Private => Kind::Private,
             _ if own => Kind::Own,
             _ if is_history => Kind::History,
             LineKind::Message => Kind::Message,
             LineKind::Announcement | LineKind::Notice => Kind::Notice,
         };
-        if kind == Kind::Notice && Notice::of(text) == Notice::Stopping {
-            self.report_lost("waiting for the relay, to join again");
-        }
+        let is_last = kind == Kind::Notice && Notice::of(text) == Notice::Stopping;
         let name = Some(name).filter(|name| !name.is_empty());
         let age = self.uptime.map(|(then, uptime)| {
             let uptime = uptime + now.saturating_duration_since(then);
@@ -177,11 +177,20 @@ impl Exchange {
         // timestamps are whole seconds: a younger line is shown with the current time, in order
         let age = age.map(|age| if age < SECOND { Duration::ZERO } else { age });
         self.shown_end = sequence.saturating_add(1);
+        let said = now.checked_sub(age.unwrap_or_default()).unwrap_or(now);
+        let line = recent::Line::new(sequence, said, name.unwrap_or_default(), text);
+        if is_history && self.recent.has(&line) {
+            return;
+        }
+        self.recent.add(line);
         self.output.push_back(Shown {
             sequence: Some(sequence),
             age,
             ..Shown::new(kind, name, text)
         });
+        if is_last {
+            self.report_lost("waiting for the relay, to join again");
+        }
     }
 
     fn handle_ended(&mut self, why: ClientEnd) {
@@ -208,7 +217,7 @@ impl Exchange {
             return;
         }
         self.end = Some(end.clone());
-        if matches!(end, End::Refused(_) | End::NoFrames) {
+        if matches!(end, End::Unreachable(_) | End::NoFrames) {
             return; // the next session may send the lines
         }
         let Some(undelivered) = self.undelivered() else {

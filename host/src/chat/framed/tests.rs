@@ -12,7 +12,7 @@ use super::*;
 
 type SmallRelay = Relay<8, 4096, 8>;
 
-/// The destination of a datagram.
+/// The receiver of a datagram.
 enum To {
     Relay(Path),
     Client(Path),
@@ -95,12 +95,12 @@ impl Bench {
         self.bob("Bob");
     }
 
-    /// Bob, a plain peer, sends a line.
+    /// Sends a line as Bob, a plain peer.
     fn bob(&mut self, text: &str) {
         self.plain(7, text);
     }
 
-    /// The plain peer at this port sends a line.
+    /// Sends a line as the plain peer at this port.
     fn plain(&mut self, port: u16, text: &str) {
         let moment = self.moment();
         let relay = self.relay.as_mut().expect("it runs");
@@ -265,7 +265,7 @@ fn what_is_said_and_heard_is_numbered_and_dated() {
     bench
         .session
         .handle_datagram(bench.now, Path(0), b"Eve : forged");
-    assert_eq!(bench.session.poll_output(), None, "plain text is nobody's");
+    assert_eq!(bench.session.poll_output(), None, "plain text is ignored");
 }
 
 #[test]
@@ -335,8 +335,11 @@ fn a_port_that_nobody_listens_at_is_the_end_before_it_joined() {
     bench.relay = None;
     bench.say("one");
     bench.step();
-    bench.session.handle_refused(bench.now, "refused");
-    assert_eq!(bench.session.end(), Some(&End::Refused("refused".into())));
+    bench.session.handle_unreachable(bench.now, "refused");
+    assert_eq!(
+        bench.session.end(),
+        Some(&End::Unreachable("refused".into()))
+    );
     let lines = bench.session.take_lines(bench.now);
     assert_eq!(lines, [Line::Said("one".into())]);
 }
@@ -367,7 +370,11 @@ fn a_line_that_is_late_is_spoken_of_twice() {
     let mut bench = Bench::joined(User::Person);
     bench.say("prompt");
     bench.pass(2 * SECOND);
-    assert_eq!(bench.statuses(), [""; 0], "what arrives needs no word");
+    assert_eq!(
+        bench.statuses(),
+        [""; 0],
+        "a line that was delivered needs no status"
+    );
     let relay = bench.relay.take();
     bench.say("hello there, everybody who is in this room today");
     bench.pass(Duration::from_millis(999));

@@ -1,4 +1,4 @@
-//! The first datagram of a seat, and the code that a relay may want before it.
+//! The first datagram of a seat, with the code that the relay may request.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -9,15 +9,15 @@ use super::{DRAIN_TIMEOUT, End, MAY_MISS, Phase, RejoinReason, Rejoining, Sessio
 /// Minimum time between two answers to a request for a code.
 const CODE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Minimum number of waiting lines that is reported.
+/// Minimum number of waiting lines for which a wait is reported.
 const WAITING_MIN: usize = 10;
 
 /// The code by which the client proves its address.
 #[derive(Debug, Default)]
 pub(super) struct Code {
-    /// The code for the next first datagram. Each is used once.
+    /// The code for the next first datagram. It is used once.
     wanted: Option<String>,
-    /// When the last one arrived.
+    /// When the last code arrived.
     at: Option<Instant>,
 }
 
@@ -45,7 +45,7 @@ impl Session {
         };
     }
 
-    /// Returns whether to report that lines wait because the relay limits how fast they are said.
+    /// Returns whether to report that lines wait because of the relay's rate limit.
     pub(super) fn waits(&mut self, now: Instant) -> bool {
         if self.outbox.len() < WAITING_MIN {
             self.has_reported_wait &= !self.outbox.is_empty();

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use kilochat_core::{DATAGRAM_MAX, is_blank};
 
+use super::super::private;
 use super::pace::Pace;
 use super::wire;
 
@@ -45,6 +46,8 @@ pub(crate) enum Next {
     Payload(String),
     /// A command that is too long for a datagram. It is dropped.
     TooLong,
+    /// A message to one peer, which this server would say to all. It is dropped.
+    Private,
     /// There is no line, or none may be sent yet.
     Nothing,
 }
@@ -121,6 +124,9 @@ impl Outbox {
         let Some(line) = self.take(wire::room(name), has_commands) else {
             return Next::Nothing;
         };
+        if !has_commands && matches!(line, Line::Typed(_)) {
+            return Next::Private;
+        }
         let payload = line.payload(has_commands);
         if payload.len() > DATAGRAM_MAX {
             return Next::TooLong;
@@ -129,11 +135,15 @@ impl Outbox {
         Next::Payload(payload)
     }
 
-    /// Takes the next line: a command, or as much of a text as fits in `room` bytes.
+    /// Takes the next line: a command, or as much of a text as fits in `room` bytes. Without commands the
+    /// only one is a message to one peer.
     pub(crate) fn take(&mut self, room: usize, has_commands: bool) -> Option<Line> {
         while let Some(line) = self.queue.pop_front() {
             let text = match line {
                 Line::Said(text) => text,
+                Line::Typed(text) if !has_commands && private::is_message(&text) => {
+                    return Some(Line::Typed(text));
+                }
                 Line::Typed(text) if !has_commands => text,
                 Line::Typed(text) => match text.strip_prefix('/') {
                     Some(rest) if rest.starts_with('/') => rest.into(),
@@ -284,6 +294,9 @@ mod tests {
         assert_eq!(typed("//who", true), ["//who"]);
         assert_eq!(typed("///who", true), ["///who"]);
         assert_eq!(typed("/who", false), ["/who"]);
+        assert_eq!(typed("/msg Bob x", true), ["/msg Bob x"]);
+        // without commands all would read it
+        assert_eq!(typed("/msg Bob x", false), [""; 0]);
         assert_eq!(typed("//who", false), ["//who"]);
         assert_eq!(said("/who", true), ["//who"]);
         assert_eq!(said("//who", true), ["///who"]);

@@ -11,8 +11,8 @@ const BURST: u32 = 16;
 /// Time between two bursts: the maximum rate is 2,000 lines per second.
 const INTERVAL: Duration = Duration::from_millis(8);
 
-/// Number of lines that a relay takes at once, and the time for each further one: less than its default
-/// limit, so that nothing is refused.
+/// Burst and interval of the lines to a relay. They are below its default rate limit, so that no
+/// line is refused.
 const RELAY_BURST: u32 = 48;
 const RELAY_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -37,12 +37,12 @@ pub(super) struct Pace {
     limit: Option<Limit>,
 }
 
-/// What a relay takes: a number of lines at once, and then one each interval.
+/// The rate limit of a relay: a burst of lines, and then one line in each interval.
 #[derive(Clone, Copy, Debug)]
 struct Limit {
     burst: u32,
     interval: Duration,
-    /// When the burst is there again as a whole.
+    /// When the whole burst is available again.
     full_at: Instant,
 }
 
@@ -79,7 +79,7 @@ impl Pace {
         self.limit = limit;
     }
 
-    /// The server is a relay, which limits how fast a client may talk.
+    /// Applies the rate limit of a relay: the server has sent a welcome, so it is one.
     pub(super) fn handle_welcome(&mut self, now: Instant) {
         self.limit.get_or_insert(Limit {
             burst: RELAY_BURST,
@@ -88,8 +88,8 @@ impl Pace {
         });
     }
 
-    /// The relay said that lines were too fast, and how many it takes at once, and the time for each after
-    /// that. From now on it gets half as many.
+    /// Handles a notice that lines exceeded the rate limit, with the burst and the interval. From
+    /// now on half of that rate is used.
     pub(super) fn handle_too_fast(&mut self, now: Instant, burst: u32, interval: Duration) {
         let burst = (burst / 2).clamp(1, RELAY_BURST);
         let interval = 2 * interval;
@@ -100,7 +100,7 @@ impl Pace {
         });
     }
 
-    /// Returns whether lines wait because of the relay's limit.
+    /// Returns whether lines wait because of the relay's rate limit.
     pub(super) fn is_slowed(&self, now: Instant) -> bool {
         self.limit.is_some_and(|limit| now < limit.next_at())
     }

@@ -7,8 +7,10 @@ use std::time::Instant;
 use kilochat_core::Notice;
 
 use super::super::dialect::{End, MAY_MISS, User};
+use super::super::private;
 use super::super::screen::output::{Kind, Shown};
 use super::asked::Asker;
+use super::outbox::Line;
 use super::wire::{self, Received};
 use super::{ACCEPTED_AFTER, FULL_RETRY_INTERVAL, Phase, RejoinReason, Server, Session};
 
@@ -24,6 +26,14 @@ impl Session {
                 self.notice_old_server();
             }
             Received::Notice { text, meaning } => {
+                if meaning == Notice::Other
+                    && let Some((name, text)) = private::read(text)
+                {
+                    // it is not received again as history, even if this client joins again with frames
+                    let private = Shown::new(Kind::Private, Some(name), text);
+                    self.output.push_back(private);
+                    return;
+                }
                 // an announcement can arrive before the welcome
                 let is_refusal = matches!(self.phase, Phase::Joining { .. })
                     && !matches!(
@@ -32,6 +42,7 @@ impl Session {
                             | Notice::Named(_)
                             | Notice::Announcement
                             | Notice::Prove(_)
+                            | Notice::Busy(_)
                             | Notice::Lost(_)
                     );
                 if is_refusal && wire::may_be_said(text) {
@@ -61,6 +72,10 @@ impl Session {
             }
             Notice::Removed => self.finish(End::Failed(text.into())),
             Notice::Prove(code) => self.handle_code(now, code),
+            Notice::Busy(code) => {
+                self.show(Kind::Notice, None, text);
+                self.outbox.push(Line::Said(code.into()));
+            }
             Notice::Welcome { name, history } => self.handle_welcome(now, text, name, history),
             Notice::Named(names) => self.handle_named(now, text, names),
             Notice::Full if matches!(self.phase, Phase::Rejoining(_)) => {

@@ -3,8 +3,8 @@
 use core::time::Duration;
 use std::time::Instant;
 
-/// Time without a refusal after which a server that sends no welcome counts as having accepted the
-/// name.
+/// Time without an error of the network after which a server that sends no welcome counts as having
+/// accepted the name.
 pub(super) const ACCEPTED_AFTER: Duration = Duration::from_millis(500);
 
 /// How a client joins again.
@@ -12,7 +12,7 @@ pub(super) const ACCEPTED_AFTER: Duration = Duration::from_millis(500);
 pub(super) struct Rejoining {
     pub(super) since: Instant,
     pub(super) next: Instant,
-    /// When the name was last sent. `None` if it was refused since.
+    /// When the name was last sent. `None` if the server was reported as unreachable since.
     pub(super) name_sent_at: Option<Instant>,
     pub(super) was_welcomed: bool,
     /// Whether the user was told that the room is full.
@@ -34,7 +34,7 @@ pub(super) enum RejoinReason {
 }
 
 impl Rejoining {
-    /// Returns when the absence of a refusal means that a server without welcome has accepted the
+    /// Returns when the absence of an error means that a server without welcome has accepted the
     /// name.
     pub(super) fn accepted_at(&self) -> Option<Instant> {
         self.name_sent_at

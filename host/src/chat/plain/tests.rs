@@ -84,7 +84,7 @@ impl Bench {
     }
 
     fn refuse(&mut self) {
-        self.session.handle_refused(self.now, "refused");
+        self.session.handle_unreachable(self.now, "refused");
     }
 
     fn kinds(&self) -> Vec<Kind> {
@@ -129,7 +129,7 @@ fn a_program_that_is_told_to_leave_fails_if_lines_were_not_sent() {
 }
 
 #[test]
-fn to_nobody_nothing_is_sent_blindly() {
+fn without_an_answer_no_line_is_sent() {
     let mut bench = Bench::new(User::Person);
     assert_eq!(bench.sent(), ["Ada"]);
     assert!(bench.say("/one").is_empty());
@@ -237,7 +237,10 @@ fn refused_at_first_is_the_end() {
         let mut bench = Bench::with(User::Person, server);
         bench.sent();
         bench.refuse();
-        assert_eq!(bench.session.end(), Some(&End::Refused("refused".into())));
+        assert_eq!(
+            bench.session.end(),
+            Some(&End::Unreachable("refused".into()))
+        );
     }
 }
 
@@ -263,7 +266,11 @@ fn a_welcome_that_was_not_expected_leads_back_to_frames() {
         assert_eq!(bench.pass(Duration::from_millis(200)), ["/quit"]);
         bench.receive(goodbye);
         assert_eq!(bench.session.end(), Some(&End::Welcomed));
-        assert_eq!(bench.kinds(), [Kind::Typed], "it comes again with frames");
+        assert_eq!(
+            bench.kinds(),
+            [Kind::Typed],
+            "the line is handed over to the framed dialect"
+        );
         let lines = bench.session.take_lines(bench.now);
         assert_eq!(lines, [Line::Typed("one".into())]);
     }

@@ -48,7 +48,7 @@ pub(super) struct Editor {
     /// The index of the recalled line in the history, and the draft that it replaces.
     recalled: Option<(usize, String)>,
     search: Option<Search>,
-    /// The last completion, if that was the last key.
+    /// The last completion, if the last key was Tab.
     completion: Option<(Completions, usize)>,
 }
 
@@ -87,6 +87,9 @@ impl Editor {
             Ok(action) => return action,
             Err(key) => key,
         };
+        if matches!(key, Key::FocusIn | Key::FocusOut) {
+            return Action::Edited;
+        }
         let was_killing = take(&mut self.is_killing);
         if key != Key::Tab {
             self.completion = None;
@@ -135,7 +138,12 @@ impl Editor {
             }
             Key::Ctrl('t') => self.transpose(),
             Key::Tab => return Action::Complete,
-            Key::Ctrl(_) | Key::Alt(_) | Key::Escape | Key::Other => {}
+            Key::Ctrl(_)
+            | Key::Alt(_)
+            | Key::Escape
+            | Key::FocusIn
+            | Key::FocusOut
+            | Key::Other => {}
         }
         Action::Edited
     }
@@ -166,7 +174,7 @@ impl Editor {
                 self.search = None;
                 return Ok(Action::Edited);
             }
-            Key::Ctrl('l' | 'z') => return Err(key),
+            Key::Ctrl('l' | 'z') | Key::FocusIn | Key::FocusOut => return Err(key),
             Key::Paste(..)
             | Key::Ctrl(_)
             | Key::Alt(_)

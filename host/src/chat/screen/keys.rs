@@ -37,6 +37,9 @@ pub(super) enum Key {
     WordLeft,
     WordRight,
     Escape,
+    /// The terminal has got the focus, or lost it.
+    FocusIn,
+    FocusOut,
     /// A byte that is not valid UTF-8.
     Invalid,
     /// A key without a function in this program.
@@ -215,6 +218,11 @@ fn control_sequence(bytes: &[u8]) -> Option<(Key, usize)> {
     if !is_final {
         return Some((Key::Escape, 1));
     }
+    match (end, parameters[end]) {
+        (0, b'I') => return Some((Key::FocusIn, 3)),
+        (0, b'O') => return Some((Key::FocusOut, 3)),
+        _ => {}
+    }
     let text = from_utf8(&parameters[..end]).unwrap_or_default();
     let mut numbers = text.split(';').map(|number| number.parse().unwrap_or(1));
     let first: u16 = numbers.next().unwrap_or(1);
@@ -260,7 +268,7 @@ mod tests {
     #[test]
     fn keys_are_read_in_pieces_as_in_one() {
         use Key::*;
-        let table: [(&[u8], &[Key]); 13] = [
+        let table: [(&[u8], &[Key]); 14] = [
             (
                 "aß小😀".as_bytes(),
                 &[Char('a'), Char('ß'), Char('小'), Char('😀')],
@@ -271,6 +279,7 @@ mod tests {
             (b"\x1b[1;5C\x1b[1;3D", &[WordRight, WordLeft]),
             (b"\x1b[H\x1b[4~\x1b[3~", &[Home, End, Delete]),
             (b"\x1bb\x1bf\x1b\x7f", &[Alt('b'), Alt('f'), Ctrl('w')]),
+            (b"\x1b[I\x1b[O\x1bOH", &[FocusIn, FocusOut, Home]),
             (b"\x1b", &[Escape]),
             (b"\x1b\x1b[A", &[Escape, Up]),
             (

@@ -8,7 +8,7 @@ use std::thread;
 
 use jiff::{Timestamp, Zoned};
 
-use super::output::{Format, Kind, Shown, columns};
+use super::output::{Days, Format, Kind, Shown, columns};
 use crate::Error;
 use crate::chat::conversation::{Conversation, Output};
 use crate::chat::event::Event;
@@ -46,7 +46,12 @@ pub(crate) fn run(conversation: &mut Conversation, options: Options) -> Result<(
     let leaving = signals::watch(Place::Pipe, leave, || {})?;
     #[cfg(unix)]
     watch_output(conversation.sender());
-    conversation.run(&mut Lines { options, leaving })
+    let days = options.format.time.then(Days::new);
+    conversation.run(&mut Lines {
+        options,
+        leaving,
+        days,
+    })
 }
 
 /// What to do at the end of the input.
@@ -71,9 +76,16 @@ pub(crate) fn read_input(conversation: &mut Conversation, at_end: AtEnd) {
 struct Lines {
     options: Options,
     leaving: Leaving,
+    /// The day of the last line, if lines have a time.
+    days: Option<Days>,
 }
 
 impl Output for Lines {
+    #[cfg(unix)]
+    fn is_ready(&self) -> bool {
+        stdio::is_out_writable()
+    }
+
     fn show(&mut self, lines: &[Shown]) -> io::Result<()> {
         let (mut shown, mut told) = (String::new(), String::new());
         let now = Timestamp::now();
@@ -87,7 +99,16 @@ impl Output for Lines {
                 _ if self.options.json => line.write_json(now, &mut shown),
                 Kind::Status => told.push_str(&format!("kilochat: {}\n", line.text)),
                 Kind::Typed | Kind::Own => {} // the author does not need a copy
-                Kind::Message | Kind::History | Kind::Notice | Kind::Gap(_) => {
+                Kind::Message
+                | Kind::History
+                | Kind::Private
+                | Kind::Notice
+                | Kind::Gap(_)
+                | Kind::Day => {
+                    let days = self.days.as_mut();
+                    if let Some(day) = days.and_then(|days| days.before(line, &local)) {
+                        day.write_text(format, &local, &mut shown);
+                    }
                     line.write_text(format, &local, &mut shown);
                 }
             }

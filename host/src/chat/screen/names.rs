@@ -10,8 +10,8 @@ use super::output::{Kind, Shown};
 const NAMES_MAX: usize = 4096;
 
 /// The commands that are completed, of the relay and of this client.
-const COMMANDS: [&str; 7] = [
-    "/help", "/ignore", "/me", "/nick", "/quiet", "/quit", "/who",
+const COMMANDS: [&str; 9] = [
+    "/help", "/ignore", "/me", "/msg", "/nick", "/quiet", "/quit", "/reply", "/who",
 ];
 
 /// The names of peers that were seen, the most recent one last.

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clap::ColorChoice;
+use jiff::civil::Date;
 use jiff::{Timestamp, Zoned};
 use kilochat_core::SEPARATOR;
 
@@ -18,6 +19,8 @@ pub(crate) enum Kind {
     Message,
     /// A line from before this client joined.
     History,
+    /// A message to this client alone.
+    Private,
     /// A notice of the relay.
     Notice,
     /// A message of this client.
@@ -28,10 +31,15 @@ pub(crate) enum Kind {
     Own,
     /// This number of lines was lost.
     Gap(u64),
+    /// The day on which the following lines were said.
+    Day,
 }
 
 /// The start of a message that says what its author does.
 pub(crate) const ACTION: &str = "/me ";
+
+/// What stands between the author and the text of a message to one peer.
+pub(crate) const TO_YOU: &str = " to you: ";
 
 /// A line to show. Its text is clean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +48,7 @@ pub(crate) struct Shown {
     pub(crate) kind: Kind,
     /// The name of the author, if it is a peer.
     pub(crate) name: Option<String>,
-    /// The text.
+    /// The message without the author's name, or the notice.
     pub(crate) text: String,
     /// The sequence number, which is the same for all peers. For a gap, that of the first lost
     /// line.
@@ -135,14 +143,15 @@ impl Shown {
     /// Returns the line as one row, and the length in bytes of the part before its text.
     fn styled(&self, format: Format, now: &Zoned) -> (String, usize) {
         let mut out = String::new();
-        if format.time {
+        if format.time && self.kind != Kind::Day {
             let said = now.saturating_sub(self.age.unwrap_or_default());
             out.push_str(&said.strftime("%H:%M:%S ").to_string());
         }
         let text = self.text.as_str();
         let (mark, name) = match (self.kind, &self.name) {
             (Kind::Notice | Kind::Gap(_), _) => ("* ", None),
-            (Kind::Status, _) => ("-- ", None),
+            (Kind::Private, name) => ("* ", name.as_ref()),
+            (Kind::Status | Kind::Day, _) => ("-- ", None),
             (Kind::History, None) => ("* ", None),
             // a command
             (Kind::Typed, None) => ("> ", None),
@@ -152,12 +161,14 @@ impl Shown {
             }
         };
         let plain = match self.kind {
-            Kind::Message | Kind::Typed | Kind::Own => Style::new(),
-            Kind::History | Kind::Notice | Kind::Status | Kind::Gap(_) => Style::new().dimmed(),
+            Kind::Message | Kind::Private | Kind::Typed | Kind::Own => Style::new(),
+            Kind::History | Kind::Notice | Kind::Status | Kind::Gap(_) | Kind::Day => {
+                Style::new().dimmed()
+            }
         };
         let plain = if format.colour { plain } else { Style::new() };
         let (text, end) = match text.strip_prefix(ACTION) {
-            Some(action) if name.is_some() => (action, "]"),
+            Some(action) if name.is_some() && self.kind != Kind::Private => (action, "]"),
             _ => (text, ""),
         };
         if let Some(name) = name {
@@ -167,7 +178,9 @@ impl Shown {
                 Style::new()
             };
             // no name begins with a bracket, so nobody can make another line look like this one
-            let (start, separator) = if end.is_empty() {
+            let (start, separator) = if self.kind == Kind::Private {
+                (mark, TO_YOU)
+            } else if end.is_empty() {
                 ("", SEPARATOR)
             } else {
                 ("[", " ")
@@ -202,10 +215,12 @@ impl Shown {
         let kind = match self.kind {
             Kind::Message => "message",
             Kind::History => "history",
+            Kind::Private => "private",
             Kind::Notice => "notice",
             Kind::Status => "status",
             Kind::Typed | Kind::Own => "own",
             Kind::Gap(_) => "gap",
+            Kind::Day => "day",
         };
         let said = self.age.and_then(|age| now.saturating_sub(age).ok());
         let time = said.unwrap_or(now);
@@ -221,6 +236,28 @@ impl Shown {
             out.push_str(&format!(r#","lines":{lines}"#));
         }
         out.push_str("}\n");
+    }
+}
+
+/// Notices that a line was said on another day than the one before it.
+#[derive(Debug)]
+pub(crate) struct Days(Date);
+
+impl Days {
+    /// Returns a value that notices whether the first line is of another day than today.
+    pub(crate) fn new() -> Self {
+        Self(Zoned::now().date())
+    }
+
+    /// Returns the line that stands before `line`, which arrived at `now`, if its day is another one.
+    pub(crate) fn before(&mut self, line: &Shown, now: &Zoned) -> Option<Shown> {
+        let day = now.saturating_sub(line.age.unwrap_or_default()).date();
+        if day == self.0 {
+            return None;
+        }
+        self.0 = day;
+        let text = day.strftime("%A %Y-%m-%d --").to_string();
+        Some(Shown::new(Kind::Day, None, text))
     }
 }
 
@@ -335,6 +372,22 @@ mod tests {
             "{\"time\":\"2026-01-02T03:04:00.978Z\",\"kind\":\"own\",\"sequence\":7,\"name\":\"Ada\",\"text\":\"hi\"}\n\
              {\"time\":\"2026-01-02T03:04:05.678Z\",\"kind\":\"gap\",\"sequence\":8,\"name\":null,\"text\":\"3 messages lost\",\"lines\":3}\n"
         );
+    }
+
+    #[test]
+    fn the_date_stands_where_a_midnight_passed() {
+        let now: Zoned = "2026-11-30T00:00:05+08:00[Asia/Shanghai]".parse().unwrap();
+        let mut days = Days("2026-11-29".parse().unwrap());
+        let aged = |seconds| Shown {
+            age: Some(Duration::from_secs(seconds)),
+            ..Shown::new(Kind::Message, Some("小明"), "早")
+        };
+        assert_eq!(days.before(&aged(6), &now), None);
+        let day = days.before(&aged(5), &now).unwrap();
+        assert_eq!(text(&day, false, true), "-- Monday 2026-11-30 --\n");
+        assert_eq!(days.before(&aged(0), &now), None);
+        // history is older than what was shown before it
+        assert!(days.before(&aged(100), &now).is_some());
     }
 
     #[test]

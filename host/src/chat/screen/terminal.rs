@@ -5,6 +5,7 @@
 //! The most recent lines are kept, to be drawn again when the size of the terminal changes.
 
 mod drawing;
+mod title;
 
 use core::mem::take;
 use core::time::Duration;
@@ -17,17 +18,19 @@ use std::time::Instant;
 
 use jiff::Zoned;
 
+use self::title::Title;
 use super::editor::{Action, Editor};
 use super::inbox::{Inbox, Updates};
 use super::keys::{Key, Parser, Waiting};
 use super::mode::Mode;
 use super::names::Names;
-use super::output::{Format, Shown};
+use super::output::{Days, Format, Shown};
 use super::wrap::Autowrap;
 use crate::Error;
 use crate::chat::conversation::{Answers, Conversation, Output, Standing};
 use crate::chat::dialect::is_quit;
 use crate::chat::event::Event;
+use crate::chat::private;
 use crate::signals::{self, Leaving, Place};
 use crate::stdio;
 
@@ -207,6 +210,9 @@ struct Screen {
     names: Names,
     /// Whether a message with the own name rings the bell.
     has_bell: bool,
+    title: Title,
+    /// The day of the last line, if lines have a time.
+    days: Option<Days>,
     prompt: String,
     /// The most recent printed lines, and when they arrived.
     shown: VecDeque<(Shown, Zoned)>,
@@ -245,6 +251,8 @@ impl Screen {
             editor: Editor::default(),
             names: Names::default(),
             has_bell: false,
+            title: Title::default(),
+            days: format.time.then(Days::new),
             prompt: String::new(),
             shown: VecDeque::new(),
             size: size(),
@@ -316,6 +324,7 @@ impl Screen {
     fn run(mut self, sender: &Sender<Event>) -> Option<String> {
         self.prompt = prompt(Answers::Yes).into();
         let mut text = MARK_PASTES.to_owned();
+        self.title.begin(&mut text);
         self.draw(&mut text);
         let mut result = self.write(&text);
         while result.is_ok() {
@@ -402,8 +411,10 @@ impl Screen {
             self.repaint(&mut text);
         }
         while let Some(key) = self.keys.pop_front() {
+            self.title.handle(&key);
             self.handle_key(key, sender, &mut text)?;
         }
+        self.title.write(&mut text);
         self.draw(&mut text);
         self.write(&text)
     }
@@ -429,7 +440,9 @@ impl Screen {
                 self.has_reported_invalid = false;
                 let line = line.trim_end_matches('\n');
                 self.is_input_over = is_quit(line);
-                if line.contains('\n') {
+                if line.contains('\n') && private::is_private(line) {
+                    self.report(private::SEVERAL, text);
+                } else if line.contains('\n') {
                     let lines = line.lines().map(str::to_owned);
                     lines.map(Event::Text).for_each(send);
                 } else {
@@ -475,6 +488,7 @@ impl Screen {
         let mut text = String::new();
         self.erase(&mut text);
         text.push_str(MARK_NO_PASTES);
+        self.title.suspend(&mut text);
         self.write(&text)?;
         self.mode.stop(&self.inbox, is_by_key);
         Ok(())
@@ -485,6 +499,7 @@ impl Screen {
         // fails if the terminal has gone, which its reader reports
         let _ = self.mode.set_raw();
         text.push_str(MARK_PASTES);
+        self.title.go_on(text);
         self.rows_above = 0;
     }
 
@@ -499,6 +514,7 @@ impl Screen {
             text.push_str("\r\n");
         }
         text.push_str(MARK_NO_PASTES);
+        self.title.end(&mut text);
         self.write(&text)
     }
 

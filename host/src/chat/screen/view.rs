@@ -42,20 +42,33 @@ pub(super) fn view(
     view.rows.truncate(room);
     view.cursor.0 -= first;
     if rows_max > 1 {
-        let mut summary = format!(
-            "[{}{} bytes; Enter says it, Ctrl-C drops it]",
-            if lines > 1 {
-                format!("{lines} lines, ")
-            } else {
-                String::new()
-            },
-            text.len()
-        );
-        summary.truncate(columns.max(2));
-        view.rows.insert(0, summary);
+        view.rows.insert(0, summary(lines, text.len(), columns));
         view.cursor.0 += 1;
     }
     view
+}
+
+/// Returns what Enter would say, as a question that fits in a row.
+fn summary(lines: usize, bytes: usize, columns: usize) -> String {
+    let what = if lines > 1 {
+        format!("{lines} lines")
+    } else {
+        format!("{bytes} bytes")
+    };
+    let whole = match lines {
+        0 | 1 => what.clone(),
+        _ => format!("{what}, {bytes} bytes"),
+    };
+    let forms = [
+        format!("[{whole}; Enter says it, Ctrl-C drops it]"),
+        format!("[{what}: Enter, ^C?]"),
+        format!("[{what}?]"),
+        what,
+    ];
+    let fitting = forms.iter().find(|form| form.len() <= columns);
+    let mut summary = fitting.unwrap_or(&forms[3]).clone();
+    summary.truncate(columns.max(2));
+    summary
 }
 
 fn lay_out(prompt: &str, text: &str, cursor: usize, columns: usize) -> View {
@@ -139,7 +152,7 @@ mod tests {
         let text = "0123456789".repeat(10);
         let (shown, cursor) = rows(&text, text.len(), 10, 4);
         assert_eq!(shown.len(), 4);
-        assert_eq!(shown[0], "[100 bytes");
+        assert_eq!(shown[0], "100 bytes");
         assert_eq!(cursor, (3, 2));
         let (shown, cursor) = rows(&text, 0, 10, 4);
         assert_eq!(shown[1], "> 01234567");
@@ -155,6 +168,20 @@ mod tests {
         let (shown, _) = rows("a\nb\nc\nd\ne\n", 10, 80, 10);
         let summary = "[5 lines, 10 bytes; Enter says it, Ctrl-C drops it]";
         assert_eq!(shown, [summary, "> a", "b", "c", "d", "e", ""]);
+    }
+
+    #[test]
+    fn the_question_fits_in_a_row() {
+        for (columns, expected) in [
+            (80, "[11 lines, 300 bytes; Enter says it, Ctrl-C drops it]"),
+            (24, "[11 lines: Enter, ^C?]"),
+            (20, "[11 lines?]"),
+            (10, "11 lines"),
+            (4, "11 l"),
+        ] {
+            assert_eq!(summary(11, 300, columns), expected);
+        }
+        assert_eq!(summary(1, 300, 20), "[300 bytes?]");
     }
 
     #[test]

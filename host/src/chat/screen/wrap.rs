@@ -338,8 +338,8 @@ mod tests {
         }
     }
 
-    /// A row may end in place of one space, beside a wide character, or within a word that is too
-    /// long for a row and not ASCII. Nothing else may be added or left out.
+    /// Checks that each row ends in place of one space, beside a wide character, or within a word
+    /// that is too long for a row and not ASCII, and that nothing else is added or left out.
     fn check_words(line: &str, rows: &[String], columns: usize) {
         let mut rest = line;
         for (index, row) in rows.iter().enumerate() {

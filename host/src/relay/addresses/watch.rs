@@ -43,7 +43,8 @@ struct Shared {
     is_ended: AtomicBool,
     /// Whether the relay needs the addresses even if they have not changed.
     is_wanted: AtomicBool,
-    /// Whether `found` is filled.
+    /// Whether `found` has a list that was not taken yet, so that the relay's thread need not lock
+    /// it to see that there is none.
     has_found: AtomicBool,
     found: Mutex<Option<Vec<Interface>>>,
 }

@@ -1,8 +1,8 @@
-//! What was kept, and what was not.
+//! The counters of lines that were kept and lost.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// The counters, which the thread that writes shares with the relay's.
+/// The counters, which the relay's thread and the writing thread share.
 #[derive(Debug, Default)]
 pub(in crate::relay) struct KeptCounters {
     kept: AtomicU64,
@@ -15,7 +15,7 @@ pub(in crate::relay) struct KeptCounters {
 pub(in crate::relay) struct KeptCounts {
     /// Lines that were written.
     pub(in crate::relay) kept: u64,
-    /// Lines that were not: the disk was full or too slow.
+    /// Lines that were not written because the disk was full or too slow.
     pub(in crate::relay) lost: u64,
     /// Failed attempts to write lines or seats, or to delete a file.
     pub(in crate::relay) failures: u64,

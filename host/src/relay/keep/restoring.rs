@@ -13,26 +13,26 @@ use tracing::warn;
 use super::KeptPeer;
 use super::seats::{self, Seats};
 use crate::kept::files::{self, Day, Lines, Read};
-use crate::kept::line::{JsonLine, STOPPED};
+use crate::kept::line::{JsonLine, PRIVATE, STOPPED};
 use crate::relay::journal::Record as Journaled;
 use crate::relay::network::Sockets;
 
 /// Maximum number of bytes at the end of a file that are read.
 const READ_MAX: u64 = 4 << 20;
 
-/// Time after the last sign of a run for which its peers are restored. After a longer one their
-/// addresses may belong to others.
+/// Time after a run's last heartbeat for which its peers are restored. Later their addresses may
+/// belong to other clients.
 const SEATS_AGE_MAX: Duration = Duration::from_secs(3600);
 
-/// Maximum age of a line that a relay can tell.
+/// Maximum age of a line that a relay can express.
 const AGE_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// What is known of the last run.
+/// The state of the last run.
 #[derive(Debug, Default)]
 pub(super) struct Room {
-    /// The last lines, whose numbers have no gaps.
+    /// The last lines, without a gap.
     lines: Vec<JsonLine>,
-    /// The epoch, if all lines are known.
+    /// The epoch, if all lines of that run are known.
     epoch: Option<u32>,
     /// The number after the last line.
     pub(super) next: u64,
@@ -41,7 +41,7 @@ pub(super) struct Room {
     pub(super) has_newer_seats: bool,
 }
 
-/// Reads what a folder has of the last run, at most some `bytes` of lines.
+/// Reads the last run from a folder, with at most about `bytes` of lines.
 pub(super) fn read(folder: &Path, now: Timestamp, bytes: usize) -> Room {
     let mut room = Room::default();
     let mut tail = Tail {
@@ -87,20 +87,22 @@ pub(super) fn read(folder: &Path, now: Timestamp, bytes: usize) -> Room {
     room
 }
 
-/// Collects lines from the last one backwards.
+/// Collects the lines to restore from the files, the newest first, until a gap, a limit or the
+/// first line.
 struct Tail<'a> {
     room: &'a mut Room,
-    /// Number of bytes for which there is room.
+    /// Number of bytes that are left for lines.
     bytes: usize,
-    /// Whether the next line is the last one of all.
+    /// Whether no line was read yet.
     is_last: bool,
-    /// The number after the last line, and the epoch, if the run has ended well.
+    /// The number after the last line, and the epoch, if the run ended with its last line in the
+    /// file.
     stopped: Option<(u64, Option<u32>)>,
     has_ended: bool,
 }
 
 impl Tail<'_> {
-    /// Takes the lines of a file. Returns whether those of the one before it are wanted.
+    /// Reads the lines of a file. Returns whether those of the file before it are wanted.
     fn take(&mut self, folder: &Path, day: &Day) -> bool {
         let path = day.path(folder);
         let lines = match last_lines(&path) {
@@ -181,17 +183,25 @@ impl Room {
         !self.peers.is_empty()
     }
 
-    /// Gives a relay the lines. Returns its clock, which begins at the oldest one.
+    /// Returns the time of the last line that is restored.
+    pub(super) fn last_time(&self) -> Option<Timestamp> {
+        self.lines.last().map(|line| line.time)
+    }
+
+    /// Restores the lines in a relay. Returns the relay's clock, which begins at the oldest line, or
+    /// earlier if lines of up to this age may follow.
     pub(super) fn restore_lines<const PEERS: usize, const RING: usize, const WINDOW: usize>(
         &self,
         time: Timestamp,
+        age_max: Duration,
         relay: &mut Relay<PEERS, RING, WINDOW>,
     ) -> Instant {
         let age = |line: &JsonLine| {
             let age = time.duration_since(line.time);
             Duration::try_from(age).unwrap_or_default().min(AGE_MAX)
         };
-        let oldest = self.lines.iter().map(age).max().unwrap_or_default();
+        let oldest = self.lines.iter().map(age).max();
+        let oldest = oldest.unwrap_or_default().max(age_max);
         let start = Instant::default();
         let now = start.after(oldest);
         let run = Restored::Run {
@@ -201,9 +211,14 @@ impl Room {
         relay.restore(now, run);
         for line in &self.lines {
             let name = line.name.as_deref();
+            let kind = match name {
+                Some(_) => LineKind::Message,
+                None if line.kind == PRIVATE => LineKind::Private,
+                None => LineKind::Notice,
+            };
             let line = Restored::Line {
                 at: start.after(oldest.saturating_sub(age(line))),
-                kind: name.map_or(LineKind::Notice, |_| LineKind::Message),
+                kind,
                 name: name.unwrap_or_default(),
                 text: &line.text,
             };
@@ -212,7 +227,7 @@ impl Room {
         now
     }
 
-    /// Gives a relay the peers. Returns the seats that they have got.
+    /// Restores the peers in a relay. Returns their seats.
     pub(super) fn restore_peers<const PEERS: usize, const RING: usize, const WINDOW: usize>(
         &self,
         now: Instant,
@@ -236,12 +251,13 @@ impl Room {
         seats
     }
 
-    /// Returns what is logged of it.
-    pub(super) fn record(&self, peers: usize) -> Journaled {
-        Journaled::Restored {
-            lines: self.lines.len(),
+    /// Returns the log record of the restored room, or `None` if there was nothing to restore.
+    pub(super) fn record(&self, peers: usize) -> Option<Journaled> {
+        let (lines, numbers_go_on) = (self.lines.len(), self.epoch.is_some());
+        (lines > 0 || peers > 0 || numbers_go_on).then_some(Journaled::Restored {
+            lines,
             peers,
-            numbers_go_on: self.epoch.is_some(),
-        }
+            numbers_go_on,
+        })
     }
 }

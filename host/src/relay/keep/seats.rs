@@ -1,5 +1,6 @@
-//! The file of plain peers: a line that says when it was written, then a line for each peer. It is
-//! written beside the last one and then takes its place, so that there is always a whole one.
+//! The file of plain peers: a line with the time of writing, then a line for each peer. A new file
+//! is written next to the old one and then renamed to its name, so that a complete file always
+//! exists.
 
 use core::fmt::Write;
 use std::fs::{self, OpenOptions};
@@ -16,14 +17,14 @@ use crate::kept::{FORMAT, files};
 const NAME: &str = "seats.jsonl";
 const NEW: &str = "seats.jsonl.new";
 
-/// What a file of peers has.
+/// The contents of a file of peers.
 #[derive(Debug)]
 pub(super) enum Seats {
-    /// When it was written, and the peers.
+    /// The time of writing, and the peers.
     Written(Timestamp, Vec<KeptPeer>),
-    /// There is none, or it cannot be read.
+    /// There is no file, or it cannot be read.
     Nothing,
-    /// It is of a newer version of this program, and must stay as it is.
+    /// The file is of a newer version of this program, and must not be replaced.
     Newer,
 }
 
@@ -68,7 +69,7 @@ fn peer(line: &str) -> Option<KeptPeer> {
 ///
 /// # Errors
 ///
-/// If the disk takes nothing. Then the last one is still there.
+/// If it cannot be written. Then the old file remains.
 pub(super) fn write<'a>(
     folder: &Path,
     time: Timestamp,

@@ -1,4 +1,4 @@
-//! The thread that writes.
+//! The thread that writes the files.
 
 use core::time::Duration;
 use std::fs::{self, File, OpenOptions};
@@ -21,7 +21,7 @@ use super::{KeptPeer, Line, Record, seats};
 use crate::Error;
 use crate::args::SEATS_MAX;
 use crate::kept::files::{self, Day};
-use crate::kept::line::{JsonLine, STOPPED, lost, write};
+use crate::kept::line::{JsonLine, PRIVATE, STOPPED, lost, write};
 use crate::kept::{FORMAT, files::Lines, files::Read};
 
 /// Maximum number of records that are written at once.
@@ -30,18 +30,18 @@ const BATCH: usize = 256;
 /// Minimum time between two warnings.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Time after which the file of peers is written again, to show that this run lives.
+/// Time after which the file of peers is written again, to show that this run is alive.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 
-/// Minimum time between two writings of the file of peers, and how many times as long as the last
-/// writing took.
+/// Minimum time between two writings of the file of peers, absolute and as a multiple of the time
+/// that the last one took.
 const SEATS_INTERVAL: Duration = Duration::from_millis(100);
 const SEATS_SHARE: u32 = 20;
 
-/// A file has at most this share of all bytes, so that deleting the oldest one leaves most.
+/// A file has at most this part of all bytes, so that deleting the oldest file leaves most lines.
 const PARTS: u64 = 8;
 
-/// What is kept at most.
+/// The limits of what is kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) days: u16,
@@ -70,7 +70,8 @@ pub(super) struct Writer {
     lines: u64,
     /// Number of the next line.
     next: u64,
-    /// Number of the line before which a file tells of all, and the same for the files and `text`.
+    /// All lines before this number are in a file, or a line in a file says that they are missing;
+    /// and the same with those in `text`.
     told: u64,
     collected: u64,
     seats: Vec<Option<KeptPeer>>,
@@ -85,7 +86,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Makes the folder ready.
+    /// Prepares the folder.
     ///
     /// # Errors
     ///
@@ -107,7 +108,7 @@ impl Writer {
                     format!("another relay keeps in {shown}; give each a folder of its own");
                 return Err(Error::Failure(reason));
             }
-            // a network file system may have no locks
+            // a network file system may have no locks; then the folder is not protected
             Err(fs::TryLockError::Error(_)) => {}
         }
         let now = Instant::now();
@@ -136,7 +137,7 @@ impl Writer {
     pub(super) fn begin(&mut self, time: Timestamp, room: &Room) {
         (self.next, self.told, self.collected) = (room.next, room.next, room.next);
         self.has_newer_seats = room.has_newer_seats;
-        // those that are restored are still in the file
+        // restored peers are in the file already
         self.seats_changed = !room.has_peers();
         self.seats_until = Instant::now() + HEARTBEAT;
         JsonLine::status(time, "the relay started").write(&mut self.text);
@@ -174,7 +175,7 @@ impl Writer {
         }
     }
 
-    /// Takes a record. Returns the time of a line.
+    /// Handles a record. Returns the time of its line.
     fn take(&mut self, record: Record) -> Option<Timestamp> {
         match record {
             Record::Line(line) => {
@@ -190,7 +191,7 @@ impl Writer {
                 }
             }
             Record::Stop { epoch, sequence } => {
-                // without all lines the next run cannot go on with these numbers
+                // if a line is missing, the next run cannot continue with these numbers
                 let is_whole = self.collected == self.next && self.next == sequence;
                 let stopped = JsonLine {
                     sequence: Some(sequence),
@@ -203,7 +204,7 @@ impl Writer {
         None
     }
 
-    /// Appends a line to those that are to be written.
+    /// Appends a line to the text to be written.
     fn push(&mut self, line: &Line) {
         let skipped = line.sequence.saturating_sub(self.next);
         self.counters.add_lost(skipped);
@@ -216,6 +217,8 @@ impl Writer {
                 let rest = rest.strip_prefix(SEPARATOR).unwrap_or(rest);
                 ("message", Some(name), rest)
             }
+            // its text is nobody else's
+            LineKind::Private => (PRIVATE, None, ""),
             LineKind::Announcement | LineKind::Notice => {
                 ("notice", None, text.strip_prefix(NOTICE).unwrap_or(text))
             }
@@ -234,7 +237,7 @@ impl Writer {
         self.collected = self.next;
     }
 
-    /// Says in the file that lines before the next one are missing.
+    /// Appends a line which says that the lines before the next one are missing.
     fn push_gap(&mut self, time: Timestamp) {
         let missing = self.next.saturating_sub(self.collected);
         if missing > 0 {
@@ -248,7 +251,7 @@ impl Writer {
         }
     }
 
-    /// Writes what was collected. If that fails, the lines are lost and counted.
+    /// Writes the text. If that fails, its lines are lost and counted.
     fn flush(&mut self, time: Timestamp) {
         if self.text.is_empty() {
             return;
@@ -288,18 +291,20 @@ impl Writer {
         if written.is_ok() {
             current.size += size;
         } else if current.file.set_len(current.size).is_err() {
-            // the next lines go to another file, or begin with a line end
+            // the next lines are written to another file, or after a line end
             return written;
         }
         self.current = Some(current);
         written
     }
 
-    /// Opens the file of a day that has less than `most` bytes. Deletes what is too old or too much.
+    /// Opens the file that the next lines are appended to: the last one of the day, or a new one if that
+    /// has more than `most` bytes. Deletes files that are too old, and the oldest ones if all together are
+    /// too large.
     fn next_file(&mut self, date: Date, most: u64) -> io::Result<Current> {
         let days = files::list(&self.folder)?;
         self.prune(&days, date);
-        // the clock may have been set back: lines stay in order
+        // the clock may have been set back, but lines stay in order
         let last = days.last().filter(|last| last.date >= date);
         let mut day = last.cloned().unwrap_or(Day { date, part: 1 });
         loop {
@@ -335,7 +340,7 @@ impl Writer {
         let oldest = today.saturating_sub(jiff::Span::new().days(self.limits.days));
         let size = |day: &Day| fs::metadata(day.path(&self.folder)).map_or(0, |data| data.len());
         let mut bytes: u64 = days.iter().map(size).sum();
-        // a new one will have this many
+        // leaves room for a new file of maximum size
         let room = self.limits.bytes - self.limits.bytes / PARTS;
         for day in days {
             if day.date > oldest && bytes <= room {
@@ -349,7 +354,7 @@ impl Writer {
         }
     }
 
-    /// Writes the plain peers, if they have changed and it is time, or at the end.
+    /// Writes the file of plain peers if they have changed and it is due, or at the end.
     fn write_seats(&mut self, is_end: bool) {
         let now = Instant::now();
         let is_due = self.seats_changed && now >= self.seats_from || now >= self.seats_until;

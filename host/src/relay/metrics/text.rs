@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use kilochat_core::Refusal;
 
 use crate::relay::inquiry::Snapshot;
+use crate::relay::link::LinkCounts;
 
 /// The content type.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -86,6 +87,9 @@ pub(super) fn write(snapshot: &Snapshot, started: Timestamp, is_open: bool) -> S
     write_peers_changes(&mut text, snapshot);
     write_sent(&mut text, snapshot);
     write_losses(&mut text, snapshot);
+    if let Some(link) = &snapshot.link {
+        write_link(&mut text, link);
+    }
     if is_open {
         text.text.push_str("# EOF\n");
     }
@@ -155,6 +159,7 @@ fn write_peers_changes(text: &mut Text, snapshot: &Snapshot) {
         ("restarted", relay.restarted),
         ("replaced", relay.replaced),
         ("contested", relay.contested),
+        ("echo", relay.echoes),
     ];
     let others = relay.left - known.iter().map(|(_, value)| value).sum::<u64>();
     let reasons = known.into_iter().chain([("quit_or_unreachable", others)]);
@@ -211,6 +216,16 @@ fn write_sent(text: &mut Text, snapshot: &Snapshot) {
             relay.missed,
         ),
         (
+            "held",
+            "Datagrams that waited because an address that is not proved was sent enough.",
+            relay.held,
+        ),
+        (
+            "unanswered",
+            "Replies that were not sent to an address that is not proved.",
+            relay.unanswered,
+        ),
+        (
             "unreachable_reports",
             "Reports that a peer is unreachable.",
             relay.unreachable,
@@ -259,6 +274,11 @@ fn write_losses(text: &mut Text, snapshot: &Snapshot) {
             counters.outlets_missing,
         ),
         (
+            "shut_out",
+            "Times that a source was so loud that the kernel drops what it sends for a while.",
+            counters.shut_out,
+        ),
+        (
             "log_lines_lost",
             "Log lines that came faster than they could be written.",
             snapshot.log_lost,
@@ -278,6 +298,15 @@ fn write_losses(text: &mut Text, snapshot: &Snapshot) {
             "Failed writes or deletions of kept files.",
             kept.failures,
         );
+    }
+}
+
+fn write_link(text: &mut Text, link: &LinkCounts) {
+    for (name, help, value) in link.gauges() {
+        text.gauge(name, help, value);
+    }
+    for (name, help, value) in link.counters() {
+        text.counter(name, help, value);
     }
 }
 
@@ -314,6 +343,7 @@ mod tests {
             counters: Counters::default(),
             log_lost: 0,
             kept: None,
+            link: None,
         };
         let text = write(&snapshot, Timestamp::UNIX_EPOCH, true);
         let prefix = "kilochat_leaves_total{reason=";
@@ -330,6 +360,7 @@ mod tests {
                 "\"restarted\"} 4",
                 "\"replaced\"} 5",
                 "\"contested\"} 0",
+                "\"echo\"} 0",
                 "\"quit_or_unreachable\"} 6"
             ]
         );

@@ -7,7 +7,9 @@
 //! - One call sends a datagram to several destinations (sendmmsg(2)) or several datagrams to one
 //!   (`UDP_SEGMENT`, udp(7)).
 
-use core::mem::size_of;
+mod options;
+mod route;
+
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::AsRawFd;
@@ -16,17 +18,19 @@ use if_addrs::Interface;
 use kilochat_core::Unreachable;
 use mio::net::UdpSocket;
 use nix::libc;
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
-};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
 use rustix::net::addr::SocketAddrArg;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::Incoming;
+pub(crate) use self::route::Route;
+use self::route::write_control;
+use super::{Incoming, filter};
 use crate::relay::addresses::{folded, mapped};
+use crate::relay::loud::Shut;
 use crate::relay::sockets;
 use crate::relay::turn::SEGMENTS_MAX;
+use options::Missing;
 
 /// Space for all control messages of a received datagram or error, in bytes.
 pub(crate) const CONTROL: usize = 512;
@@ -41,14 +45,6 @@ const CALL: usize = 32;
 /// (socket(7)): enough for two calls with all segments, or some forty short datagrams.
 const OUTLET_BUFFER: usize = 16 << 10;
 
-/// Source address and interface index for replies to a peer. `own` is `None` if the socket is bound
-/// to one address; with interface 0 the kernel chooses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Route {
-    own: Option<IpAddr>,
-    interface: u32,
-}
-
 /// A bound socket.
 #[derive(Debug)]
 pub(crate) struct Transport {
@@ -57,37 +53,34 @@ pub(crate) struct Transport {
     /// The route of a socket that is bound to one address, for datagrams without a route.
     own: Route,
     dropped: u64,
-    /// Whether no route has rejected several datagrams in one call.
+    /// Whether several datagrams to one destination may be sent in one call; false after a route
+    /// has rejected that.
     has_segments: bool,
+    missing: Missing,
 }
 
 impl Transport {
-    /// Wraps a bound socket and turns on the options that it needs.
+    /// Wraps a bound socket and turns on the options that the system has.
     ///
     /// # Errors
     ///
-    /// If the kernel does not support one of the options.
+    /// If that fails.
     pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
-        setsockopt(&socket, sockopt::RxqOvfl, &1)?;
-        setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
-        if address.is_ipv6() {
-            setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
-        }
-        if address.ip().is_unspecified() {
-            // for IPv4 multicast only this option reports the interface's own address
-            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-            if address.is_ipv6() {
-                setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
-            }
-        }
+        let missing = options::turn_on(&socket)?;
         Ok(Self {
             socket,
             is_v6: address.is_ipv6(),
             own: Route::of(address),
             dropped: 0,
             has_segments: true,
+            missing,
         })
+    }
+
+    /// Returns the options that the system lacks.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = &'static str> {
+        self.missing.names()
     }
 
     /// Returns another handle for the same socket, for use by another thread.
@@ -154,7 +147,7 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if the network takes nothing now. Any other error concerns this destination, or
+    /// `WouldBlock` if sending would block. Any other error concerns this destination, or
     /// the one that [`next_unreachable`](Self::next_unreachable) reports.
     pub(crate) fn send(&self, payload: &[u8], to: SocketAddr, route: &Route) -> io::Result<()> {
         let mut control = [0; SEND_CONTROL];
@@ -193,7 +186,7 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if the network takes nothing now. After any other error none was sent, and the
+    /// `WouldBlock` if sending would block. After any other error none was sent, and the
     /// caller may send them one by one.
     pub(crate) fn send_segments(
         &mut self,
@@ -258,6 +251,9 @@ impl Transport {
     /// [`CONTROL`] bytes. Reading a report clears the error that the next call on the socket would
     /// return.
     pub(crate) fn next_unreachable(&self, control: &mut [u8]) -> Option<(SocketAddr, Unreachable)> {
+        if self.missing.errors[0].is_some() {
+            return None;
+        }
         let message = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
             &mut [],
@@ -280,71 +276,24 @@ impl Transport {
         Some((culprit.map_or(nobody, folded), why))
     }
 
+    /// Lets the kernel drop what these sources send to this socket, which counts as
+    /// [`dropped`](Self::dropped). It allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not take the program, or has no memory for it.
+    pub(crate) fn shut_out(&self, sources: &[Shut]) -> io::Result<()> {
+        let socket = SockRef::from(&self.socket);
+        if sources.is_empty() {
+            return socket.detach_filter();
+        }
+        socket.attach_filter(&filter::program(sources))
+    }
+
     /// Returns the number of datagrams that the kernel is known to have dropped before they could
     /// be read.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
-    }
-}
-
-impl Route {
-    /// Returns the route from the address that a socket is bound to, through the interface of its
-    /// zone.
-    fn of(bound_to: SocketAddr) -> Self {
-        if bound_to.ip().is_unspecified() {
-            return Self::default();
-        }
-        let zone = match bound_to {
-            SocketAddr::V6(v6) => v6.scope_id(),
-            SocketAddr::V4(_) => 0,
-        };
-        Self {
-            own: Some(folded(bound_to).ip()),
-            interface: zone,
-        }
-    }
-
-    /// Returns this machine's address, if the route has one.
-    pub(crate) fn own(&self) -> Option<IpAddr> {
-        self.own.filter(|own| !own.is_unspecified())
-    }
-
-    /// Returns the route from this address through any interface that leads to the peer.
-    pub(crate) const fn from_own(own: IpAddr) -> Self {
-        Self {
-            own: Some(own),
-            interface: 0,
-        }
-    }
-
-    /// Returns the route from this address, unless it is multicast, through this interface.
-    fn new(address: IpAddr, interface: u32) -> Self {
-        let is_group = address.is_multicast();
-        let nothing = IpAddr::from(Ipv6Addr::UNSPECIFIED);
-        Self {
-            own: Some(if is_group { nothing } else { address }),
-            interface,
-        }
-    }
-
-    /// Writes the route as a control message for `sendmsg(2)`. Returns the length.
-    fn write(&self, control: &mut [u8], is_v6: bool) -> usize {
-        let Some(own) = self.own else { return 0 };
-        let interface = self.interface.to_ne_bytes();
-        match mapped((own, 0).into(), is_v6).ip() {
-            IpAddr::V6(own) => {
-                let mut info = [0; 20];
-                info[..16].copy_from_slice(&own.octets());
-                info[16..].copy_from_slice(&interface);
-                write_control(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info)
-            }
-            IpAddr::V4(own) => {
-                let mut info = [0; 12];
-                info[..4].copy_from_slice(&interface);
-                info[4..8].copy_from_slice(&own.octets());
-                write_control(control, libc::IPPROTO_IP, libc::IP_PKTINFO, &info)
-            }
-        }
     }
 }
 
@@ -421,16 +370,18 @@ pub(crate) fn outlet(all: &[Transport], port: u16, is_v6: bool) -> io::Result<Tr
     share(all, false)?;
     bound?;
     let socket = UdpSocket::from_std(socket.into());
-    setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
-    if is_v6 {
-        setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
-    }
+    let is_linux = all.iter().all(|other| other.missing.drops.is_none());
+    let missing = Missing {
+        errors: options::report_errors(&socket, is_linux)?,
+        ..Missing::default()
+    };
     Ok(Transport {
         socket,
         is_v6,
         own: Route::default(),
         dropped: 0,
         has_segments: true,
+        missing,
     })
 }
 
@@ -439,18 +390,6 @@ fn share(all: &[Transport], shall_be: bool) -> io::Result<()> {
     all.iter()
         .filter(|transport| transport.own.own.is_none())
         .try_for_each(|transport| SockRef::from(&transport.socket).set_reuse_address(shall_be))
-}
-
-/// Writes a control message in the layout of cmsg(3) and returns its space. The kernel copies it,
-/// so it needs no alignment.
-fn write_control(control: &mut [u8], level: i32, kind: i32, data: &[u8]) -> usize {
-    const HEADER: usize = size_of::<libc::cmsghdr>();
-    let length = HEADER + data.len();
-    control[..size_of::<usize>()].copy_from_slice(&length.to_ne_bytes());
-    control[HEADER - 8..HEADER - 4].copy_from_slice(&level.to_ne_bytes());
-    control[HEADER - 4..HEADER].copy_from_slice(&kind.to_ne_bytes());
-    control[HEADER..length].copy_from_slice(data);
-    length.next_multiple_of(size_of::<usize>())
 }
 
 fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
@@ -589,7 +528,7 @@ mod tests {
 
     #[test]
     fn an_outlet_takes_a_bounded_number_of_bytes_for_a_peer_that_takes_none() {
-        // waiting for a neighbor that does not answer needs a network: tests/networks.rs
+        // waiting for a neighbour that does not answer needs a network: tests/networks.rs
         let all =
             [Transport::new(UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap()).unwrap()];
         let outlet = outlet(&all, all[0].socket.local_addr().unwrap().port(), false).unwrap();

@@ -2,7 +2,8 @@
 //!
 //! The system chooses the source address of a reply. That may be the wrong one on a machine with
 //! several addresses, and many clients ignore such a reply; bind the relay to one address with
-//! `--bind` then.
+//! `--bind` then. The crate `quinn-udp` chooses the address, but Wine, by which the tests run this
+//! transport for Windows, ignores that choice, and refuses the crate an option on IPv4 sockets.
 
 use core::net::{IpAddr, SocketAddr};
 use std::io;
@@ -14,6 +15,7 @@ use socket2::SockRef;
 
 use super::Incoming;
 use crate::relay::addresses::{folded, mapped};
+use crate::relay::loud::Shut;
 
 /// Error numbers for a full queue, which the standard library does not name: `ENOBUFS` on BSD and
 /// macOS, on Linux, and `WSAENOBUFS` on Windows.
@@ -55,6 +57,11 @@ impl Transport {
     pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         let is_v6 = socket.local_addr()?.is_ipv6();
         Ok(Self { socket, is_v6 })
+    }
+
+    /// Returns the options that the system lacks: none, because none is used.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = &'static str> {
+        core::iter::empty()
     }
 
     /// Returns another handle for the same socket, for use by another thread.
@@ -101,7 +108,7 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if the network takes nothing now. Any other error concerns this destination, or
+    /// `WouldBlock` if sending would block. Any other error concerns this destination, or
     /// the one that [`next_unreachable`](Self::next_unreachable) reports.
     pub(crate) fn send(&self, payload: &[u8], to: SocketAddr, _route: &Route) -> io::Result<()> {
         let sent = self.socket.send_to(payload, mapped(to, self.is_v6));
@@ -154,6 +161,11 @@ impl Transport {
         None
     }
 
+    /// Fails: the system drops nothing for the relay.
+    pub(crate) fn shut_out(&self, _sources: &[Shut]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Returns 0: the system does not report how many datagrams it dropped.
     pub(crate) fn dropped(&self) -> u64 {
         0
@@ -197,6 +209,7 @@ mod tests {
         };
         let mut transport = Transport::new(socket).unwrap();
         let port = transport.socket.local_addr().unwrap().port();
+        assert!(transport.shut_out(&[]).is_err());
         for local in ["127.0.0.1", "::1"] {
             let client = std::net::UdpSocket::bind((local, 0)).unwrap();
             client.connect((local, port)).unwrap();
@@ -232,6 +245,7 @@ mod tests {
         }
         assert!(transport.outgoing(Route).is_some());
         assert!(outlet(&[], 1, false).is_err());
+        assert_eq!(transport.missing().count(), 0);
         assert_eq!(transport.another().unwrap().segments(), 1);
     }
 }

@@ -12,19 +12,19 @@ use crate::relay::pauses::Pauses;
 const PEERS: usize = 16;
 type SimRelay = Relay<PEERS, 2048, 4>;
 
-/// How a destination takes datagrams.
+/// How sending to a destination behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Way {
     #[default]
     Free,
-    /// It takes none until this time.
+    /// It would block until this time.
     BlocksUntil(u64),
-    /// It takes as many as fit into a queue, from which one is sent each time this number of
-    /// milliseconds passes.
+    /// It has a short queue, from which a datagram is sent each time this number of milliseconds
+    /// passes. It would block while the queue is full.
     Slow(u64),
 }
 
-/// A network that records what it takes, and when.
+/// A network that records the datagrams that it accepts, and when.
 #[derive(Default)]
 struct SimNetwork {
     arrived: VecDeque<(SocketAddr, Vec<u8>)>,
@@ -41,7 +41,7 @@ struct SimNetwork {
 }
 
 impl SimNetwork {
-    /// Offers a datagram to the network, which may not take it.
+    /// Offers a datagram to the network. Returns whether it was accepted.
     fn give(&mut self, now: Instant, to: SocketAddr, payload: &[u8]) -> bool {
         const ROOM: u64 = 3;
         let now = now.as_millis();
@@ -61,7 +61,7 @@ impl SimNetwork {
         true
     }
 
-    /// Returns the lines that a destination was sent, with their times.
+    /// Returns the lines that were sent to a destination, with their times.
     fn lines(&self, to: SocketAddr) -> Vec<(u64, String)> {
         let mine = self.sent.iter().filter(|(_, other, _)| *other == to);
         mine.flat_map(|(at, _, payload)| {
@@ -220,7 +220,7 @@ impl World {
         self.network.arrived.push_back(arrival);
     }
 
-    /// Runs turns until the loop would sleep, and checks that it may.
+    /// Runs turns until the loop would sleep, and checks that there is nothing left to do.
     fn settle(&mut self) {
         let now = Instant::from_millis(self.now);
         for turns in 0.. {
@@ -245,7 +245,7 @@ impl World {
         if self.relay.peers().any(|peer| peer.blocked) {
             assert!(
                 self.network.next_writable().is_some(),
-                "nobody tries again to send to a peer that was set aside"
+                "no time is set to try a blocked peer again"
             );
         }
     }
@@ -263,7 +263,8 @@ impl World {
     }
 }
 
-/// Runs `test` for some seeds, or for the number in SEEDS; one that fails is named.
+/// Runs `test` for some seeds, or for as many as SEEDS says. The message of a failure contains the
+/// seed.
 fn for_seeds(test: impl Fn(&mut Rng) + core::panic::RefUnwindSafe) {
     let seeds = std::env::var("SEEDS").map_or(300, |seeds| seeds.parse().expect("a number"));
     for seed in 0..seeds {
@@ -272,8 +273,8 @@ fn for_seeds(test: impl Fn(&mut Rng) + core::panic::RefUnwindSafe) {
     }
 }
 
-/// What other destinations do changes nothing for a peer whose destination takes everything: each
-/// line reaches it at the moment at which it was said, once and in order.
+/// A peer whose destination never blocks receives each line at the time at which it was said, once
+/// and in order, whatever other destinations do.
 #[test]
 fn a_peer_whose_way_is_free_is_never_late() {
     for_seeds(|random| {
@@ -310,7 +311,7 @@ fn a_peer_whose_way_is_free_is_never_late() {
         let mut heard = world.network.lines(address(2));
         heard.retain(|(_, line)| !line.starts_with("* "));
         assert_eq!(heard, said);
-        // the others had each line or a gap, once their destinations took everything for a minute
+        // after a minute in which no destination blocked, the others have each line or a gap
         for number in 3..=8 {
             world.network.ways.insert(address(number), Way::Free);
         }
@@ -337,7 +338,7 @@ fn a_peer_whose_way_is_free_is_never_late() {
 }
 
 #[test]
-fn a_way_that_takes_nothing_is_tried_seldom() {
+fn a_blocked_destination_is_tried_seldom() {
     let mut world = World::new();
     for number in 1..=3 {
         world.say(number, format!("n{number}"));
@@ -380,7 +381,8 @@ fn a_peer_that_is_reported_gets_little_until_it_is_heard() {
         world.sleep(1000);
     }
     assert!((3..15).contains(&datagrams), "{datagrams}");
-    // what it missed fits into the ring, so it is sent at once when the peer is heard
+    // the lines that it has not received are still in the ring, and are sent as soon as a datagram
+    // arrives from the peer
     world.say(2, "I am back");
     world.settle();
     let lines = world.network.lines(address(2));
@@ -394,7 +396,7 @@ fn a_relay_that_was_suspended_reads_before_it_judges_who_was_silent() {
         world.say(number, format!("n{number}"));
         world.settle();
     }
-    // a report of its port starts the time after which it leaves
+    // a report about its port makes it a suspect, which leaves after a time
     world.network.reports.push((address(2), Unreachable::Port));
     world.settle();
     for _ in 0..100 {

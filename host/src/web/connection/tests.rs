@@ -1,15 +1,15 @@
 use std::collections::VecDeque;
 
-use super::super::http::Refusal;
+use super::super::http::Rejection;
 use super::*;
 
-/// A stream that gives and takes what a test allows.
+/// A stream whose reads and writes a test controls.
 #[derive(Debug, Default)]
 pub(in super::super) struct Scripted {
-    /// What arrives, one read each; an empty read is the end.
+    /// The results of reads, one each; an empty one is the end.
     pub(in super::super) arriving: VecDeque<Vec<u8>>,
     pub(in super::super) sent: Vec<u8>,
-    /// Number of bytes that can still be sent.
+    /// Number of bytes until a write would block.
     pub(in super::super) room: usize,
     pub(in super::super) is_shut: bool,
 }
@@ -72,7 +72,10 @@ fn a_head_may_arrive_byte_by_byte_and_its_answer_leave_byte_by_byte() {
         assert_eq!(scripted(&mut connection).sent.len(), sent);
     }
     assert!(scripted(&mut connection).is_shut);
-    assert!(!connection.is_closed(), "it waits for the other end");
+    assert!(
+        !connection.is_closed(),
+        "the connection waits for the other end"
+    );
     scripted(&mut connection).arriving.push_back(Vec::new());
     connection.handle_ready(now);
     assert!(connection.is_closed());
@@ -105,8 +108,8 @@ fn what_follows_a_head_belongs_to_the_socket() {
 fn what_takes_too_long_is_closed() {
     let (now, names) = (Instant::now(), Names::new([]));
     let silent = Connection::new(now, Scripted::default());
-    let mut refused = Connection::new(now, Scripted::default());
-    refused.answer(now, Refusal::Full.answer());
+    let mut rejected = Connection::new(now, Scripted::default());
+    rejected.answer(now, Rejection::Full.answer());
     let mut lingering = Connection::new(
         now,
         Scripted {
@@ -118,7 +121,7 @@ fn what_takes_too_long_is_closed() {
     assert!(lingering.poll_head(&names).is_none());
     for (mut connection, limit) in [
         (silent, HEAD_TIME),
-        (refused, ANSWER_TIME),
+        (rejected, ANSWER_TIME),
         (lingering, ENDING_TIME),
     ] {
         assert_eq!(connection.timeout(), Some(now + limit));

@@ -1,10 +1,12 @@
+use miniz_oxide::inflate::decompress_to_vec_zlib;
+
 use super::*;
 
 fn names() -> Names {
     Names::new(["boat.example.org".into(), "Server.".into()])
 }
 
-/// The status with which a head is answered.
+/// Returns the status of the answer to a head.
 fn status(head: &str) -> String {
     let answer = match parse(head.as_bytes(), &names()) {
         Parsed::Partial => return "partial".into(),
@@ -12,7 +14,7 @@ fn status(head: &str) -> String {
             assert_eq!(length, head.len());
             request.answer(None)
         }
-        Parsed::Refused(why) => why.answer(),
+        Parsed::Rejected(why) => why.answer(),
     };
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let status = answer.strip_prefix("HTTP/1.1 ").unwrap();
@@ -184,6 +186,52 @@ fn a_browser_that_has_a_file_is_not_sent_it_again() {
 }
 
 #[test]
+fn a_file_is_compressed_for_who_takes_that() {
+    for (accepted, is_compressed) in [
+        ("gzip, deflate", true),
+        ("gzip, Deflate;q=0.5", true),
+        ("br\r\nAccept-Encoding: deflate", true),
+        ("gzip, deflate;q=0", false),
+        ("gzip;q=1.0, deflate; q=0.000", false),
+        ("x-deflate", false),
+        ("", false),
+    ] {
+        let head = get(
+            "/page.js",
+            &format!("Host: a\r\nAccept-Encoding: {accepted}\r\n"),
+        );
+        let Parsed::Request { request, .. } = parse(head.as_bytes(), &names()) else {
+            panic!("{head}");
+        };
+        let answer = request.answer(None);
+        let body = answer
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .unwrap()
+            + 4;
+        let (head, body) = (
+            core::str::from_utf8(&answer[..body]).unwrap(),
+            &answer[body..],
+        );
+        assert_eq!(
+            head.contains("Content-Encoding: deflate\r\n"),
+            is_compressed,
+            "{accepted}"
+        );
+        assert!(
+            head.contains(&format!("Content-Length: {}\r\n", body.len())),
+            "{head}"
+        );
+        let whole = files::find("/page.js").unwrap().body;
+        if is_compressed {
+            assert_eq!(decompress_to_vec_zlib(body).unwrap(), whole);
+        } else {
+            assert_eq!(body, whole);
+        }
+    }
+}
+
+#[test]
 fn an_answer_to_head_has_the_length_of_the_body_and_no_body() {
     let head = answered("HEAD /icon.svg HTTP/1.1\r\nHost: a\r\n\r\n", None);
     let length = files::find("/icon.svg").unwrap().body.len();
@@ -200,7 +248,7 @@ fn every_answer_forbids_foreign_content() {
     for answer in [
         answered(&get("/", "Host: a:99\r\n"), None),
         answered(&socket, None),
-        String::from_utf8(Refusal::NotFound.answer()).unwrap(),
+        String::from_utf8(Rejection::NotFound.answer()).unwrap(),
     ] {
         for field in [
             "X-Content-Type-Options: nosniff",

@@ -1,11 +1,10 @@
 // A client of the framed dialect of kilochat as a state machine: datagrams and time in, datagrams and
 // events out. The numbers in brackets are rules of PROTOCOL.md. Times are in milliseconds.
 
-export const DATAGRAM_MAX = 1024;
+import { Malformed, Reader, TEXTS_MAX, Writer, clean, encoder, ensure, readEntries, split } from "/frame.js";
+import { Acknowledging, Greeting, Pulse, RoundTrip } from "/timing.js";
+
 const HELLO_MIN = 128;
-const TEXTS_MAX = 900;
-/** Maximum length of a text in bytes. */
-export const TEXT_MAX = TEXTS_MAX - 2;
 const NAME_MAX = 32;
 const RANGES_MAX = 8;
 /** Maximum number of lines that wait for an earlier one. */
@@ -13,264 +12,8 @@ const HELD_MAX = 32 * 60;
 /** Maximum distance of the end of a GAP from the last line that the relay has named. [D2] */
 const UNNAMED_MAX = 2 ** 20;
 
-const encoder = new TextEncoder();
-const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-
-const REPLACED =
-  /[\u0080-\u009F\u202A-\u202E\u2066-\u2069\uFEFF\uFFF9-\uFFFB\u{E0000}-\u{E007F}\p{Noncharacter_Code_Point}\p{Surrogate}]/gu;
-const MARKS = /([\u0300-\u036F\u1AB0-\u1AFF\u1DC0-\u1DFF\u20D0-\u20FF\uFE20-\uFE2F]{4})[\u0300-\u036F\u1AB0-\u1AFF\u1DC0-\u1DFF\u20D0-\u20FF\uFE20-\uFE2F]+/gu;
-
-/** Returns a text as it may be shown. [X1] */
-export function clean(text) {
-  return text
-    .replace(/[\t\r\n\u0085\u2028\u2029]/gu, " ")
-    .replace(/[\u0000-\u001F\u007F]/gu, "?")
-    .replace(REPLACED, "\uFFFD")
-    .replace(MARKS, "$1");
-}
-
-/** Splits a text between characters into parts of at most `limit` bytes. */
-export function split(text, limit = TEXT_MAX) {
-  const parts = [];
-  const room = new Uint8Array(limit);
-  for (let rest = text; rest !== ""; ) {
-    const { read } = encoder.encodeInto(rest, room);
-    parts.push(rest.slice(0, read));
-    rest = rest.slice(read);
-  }
-  return parts;
-}
-
-/** A frame that is not as the protocol describes it. */
-class Malformed extends Error {}
-
-function ensure(condition) {
-  if (!condition) throw new Malformed();
-}
-
-/** Reads a frame; reading beyond its end is malformed. */
-class Reader {
-  constructor(bytes) {
-    this.bytes = bytes;
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.at = 2;
-  }
-  take(length) {
-    const at = this.at;
-    ensure(at + length <= this.bytes.length);
-    this.at = at + length;
-    return at;
-  }
-  get left() {
-    return this.bytes.length - this.at;
-  }
-  u8() {
-    return this.view.getUint8(this.take(1));
-  }
-  u16() {
-    return this.view.getUint16(this.take(2));
-  }
-  u32() {
-    return this.view.getUint32(this.take(4));
-  }
-  u64() {
-    return this.view.getBigUint64(this.take(8));
-  }
-  sequence() {
-    const number = Number(this.u64());
-    ensure(Number.isSafeInteger(number));
-    return number;
-  }
-  text(length) {
-    const at = this.take(length);
-    try {
-      return decoder.decode(this.bytes.subarray(at, at + length));
-    } catch {
-      throw new Malformed();
-    }
-  }
-  end() {
-    ensure(this.left === 0);
-  }
-}
-
-class Writer {
-  constructor(letter) {
-    this.bytes = new Uint8Array(DATAGRAM_MAX);
-    this.view = new DataView(this.bytes.buffer);
-    this.bytes[0] = 1;
-    this.bytes[1] = letter.charCodeAt(0);
-    this.at = 2;
-  }
-  u8(number) {
-    this.view.setUint8(this.at, number);
-    this.at += 1;
-    return this;
-  }
-  u16(number) {
-    this.view.setUint16(this.at, number);
-    this.at += 2;
-    return this;
-  }
-  u64(number) {
-    this.view.setBigUint64(this.at, BigInt(number));
-    this.at += 8;
-    return this;
-  }
-  raw(bytes) {
-    this.bytes.set(bytes, this.at);
-    this.at += bytes.length;
-    return this;
-  }
-  done() {
-    return this.bytes.subarray(0, this.at);
-  }
-}
-
 const hex = (number, digits) => BigInt(number).toString(16).padStart(digits, "0");
 const wrapped = (now) => Math.floor(now) & 0xffff;
-
-/** The smoothed round-trip time and the retransmission time-out. (RFC 6298 section 2) */
-class RoundTrip {
-  smoothed = null;
-  variation = 0;
-  sample(ms) {
-    if (ms > 10_000) return;
-    if (this.smoothed === null) {
-      this.smoothed = ms;
-      this.variation = ms / 2;
-    } else {
-      this.variation += (Math.abs(this.smoothed - ms) - this.variation) / 4;
-      this.smoothed += (ms - this.smoothed) / 8;
-    }
-  }
-  timeout(tries) {
-    const once = this.smoothed === null ? 1000 : this.smoothed + 4 * this.variation;
-    return Math.min(Math.max(once, 50) * 1.5 ** tries, 3000);
-  }
-}
-
-/** HELLO, COOKIE, HELLO, WELCOME. [S1] [S3] [S8] */
-class Greeting {
-  cookie = null;
-  unanswered = 0;
-  isAnswered = false;
-  welcomed = null;
-  short = 0;
-  due = 0;
-  sentAt = -Infinity;
-  cookieSentAt = null;
-  constructor(nonce) {
-    this.nonce = nonce;
-  }
-  /** Makes a new HELLO due, after a pause that doubles with each consecutive short session. */
-  begin(now) {
-    this.nonce = BigInt.asUintN(64, this.nonce + 1n);
-    this.unanswered = 0;
-    this.isAnswered = false;
-    this.cookieSentAt = null;
-    if (this.welcomed !== null) {
-      this.short = now < this.welcomed + 5000 ? this.short + 1 : 0;
-      this.welcomed = null;
-    }
-    this.due = Math.max(now, this.sentAt + Greeting.pause(Math.max(this.short - 1, 0)));
-  }
-  poll(now) {
-    if (now < this.due) return false;
-    const isAnswer = this.isAnswered && this.cookieSentAt === null;
-    this.cookieSentAt = isAnswer ? now : null;
-    if (!isAnswer) {
-      this.isAnswered = false;
-      this.unanswered += 1;
-    }
-    this.sentAt = now;
-    this.due = now + Greeting.pause(Math.max(this.unanswered - 1, 0));
-    return true;
-  }
-  handleCookie(now, nonce, cookie) {
-    if (this.welcomed !== null || nonce !== this.nonce || cookie === this.cookie) return;
-    this.cookie = cookie;
-    this.unanswered = 0;
-    this.cookieSentAt = null;
-    if (!this.isAnswered) {
-      this.isAnswered = true;
-      this.due = now;
-    }
-  }
-  isCurrent(nonce) {
-    return this.welcomed === null && nonce === this.nonce;
-  }
-  static pause(doublings) {
-    return Math.min(500 * 2 ** Math.min(doublings, 4), 5000);
-  }
-}
-
-/** When to acknowledge, and which time stamp to echo. [D3] [D4] */
-class Acknowledging {
-  due = Infinity;
-  again = Infinity;
-  unacked = 0;
-  small = 40;
-  echo = null;
-  repeats = 0;
-  constructor(window, repeats) {
-    this.most = Math.max(Math.floor(window / 4), 1);
-    this.repeats = repeats;
-  }
-  received(now, sentAt, atOnce) {
-    this.echo ??= sentAt;
-    this.unacked += 1;
-    this.small = atOnce ? 40 : Math.max(this.small - 1, 0);
-    const most = this.small > 0 ? Math.min(2, this.most) : this.most;
-    if (atOnce || this.unacked >= most || this.repeats > 0) this.due = now;
-    else this.due = Math.min(this.due, now + 100);
-  }
-  repeated(now, sentAt) {
-    this.repeats = 32;
-    this.received(now, sentAt, true);
-  }
-  timeout() {
-    return Math.min(this.due, this.again);
-  }
-  /** An acknowledgement is sent: returns the time stamp that it echoes, or null. */
-  sent(now) {
-    this.again = Infinity;
-    if (this.due <= now && this.repeats > 0) {
-      this.repeats -= 1;
-      this.again = now + 50;
-    }
-    this.due = Infinity;
-    this.unacked = 0;
-    const echo = this.echo;
-    this.echo = null;
-    return echo;
-  }
-}
-
-/** Finds out that the relay does not answer. [P1] */
-class Pulse {
-  asked = 0;
-  owed = null;
-  constructor(now, keepalive) {
-    this.sent = now;
-    this.keepalive = Math.max(keepalive, 1) * 1000;
-  }
-  heard() {
-    this.asked = 0;
-    this.owed = null;
-  }
-  demanded(now) {
-    this.sent = now;
-    this.owed ??= now;
-  }
-  question() {
-    if (this.owed === null) return this.sent + this.keepalive;
-    return this.asked < 9 ? this.sent + 1000 : Infinity;
-  }
-  patience() {
-    return this.owed === null ? Infinity : this.owed + 10_000;
-  }
-}
 
 export class Client {
   phase = "joining";
@@ -282,16 +25,17 @@ export class Client {
   historyEnd = 0;
   head = 0;
   next = 0;
-  /** Lines after a missing one, by their sequence numbers. */
+  /** Lines that arrived early, by sequence number: an earlier one is missing. */
   held = new Map();
   resumed = -Infinity;
-  stops = Infinity;
+  /** When the last line of this run arrived, which says that the relay is stopping. */
+  stopped = null;
   leaves = 0;
   leaveDue = 0;
   isQuiet = false;
   isSilent = false;
   events = [];
-  /** Texts that are in flight (the first `flight.count`) or wait. */
+  /** Texts that are in flight (the first `flight.count`) or queued. */
   waiting = [];
   flight = null;
   hold = 0;
@@ -302,7 +46,7 @@ export class Client {
   pulse = new Pulse(0, 1);
   dropped = 0;
 
-  /** `random` is a BigInt of 64 bits that nobody can guess; `saved` what `save` of an earlier client returned. */
+  /** `random` is an unpredictable BigInt of 64 bits; `saved` is what `save` of an earlier client returned. */
   constructor(name, random, saved = null) {
     this.wanted = name;
     this.greeting = new Greeting(random);
@@ -316,7 +60,7 @@ export class Client {
     if (saved.count > 0) this.flight = { count: saved.count, since: 0, due: 0, tries: 1 };
   }
 
-  /** Returns what a client needs to go on after a reload of the page, as a value for JSON. */
+  /** Returns the state by which another client resumes the session after a reload, as a value for JSON. */
   save() {
     const { wanted, epoch, authors, historyEnd, head, next, isQuiet, number, nextId } = this;
     return {
@@ -349,22 +93,30 @@ export class Client {
     this.leaveDue = now;
   }
 
-  /** There is a new way to the relay: asks for the seat again, at once. */
+  /** A new connection leads to the relay: requests the seat again, at once. */
   reconnect(now) {
     this.greeting.cookie = null;
     if (this.phase === "joined" || this.phase === "silent" || this.phase === "severed") this.lose(now, "severed");
     if (this.phase !== "ended") this.greeting.due = now;
   }
 
-  /** There is no way to the relay. */
+  /** No connection leads to the relay. */
   handleUnreachable(now) {
     if (this.phase === "joined" || this.phase === "silent") this.lose(now, "severed");
   }
 
   lose(now, phase) {
     this.phase = phase;
-    this.stops = Infinity;
     this.greeting.begin(now);
+    this.greeting.expectsNextRun = this.stopped !== null;
+    this.stopped = null;
+  }
+
+  /** Returns when to request a seat in the next run, if the relay is stopping. [P4] */
+  nextRun() {
+    if (this.stopped === null) return Infinity;
+    const lacks = this.held.size > 0 || this.flight !== null;
+    return this.stopped + (lacks ? 1000 : 250 + this.greeting.spread());
   }
 
   finish(why) {
@@ -379,7 +131,7 @@ export class Client {
     return this.events.shift();
   }
 
-  /** Returns when `handleTimeout` and `pollTransmit` are to be called, or Infinity. */
+  /** Returns when to call `handleTimeout` and `pollTransmit`, or Infinity. */
   pollTimeout() {
     switch (this.phase) {
       case "joining":
@@ -391,11 +143,11 @@ export class Client {
       case "joined":
         return Math.min(
           this.acknowledging.timeout(),
-          this.stops < Infinity ? Infinity : this.postDue(),
+          this.stopped === null ? this.postDue() : Infinity,
           this.flight === null ? Infinity : this.flight.since + 30_000,
           this.pulse.question(),
           this.pulse.patience(),
-          this.stops,
+          this.nextRun(),
         );
       default:
         return Infinity;
@@ -408,16 +160,16 @@ export class Client {
         this.becomeSilent();
         this.lose(now, "silent");
       } else if (this.flight !== null && now >= this.flight.since + 30_000) {
-        // for the second time: somebody else posted in this session [U5]
+        // unanswered for the second time: another client has posted in this session [U5]
         if (this.flight.isOverdue) this.session = 0n;
         this.flight.isOverdue = true;
         this.lose(now, "severed");
-      } else if (now >= this.stops) {
+      } else if (now >= this.nextRun()) {
         this.lose(now, "severed");
       }
     } else if (this.phase === "leaving") {
       if (this.leaves >= 3 && now >= this.leaveDue) this.finish("left");
-    } else if (this.phase !== "ended" && this.greeting.unanswered >= 3) {
+    } else if (this.phase !== "ended" && this.greeting.unanswered >= this.greeting.patience()) {
       this.becomeSilent();
     }
   }
@@ -465,7 +217,7 @@ export class Client {
   }
 
   speak(now) {
-    if (this.stops === Infinity && now >= this.postDue()) return this.sendPost(now);
+    if (this.stopped === null && now >= this.postDue()) return this.sendPost(now);
     const isAckDue = now >= this.acknowledging.timeout();
     const isQuestion = now >= this.pulse.question();
     if (!isAckDue && !isQuestion) return null;
@@ -482,7 +234,7 @@ export class Client {
     return ack.done();
   }
 
-  /** Returns the last ranges of lines after `next` that are there. [F12] */
+  /** Returns the last ranges of lines after `next` that have arrived. [F12] */
   ranges() {
     const runs = [];
     for (const sequence of [...this.held.keys()].sort((a, b) => a - b)) {
@@ -503,7 +255,7 @@ export class Client {
     return this.waiting.length > 0 ? this.hold : Infinity;
   }
 
-  /** Sends as many texts as fit, a command alone, or repeats the POST in flight. [U1] [U3] */
+  /** Returns a POST: the first texts, as many as fit, or a command alone; or the POST in flight again. [U1] [U3] */
   sendPost(now) {
     if (this.flight === null) {
       this.number = (this.number + 1) & 0xffff;
@@ -575,7 +327,7 @@ export class Client {
     return this.phase === "joining" || this.phase === "silent" || this.phase === "severed";
   }
 
-  /** Whether a frame is for this session, which still goes on. */
+  /** Returns whether a frame belongs to this session, and that has not ended. */
   isMine(session) {
     return session === this.session && this.phase !== "severed" && this.phase !== "joining";
   }
@@ -637,7 +389,7 @@ export class Client {
       this.next = welcome.first;
       this.historyEnd = welcome.head;
       this.head = welcome.head;
-      this.stops = Infinity;
+      this.stopped = null;
       this.authors = [welcome.author, welcome.author];
     } else {
       if (this.authors[0] !== welcome.author) this.authors = [welcome.author, this.authors[0]];
@@ -674,6 +426,12 @@ export class Client {
     const lines = readEntries(frame, first);
     if (!this.isMine(this.session) || epoch !== this.epoch) return;
     this.hear();
+    // it was sent to this address for the client that had it before [M7]
+    const isOfFormer = (line) => line.type === 3 && (line.author === this.authors[0]) === (line.text === "");
+    if (lines.some(isOfFormer)) {
+      this.dropped += 1;
+      return;
+    }
     const end = first + lines.length;
     this.head = Math.max(this.head, end);
     if (lines.length === 0) return;
@@ -687,10 +445,11 @@ export class Client {
     const highest = Math.max(this.next, ...[...this.held.keys()].map((key) => key + 1));
     for (const line of lines.filter(isNew)) this.held.set(line.sequence, line);
     this.skipTo(this.next);
-    this.acknowledging.received(now, sentAt, first !== highest);
     const isStop = (line) =>
       line.type === 2 && line.sequence >= this.historyEnd && line.text === "relay is stopping";
-    if (lines.some(isStop)) this.stops = Math.min(this.stops, now + 1000);
+    const isStopping = lines.some(isStop);
+    this.acknowledging.received(now, sentAt, isStopping || first !== highest);
+    if (isStopping) this.stopped ??= now;
   }
 
   handleGap(now, frame) {
@@ -704,7 +463,7 @@ export class Client {
     this.acknowledging.received(now, sentAt, true);
   }
 
-  /** Lines before `until` that are missing will not come; shows what follows without a hole. */
+  /** Missing lines before `until` are lost; shows the lines that follow, up to the next missing one. */
   skipTo(until) {
     const early = [...this.held.keys()].filter((sequence) => sequence < until).sort((a, b) => a - b);
     for (const sequence of early) {
@@ -726,7 +485,13 @@ export class Client {
     this.held.delete(sequence);
     this.next = sequence + 1;
     if (this.isQuiet && line.type === 1) return;
-    const own = line.author !== 0 && this.authors.includes(line.author);
+    const isNumbered = line.author !== 0 && this.authors.includes(line.author);
+    if (line.type === 3 && line.text === "") {
+      // for another client, or for the seat that this one had before
+      if (isNumbered) this.events.push({ kind: "lost", from: sequence, lines: 1 });
+      return;
+    }
+    const own = isNumbered && line.type !== 3;
     this.events.push({ ...line, kind: "line", own, isHistory: sequence < this.historyEnd });
   }
 
@@ -770,7 +535,7 @@ export class Client {
     }
   }
 
-  /** Each text is one line, because it is never too long for that, even with its name. */
+  /** Counts one line for each text: with the name it is never too long for one. */
   takeSaid({ first, lines }, texts) {
     for (let sequence = first; texts > 0; texts -= 1) {
       const own = texts === 1 ? first + lines - sequence : Math.min(1, first + lines - sequence);
@@ -779,7 +544,7 @@ export class Client {
     }
   }
 
-  /** The session ended: nobody knows whether the POST in flight was said. [U6] */
+  /** The session ended: the POST in flight was perhaps said. [U6] */
   endFlight() {
     this.number = 0;
     this.hold = 0;
@@ -793,7 +558,7 @@ export class Client {
     frame.end();
     if (this.session === null || session !== this.session) return;
     if (this.phase === "leaving") return this.finish("left");
-    // the relay said it to the old address [S6]
+    // the BYE was for the old address [S6]
     if (reason === 3 && (now < this.resumed + 1000 || this.isGreeting())) return;
     if (this.phase === "severed") return;
     if (reason === 3) {
@@ -804,25 +569,4 @@ export class Client {
     }
     this.lose(now, "severed");
   }
-}
-
-/** Reads the entries of a DATA. [F10] */
-function readEntries(frame, first) {
-  const lines = [];
-  while (frame.left > 0) {
-    if (frame.left === 1) {
-      ensure(frame.u8() === 0);
-      break;
-    }
-    const length = frame.u16();
-    if (length === 0) break;
-    const end = frame.at + length;
-    const [author, at, type, named] = [frame.u32(), frame.u32(), frame.u8(), frame.u8()];
-    ensure(end >= frame.at + named && end - frame.at <= 960);
-    const name = clean(frame.text(named));
-    const text = clean(frame.text(end - frame.at).replace(named > 0 ? /^ : /u : /^\* /u, ""));
-    lines.push({ sequence: first + lines.length, author, at, type: Math.min(type, 2), name, text });
-  }
-  ensure(Number.isSafeInteger(first + lines.length));
-  return lines;
 }

@@ -1,80 +1,33 @@
-// The page: what a person sees and types. What is said on the wire is in dialect.js.
+// The page: what a person sees and types. The protocol is in dialect.js.
 
-import { Client, clean, split } from "/dialect.js";
+import { Client } from "/dialect.js";
+import { clean, split } from "/frame.js";
+import { element, colour, markElement, memory } from "/browser.js";
+import { People, action, asSaid, isMentioned } from "/people.js";
+import { language, words } from "/words.js";
 
-/** Maximum numbers of lines in the page, and of those that a reload shows again. */
+/** Maximum numbers of lines in the page, and of lines that are kept for a reload. */
 const LINES_MAX = 2000;
 const SAVED_MAX = 200;
-/** Number of lines in a paste from which on it is asked about. */
+/** Number of lines from which on a paste must be confirmed. */
 const ASK_FROM = 11;
-/** Pauses between connections, and the time for one, in milliseconds. */
+/** Bounds of the pause between connection attempts, and maximum time of an attempt, in milliseconds. */
 const PAUSE_MIN = 500;
 const PAUSE_MAX = 10_000;
 const CONNECT_MAX = 5000;
-/** Time in which the page was hidden after which its connection may be dead, in milliseconds. */
+/** Time for which a page was hidden after which its connection may be dead, in milliseconds. */
 const AWAY_MIN = 2000;
-/** Bytes that wait for the network before datagrams count as lost. */
+/** Maximum number of buffered bytes. Datagrams beyond that are dropped. */
 const BUFFER_MAX = 64 << 10;
 const SAVE_PAUSE = 250;
+/** Maximum difference of the times of one line in milliseconds: the relay counts whole seconds. */
+const SAME_MAX = 5000;
 
-const WORDS = {
-  en: {
-    name: "Your name", enter: "Join", leave: "Leave", invite: "Invite", send: "Send", message: "Message",
-    lines: "Lines of the room", joining: "joining …", you: (name) => `you are ${name}`,
-    offline: "no connection; trying again …", silent: "the relay does not answer; trying again …",
-    full: (seconds) => `all seats are taken; trying again in ${seconds} s`,
-    restarted: "the relay was restarted; lines may be missing",
-    lost: (n) => (n === 1 ? "1 line lost" : `${n} lines lost`),
-    givenAway: "your seat was given away", takenOver: "another page took over this seat",
-    waiting: "not delivered yet", delivered: "delivered", unsaid: "not delivered", doubtful: "perhaps not delivered",
-    again: "say it again", newer: (n) => (n === 1 ? "1 new line" : `${n} new lines`),
-    ask: (n) => `Say ${n} lines?`, yes: "Say them", no: "Cancel", close: "Close",
-    scan: "Scan it to join", left: "you have left", nameless: "this name has no visible character",
-    refused: "the relay refuses", version: "the relay has another version: reload this page",
-    noSeats: "all seats are taken",
-  },
-  zh: {
-    name: "你的名字", enter: "加入", leave: "离开", invite: "邀请", send: "发送", message: "消息",
-    lines: "聊天记录", joining: "正在加入…", you: (name) => `你是 ${name}`,
-    offline: "没有连接，正在重试…", silent: "中继没有回应，正在重试…",
-    full: (seconds) => `座位已满，${seconds} 秒后重试`,
-    restarted: "中继已重启，可能缺少几行",
-    lost: (n) => `丢失 ${n} 行`,
-    givenAway: "你的座位已让给别人", takenOver: "另一个页面接管了这个座位",
-    waiting: "尚未送达", delivered: "已送达", unsaid: "未送达", doubtful: "可能未送达",
-    again: "再说一次", newer: (n) => `${n} 行新消息`,
-    ask: (n) => `发送 ${n} 行？`, yes: "发送", no: "取消", close: "关闭",
-    scan: "扫码加入", left: "你已离开", nameless: "这个名字没有可见字符",
-    refused: "中继拒绝了", version: "中继版本不同，请刷新页面",
-    noSeats: "座位已满",
-  },
-};
-const language = navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
-const words = WORDS[language];
 const clockTime = new Intl.DateTimeFormat(navigator.language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const clockDate = new Intl.DateTimeFormat(navigator.language, { dateStyle: "long" });
 
 const at = (id) => document.getElementById(id);
 const [log, lines, text, state] = [at("log"), at("lines"), at("text"), at("state")];
-
-/** What the browser remembers; a browser may forbid it. */
-const memory = {
-  read(storage, key) {
-    try {
-      return JSON.parse(window[storage].getItem(key));
-    } catch {
-      return null;
-    }
-  },
-  write(storage, key, value) {
-    try {
-      if (value === null) window[storage].removeItem(key);
-      else window[storage].setItem(key, JSON.stringify(value));
-    } catch {
-      // it is full or forbidden: a reload then joins again
-    }
-  },
-};
 
 let client = null;
 let socket = null;
@@ -87,18 +40,24 @@ let saveTimer = 0;
 let unread = 0;
 let newer = 0;
 let isAtEnd = true;
-/** The last lines that a reload shows again. */
+/** The last lines, which are shown again after a reload. */
 let saved = [];
-/** The lines that are not delivered yet: the number of the text, and its element. */
+/** The texts that are not delivered yet: the element of each, by its number. */
 const pending = new Map();
-/** Sequence numbers of own lines whose text is known to be said before they arrived. */
+/** By sequence number: texts that were reported as said before their line arrived. */
 const said = new Map();
-/** Own lines that have arrived before it was known that they were said. */
+/** Own lines that arrived before their text was reported as said. */
 const early = new Map();
-/** New elements of this turn, and the last line that was made. */
+/** New elements that are not in the page yet, and the last line. */
 let fresh = document.createDocumentFragment();
 let last = null;
 let lastDay = "";
+let people = new People();
+/** What Tab has put in, and what it puts in next. */
+let completed = null;
+/** The author of the last message to this client alone. */
+let writer = "";
+let isWarned = false;
 
 const now = () => performance.now();
 
@@ -118,7 +77,7 @@ const clock = (() => {
   }
 })();
 
-/** Lets the client send and tell what is due, and wakes it when something is due next. */
+/** Runs the client: sends datagrams, handles events, and sets the timer for the next time. */
 function run() {
   if (client === null) return;
   if (isOpen) {
@@ -160,7 +119,7 @@ function connect() {
 }
 
 let isSoon = false;
-/** Runs once for all messages that have arrived. */
+/** Runs the client once for all messages that have arrived. */
 function soon() {
   if (isSoon) return;
   isSoon = true;
@@ -188,14 +147,14 @@ function disconnect() {
   if (old !== null) old.close();
 }
 
-/** The old connection may be dead without a sign: takes a new one. */
+/** Opens a new connection, because the old one may be dead without a sign. */
 function wake() {
   if (client === null) return;
   pause = PAUSE_MIN;
   connect();
 }
 
-// --- what the client tells
+// --- the client's events
 
 function takeEvents() {
   for (let event; client !== null && (event = client.pollEvent()) !== undefined; ) HANDLERS[event.kind](event);
@@ -203,7 +162,7 @@ function takeEvents() {
 }
 
 let isPainting = false;
-/** Puts new lines into the page once for each frame: it is slow to do so for each datagram. */
+/** Adds new lines to the page once for each frame of the screen: once for each datagram would be slow. */
 function paintSoon() {
   if (isPainting) return;
   isPainting = true;
@@ -232,12 +191,21 @@ const HANDLERS = {
     show(words.you(name));
     memory.write("localStorage", "name", name);
     if (how === "restarted") notice(words.restarted, "bad");
-    if (welcome !== "") notice(welcome, "", "en");
+    if (welcome !== "") answer(welcome, "");
     if (at("room").hidden) enterRoom();
   },
   line(line) {
     const time = startedAt + line.at * 1000;
+    people.learn(line);
+    if (line.isHistory && isShown(line, time)) return;
+    if (!line.own && people.isIgnored(line.name)) return;
+    if (line.type === 3) {
+      addLine({ ...line, time, private: true });
+      return;
+    }
     if (line.type !== 0) {
+      const renamed = line.text.startsWith(`${writer} is now `);
+      if (renamed) writer = line.text.slice(writer.length + " is now ".length);
       addLine({ ...line, time, notice: true });
       return;
     }
@@ -252,9 +220,10 @@ const HANDLERS = {
     if (count === 0 || !said.has(first)) removePending(post);
   },
   lost: ({ lines: count }) => notice(words.lost(count), "bad"),
-  answered({ post, text: answer }) {
+  answered({ post, text: told }) {
     removePending(post);
-    notice(answer, "answer", "en");
+    answer(told, "answer");
+    if (told.endsWith("anything else is said to all")) notice(words.help, "answer");
   },
   renamed({ name }) {
     show(words.you(name));
@@ -275,7 +244,19 @@ const HANDLERS = {
   ended: ({ why }) => leaveRoom({ full: words.noSeats, nameless: words.nameless, left: words.left }[why] ?? words.refused),
 };
 
-/** An own line has come back: its place is here, and no longer where it was typed. */
+/** Shows what the relay says to this client alone. */
+function answer(told, className) {
+  told.split("\n").forEach((line) => people.learn({ name: "", text: line }));
+  notice(told, className, "en");
+}
+
+/** Returns whether a line of history was shown before: a relay that keeps its room sends it again after a crash. */
+function isShown({ sequence, name, text: content }, time) {
+  const isSame = (line) => line.sequence === sequence && line.name === name && line.text === content;
+  return saved.some((line) => isSame(line) && Math.abs(line.time - time) <= SAME_MAX);
+}
+
+/** Handles an own line that arrived: it is shown in the room's order, not where it was typed any more. */
 function settle({ sequence, text: told }) {
   const post = said.get(sequence);
   if (said.delete(sequence)) {
@@ -294,13 +275,6 @@ function settle({ sequence, text: told }) {
 
 // --- lines
 
-function element(tag, className, content) {
-  const made = document.createElement(tag);
-  made.className = className;
-  if (content !== undefined) made.textContent = content;
-  return made;
-}
-
 function notice(content, className = "", lang = language) {
   const made = element("p", `notice ${className}`, content);
   made.dir = "auto";
@@ -310,55 +284,36 @@ function notice(content, className = "", lang = language) {
   return made;
 }
 
-function colour(name) {
-  let hash = 0;
-  for (const character of name) hash = (hash * 31 + character.codePointAt(0)) >>> 0;
-  return `n${hash % 6}`;
-}
-
 function addLine(line) {
   const day = clockDate.format(line.time);
   if (day !== lastDay && lastDay !== "") notice(day);
   lastDay = day;
   saved.push(line);
+  if (line.private) writer = line.name;
   if (saved.length > SAVED_MAX) saved.shift();
   if (line.notice) notice(line.text, "", "en");
   else fresh.append(lineElement(line, "✓", words.delivered));
 }
 
-function lineElement({ name, text: content, own, time }, mark, meaning) {
+function lineElement({ name, text: content, own, time, private: isPrivate = false }, mark, meaning) {
   const made = element("p", own ? "line own" : "line");
-  if (last !== null && last.name === name && time - last.time < 300_000) made.classList.add("same");
-  if (!own && isMentioned(content)) made.classList.add("mention");
-  last = { name, time };
+  if (isPrivate) made.classList.add("private", "mention");
+  else if (last !== null && last.name === name && time - last.time < 300_000) made.classList.add("same");
+  if (!own && isMentioned(content, client.name)) made.classList.add("mention");
+  last = isPrivate ? null : { name, time };
   const author = element("span", `name ${colour(name)}`, name);
   author.dir = "auto";
-  author.append(element("span", "unseen", ": "));
-  const body = element("span", "text", content);
+  if (isPrivate) author.append(element("span", "to", ` ${words.toYou}`));
+  const done = isPrivate ? null : action(content);
+  author.append(done === null ? element("span", "unseen", ": ") : " ");
+  if (done !== null) made.classList.add("action");
+  const body = element("span", "text", done ?? content);
   body.dir = "auto";
   const when = element("time", "", clockTime.format(time));
   when.dateTime = new Date(time).toISOString();
   made.append(author, body, when);
   if (own) made.append(markElement(mark, meaning));
   return made;
-}
-
-function markElement(mark, meaning) {
-  const made = element("span", "mark", ` ${mark}`);
-  made.setAttribute("role", "img");
-  made.setAttribute("aria-label", meaning);
-  made.title = meaning;
-  return made;
-}
-
-function isMentioned(content) {
-  const own = client?.name ?? "";
-  if (own === "") return false;
-  const [inside, name] = [content.toLowerCase(), own.toLowerCase()];
-  const isPart = (character) => character !== undefined && /[\p{Script=Latin}\p{N}]/u.test(character);
-  for (let found = inside.indexOf(name); found >= 0; found = inside.indexOf(name, found + 1))
-    if (!isPart(inside[found - 1]) && !isPart(inside[found + name.length])) return true;
-  return false;
 }
 
 function addPending(number, content) {
@@ -377,7 +332,7 @@ function removePending(number) {
   entry.element.remove();
 }
 
-/** A text was not delivered, or nobody knows: says so, with a button to say it again. */
+/** Shows that a text was not, or perhaps not, delivered, with a button to say it again. */
 function fail(number, meaning) {
   const entry = pending.get(number);
   if (entry === undefined) return;
@@ -395,7 +350,7 @@ function fail(number, meaning) {
   entry.element.append(element("span", "mark", ` ${meaning}`), button);
 }
 
-// --- what a reload shows again
+// --- lines that are shown again after a reload
 
 function saveSoon() {
   if (document.hidden) save();
@@ -406,11 +361,13 @@ function save() {
   clearTimeout(saveTimer);
   saveTimer = 0;
   if (client === null) return;
-  memory.write("sessionStorage", "session", { client: client.save(), lines: saved, startedAt });
+  memory.write("sessionStorage", "session", { client: client.save(), lines: saved, startedAt, ignored: people.ignored });
 }
 
-function restore({ client: session, lines: before, startedAt: then }) {
+function restore({ client: session, lines: before, startedAt: then, ignored }) {
   client = new Client(session.wanted, random(), session);
+  people.ignored = ignored;
+  before.forEach((line) => people.learn(line));
   startedAt = then;
   before.forEach(addLine);
   for (const { id, text: waiting } of session.waiting) addPending(id, waiting);
@@ -439,6 +396,8 @@ function leaveRoom(why) {
   memory.write("sessionStorage", "session", null);
   for (const list of [pending, said, early]) list.clear();
   saved = [];
+  people = new People();
+  writer = "";
   fresh = document.createDocumentFragment();
   [last, lastDay, unread, newer] = [null, "", 0, 0];
   lines.replaceChildren();
@@ -475,16 +434,59 @@ function say(texts) {
   run();
 }
 
-/** Says what was typed. Several lines are several messages, and none of them is a command. */
+/** Says the typed text. Several lines are several messages, none of which is a command. */
 async function sayTyped() {
   if (client === null) return;
   const typed = text.value.split("\n").filter((line) => clean(line).trim() !== "");
   if (typed.length >= ASK_FROM && !(await ask(words.ask(typed.length)))) return;
   const isAlone = typed.length === 1;
+  const told = isAlone ? people.obey(typed[0]) : null;
+  if (told === null && !prepare(typed)) return;
   text.value = "";
   fit();
-  say(typed.map((line) => (!isAlone && line.startsWith("/") ? `/${line}` : line)));
+  if (told !== null) {
+    notice(told, "answer");
+    isAtEnd = true;
+    return paint();
+  }
+  say(isAlone ? [asSaid(typed[0])] : typed.map((line) => (line.startsWith("/") ? `/${line}` : line)));
   text.focus();
+}
+
+/** Prepares a message to one peer: finds out to whom, and warns once. Returns false if it cannot be said. */
+function prepare(typed) {
+  const [, command, content = ""] = /^\s*\/(msg|reply)(?:\s+(.*))?$/isu.exec(typed[0] ?? "") ?? [];
+  if (command === undefined) return true;
+  const isReply = command.toLowerCase() === "reply";
+  const line = isReply ? `/msg ${writer}: ${content}` : typed[0].trim();
+  let problem;
+  if (typed.length > 1) problem = words.oneLine;
+  else if (isReply && writer === "") problem = words.nobody;
+  else if (isReply && content.trim() === "") problem = words.noReply;
+  // the rest would be said to all
+  else if (split(line).length > 1) problem = words.tooLong;
+  if (problem !== undefined || !isWarned) notice(problem ?? words.readable, "answer");
+  paintSoon();
+  isWarned ||= problem === undefined;
+  typed[0] = line;
+  return problem === undefined;
+}
+
+/** Completes the word before the cursor. Returns whether there was something to complete. */
+function complete() {
+  const cursor = text.selectionEnd;
+  if (completed === null || completed.value !== text.value || completed.end !== cursor) {
+    const found = people.complete(text.value.slice(0, cursor), client?.name);
+    if (found === null) return false;
+    completed = { ...found, end: cursor, next: 0 };
+  }
+  const content = completed.texts[completed.next % completed.texts.length];
+  text.setRangeText(content, completed.start, completed.end, "end");
+  fit();
+  const isOnly = completed.texts.length === 1;
+  const end = completed.start + content.length;
+  completed = isOnly ? null : { ...completed, value: text.value, end, next: completed.next + 1 };
+  return true;
 }
 
 function ask(question) {
@@ -539,7 +541,8 @@ at("say").onsubmit = (event) => {
   sayTyped();
 };
 text.onkeydown = (event) => {
-  // Safari ends a composition before the key that ends it; its code is 229
+  if (event.key === "Tab" && !event.shiftKey && !event.isComposing && complete()) event.preventDefault();
+  // Safari reports the key that ends a composition after the end, with the code 229
   if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
   event.preventDefault();
   sayTyped();

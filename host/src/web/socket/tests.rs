@@ -1,7 +1,7 @@
 use super::super::connection::tests::Scripted;
 use super::*;
 
-/// A frame as a browser sends it, with a mask of zeros.
+/// Returns a frame of a browser, with a mask of zeros.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match u8::try_from(payload.len()) {
@@ -55,7 +55,7 @@ impl Page {
         core::mem::take(&mut self.socket.stream_mut().sent)
     }
 
-    /// The code of the close frame that was sent.
+    /// Returns the code of the close frame that was sent.
     fn close_code(&mut self) -> u16 {
         let sent = self.sent();
         assert_eq!(sent[..2], [0x88, 2], "{sent:?}");
@@ -167,7 +167,7 @@ fn a_page_that_takes_nothing_is_not_sent_more_and_is_gone_after_a_minute() {
     page.now += Duration::from_secs(30);
     page.socket.flush(page.now);
     assert!(!page.socket.can_send());
-    // it is alive: it took something, and it speaks
+    // a page that receives and sends counts as alive
     page.now += Duration::from_secs(31);
     page.arrive(frame(0x8A, b""));
     assert_eq!(page.receive(), Received::Nothing);

@@ -1,4 +1,4 @@
-//! What a relay does is checked, and what clients learn from it.
+//! Checks of what the relay does, and the record of what clients learn from it.
 
 use core::net::SocketAddr;
 use std::collections::BTreeSet;
@@ -9,11 +9,11 @@ use kilochat_core::{DATAGRAM_MAX, Delivery, Event, Refusal, Reply, clean};
 
 use super::{LOCAL, Room, SOURCES};
 
-/// No room that is served needs more fan-outs than this to be quiet.
+/// Maximum number of fan-outs after which a room that is served must be at rest.
 const PATIENCE: usize = 2000;
 
 impl Room<'_> {
-    /// The relay gets a datagram, and what it makes of it is checked.
+    /// Hands the relay a datagram and checks the result.
     pub(super) fn receive(&mut self, source: SocketAddr, payload: &[u8]) {
         if !self.relay.can_receive() && !self.input.chance(4) {
             return;
@@ -61,7 +61,7 @@ impl Room<'_> {
             && let Some(resume) = hello.resume
             && let Some(known) = self.known.get_mut(&resume.session)
         {
-            // what it claims to have it is not sent again
+            // lines that it claims to have are not sent to it again
             known.advance(resume.next);
         }
         if let Event::Refused { why, .. } = event {
@@ -70,11 +70,11 @@ impl Room<'_> {
         }
     }
 
-    /// Whether the source of a datagram has shown that it is none that was forged, if it had to.
+    /// Returns whether a datagram proves its source address, if the policy demands a proof.
     fn is_proven(&self, source: SocketAddr, payload: &[u8]) -> bool {
         let session = match Frame::decode(payload) {
             Ok(Frame::Hello(hello)) if self.is_stopping => match hello.resume {
-                // as good as an acknowledgement
+                // a RESUME proves it as an acknowledgement does
                 Some(resume) => resume.session,
                 None => return false,
             },
@@ -91,7 +91,7 @@ impl Room<'_> {
         self.at.get(&source) == Some(&session)
     }
 
-    /// What does not change when somebody is refused.
+    /// Returns the state that a refused datagram must not change.
     fn peers(&self) -> Vec<String> {
         let shown = self.relay.peers().map(|peer| {
             let [suspect, framed, parked] = [peer.suspect, peer.framed, peer.parked];
@@ -169,10 +169,10 @@ impl Room<'_> {
         }
     }
 
-    /// One datagram, or several, for everybody who takes it.
+    /// Checks one datagram, or several, for all peers of a fan-out.
     pub(super) fn judge_fanout(&mut self, taken: &[Delivery], payload: &[u8]) {
         let seats: BTreeSet<_> = taken.iter().map(|delivery| delivery.seat).collect();
-        assert_eq!(seats.len(), taken.len(), "twice to one");
+        assert_eq!(seats.len(), taken.len(), "one peer is in a fan-out twice");
         for delivery in taken {
             let peer = self.relay.peer(delivery.seat).expect("a peer");
             assert_eq!(
@@ -202,7 +202,7 @@ impl Room<'_> {
         );
     }
 
-    /// Datagrams arrive.
+    /// Lets clients read datagrams.
     pub(super) fn read_fanout(&mut self, address: SocketAddr, payload: &[u8]) {
         for datagram in payload.chunks(DATAGRAM_MAX) {
             match Frame::decode(datagram) {
@@ -226,7 +226,7 @@ impl Room<'_> {
             let line = line.get_or_insert_with(|| entry.line.to_owned());
             assert_eq!((*author, &**line), (entry.author, entry.line), "{sequence}");
         }
-        // it may be at another address by now
+        // the session may have moved to another address
         let Some(session) = self.at.get(&address) else {
             return;
         };
@@ -240,13 +240,16 @@ impl Room<'_> {
         known.advance(next);
     }
 
-    /// What is true at any time.
+    /// Checks what is true at any time.
     pub(super) fn check(&mut self) {
         let is_due = self
             .relay
             .poll_fanout(self.instant(), &mut [0; DATAGRAM_MAX])
             .is_some();
-        assert!(is_due || self.relay.can_receive(), "it waits for nothing");
+        assert!(
+            is_due || self.relay.can_receive(),
+            "the relay cannot receive, and nothing is due"
+        );
         assert!(self.relay.peer_count() <= 4);
         let parked = self
             .relay
@@ -255,10 +258,11 @@ impl Room<'_> {
         assert_eq!(parked.count(), 0);
     }
 
-    /// No more faults: everybody gets everything, in bounded time and with a bounded number of calls.
+    /// Ends all faults. Every client must receive every line, after a bounded time and number of
+    /// calls.
     pub(super) fn rest(&mut self) {
         if self.latest == u64::MAX {
-            return; // where time ends, nothing is ever late
+            return; // the last possible time
         }
         self.now = self.latest;
         let mut quiet = 0;
@@ -283,7 +287,7 @@ impl Room<'_> {
         panic!("{:#?} do not come to rest: {:#?}", self.peers(), self.known);
     }
 
-    /// All clients say what they have. Returns whether everybody has everything.
+    /// Lets all clients acknowledge what they have. Returns whether every client has every line.
     fn answer(&mut self) -> bool {
         let framed = self.relay.peers().filter(|peer| peer.framed);
         let addresses: Vec<_> = framed.map(|peer| peer.address).collect();

@@ -1,4 +1,4 @@
-//! Frames as the hosts send them.
+//! Building the frames that hosts send.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,7 +11,8 @@ use smoltcp::wire::{
 
 const SECOND: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(1);
 
-/// An ARP packet from one host to another, or to all if the other is not known yet.
+/// Returns an ARP packet from one host to another, or as a broadcast if the receiver is not known
+/// yet.
 pub(crate) fn arp(
     operation: ArpOperation,
     from: (EthernetAddress, Ipv4Addr),
@@ -35,7 +36,7 @@ pub(crate) fn arp(
     )
 }
 
-/// A UDP datagram in a frame.
+/// Returns a frame with a UDP datagram.
 pub(crate) fn udp(
     from: (EthernetAddress, IpAddr, u16),
     to: (EthernetAddress, IpAddr, u16),
@@ -66,7 +67,7 @@ pub(crate) fn udp(
     )
 }
 
-/// An ICMP message in a frame.
+/// Returns a frame with an ICMP message.
 pub(crate) fn icmpv4(
     from: (EthernetAddress, Ipv4Addr),
     to: (EthernetAddress, Ipv4Addr),
@@ -79,7 +80,7 @@ pub(crate) fn icmpv4(
     })
 }
 
-/// An ICMPv6 message in a frame.
+/// Returns a frame with an ICMPv6 message.
 pub(crate) fn icmpv6(
     from: (EthernetAddress, Ipv6Addr),
     to: (EthernetAddress, Ipv6Addr),
@@ -93,7 +94,7 @@ pub(crate) fn icmpv6(
     })
 }
 
-/// The frame with which a router tells all hosts which prefix they may use.
+/// Returns a router advertisement: all hosts may use its prefix.
 pub(crate) fn router_advertisement() -> Vec<u8> {
     let router = EthernetAddress([2, 0xfe, 0, 0, 0, 1]);
     let from = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xfe, 1);
@@ -118,7 +119,7 @@ pub(crate) fn router_advertisement() -> Vec<u8> {
     icmpv6((router, from), (to, all), &Icmpv6Repr::Ndisc(advertisement))
 }
 
-/// An IP packet of either family in a frame.
+/// Returns a frame with an IP packet of either version.
 fn ip(
     from: (EthernetAddress, IpAddr),
     to: (EthernetAddress, IpAddr),
@@ -131,7 +132,7 @@ fn ip(
     } else {
         EthernetProtocol::Ipv6
     };
-    // 255: of a neighbour (RFC 4861 section 7.1)
+    // the hop limit 255 shows that the sender is on the same link (RFC 4861 section 7.1)
     let header = IpRepr::new(from.1.into(), to.1.into(), protocol, length, 255);
     let total = header.header_len() + length;
     ethernet(from.0, to.0, ethertype, total, |bytes| {
@@ -152,7 +153,7 @@ fn ethernet(
         dst_addr: to,
         ethertype,
     };
-    // an Ethernet pads what is shorter
+    // Ethernet pads shorter frames to 60 bytes
     let mut bytes = vec![0; (14 + length).max(60)];
     header.emit(&mut EthernetFrame::new_unchecked(&mut bytes));
     fill(&mut bytes[14..14 + length]);

@@ -42,7 +42,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The line `sequence` has 12 to 18 bytes; the positions of all lines are known in advance.
+/// Returns the position of the line `sequence`. Lines have 12 to 18 bytes, and all positions are
+/// known in advance.
 fn cursor(sequence: u64) -> Cursor {
     let offset = (0..sequence).map(|line| 12 + line * 5 % 7).sum();
     Cursor { sequence, offset }
@@ -77,7 +78,7 @@ impl Checked {
             }
             Step::Refuse(most) => {
                 for (from, to) in fresh.into_iter().rev().take(most) {
-                    self.window.handle_refused(from, to, true);
+                    self.window.handle_unsent(from, to, true);
                     assert_eq!(self.window.end().sequence, from);
                 }
             }
@@ -147,7 +148,7 @@ impl Checked {
         let missed = self.window.handle_overwritten(cursor(tail));
         assert!(missed <= tail.saturating_sub(base.sequence));
         assert_eq!(self.window.end(), cursor(tail.max(end.sequence)));
-        // what must be retransmitted can be
+        // lost lines are still in the ring, so they can be retransmitted
         let lost = self.window.oldest_lost();
         assert!(lost.is_none_or(|lost| lost >= cursor(tail).offset));
     }
@@ -180,7 +181,7 @@ impl Checked {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn what_is_on_its_way_lies_between_lines(steps in vec_of(step(), 0..60)) {
+    fn datagrams_in_flight_end_between_lines(steps in vec_of(step(), 0..60)) {
         let mut checked = Checked { window: Window::new(0, cursor(0)), now: 65_000, tail: 0, fresh: Vec::new() };
         for step in steps {
             checked.play(step);
@@ -235,7 +236,7 @@ fn what_is_left_of_an_overwritten_datagram_is_sent_again() {
 fn what_arrived_behind_a_refused_datagram_keeps_its_place() {
     let mut window = sent(&[2, 1]);
     assert_eq!(window.hold(2, 3), 1);
-    window.handle_refused(0, 3, true);
+    window.handle_unsent(0, 3, true);
     assert_eq!(window.end(), cursor(3));
     assert_eq!(window.lost(), Some((cursor(0), cursor(2))));
 }
@@ -344,7 +345,7 @@ fn a_session_that_goes_on_starts_with_4_again() {
 #[test]
 fn only_what_the_network_refused_is_retransmitted() {
     let mut window = sent(&[2, 1, 1]);
-    window.handle_refused(2, 3, false);
+    window.handle_unsent(2, 3, false);
     assert_eq!(window.lost(), Some((cursor(2), cursor(3))));
     assert_eq!((window.in_flight, window.lost), (2, 1));
 }
@@ -352,7 +353,7 @@ fn only_what_the_network_refused_is_retransmitted() {
 #[test]
 fn a_refused_datagram_is_taken_back_without_those_before_it() {
     let mut window = sent(&[1, 1, 1]);
-    window.handle_refused(2, 3, true);
+    window.handle_unsent(2, 3, true);
     assert_eq!(window.end(), cursor(2));
     assert_eq!((window.in_flight, window.lost), (2, 0));
 }
@@ -382,7 +383,7 @@ fn what_is_overwritten_up_to_its_end_may_still_arrive() {
     let mut window = sent(&[2, 1]);
     assert_eq!(window.handle_overwritten(cursor(3)), 0);
     assert_eq!(window.gap(), None);
-    window.handle_refused(2, 3, false);
+    window.handle_unsent(2, 3, false);
     assert_eq!(window.handle_overwritten(cursor(2)), 0);
     assert_eq!(window.lost(), Some((cursor(2), cursor(3))));
 }

@@ -30,8 +30,8 @@ fn after_a_restart_what_may_be_lost_is_told() {
     bench.relay = None;
     bench.say("into the void");
     bench.pass(Duration::from_millis(10));
-    bench.session.handle_refused(bench.now, "refused");
-    bench.session.handle_refused(bench.now, "refused");
+    bench.session.handle_unreachable(bench.now, "refused");
+    bench.session.handle_unreachable(bench.now, "refused");
     bench.say("held");
     bench.pass(Duration::from_millis(1500));
     bench.restart();
@@ -69,7 +69,7 @@ fn a_relay_that_says_it_stops_gets_the_lines_when_it_is_back() {
     assert_eq!(bench.session.end(), Some(&End::Left));
 }
 
-/// Ada's client is suspended, and Eve is given its seat.
+/// Returns a bench in which Ada's client was suspended, and its seat was given to Eve.
 fn given_away(lines: usize) -> Bench {
     let mut bench = Bench::joined_of(User::Person, 2);
     bench.say("/nick Zoe");
@@ -177,7 +177,7 @@ fn a_first_seat_is_waited_for_by_whoever_stays() {
     let mut bench = full(true);
     assert_eq!(bench.session.end(), None);
     // the relay restarts, and is full again
-    bench.session.handle_refused(bench.now, "refused");
+    bench.session.handle_unreachable(bench.now, "refused");
     bench.restart();
     bench.pass(100 * SECOND);
     assert_eq!(bench.session.end(), None);

@@ -40,3 +40,14 @@ fn a_relay_that_forgot_the_client_is_told_the_code_and_then_the_line() {
     bench.receive(WELCOME);
     assert_eq!(bench.sent(), ["hello"]);
 }
+
+// [G13]
+#[test]
+fn a_relay_that_sends_lines_late_is_sent_the_code_alone() {
+    let mut bench = Bench::welcomed(User::Program);
+    bench.receive("* busy: to get every line send 4829-1350");
+    assert_eq!(bench.sent(), ["4829-1350"]);
+    bench.receive("* thank you: you get every line from now on");
+    bench.receive("* busy: to get every line send 4829-1350 now");
+    assert!(bench.sent().is_empty(), "that is no code alone");
+}

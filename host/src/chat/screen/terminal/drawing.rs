@@ -37,9 +37,13 @@ impl Screen {
         let mut rings = false;
         for (mut line, at) in lines {
             self.names.learn(&line);
-            if line.kind == Kind::Message {
+            if matches!(line.kind, Kind::Message | Kind::Private) {
+                self.title.count();
                 line.highlight = self.names.find_own(&line.text);
-                rings |= line.highlight.is_some();
+                rings |= line.highlight.is_some() || line.kind == Kind::Private;
+            }
+            if let Some(day) = self.days.as_mut().and_then(|days| days.before(&line, &at)) {
+                self.shown.push_back((day, at.clone()));
             }
             self.shown.push_back((line, at));
         }

@@ -1,12 +1,14 @@
-//! The chat client in frames with the real relay: what it says when something goes wrong.
+//! The chat client in the framed dialect with the real relay: its messages when something goes
+//! wrong.
 #![cfg(unix)]
 #![allow(clippy::print_stdout, reason = "a measurement is printed")]
 
+mod private;
+mod sending;
+
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::io::Write;
 use std::net::UdpSocket;
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use kilochat_core::framed::{Frame, Hello, Resume};
@@ -32,7 +34,7 @@ fn object(line: &str) -> serde_json::Value {
     serde_json::from_str(line).expect("an object a line")
 }
 
-/// The texts of one kind that a client with `--json` printed.
+/// Returns the texts of one kind that a client with `--json` printed.
 fn texts(lines: &[String], kind: &str) -> Vec<String> {
     let objects = lines.iter().map(|line| object(line));
     objects
@@ -41,7 +43,7 @@ fn texts(lines: &[String], kind: &str) -> Vec<String> {
         .collect()
 }
 
-/// Fails unless all lines and gaps are in one order, each once, from the first one on.
+/// Checks that all lines and gaps are in order, each once, from the first line on.
 fn check_order(lines: &[String]) {
     let mut next = None;
     for object in lines.iter().map(|line| object(line)) {
@@ -53,7 +55,7 @@ fn check_order(lines: &[String]) {
     }
 }
 
-/// Sends a client to sleep, as a closed lid does.
+/// Stops a client's process, as a suspension of its machine does.
 fn stop(chat: &ChatProgram) {
     chat.signal(Signal::SIGSTOP);
 }
@@ -63,25 +65,32 @@ fn finish(mut chat: ChatProgram) -> ChatEnd {
     chat.finish()
 }
 
+/// Lets Ada and Bob join, and Bob read a line of hers.
+fn join_both(address: SocketAddr) -> [ChatProgram; 2] {
+    let [mut ada, mut bob] = ["Ada", "Bob"].map(|name| join(address, name, &["--json"]));
+    ada.write("before\n");
+    for chat in [&mut ada, &mut bob] {
+        chat.wait_for(|line| line.contains(r#""text":"before""#));
+    }
+    [ada, bob]
+}
+
 #[test]
 fn a_relay_that_is_killed_is_joined_again_and_what_is_in_doubt_is_told() {
     let mut relay = relay();
     let (address, bind) = (relay.address, relay.address.to_string());
-    let mut ada = join(address, "Ada", &["--json"]);
-    let mut bob = join(address, "Bob", &["--json"]);
-    ada.write("before\n");
-    bob.wait_for(|line| line.contains(r#""text":"before""#));
+    let [mut ada, mut bob] = join_both(address);
     relay.kill();
-    // nobody has noticed: this one is sent, and nobody knows what became of it
+    // the client has not noticed the end of the relay yet: this line is perhaps said
     ada.write("into the void\n");
     ada.wait_for(|line| line.contains("connection lost (connection refused"));
-    // these wait
+    // these lines wait
     ada.write("held one\nheld two\n");
     std::thread::sleep(Duration::from_millis(300));
     let _relay = RelayProgram::start(PROGRAM, &["--bind", &bind]);
     let again = "the relay was restarted; joined again as";
     ada.wait_for(|line| line.contains(&format!("{again} Ada; lines may be missing")));
-    // this one only listens, and notices when it asks whether the relay is there
+    // a client that only listens notices it by its keepalive
     bob.wait_for(|line| line.contains(&format!("{again} Bob; lines may be missing")));
     for text in ["held one", "held two"] {
         bob.wait_for(|line| line.contains(&format!(r#""text":"{text}""#)));
@@ -106,14 +115,14 @@ fn a_relay_that_is_killed_is_joined_again_and_what_is_in_doubt_is_told() {
 fn a_relay_that_is_restarted_loses_no_line() {
     let mut relay = relay();
     let (address, bind) = (relay.address, relay.address.to_string());
-    let mut ada = join(address, "Ada", &["--json"]);
-    let mut bob = join(address, "Bob", &["--json"]);
-    ada.write("before\n");
-    bob.wait_for(|line| line.contains(r#""text":"before""#));
+    let [mut ada, mut bob] = join_both(address);
     relay.signal(Signal::SIGTERM);
     relay.wait();
     for chat in [&mut ada, &mut bob] {
         chat.wait_for(|line| line.contains("waiting for the relay, to join again"));
+        let place = |part| chat.lines.iter().position(|line| line.contains(part));
+        assert!(place("relay is stopping") < place("waiting for the relay"));
+        assert!(place("relay is stopping").is_some());
     }
     ada.write("while it is away\n");
     bob.write("I am still here\n");
@@ -145,7 +154,7 @@ fn a_client_that_was_stopped_for_90_s_misses_nothing() {
     sleep_through(Duration::from_secs(90), true);
 }
 
-/// A client is stopped while a hundred lines pass, and shows all of them afterwards.
+/// Stops a client while a hundred lines are said. Afterwards it must show all of them.
 fn sleep_through(time: Duration, is_parked: bool) {
     let relay = relay();
     let mut ada = join(relay.address, "Ada", &["--json"]);
@@ -176,7 +185,7 @@ fn sleep_through(time: Duration, is_parked: bool) {
     assert_eq!(texts(&ada.lines, "message"), said);
     assert_eq!(texts(&ada.lines, "gap"), [""; 0]);
     assert_eq!(texts(&bob.lines, "own"), said);
-    // a signal is no sleep of the machine, and the relay kept the seat: nothing to say
+    // the machine was not suspended and the relay kept the seat, so there is no message
     assert_eq!(texts(&ada.lines, "status"), [""; 0]);
 }
 
@@ -219,7 +228,7 @@ fn what_was_overwritten_while_a_client_was_stopped_is_counted() {
     let mut ada = join(relay.address, "Ada", &["--json"]);
     let mut bob = join(relay.address, "Bob", &["--json"]);
     stop(&ada);
-    // twice what the relay keeps
+    // twice the size of the relay's ring
     let text = "x".repeat(800);
     let flood: String = (0..2600)
         .map(|number| format!("{number} {text}\n"))
@@ -249,7 +258,7 @@ fn what_was_overwritten_while_a_client_was_stopped_is_counted() {
     );
 }
 
-/// Somebody else who goes on with a session.
+/// Another client, which resumes a session.
 struct Other(UdpSocket);
 
 impl Other {
@@ -263,10 +272,10 @@ impl Other {
     fn send(&self, frame: &Frame<'_>) {
         let mut buffer = [0; 1024];
         let length = frame.encode(&mut buffer).expect("it fits");
-        self.0.send(&buffer[..length]).expect("loopback takes it");
+        self.0.send(&buffer[..length]).expect("loopback accepts it");
     }
 
-    /// Receives until `wanted` finds something in a frame.
+    /// Receives until `wanted` returns a value for a frame.
     fn receive<T>(&self, wanted: impl Fn(Frame<'_>) -> Option<T>) -> T {
         let mut buffer = [0; 1024];
         loop {
@@ -350,7 +359,7 @@ fn frames_that_came_to_life_late_are_used_after_all() {
     let host = tap.address.to_string();
     let mut ada = ChatProgram::start(PROGRAM, &[&host, "--name", "Ada", "--json"]);
     ada.write("hello\n");
-    // it has fallen back when this comes
+    // when this line arrives, she has fallen back to the plain dialect
     bob.wait_for(|line| line == "* Ada joined");
     tap.set_frames(true);
     bob.wait_for(|line| line == "Ada : hello");
@@ -396,7 +405,7 @@ fn frames_that_never_arrive_are_not_tried_for_ever() {
     assert_eq!(joins, 3, "{:?}", bob.lines);
 }
 
-/// A way to the relay with a delay of 50 ms each way, and what else may befall a datagram.
+/// Starts a proxy with a delay of 50 ms in each direction, and with these other faults.
 fn slow(relay: SocketAddr, faults: Faults) -> Proxy {
     let delay = Duration::from_millis(50);
     Proxy::start(any_port(), relay, Faults { delay, ..faults }, 7).expect("a free port")
@@ -406,7 +415,7 @@ fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-/// The port from which a client speaks: the one that said most.
+/// Returns the port that a client uses: the one from which most datagrams came.
 fn voice(proxy: &Proxy) -> SocketAddr {
     let clients = proxy.clients().into_iter();
     let most = clients.max_by_key(|client| client.up.received);
@@ -422,7 +431,7 @@ fn a_client_whose_port_changed_goes_on() {
         let mut bob = join(relay.address, "Bob", &["--json"]);
         ada.wait_for(|line| line.contains("Bob joined"));
         proxy.move_client(voice(&proxy), old).expect("it was heard");
-        // on its way to the old port, until the client speaks from the new one
+        // sent to the old port, until the client sends from the new one
         bob.write("are you there?\n");
         std::thread::sleep(Duration::from_millis(300));
         ada.write("here I am\n");
@@ -490,125 +499,4 @@ fn the_end_of_the_input_waits_until_everything_has_arrived() {
     assert_eq!(texts(&ada.lines, "own").len(), 500);
     bob.wait_for(|line| line.contains("Ada left (quit)"));
     assert_eq!(texts(&bob.lines, "message"), said);
-}
-
-/// `kilochat send` with `input`: its exit code and what it complains about.
-fn send(arguments: &[&str], input: &str) -> (Option<i32>, String) {
-    let mut child = Command::new(PROGRAM)
-        .arg("send")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut stdin = child.stdin.take().expect("piped");
-    // it may not read any
-    let _ = stdin.write_all(input.as_bytes());
-    drop(stdin);
-    let output = child.wait_with_output().expect("it was started");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
-    let errors = String::from_utf8(output.stderr).expect("UTF-8");
-    (output.status.code(), errors)
-}
-
-#[test]
-fn what_a_script_sends_has_arrived_when_it_ends() {
-    let relay = relay();
-    let proxy = slow(relay.address, Faults::HARSH);
-    let mut bob = join(relay.address, "Bob", &[]);
-    let host = proxy.address().to_string();
-    let told = send(
-        &[&host, "--name", "cron", "backup", "/done", "--", "-v"],
-        "",
-    );
-    assert_eq!(told, (Some(0), String::new()));
-    bob.wait_for(|line| line == "cron : backup /done -v");
-    let told = send(
-        &[&host, "--name", "disk"],
-        "/dev/sda1 93%\n\n/dev/sdb1 7%\n",
-    );
-    assert_eq!(told, (Some(0), "kilochat: 1 blank line not sent\n".into()));
-    bob.wait_for(|line| line == "disk : /dev/sda1 93%");
-    bob.wait_for(|line| line == "disk : /dev/sdb1 7%");
-    let told = send(&[&host, "--name", "df", "-", "/ 93%\r\n\n/boot 7%\n"], "");
-    assert_eq!(told, (Some(0), String::new()));
-    bob.wait_for(|line| line == "df : - / 93%");
-    bob.wait_for(|line| line == "df : /boot 7%");
-}
-
-#[test]
-fn what_a_script_sends_without_frames_is_not_confirmed() {
-    let relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0", "--classic"]);
-    let host = relay.address.to_string();
-    let bob = UdpSocket::bind(any_port()).expect("a free port");
-    bob.set_read_timeout(Some(PATIENCE)).expect("not zero");
-    bob.send_to(b"Bob", relay.address).expect("loopback");
-    let begun = Instant::now();
-    let (code, errors) = send(&[&host, "--name", "cron", "hi"], "");
-    let took = begun.elapsed();
-    assert_eq!(code, Some(1));
-    assert!(errors.contains("--plain sends unconfirmed"), "{errors}");
-    assert!(
-        took >= Duration::from_secs(3) && took < Duration::from_secs(6),
-        "{took:?}"
-    );
-    let unconfirmed = "kilochat: sent, unconfirmed: without frames nobody knows what arrived\n";
-    let told = send(&[&host, "--name", "cron", "--classic", "hi"], "");
-    assert_eq!(told, (Some(0), unconfirmed.into()));
-    let mut buffer = [0; 1024];
-    let (length, _) = bob.recv_from(&mut buffer).expect("a line");
-    assert_eq!(&buffer[..length], b"cron : hi");
-
-    let relay = self::relay();
-    let mut bob = join(relay.address, "Bob", &[]);
-    let told = send(
-        &[
-            &relay.address.to_string(),
-            "--name",
-            "cron",
-            "--plain",
-            "/hi",
-        ],
-        "",
-    );
-    assert_eq!(told, (Some(0), unconfirmed.into()));
-    bob.wait_for(|line| line == "cron : /hi");
-}
-
-#[test]
-fn what_a_script_cannot_send_is_told() {
-    let free = UdpSocket::bind(any_port()).expect("a free port");
-    let host = free.local_addr().expect("it is bound").to_string();
-    drop(free);
-    let (code, errors) = send(&[&host, "--name", "cron", "hi"], "");
-    assert_eq!(code, Some(1));
-    assert!(errors.contains("connection refused"), "{errors}");
-    let host = host.as_str();
-    for arguments in [
-        &[host, "--name", "cron", " "][..],
-        &[host, "--name", " ", "hi"],
-        &[host, "hi"],
-    ] {
-        assert_eq!(send(arguments, "").0, Some(2), "{arguments:?}");
-    }
-}
-
-#[test]
-fn an_input_that_is_empty_or_cannot_be_read_is_told() {
-    let relay = relay();
-    let host = relay.address.to_string();
-    let empty = "kilochat: standard input is empty: nothing was sent\n";
-    let told = send(&[&host, "--name", "cron"], "");
-    assert_eq!(told, (Some(1), empty.into()));
-    for command in ["send", "chat"] {
-        let mut program = Command::new(PROGRAM);
-        program.args([command, &host, "--name", "cron"]);
-        let folder = std::fs::File::open(std::env::temp_dir()).expect("a folder");
-        let output = program.stdin(folder).output().expect("it starts");
-        let errors = String::from_utf8(output.stderr).expect("UTF-8");
-        assert_eq!(output.status.code(), Some(1), "{errors}");
-        assert!(errors.starts_with("kilochat: standard input: "), "{errors}");
-        assert_eq!(errors.lines().count(), 1, "{errors}");
-    }
 }

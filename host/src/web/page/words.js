@@ -1,0 +1,52 @@
+// What the page says, in English and Chinese.
+
+const WORDS = {
+  en: {
+    name: "Your name", enter: "Join", leave: "Leave", invite: "Invite", send: "Send", message: "Message",
+    lines: "Lines of the room", joining: "joining …", you: (name) => `you are ${name}`,
+    offline: "no connection; trying again …", silent: "the relay does not answer; trying again …",
+    full: (seconds) => `all seats are taken; trying again in ${seconds} s`,
+    restarted: "the relay was restarted; lines may be missing",
+    lost: (n) => (n === 1 ? "1 line lost" : `${n} lines lost`),
+    givenAway: "your seat was given away", takenOver: "another page took over this seat",
+    waiting: "not delivered yet", delivered: "delivered", unsaid: "not delivered", doubtful: "perhaps not delivered",
+    again: "say it again", newer: (n) => (n === 1 ? "1 new line" : `${n} new lines`),
+    ask: (n) => `Say ${n} lines?`, yes: "Say them", no: "Cancel", close: "Close",
+    scan: "Scan it to join", left: "you have left", nameless: "this name has no visible character",
+    refused: "the relay refuses", version: "the relay has another version: reload this page",
+    noSeats: "all seats are taken",
+    toYou: "to you", readable: "/msg is sent to one person alone, but not encrypted: who can read the network can read it",
+    nobody: "nobody has written to you alone; /msg NAME TEXT writes to NAME", noReply: "/reply needs a text",
+    oneLine: "not sent: several lines are said to all, and /msg and /reply take one line",
+    tooLong: "not sent: it is too long for one message",
+    help: "here also: /me TEXT, /ignore NAME, /reply TEXT; the Tab key completes names and commands",
+    me: "/me needs a text, as in /me waves", nobodyIgnored: "nobody is ignored; /ignore NAME hides what NAME says",
+    ignored: (names) => `ignored: ${names}`, shows: (name) => `${name} is shown again`,
+    ignores: (name) => `${name} is ignored; /ignore ${name} once more ends it`,
+  },
+  zh: {
+    name: "你的名字", enter: "加入", leave: "离开", invite: "邀请", send: "发送", message: "消息",
+    lines: "聊天记录", joining: "正在加入…", you: (name) => `你是 ${name}`,
+    offline: "没有连接，正在重试…", silent: "中继没有回应，正在重试…",
+    full: (seconds) => `座位已满，${seconds} 秒后重试`,
+    restarted: "中继已重启，可能缺少几行",
+    lost: (n) => `丢失 ${n} 行`,
+    givenAway: "你的座位已让给别人", takenOver: "另一个页面接管了这个座位",
+    waiting: "尚未送达", delivered: "已送达", unsaid: "未送达", doubtful: "可能未送达",
+    again: "再说一次", newer: (n) => `${n} 行新消息`,
+    ask: (n) => `发送 ${n} 行？`, yes: "发送", no: "取消", close: "关闭",
+    scan: "扫码加入", left: "你已离开", nameless: "这个名字没有可见字符",
+    refused: "中继拒绝了", version: "中继版本不同，请刷新页面",
+    noSeats: "座位已满",
+    toYou: "只对你说", readable: "/msg 只发给一个人，但没有加密：能监听网络的人都能看到",
+    nobody: "还没有人单独给你写信；用 /msg 名字 内容", noReply: "/reply 需要内容",
+    oneLine: "未发送：多行会发给所有人，/msg 和 /reply 只能是一行", tooLong: "未发送：内容太长",
+    help: "这里还有：/me 内容、/ignore 名字、/reply 内容；Tab 键补全名字和命令",
+    me: "/me 需要内容，例如 /me 挥手", nobodyIgnored: "没有屏蔽任何人；/ignore 名字 会隐藏那个人的话",
+    ignored: (names) => `已屏蔽：${names}`, shows: (name) => `不再屏蔽 ${name}`,
+    ignores: (name) => `已屏蔽 ${name}；再次 /ignore ${name} 取消`,
+  },
+};
+/** The language of the page. */
+export const language = navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
+export const words = WORDS[language];
