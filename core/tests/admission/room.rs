@@ -7,15 +7,15 @@ use kilochat_core::framed::{Cookie, Frame, Hello};
 use kilochat_core::{Config, DATAGRAM_MAX, Event, Instant, Refusal, Relay, Reply};
 
 /// Header bytes of a UDP datagram over IPv4.
-pub(crate) const HEADERS: usize = 28;
+pub(super) const HEADERS: usize = 28;
 
-pub(crate) struct Room {
-    pub(crate) relay: Box<Relay<16, 8192, 4>>,
-    pub(crate) now: Instant,
+pub(super) struct Room {
+    pub(super) relay: Box<Relay<16, 8192, 4>>,
+    pub(super) now: Instant,
 }
 
 impl Room {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config) -> Self {
         let mut relay = Box::new(Relay::new());
         relay.configure(config);
         Self {
@@ -24,12 +24,12 @@ impl Room {
         }
     }
 
-    pub(crate) fn event(&mut self, source: &str, payload: impl AsRef<[u8]>) -> (Event, String) {
+    pub(super) fn event(&mut self, source: &str, payload: impl AsRef<[u8]>) -> (Event, String) {
         let (event, reply) = self.bytes(source, payload.as_ref());
         (event, String::from_utf8(reply).unwrap())
     }
 
-    pub(crate) fn bytes(&mut self, source: &str, payload: &[u8]) -> (Event, Vec<u8>) {
+    pub(super) fn bytes(&mut self, source: &str, payload: &[u8]) -> (Event, Vec<u8>) {
         let mut reply = Reply::new();
         let source: SocketAddr = source.parse().unwrap();
         let event = self
@@ -39,12 +39,12 @@ impl Room {
     }
 
     /// Sends a datagram and returns the reply.
-    pub(crate) fn say(&mut self, source: &str, payload: impl AsRef<[u8]>) -> String {
+    pub(super) fn say(&mut self, source: &str, payload: impl AsRef<[u8]>) -> String {
         self.event(source, payload).1
     }
 
     /// Returns why a datagram is refused, and the reply.
-    pub(crate) fn refused(&mut self, source: &str, payload: impl AsRef<[u8]>) -> (Refusal, String) {
+    pub(super) fn refused(&mut self, source: &str, payload: impl AsRef<[u8]>) -> (Refusal, String) {
         match self.event(source, payload) {
             (Event::Refused { why, .. }, reply) => (why, reply),
             other => panic!("{other:?}"),
@@ -52,7 +52,7 @@ impl Room {
     }
 
     /// Joins by name, and by code if one is needed. Returns the welcome.
-    pub(crate) fn join(&mut self, source: &str, name: &str) -> String {
+    pub(super) fn join(&mut self, source: &str, name: &str) -> String {
         let reply = self.say(source, name);
         let Some(code) = code_in(&reply) else {
             return reply;
@@ -61,7 +61,7 @@ impl Room {
     }
 
     /// Sends HELLO, and again with the cookie. Returns the second reply.
-    pub(crate) fn join_framed(&mut self, source: &str, name: &str) -> Vec<u8> {
+    pub(super) fn join_framed(&mut self, source: &str, name: &str) -> Vec<u8> {
         let mut hello = Hello {
             abilities: 0,
             nonce: 1,
@@ -78,7 +78,7 @@ impl Room {
     }
 
     /// Returns each line that is due, and the sources of its readers.
-    pub(crate) fn flush(&mut self) -> Vec<(String, Vec<String>)> {
+    pub(super) fn flush(&mut self) -> Vec<(String, Vec<String>)> {
         let mut buffer = [0; DATAGRAM_MAX];
         let mut all = Vec::new();
         while let Some(fanout) = self.relay.poll_fanout(self.now, &mut buffer) {
@@ -89,17 +89,17 @@ impl Room {
         all
     }
 
-    pub(crate) fn sleep_ms(&mut self, millis: u64) {
+    pub(super) fn sleep_ms(&mut self, millis: u64) {
         self.now = self.now.after(Duration::from_millis(millis));
     }
 }
 
 /// Returns the code that a reply asks for.
-pub(crate) fn code_in(reply: &str) -> Option<&str> {
+pub(super) fn code_in(reply: &str) -> Option<&str> {
     reply.strip_prefix("* to join, send: ")?.get(..9)
 }
 
-pub(crate) fn encoded(frame: &Frame<'_>) -> Vec<u8> {
+pub(super) fn encoded(frame: &Frame<'_>) -> Vec<u8> {
     let mut buffer = [0; DATAGRAM_MAX];
     let length = frame.encode(&mut buffer).unwrap();
     buffer[..length].to_vec()

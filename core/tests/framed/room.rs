@@ -10,7 +10,7 @@ use kilochat_core::{Config, DATAGRAM_MAX, Event, Expired, Instant, Relay, Reply}
 
 /// The parts of a sent datagram that tests compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Sent {
+pub(super) enum Sent {
     Text(String),
     /// The sequence number of the first line, and the lines.
     Data(u64, Vec<String>),
@@ -19,30 +19,30 @@ pub(crate) enum Sent {
 
 /// The fields of a WELCOME.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Welcomed {
-    pub(crate) session: Session,
-    pub(crate) epoch: u32,
-    pub(crate) author: u32,
-    pub(crate) first: u64,
-    pub(crate) head: u64,
-    pub(crate) name: String,
-    pub(crate) uptime_s: u32,
-    pub(crate) window: u8,
-    pub(crate) keepalive_s: u8,
-    pub(crate) text: String,
+pub(super) struct Welcomed {
+    pub(super) session: Session,
+    pub(super) epoch: u32,
+    pub(super) author: u32,
+    pub(super) first: u64,
+    pub(super) head: u64,
+    pub(super) name: String,
+    pub(super) uptime_s: u32,
+    pub(super) window: u8,
+    pub(super) keepalive_s: u8,
+    pub(super) text: String,
 }
 
 /// A room of 4 seats, with at most 2 DATA in flight to a client.
-pub(crate) struct Room {
-    pub(crate) relay: Box<Relay<4, 2048, 2>>,
-    pub(crate) now: Instant,
-    pub(crate) nonce: u64,
+pub(super) struct Room {
+    pub(super) relay: Box<Relay<4, 2048, 2>>,
+    pub(super) now: Instant,
+    pub(super) nonce: u64,
     /// The abilities in a HELLO.
-    pub(crate) abilities: u32,
+    pub(super) abilities: u32,
 }
 
 impl Room {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(Config {
             history: 0,
             announce_up_to: 0,
@@ -50,7 +50,7 @@ impl Room {
         })
     }
 
-    pub(crate) fn with(config: Config) -> Self {
+    pub(super) fn with(config: Config) -> Self {
         let mut relay = Box::new(Relay::new());
         relay.configure(Config {
             rate: 0,
@@ -65,11 +65,11 @@ impl Room {
         }
     }
 
-    pub(crate) fn source(port: u16) -> SocketAddr {
+    pub(super) fn source(port: u16) -> SocketAddr {
         ([127, 0, 0, 1], port).into()
     }
 
-    pub(crate) fn datagram(&mut self, port: u16, payload: &[u8]) -> (Event, Vec<u8>) {
+    pub(super) fn datagram(&mut self, port: u16, payload: &[u8]) -> (Event, Vec<u8>) {
         let mut reply = Reply::new();
         let event = self
             .relay
@@ -77,11 +77,11 @@ impl Room {
         (event, reply.to_vec())
     }
 
-    pub(crate) fn frame(&mut self, port: u16, frame: &Frame<'_>) -> (Event, Vec<u8>) {
+    pub(super) fn frame(&mut self, port: u16, frame: &Frame<'_>) -> (Event, Vec<u8>) {
         self.datagram(port, &encoded(frame))
     }
 
-    pub(crate) fn hello(
+    pub(super) fn hello(
         &mut self,
         port: u16,
         nonce: u64,
@@ -102,7 +102,7 @@ impl Room {
         )
     }
 
-    pub(crate) fn cookie(&mut self, port: u16) -> [u8; 16] {
+    pub(super) fn cookie(&mut self, port: u16) -> [u8; 16] {
         let (event, reply) = self.hello(port, 7, "", None, None);
         assert_eq!(event, Event::Challenged);
         let Ok(Frame::Cookie(cookie)) = Frame::decode(&reply) else {
@@ -112,7 +112,7 @@ impl Room {
     }
 
     /// Sends a HELLO with a cookie. Returns the event and the WELCOME.
-    pub(crate) fn welcome(
+    pub(super) fn welcome(
         &mut self,
         port: u16,
         name: &str,
@@ -124,13 +124,13 @@ impl Room {
         (event, welcomed(&reply))
     }
 
-    pub(crate) fn join(&mut self, port: u16, name: &str) -> Welcomed {
+    pub(super) fn join(&mut self, port: u16, name: &str) -> Welcomed {
         let (event, welcomed) = self.welcome(port, name, None);
         assert!(matches!(event, Event::Joined { .. }), "{event:?}");
         welcomed
     }
 
-    pub(crate) fn post(
+    pub(super) fn post(
         &mut self,
         port: u16,
         session: Session,
@@ -151,7 +151,7 @@ impl Room {
         )
     }
 
-    pub(crate) fn ack(
+    pub(super) fn ack(
         &mut self,
         port: u16,
         session: Session,
@@ -172,7 +172,7 @@ impl Room {
     }
 
     /// Returns each datagram that is due, with the ports of its receivers.
-    pub(crate) fn flush(&mut self) -> Vec<(Sent, Vec<u16>)> {
+    pub(super) fn flush(&mut self) -> Vec<(Sent, Vec<u16>)> {
         let mut buffer = [0; DATAGRAM_MAX];
         let mut all = Vec::new();
         while let Some(fanout) = self.relay.poll_fanout(self.now, &mut buffer) {
@@ -185,7 +185,7 @@ impl Room {
     }
 
     /// Lets time pass. Returns the names of the peers that were parked.
-    pub(crate) fn sleep(&mut self, millis: u64) -> Vec<String> {
+    pub(super) fn sleep(&mut self, millis: u64) -> Vec<String> {
         self.now = self.now.after(Duration::from_millis(millis));
         let mut parked = Vec::new();
         while let Some(expired) = self.relay.handle_timeout(self.now) {
@@ -199,13 +199,13 @@ impl Room {
     }
 }
 
-pub(crate) fn encoded(frame: &Frame<'_>) -> Vec<u8> {
+pub(super) fn encoded(frame: &Frame<'_>) -> Vec<u8> {
     let mut buffer = [0; DATAGRAM_MAX];
     let length = frame.encode(&mut buffer).unwrap();
     buffer[..length].to_vec()
 }
 
-pub(crate) fn sent(payload: &[u8]) -> Sent {
+pub(super) fn sent(payload: &[u8]) -> Sent {
     match Frame::decode(payload) {
         Ok(Frame::Data(data)) => Sent::Data(
             data.first,
@@ -216,7 +216,7 @@ pub(crate) fn sent(payload: &[u8]) -> Sent {
     }
 }
 
-pub(crate) fn welcomed(reply: &[u8]) -> Welcomed {
+pub(super) fn welcomed(reply: &[u8]) -> Welcomed {
     let Ok(Frame::Welcome(Welcome {
         session,
         epoch,
@@ -247,7 +247,7 @@ pub(crate) fn welcomed(reply: &[u8]) -> Welcomed {
     }
 }
 
-pub(crate) fn outcome(reply: &[u8]) -> Outcome<'_> {
+pub(super) fn outcome(reply: &[u8]) -> Outcome<'_> {
     let Ok(Frame::Posted(posted)) = Frame::decode(reply) else {
         panic!("{reply:?}")
     };
@@ -255,19 +255,19 @@ pub(crate) fn outcome(reply: &[u8]) -> Outcome<'_> {
     posted.outcome
 }
 
-pub(crate) fn bye(reply: &[u8]) -> Goodbye {
+pub(super) fn bye(reply: &[u8]) -> Goodbye {
     let Ok(Frame::Bye(_, why)) = Frame::decode(reply) else {
         panic!("{reply:?}")
     };
     why
 }
 
-pub(crate) fn data(first: u64, lines: &[&str], ports: &[u16]) -> (Sent, Vec<u16>) {
+pub(super) fn data(first: u64, lines: &[&str], ports: &[u16]) -> (Sent, Vec<u16>) {
     let lines = lines.iter().map(|line| (*line).to_owned()).collect();
     (Sent::Data(first, lines), ports.into())
 }
 
-pub(crate) fn resume(welcomed: &Welcomed, next: u64) -> Option<Resume> {
+pub(super) fn resume(welcomed: &Welcomed, next: u64) -> Option<Resume> {
     Some(Resume {
         session: welcomed.session,
         epoch: welcomed.epoch,

@@ -6,14 +6,14 @@ use core::time::Duration;
 use kilochat_core::{Config, DATAGRAM_MAX, Event, Instant, Relay, Reply, Seat};
 
 /// A room of 4 seats whose network never blocks.
-pub(crate) struct Room {
-    pub(crate) relay: Box<Relay<4, 2048, 4>>,
-    pub(crate) now: Instant,
+pub(super) struct Room {
+    pub(super) relay: Box<Relay<4, 2048, 4>>,
+    pub(super) now: Instant,
 }
 
 impl Room {
     /// Creates a room without announcements and history.
-    pub(crate) fn plain() -> Self {
+    pub(super) fn plain() -> Self {
         Self::new(Config {
             announce_up_to: 0,
             history: 0,
@@ -21,7 +21,7 @@ impl Room {
         })
     }
 
-    pub(crate) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config) -> Self {
         let mut relay = Box::new(Relay::new());
         relay.configure(Config { rate: 0, ..config });
         Self {
@@ -30,11 +30,11 @@ impl Room {
         }
     }
 
-    pub(crate) fn source(port: u16) -> SocketAddr {
+    pub(super) fn source(port: u16) -> SocketAddr {
         ([127, 0, 0, 1], port).into()
     }
 
-    pub(crate) fn event(&mut self, port: u16, payload: impl AsRef<[u8]>) -> (Event, String) {
+    pub(super) fn event(&mut self, port: u16, payload: impl AsRef<[u8]>) -> (Event, String) {
         let mut reply = Reply::new();
         let source = Self::source(port);
         let event = self
@@ -44,12 +44,12 @@ impl Room {
     }
 
     /// Sends a datagram from `port` and returns the reply.
-    pub(crate) fn say(&mut self, port: u16, payload: impl AsRef<[u8]>) -> String {
+    pub(super) fn say(&mut self, port: u16, payload: impl AsRef<[u8]>) -> String {
         self.event(port, payload).1
     }
 
     /// Gives the peer at `port` a seat.
-    pub(crate) fn join(&mut self, port: u16, name: &str) -> Seat {
+    pub(super) fn join(&mut self, port: u16, name: &str) -> Seat {
         let (event, reply) = self.event(port, name);
         let Event::Joined { seat, .. } = event else {
             panic!("{event:?} {reply}")
@@ -58,7 +58,7 @@ impl Room {
     }
 
     /// Returns each datagram that is due, with the ports of its receivers.
-    pub(crate) fn flush(&mut self) -> Vec<(String, Vec<u16>)> {
+    pub(super) fn flush(&mut self) -> Vec<(String, Vec<u16>)> {
         let mut buffer = [0; DATAGRAM_MAX];
         let mut all = Vec::new();
         while let Some(fanout) = self.relay.poll_fanout(self.now, &mut buffer) {
@@ -70,11 +70,11 @@ impl Room {
         all
     }
 
-    pub(crate) fn sleep(&mut self, seconds: u64) {
+    pub(super) fn sleep(&mut self, seconds: u64) {
         self.now = self.now.after(Duration::from_secs(seconds));
     }
 }
 
-pub(crate) fn due(payload: &str, ports: &[u16]) -> (String, Vec<u16>) {
+pub(super) fn due(payload: &str, ports: &[u16]) -> (String, Vec<u16>) {
     (payload.into(), ports.into())
 }
