@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::{Dialect, Heard, Host, Lab, Link, Reader, Speaker, Trouble};
 
-/// Time to wait for missing lines after the last one was said.
+/// Time to wait for missing lines after the last one was said, or any datagram arrived.
 const LATE: Duration = Duration::from_secs(5);
 
 /// Factor by which fewer lines are said in a room of thousands.
@@ -120,13 +120,17 @@ pub fn measure(program: &str, trouble: Trouble, load: &Load) -> Measured {
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     let cpu = relay.cpu() - before;
-    let spoken = Instant::now();
-    while spoken.elapsed() < LATE
+    let (mut arrived, mut progress) = (0, Instant::now());
+    while progress.elapsed() < LATE
         && readers
             .iter()
             .any(|reader| reader.count() < speaker.said.len())
     {
         std::thread::sleep(Duration::from_millis(10));
+        let now: usize = readers.iter().map(Reader::datagrams).sum();
+        if now > arrived {
+            (arrived, progress) = (now, Instant::now());
+        }
     }
     drop(ongoing);
     let rows = readers

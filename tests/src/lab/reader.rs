@@ -145,6 +145,11 @@ impl Reader {
         self.progress.count.load(Ordering::Relaxed)
     }
 
+    /// Returns how many datagrams have arrived.
+    pub fn datagrams(&self) -> usize {
+        self.progress.datagrams.load(Ordering::Relaxed)
+    }
+
     /// Returns whether this line of the speaker, or a later one, has arrived.
     pub fn has(&self, number: usize) -> bool {
         self.progress.newest.load(Ordering::Relaxed) > number
@@ -165,6 +170,7 @@ struct Progress {
     /// them.
     count: AtomicUsize,
     newest: AtomicUsize,
+    datagrams: AtomicUsize,
 }
 
 /// The part of a reader that its thread owns.
@@ -232,6 +238,7 @@ impl Ear {
         let wait = Some(wait.max(Duration::from_millis(1)));
         self.socket.set_read_timeout(wait).expect("not zero");
         let length = self.socket.recv(buffer).ok()?;
+        self.progress.datagrams.fetch_add(1, Ordering::Relaxed);
         Some((length, Instant::now()))
     }
 
