@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Write};
 use std::path::Path;
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use kilochat_core::SEPARATOR;
 
@@ -33,6 +34,8 @@ pub fn run(arguments: &HistoryArguments) -> Result<(), Error> {
     let mut printer = Printer {
         arguments,
         zone: TimeZone::system(),
+        grep: arguments.grep.as_ref().map(|text| text.to_lowercase()),
+        shown: None,
         last: VecDeque::new(),
         out: io::BufWriter::new(io::stdout().lock()),
         torn: 0,
@@ -75,6 +78,10 @@ enum Failure {
 struct Printer<'a, Out: Write> {
     arguments: &'a HistoryArguments,
     zone: TimeZone,
+    /// The text that lines must contain, in lower case.
+    grep: Option<String>,
+    /// The last second that was printed, and how.
+    shown: Option<(i64, String)>,
     /// The last lines so far, if only a number of last lines is wanted.
     last: VecDeque<JsonLine>,
     out: Out,
@@ -187,17 +194,39 @@ impl<Out: Write> Printer<'_, Out> {
     }
 
     fn is_wanted(&self, line: &JsonLine) -> bool {
-        let HistoryArguments {
-            since, name, grep, ..
-        } = self.arguments;
+        let HistoryArguments { since, name, .. } = self.arguments;
         let is_same = |name: &String| {
-            let theirs = line.name.as_ref();
-            theirs.is_some_and(|theirs| theirs.to_lowercase() == name.to_lowercase())
+            let theirs = line.name.as_deref();
+            theirs.is_some_and(|theirs| {
+                lower(theirs).eq(lower(name)) || lower(person(theirs)).eq(lower(name))
+            })
         };
-        let has = |text: &String| line.text.to_lowercase().contains(&text.to_lowercase());
+        let has = |text: &String| line.text.to_lowercase().contains(text);
         since.is_none_or(|since| line.time >= since)
             && name.as_ref().is_none_or(is_same)
-            && grep.as_ref().is_none_or(has)
+            && self.grep.as_ref().is_none_or(has)
+            && self.is_at_place(line)
+    }
+
+    /// Returns whether a line is of the wanted place. A relay keeps lines of other places as it shows them.
+    #[cfg(feature = "link")]
+    fn is_at_place(&self, line: &JsonLine) -> bool {
+        let place = match (&line.place, &line.name) {
+            (Some(place), _) => Some(place.as_str()),
+            (None, Some(name)) => name.split_once('@').map(|(_, place)| place),
+            (None, None) => {
+                let rest = line.text.strip_prefix("at ");
+                rest.and_then(|rest| Some(rest.split_once(": ")?.0))
+            }
+        };
+        let wanted = self.arguments.place.as_ref();
+        wanted.is_none_or(|wanted| place == Some(wanted.as_str()))
+    }
+
+    #[cfg(not(feature = "link"))]
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    const fn is_at_place(&self, _: &JsonLine) -> bool {
+        true
     }
 
     fn print(&mut self, line: &JsonLine) -> io::Result<()> {
@@ -206,8 +235,7 @@ impl<Out: Write> Printer<'_, Out> {
             line.write(&mut text);
             return self.out.write_all(text.as_bytes());
         }
-        let time = line.time.to_zoned(self.zone.clone());
-        let time = time.strftime("%Y-%m-%d %H:%M:%S");
+        let time = shown(&mut self.shown, line.time, &self.zone);
         // cleaned, because the file may have been edited
         let text: String = kilochat_core::clean(&line.text).collect();
         let place = line.place.as_deref().unwrap_or_default();
@@ -227,4 +255,25 @@ impl<Out: Write> Printer<'_, Out> {
             (None, _) => writeln!(self.out, "{time} * {at}{place}{colon}{text}"),
         }
     }
+}
+
+/// Returns a time as it is printed, which is remembered: there may be many lines in a second.
+fn shown<'a>(last: &'a mut Option<(i64, String)>, time: Timestamp, zone: &TimeZone) -> &'a str {
+    let second = time.as_second();
+    let known = last.take().filter(|(known, _)| *known == second);
+    let (_, text) = last.insert(known.unwrap_or_else(|| {
+        let time = time.to_zoned(zone.clone());
+        (second, time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+    }));
+    text
+}
+
+fn lower(text: &str) -> impl Iterator<Item = char> {
+    text.chars().flat_map(char::to_lowercase)
+}
+
+/// Returns the name of a person without the place.
+fn person(name: &str) -> &str {
+    let is_placed = cfg!(feature = "link");
+    name.split('@').next().filter(|_| is_placed).unwrap_or(name)
 }

@@ -36,9 +36,24 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Time after which a server forgets a consumer that nobody reads.
 const FORGET: Duration = Duration::from_secs(30);
 
-/// Number of messages, and of bytes, that a server may send before it is asked for more.
-const MESSAGES_AHEAD: usize = 64;
-const BYTES_AHEAD: usize = 512 << 10;
+/// What a server may send before it is asked for more.
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    messages: usize,
+    bytes: usize,
+}
+
+/// To a relay, in which memory is scarce.
+const AHEAD: Ahead = Ahead {
+    messages: 64,
+    bytes: 512 << 10,
+};
+
+/// To a reader of the whole stream: with less a server that has short messages waits for its next request.
+const AHEAD_OF_READER: Ahead = Ahead {
+    messages: 1024,
+    bytes: 4 << 20,
+};
 
 /// Maximum age of a message in a stream that a relay makes.
 pub(super) const STREAM_AGE: Duration = Duration::from_secs(30 * 86_400);
@@ -118,7 +133,8 @@ async fn follow(
     if has_ended && each(None) == Then::End {
         return Ok(());
     }
-    let mut messages = messages(consumer).await.map_err(|error| broken(&error))?;
+    let messages = messages(consumer, AHEAD_OF_READER).await;
+    let mut messages = messages.map_err(|error| broken(&error))?;
     while let Some(message) = messages.next().await {
         let message = message.map_err(|error| broken(&error))?;
         let info = message.info().map_err(|error| broken(&error))?;
@@ -227,11 +243,12 @@ fn consumer(from: DeliverPolicy) -> pull::Config {
 
 async fn messages(
     consumer: &Consumer<pull::Config>,
+    ahead: Ahead,
 ) -> Result<pull::Stream, async_nats::jetstream::consumer::StreamError> {
     let stream = consumer.stream().heartbeat(HEARTBEAT);
     stream
-        .max_messages_per_batch(MESSAGES_AHEAD)
-        .max_bytes_per_batch(BYTES_AHEAD)
+        .max_messages_per_batch(ahead.messages)
+        .max_bytes_per_batch(ahead.bytes)
         .messages()
         .await
 }

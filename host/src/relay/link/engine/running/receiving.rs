@@ -14,7 +14,7 @@ use tokio::select;
 use tokio::time::{sleep, timeout};
 
 use super::super::{
-    ANSWER, Message, STREAM_AGE, consumer, header, is_missing, messages, time, within,
+    AHEAD, ANSWER, Message, STREAM_AGE, consumer, header, is_missing, messages, time, within,
 };
 use super::{Engine, RETRY, RETRY_MAX, TICK, again, up};
 use crate::relay::link::inbox::Since;
@@ -109,7 +109,7 @@ impl Engine {
         let consumer = within(ANSWER, stream.create_consumer(consumer(from)))
             .await
             .map_err(|error| unreadable(&error))?;
-        let messages = messages(&consumer).await;
+        let messages = messages(&consumer, AHEAD).await;
         let messages = messages.map_err(|error| unreadable(&error))?;
         if consumer.cached_info().num_pending == 0 {
             self.release().await;
