@@ -29,6 +29,7 @@ use super::link::age_max;
 use super::network::Sockets;
 use crate::Error;
 use crate::args::{RelayArguments, SEATS_MAX};
+use crate::kept::line::JsonLine;
 
 /// Length of the queue to the thread: about 512 KiB.
 const QUEUE: usize = 512;
@@ -90,8 +91,8 @@ pub(super) struct Keeper {
     /// them.
     changed: Vec<Seat>,
     is_changed: Vec<bool>,
-    /// The time of the last line that was restored.
-    restored: Option<Timestamp>,
+    /// The lines that were restored.
+    restored: Vec<JsonLine>,
     /// Whether the queue was full at the last attempt.
     is_behind: bool,
 }
@@ -130,7 +131,7 @@ impl Keeper {
             seen: 0,
             changed: Vec::with_capacity(SEATS_MAX.into()),
             is_changed: vec![false; SEATS_MAX.into()],
-            restored: room.last_time(),
+            restored: Vec::new(),
             is_behind: false,
         };
         let now = room.restore_lines(time, age_max(arguments), relay);
@@ -143,6 +144,7 @@ impl Keeper {
         }
         keeper.note_seats(seats.into_iter());
         writer.begin(time, &room);
+        keeper.restored = room.into_lines();
         let (queue, records) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("keep".into())
@@ -152,9 +154,9 @@ impl Keeper {
         Ok(Some((keeper, now)))
     }
 
-    /// Returns the time of the last line that was restored, if there is one.
-    pub(super) const fn restored(&self) -> Option<Timestamp> {
-        self.restored
+    /// Returns the lines that were restored, the first time that it is called.
+    pub(super) fn take_restored(&mut self) -> Vec<JsonLine> {
+        core::mem::take(&mut self.restored)
     }
 
     /// Returns the numbers of lines that were kept and lost.

@@ -9,6 +9,7 @@
 mod counters;
 pub(crate) mod engine;
 mod inbox;
+mod known;
 mod outage;
 mod places;
 mod start;

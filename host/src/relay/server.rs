@@ -163,10 +163,12 @@ impl Server {
         }
         let inquiries = inquiries(arguments, &stopper, &mut journal)?;
         let start = std::time::Instant::now();
-        let (keeper, begun) = Keeper::start(arguments, relay, &mut network, &mut journal)?.unzip();
+        let (mut keeper, begun) =
+            Keeper::start(arguments, relay, &mut network, &mut journal)?.unzip();
         let oldest = link::age_max(arguments);
         let begun = begun.unwrap_or_else(|| Instant::default().after(oldest));
-        let kept = keeper.as_ref().and_then(Keeper::restored);
+        let kept = keeper.as_mut().map(Keeper::take_restored);
+        let kept = kept.unwrap_or_default();
         let waker = stopper.clone();
         let link = Link::start(arguments, kept, begun, relay, &mut journal, waker)?;
         Ok(Self {

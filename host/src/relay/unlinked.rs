@@ -3,7 +3,6 @@
 use core::convert::Infallible;
 use core::time::Duration;
 
-use jiff::Timestamp;
 use kilochat_core::{Instant, Relay};
 use tracing::Level;
 
@@ -11,6 +10,7 @@ use super::journal::Journal;
 use super::stopper::Stopper;
 use crate::Error;
 use crate::args::RelayArguments;
+use crate::kept::line::JsonLine;
 
 /// A link that is not there.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) const fn age_max(_: &RelayArguments) -> Duration {
 impl Link {
     pub(super) fn start<const PEERS: usize, const RING: usize, const WINDOW: usize>(
         _: &RelayArguments,
-        _: Option<Timestamp>,
+        _: Vec<JsonLine>,
         _: Instant,
         _: &mut Relay<PEERS, RING, WINDOW>,
         _: &mut Journal,

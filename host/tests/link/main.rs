@@ -6,6 +6,7 @@
 mod allocations;
 mod credentials;
 mod history;
+mod keeping;
 mod outages;
 mod security;
 mod servers;
@@ -101,29 +102,6 @@ fn a_relay_that_restarts_shows_newcomers_what_was_said() {
     again.say(7..8);
     check(&harbour.numbers("Cleo@boat", 7), 7..8);
     assert_eq!(harbour.numbers("Ada@boat", 2), [0, 1, 2]);
-}
-
-#[test]
-#[ignore = "needs nats-server: apt install nats-server"]
-fn a_relay_that_keeps_its_lines_shows_none_twice_after_a_restart() {
-    let server = Server::new();
-    let folder = servers::Folder::new();
-    let keep = ["--keep", &folder.path("kept"), "--history", "50"];
-    let mut boat = Place::with(&server.url(), "boat", "Ada", &keep);
-    let mut harbour = Place::new(&server.url(), "harbour", "Bob");
-    harbour.say(0..5);
-    check(&boat.numbers("Bob@harbour", 4), 0..5);
-    boat.relay.signal(Signal::SIGTERM);
-    assert!(boat.relay.wait().success());
-    harbour.say(5..9);
-    let mut again = Place::with(&server.url(), "boat", "Cleo", &keep);
-    check(&again.numbers("Bob@harbour", 8), 0..9);
-    // and what was restored is not said again elsewhere
-    again.say(70..71);
-    harbour.wait_for(|line| line == "Cleo@boat : 70");
-    let lines = harbour.peer.lines();
-    let is_bob = |line: &String| line.starts_with("Bob") || line.contains("@harbour");
-    assert!(!lines.iter().any(is_bob), "{lines:?}");
 }
 
 #[test]

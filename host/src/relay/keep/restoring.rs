@@ -183,9 +183,9 @@ impl Room {
         !self.peers.is_empty()
     }
 
-    /// Returns the time of the last line that is restored.
-    pub(super) fn last_time(&self) -> Option<Timestamp> {
-        self.lines.last().map(|line| line.time)
+    /// Returns the lines.
+    pub(super) fn into_lines(self) -> Vec<JsonLine> {
+        self.lines
     }
 
     /// Restores the lines in a relay. Returns the relay's clock, which begins at the oldest line, or

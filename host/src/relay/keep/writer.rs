@@ -153,14 +153,15 @@ impl Writer {
                 self.seats_until
             };
             let timeout = timeout.saturating_duration_since(Instant::now());
-            let mut time = Timestamp::now();
+            let time = Timestamp::now();
             match records.recv_timeout(timeout) {
                 Ok(first) => {
                     let others = records.try_iter().take(BATCH);
-                    for record in core::iter::once(first).chain(others) {
-                        time = self.take(record).unwrap_or(time);
-                    }
-                    self.flush(time);
+                    // lines of an outage elsewhere may be older than those before them, but a file has none
+                    // that is younger than its day
+                    let records = core::iter::once(first).chain(others);
+                    let last = records.filter_map(|record| self.take(record)).max();
+                    self.flush(last.unwrap_or(time));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,

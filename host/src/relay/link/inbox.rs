@@ -11,6 +11,7 @@ use kilochat_core::{LinkSeen, Name};
 
 use super::counters::LinkCounters;
 use super::engine::Message;
+use super::known::Known;
 use super::wire::{self, Header, Line};
 use super::{Incoming, Notice};
 use crate::args::Token;
@@ -47,6 +48,8 @@ pub(super) struct Inbox {
     /// Number of the last line of this run that came back.
     own: u64,
     accounts: HashMap<Token, Account>,
+    /// What was restored from the disk, until the lines from before the start are shown.
+    known: Known,
     held: Option<Held>,
     out: VecDeque<Incoming>,
 }
@@ -70,15 +73,6 @@ struct Held {
     left_out: u64,
 }
 
-/// Since when old lines are shown.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Since {
-    /// Since this time, or all; nobody misses the others.
-    Silently(Option<Timestamp>),
-    /// Since this time; the number of the others is told.
-    Told(Timestamp),
-}
-
 /// How many old lines are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
@@ -89,8 +83,8 @@ enum Limit {
 }
 
 impl Inbox {
-    /// Returns an empty inbox of a run of a place.
-    pub(super) fn new(place: Token, run: u64) -> Self {
+    /// Returns an empty inbox of a run of a place that begins with these lines.
+    pub(super) fn new(place: Token, run: u64, known: Known) -> Self {
         Self {
             place,
             run,
@@ -98,6 +92,7 @@ impl Inbox {
             seen: Box::default(),
             own: 0,
             accounts: HashMap::new(),
+            known,
             held: None,
             out: VecDeque::new(),
         }
@@ -145,25 +140,24 @@ impl Inbox {
         self.held.is_some()
     }
 
-    /// Shows the old lines: the last one has come.
-    pub(super) fn release(&mut self, since: Since, counters: &LinkCounters) {
+    /// Shows the old lines: the last one has come. Of those from before `started` only the number is told.
+    pub(super) fn release(&mut self, started: Option<Timestamp>, counters: &LinkCounters) {
         let Some(held) = self.held.take() else {
             return;
         };
-        let (since, is_told) = match since {
-            Since::Silently(since) => (since, false),
-            Since::Told(since) => (Some(since), true),
-        };
-        let is_new = |time: &Timestamp| since.is_none_or(|since| *time > since);
+        let mut known = core::mem::take(&mut self.known);
+        let now = Timestamp::now();
+        let mut lines = held.lines;
+        lines.retain(|(_, incoming)| !is_known(&mut known, now, incoming));
+        let is_new = |time: &Timestamp| started.is_none_or(|started| *time > started);
         let is_outage = matches!(held.limit, Limit::Bytes(_));
-        let old = held.lines.iter().filter(|(time, _)| !is_new(time));
-        let old = if is_told { old.count() as u64 } else { 0 };
-        let lines = old + if is_outage { held.left_out } else { 0 };
-        if lines > 0 {
-            counters.left_out.add(lines);
-            self.add(Incoming::Notice(Notice::InHistory { lines }));
+        let old = lines.iter().filter(|(time, _)| !is_new(time)).count() as u64;
+        let left_out = old + if is_outage { held.left_out } else { 0 };
+        if left_out > 0 {
+            counters.left_out.add(left_out);
+            self.add(Incoming::Notice(Notice::InHistory { lines: left_out }));
         }
-        for (_, incoming) in held.lines.into_iter().filter(|(time, _)| is_new(time)) {
+        for (_, incoming) in lines.into_iter().filter(|(time, _)| is_new(time)) {
             self.push(incoming, counters);
         }
     }
@@ -296,6 +290,22 @@ impl Inbox {
                 self.out.push_back(Incoming::Notice(left_out));
             }
         }
+    }
+}
+
+/// Returns whether a line was restored from the disk.
+fn is_known(known: &mut Known, now: Timestamp, incoming: &Incoming) -> bool {
+    match incoming {
+        Incoming::Line {
+            age,
+            place,
+            name,
+            text,
+        } => {
+            let said = now.checked_sub(*age).unwrap_or(now);
+            known.take(said, place.as_ref(), name, text)
+        }
+        Incoming::Notice(_) | Incoming::Report(_) | Incoming::Ready => false,
     }
 }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::Error;
 use crate::args::{EngineOptions, EngineUrl, RelayArguments};
+use crate::kept::line::JsonLine;
 use crate::relay::config;
 
 /// Maximum time for which a relay that starts waits for what was said before.
@@ -21,10 +22,10 @@ pub(super) struct Settings {
     /// The number of this run.
     pub(super) run: u64,
     pub(super) replicas: usize,
-    /// Number of lines from before the start that are shown to newcomers, and since when, if earlier ones
-    /// were restored from the disk.
+    /// Number of lines from before the start that are shown to newcomers, if they were not restored from the
+    /// disk.
     pub(super) history: usize,
-    pub(super) since: Option<Timestamp>,
+    pub(super) kept: Vec<JsonLine>,
     pub(super) started: Timestamp,
 }
 
@@ -40,14 +41,14 @@ pub(in crate::relay) fn age_max(arguments: &RelayArguments) -> Duration {
 
 impl Link {
     /// Starts the thread if the command line asks for it, and waits for a short time for what was said
-    /// before. `since` is the time of the last line that was restored from the disk.
+    /// before. `kept` are the lines that were restored from the disk.
     ///
     /// # Errors
     ///
     /// If a file cannot be read, or the system has no thread left.
     pub(in crate::relay) fn start<const PEERS: usize, const RING: usize, const WINDOW: usize>(
         arguments: &RelayArguments,
-        since: Option<Timestamp>,
+        kept: Vec<JsonLine>,
         now: Instant,
         relay: &mut Relay<PEERS, RING, WINDOW>,
         journal: &mut Journal,
@@ -68,7 +69,7 @@ impl Link {
             run: crate::random(),
             replicas: arguments.link.link_replicas.into(),
             history: arguments.history.into(),
-            since,
+            kept,
             started: Timestamp::now(),
         };
         let shared = Arc::new(Shared {

@@ -16,6 +16,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{Client, ConnectOptions, Event};
 use heapless::String as Text;
+use jiff::SignedDuration;
 use kilochat_core::LinkLines;
 use tokio::select;
 use tokio::sync::{Mutex, watch};
@@ -24,6 +25,7 @@ use tokio::time::{sleep, timeout};
 use super::{ANSWER, context, runtime, within};
 use crate::Error;
 use crate::relay::link::inbox::Inbox;
+use crate::relay::link::known::Known;
 use crate::relay::link::outage::Outage;
 use crate::relay::link::places::Places;
 use crate::relay::link::start::Settings;
@@ -64,6 +66,8 @@ struct Engine {
     /// When the stream was made, if it is known; then its messages up to `last` are received.
     made: Cell<Option<i128>>,
     last: Cell<u64>,
+    /// How far this machine's clock is ahead of the servers'.
+    ahead: Cell<SignedDuration>,
     /// The last message that there is, as far as others told, and number of the last line that was stored.
     head: Cell<u64>,
     stored: Cell<u64>,
@@ -91,7 +95,7 @@ struct Engine {
 ///
 /// If the system has nothing left for it.
 pub(in crate::relay::link) fn run(
-    settings: Settings,
+    mut settings: Settings,
     options: ConnectOptions,
     shared: Arc<Shared>,
     queue: SyncSender<Incoming>,
@@ -118,8 +122,9 @@ pub(in crate::relay::link) fn run(
             ready(())
         });
     let now = Instant::now();
+    let known = Known::new(core::mem::take(&mut settings.kept));
     let engine = Engine {
-        inbox: RefCell::new(Inbox::new(settings.place.clone(), settings.run)),
+        inbox: RefCell::new(Inbox::new(settings.place.clone(), settings.run, known)),
         places: RefCell::default(),
         settings,
         shared,
@@ -127,6 +132,7 @@ pub(in crate::relay::link) fn run(
         connection,
         made: Cell::new(None),
         last: Cell::new(0),
+        ahead: Cell::new(SignedDuration::ZERO),
         head: Cell::new(0),
         stored: Cell::new(0),
         until: Cell::new(0),

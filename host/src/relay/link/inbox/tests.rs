@@ -1,4 +1,5 @@
 use super::*;
+use crate::kept::line::JsonLine;
 
 /// An inbox of the place `here`, and what it shows.
 struct Case {
@@ -11,7 +12,7 @@ struct Case {
 impl Case {
     fn new() -> Self {
         Self {
-            inbox: Inbox::new("here".parse().unwrap(), 1),
+            inbox: Inbox::new("here".parse().unwrap(), 1, Known::default()),
             counters: LinkCounters::default(),
             now: Instant::now(),
             shown: Vec::new(),
@@ -148,7 +149,7 @@ fn of_the_time_before_the_start_the_last_lines_are_shown() {
     case.take("there", 7, 9, &["nine"]);
     case.take("here", 2, 1, &["ten"]);
     assert_eq!(case.shown, [""; 0]);
-    case.inbox.release(Since::Silently(None), &case.counters);
+    case.inbox.release(None, &case.counters);
     case.take("there", 7, 10, &["eleven"]);
     assert_eq!(
         case.shown,
@@ -161,18 +162,22 @@ fn of_the_time_before_the_start_the_last_lines_are_shown() {
     );
     // those that were restored from the disk are not shown again
     let mut case = Case::new();
+    let now = Timestamp::now();
+    case.inbox.known = Known::new(vec![JsonLine {
+        name: Some("Ada@there".into()),
+        ..JsonLine::status(now, "one")
+    }]);
     case.inbox.hold_past(3);
-    case.take("there", 7, 1, &["one"]);
-    let now = Timestamp::now() + Duration::from_secs(1);
-    case.inbox
-        .release(Since::Silently(Some(now)), &case.counters);
     case.take("there", 7, 1, &["one", "two"]);
+    case.inbox.release(None, &case.counters);
+    case.drain();
     assert_eq!(case.shown, ["Ada@there two"]);
     // who came before a server was within reach is told how many there were
+    let now = now + Duration::from_secs(1);
     let mut case = Case::new();
     case.inbox.hold_past(3);
     case.take("there", 7, 1, &["one", "two"]);
-    case.inbox.release(Since::Told(now), &case.counters);
+    case.inbox.release(Some(now), &case.counters);
     case.drain();
     assert_eq!(case.shown, ["InHistory { lines: 2 }"]);
 }
@@ -185,7 +190,7 @@ fn of_an_outage_a_quarter_of_the_ring_is_shown_and_the_rest_is_a_number() {
     for number in 0..4_000 {
         case.take("there", 7, 1 + number, &[&text]);
     }
-    case.inbox.release(Since::Silently(None), &case.counters);
+    case.inbox.release(None, &case.counters);
     case.drain();
     let shown = OUTAGE_MAX / 88;
     assert_eq!(case.shown.len(), 1 + shown);
@@ -196,7 +201,7 @@ fn of_an_outage_a_quarter_of_the_ring_is_shown_and_the_rest_is_a_number() {
     case.inbox.hold_outage();
     case.take("there", 7, 1, &["one"]);
     case.take("there", 7, 3, &["three"]);
-    case.inbox.release(Since::Silently(None), &case.counters);
+    case.inbox.release(None, &case.counters);
     case.drain();
     assert_eq!(case.shown.len(), 3, "{:?}", case.shown);
 }

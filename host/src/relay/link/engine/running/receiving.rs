@@ -10,6 +10,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::stream::{self, Stream};
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use tokio::select;
 use tokio::time::{sleep, timeout};
 
@@ -17,7 +18,6 @@ use super::super::{
     AHEAD, ANSWER, Message, STREAM_AGE, consumer, header, is_missing, messages, time, within,
 };
 use super::{Engine, RETRY, RETRY_MAX, TICK, again, up};
-use crate::relay::link::inbox::Since;
 use crate::relay::link::{Incoming, Notice, wire};
 
 /// Time for which a stream must be missing before it is made again: a cluster that starts may not know it
@@ -109,6 +109,9 @@ impl Engine {
         let consumer = within(ANSWER, stream.create_consumer(consumer(from)))
             .await
             .map_err(|error| unreadable(&error))?;
+        // made just now, by a server's clock
+        let made = time(consumer.cached_info().created);
+        self.ahead.set(Timestamp::now().duration_since(made));
         let messages = messages(&consumer, AHEAD).await;
         let messages = messages.map_err(|error| unreadable(&error))?;
         if consumer.cached_info().num_pending == 0 {
@@ -177,11 +180,13 @@ impl Engine {
             else {
                 return "a message was passed over".into();
             };
+            let published = time(info.published);
             let read = Message {
                 subject: &message.subject,
                 header: header(&message),
                 body: &message.payload,
-                time: time(info.published),
+                // by this machine's clock, by which lines are kept and compared
+                time: published.checked_add(self.ahead.get()).unwrap_or(published),
             };
             let now = Instant::now();
             let counters = &self.shared.counters;
@@ -209,16 +214,11 @@ impl Engine {
         // who is in the room already takes old lines for new ones
         let is_late = self.shared.is_open.load(Ordering::Acquire);
         let is_replaced = self.is_replaced.replace(false);
-        let since = if is_past && !is_late {
-            Since::Silently(self.settings.since)
-        } else if is_past || is_replaced {
-            Since::Told(self.settings.started)
-        } else {
-            Since::Silently(None)
-        };
+        let is_told = is_past && is_late || !is_past && is_replaced;
+        let started = is_told.then_some(self.settings.started);
         self.inbox
             .borrow_mut()
-            .release(since, &self.shared.counters);
+            .release(started, &self.shared.counters);
         if is_past {
             self.inbox.borrow_mut().add(Incoming::Ready);
         }
