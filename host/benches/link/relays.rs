@@ -42,14 +42,11 @@ impl Times {
             relay: Duration::ZERO,
         };
         for (id, name) in threads(relay.id()) {
-            let path = format!("/proc/{}/task/{id}/schedstat", relay.id());
-            let text = fs::read_to_string(path).unwrap();
-            let nanos = text.split_whitespace().next().unwrap().parse().unwrap();
             *if name == LINK {
                 &mut times.link
             } else {
                 &mut times.relay
-            } += Duration::from_nanos(nanos);
+            } += thread_time(relay.id(), id);
         }
         times
     }
@@ -60,6 +57,13 @@ impl Times {
             relay: self.relay - earlier.relay,
         }
     }
+}
+
+fn thread_time(id: u32, thread: i32) -> Duration {
+    let path = format!("/proc/{id}/task/{thread}/schedstat");
+    let text = fs::read_to_string(path).unwrap();
+    let nanos = text.split_whitespace().next().unwrap().parse().unwrap();
+    Duration::from_nanos(nanos)
 }
 
 /// Returns the ids and names of the threads of a process.
@@ -89,7 +93,7 @@ impl Pinned {
 
     /// Moves all but the relay to the second core.
     pub(crate) fn separate(relay: &RelayProgram, server: u32) {
-        pin(0, 1);
+        Self::separate_this();
         let links = threads(relay.id()).into_iter();
         for (id, _) in links.filter(|(_, name)| name == LINK) {
             pin(id, 1);
@@ -97,6 +101,11 @@ impl Pinned {
         for (id, _) in threads(server) {
             pin(id, 1);
         }
+    }
+
+    /// Moves this thread to the second core.
+    pub(crate) fn separate_this() {
+        pin(0, 1);
     }
 }
 

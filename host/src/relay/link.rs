@@ -23,7 +23,8 @@ use std::thread::JoinHandle;
 
 use heapless::String;
 use kilochat_core::{
-    Instant, LINE_MAX, LinkBatch, LinkNotice, Name, PLACES_MAX, Place, Relay, Stats,
+    Instant, LINE_MAX, LINK_BUFFER_MIN, LINK_LINES_MAX, LinkBatch, LinkNotice, Name, PLACES_MAX,
+    Place, Relay, Stats,
 };
 use tokio::sync::Notify;
 use tracing::{Level, info, warn};
@@ -44,6 +45,9 @@ const LINES_PER_TURN: usize = 256;
 
 /// Size of the slot for lines of here, in bytes.
 const SLOT: usize = 64 << 10;
+
+/// Time after which the relay's thread tries again to lock the slot.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// Minimum time between two lists of the people here.
 const LIST_INTERVAL: Duration = Duration::from_secs(1);
@@ -123,6 +127,8 @@ struct Shared {
 #[derive(Debug)]
 struct Slot {
     batch: Option<LinkBatch>,
+    /// Whether more lines wait in the ring.
+    has_more: bool,
     /// The relay's clock when the slot was filled, and when that was.
     now: Instant,
     at: std::time::Instant,
@@ -150,6 +156,8 @@ pub(super) struct Link {
     shared: Arc<Shared>,
     incoming: Receiver<Incoming>,
     engine: JoinHandle<()>,
+    /// Number of lines that the ring had been given when all were handed over.
+    handed: u64,
     /// The counters of peers that joined, left and were renamed when the engine's thread was last given the
     /// list of people, and the earliest time at which it is given one again.
     listed: Option<(u64, u64, u64)>,
@@ -179,7 +187,9 @@ impl Link {
         if taken > 0 {
             self.shared.room.notify_one();
         }
-        if self.shared.has_places.swap(false, Ordering::Acquire) {
+        if self.shared.has_places.load(Ordering::Relaxed)
+            && self.shared.has_places.swap(false, Ordering::Acquire)
+        {
             let elsewhere = Shared::lock(&self.shared.elsewhere);
             relay.set_places(elsewhere.people, &elsewhere.places);
         }
@@ -224,20 +234,43 @@ impl Link {
         now: Instant,
         relay: &mut Relay<PEERS, RING, WINDOW>,
     ) -> Option<Instant> {
-        // the other thread wakes this one after it has unlocked the slot
-        if let Ok(mut slot) = self.shared.slot.try_lock()
-            && slot.batch.is_none()
-        {
-            slot.batch = relay.poll_link(&mut slot.bytes);
-            if slot.batch.is_some() {
-                (slot.now, slot.at) = (now, std::time::Instant::now());
-                let lines = slot.batch.map_or(0, |batch| batch.lines);
-                self.shared.counters.lines_taken.add(lines.into());
-                drop(slot);
-                self.shared.filled.notify_one();
-            }
+        let again = self.hand_over(now, relay);
+        let listed = self.list(now, relay);
+        again.into_iter().chain(listed).min()
+    }
+
+    /// Fills the slot if it is empty. Returns when to call this again if the other thread does not tell.
+    fn hand_over<const PEERS: usize, const RING: usize, const WINDOW: usize>(
+        &mut self,
+        now: Instant,
+        relay: &mut Relay<PEERS, RING, WINDOW>,
+    ) -> Option<Instant> {
+        let lines = relay.stats().lines;
+        if lines == self.handed {
+            return None;
         }
-        self.list(now, relay)
+        // the other thread holds it for less than a microsecond
+        let Ok(mut slot) = self.shared.slot.try_lock() else {
+            return Some(now.after(RETRY));
+        };
+        if slot.batch.is_some() {
+            slot.has_more = true;
+            return None;
+        }
+        slot.batch = relay.poll_link(&mut slot.bytes);
+        let Some(batch) = slot.batch else {
+            self.handed = lines;
+            return None;
+        };
+        (slot.now, slot.at) = (now, std::time::Instant::now());
+        slot.has_more = batch.lines >= LINK_LINES_MAX || batch.length + LINK_BUFFER_MIN > SLOT;
+        if !slot.has_more {
+            self.handed = lines;
+        }
+        drop(slot);
+        self.shared.counters.lines_taken.add(batch.lines.into());
+        self.shared.filled.notify_one();
+        None
     }
 
     /// Lists the people here, if they may be others than before. Returns when to call this again.

@@ -75,6 +75,7 @@ impl Link {
         let shared = Arc::new(Shared {
             slot: Mutex::new(Slot {
                 batch: None,
+                has_more: false,
                 now,
                 at: std::time::Instant::now(),
                 bytes: vec![0; SLOT].into_boxed_slice(),
@@ -104,6 +105,7 @@ impl Link {
             shared,
             incoming,
             engine,
+            handed: 0,
             listed: None,
             next_list: now,
             lost_told: 0,

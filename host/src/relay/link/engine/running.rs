@@ -222,17 +222,19 @@ impl Engine {
                 if batch.is_some() {
                     core::mem::swap(&mut slot.bytes, &mut bytes);
                 }
-                batch.map(|batch| (batch, slot.now, slot.at))
+                batch.map(|batch| (batch, slot.has_more, slot.now, slot.at))
             };
-            let Some((batch, now, at)) = taken else {
+            let Some((batch, has_more, now, at)) = taken else {
                 if self.is_stopping() {
                     return;
                 }
                 self.shared.filled.notified().await;
                 continue;
             };
-            // it may fill the slot again
-            self.shared.relay.wake();
+            if has_more {
+                // it may fill the slot again
+                self.shared.relay.wake();
+            }
             let mut lines = LinkLines::new(bytes.get(..batch.length).unwrap_or_default());
             let (mut first, mut lost) = (batch.first, batch.lost);
             loop {
