@@ -159,6 +159,15 @@ step_portable() {
         --test chat_framed
 }
 
+# unlinked OPTION... finds no crate and no feature of the link among the dependencies that cargo tree lists.
+unlinked() {
+    local tree
+    tree=$(cargo tree --locked --edges normal --prefix none --format '{p} [{f}]' "$@")
+    if grep -E '^(async-nats|tokio|futures-util) |^kilochat.*[[,]link[],]' <<<"$tree"; then
+        fail "a part of the link is in: cargo tree $*"
+    fi
+}
+
 # Relays that are linked by real servers: a feature that is off by default.
 step_link() {
     need nats-server "apt install nats-server"
@@ -166,6 +175,10 @@ step_link() {
     need ip "apt install iproute2"
     need unshare "apt install util-linux"
     local -a linked=(--package kilochat --features link)
+    # the default program and the firmware have nothing of the link
+    unlinked --package kilochat
+    unlinked --manifest-path embedded/firmware/Cargo.toml
+    cargo test --package kilochat --test relay_program nothing_of_the_link
     cargo clippy "${linked[@]}" --all-targets -- -D warnings
     cargo test "${linked[@]}" --lib
     cargo test "${linked[@]}" --test link -- --include-ignored

@@ -432,3 +432,20 @@ fn netcat_chats_on_any_loopback_address() {
     netcat.kill().expect("it runs");
     netcat.wait().expect("it was started");
 }
+
+#[cfg(not(feature = "link"))]
+#[test]
+fn a_program_without_links_has_nothing_of_the_link() {
+    let program = std::fs::read(PROGRAM).expect("a file");
+    let program = String::from_utf8_lossy(&program);
+    for part in [
+        "async_nats",
+        "tokio",
+        "JetStream",
+        "linked places",
+        "link-replicas",
+        "poll_link",
+    ] {
+        assert!(!program.contains(part), "{part} is in the program");
+    }
+}
