@@ -9,9 +9,12 @@ mod archive;
 mod cost;
 mod crossing;
 mod outage;
+mod picture;
+mod places;
 mod reader;
 mod relays;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -31,6 +34,11 @@ struct Arguments {
     /// Fail if a figure is beyond its limit. Lines that are missing or doubled are always a failure
     #[arg(long)]
     check: bool,
+
+    /// Only measure cost and delay with 1 to 20 relays, and draw them and what they are with more to this
+    /// file (SVG)
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
 
     /// Given by cargo
     #[arg(long, hide = true)]
@@ -116,6 +124,11 @@ impl Figure {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     allow_many_sockets();
+    if let Some(file) = &arguments.picture {
+        let panels = places::measure(if arguments.short { 100 } else { 1000 });
+        std::fs::write(file, picture::draw(&panels).unwrap()).unwrap();
+        return ExitCode::SUCCESS;
+    }
     let wanted = if arguments.only.is_empty() {
         &What::ALL[..]
     } else {

@@ -59,6 +59,12 @@ impl Times {
     }
 }
 
+/// Returns the processor time of all threads of a process.
+pub(crate) fn processor_time(id: u32) -> Duration {
+    let threads = threads(id).into_iter();
+    threads.map(|(thread, _)| thread_time(id, thread)).sum()
+}
+
 fn thread_time(id: u32, thread: i32) -> Duration {
     let path = format!("/proc/{id}/task/{thread}/schedstat");
     let text = fs::read_to_string(path).unwrap();
