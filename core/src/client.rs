@@ -36,7 +36,7 @@ use receiving::Receiving;
 const TEXT_BUFFER: usize = DATAGRAM_MAX - 15;
 
 /// Minimum and maximum time from a LEAVE to the next one or, after the last one, to giving up.
-/// Between these bounds it is the retransmission time-out, which doubles with each LEAVE.
+/// Between these bounds it is the retransmission time-out, which grows by half with each LEAVE.
 const LEAVE_PAUSE: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
 /// Maximum number of LEAVE that are sent.

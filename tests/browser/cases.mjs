@@ -74,6 +74,22 @@ const cases = {
     await ada.close();
   },
 
+  async "time-outs back off, further if the round trip is long"(browser) {
+    const ada = await Person.open(browser, URL_);
+    const told = await ada.page.evaluate(async () => {
+      const { RoundTrip } = await import("/timing.js");
+      return [[], [0, 200], new Array(99).fill(10), [2000]].map((samples) => {
+        const roundTrip = new RoundTrip();
+        samples.forEach((sample) => roundTrip.sample(sample));
+        return [0, 1, 2, 3, 9].map((tries) => Math.floor(roundTrip.timeout(tries))).join(" ");
+      });
+    });
+    // no sample; the handshake took 0 ms and a POST 200; a short round trip; a long one
+    const expected = ["1000 1500 2250 3000 3000", "225 337 506 759 1000", "50 75 112 168 1000", "3000 3000 3000 3000 3000"];
+    ensure(JSON.stringify(told) === JSON.stringify(expected), told);
+    await ada.close();
+  },
+
   async "a reload keeps the seat and shows what was there"(browser) {
     const ada = await Person.join(browser, URL_, "Reloader");
     const eve = new Plain(RELAY, "Witness");

@@ -19,6 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const RTO_MIN_MS: u16 = 50;
 const RTO_MAX_MS: u16 = 3000;
 
+/// Up to this time-out in milliseconds it may back off, or up to [`BACKED_OFF`] times the first one if
+/// that is more. As long as a POST is unanswered, the client asks for a reply each second anyway.
+const BACKED_OFF_MS: u16 = 1000;
+const BACKED_OFF: u16 = 3;
+
 /// Minimum time until a POST that was refused for the moment is sent again.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 
@@ -206,9 +211,10 @@ impl<const OUT: usize> Posting<OUT> {
 
     /// Returns the time-out of an attempt; the number of the first one is 0.
     pub(super) fn rto(&self, tries: u8) -> Duration {
-        let backoff = 1 << tries.min(6);
-        let once_ms = self.round_trip.rto_ms().max(RTO_MIN_MS);
-        let timeout_ms = once_ms.saturating_mul(backoff).min(RTO_MAX_MS);
+        let once_ms = self.round_trip.rto_ms().clamp(RTO_MIN_MS, RTO_MAX_MS);
+        let most_ms = (once_ms * BACKED_OFF).clamp(BACKED_OFF_MS, RTO_MAX_MS);
+        // the shortest time-out is the longest one after eight steps
+        let timeout_ms = (0..tries.min(8)).fold(once_ms, |ms, _| (ms + ms / 2).min(most_ms));
         Duration::from_millis(timeout_ms.into())
     }
 

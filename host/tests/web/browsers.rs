@@ -27,7 +27,7 @@ fn folder() -> PathBuf {
 }
 
 /// Bugs that the tests must notice. Each is a replacement of a text in a file of the page.
-const PLANTED: [(&str, &str, &str, &[&str]); 5] = [
+const PLANTED: [(&str, &str, &str, &[&str]); 6] = [
     (
         "/browser.js",
         "if (content !== undefined) made.textContent = content;",
@@ -57,6 +57,12 @@ const PLANTED: [(&str, &str, &str, &[&str]); 5] = [
         "if (lines.some(isOfFormer)) {",
         "if (false) {",
         &["cases.mjs", "chromium", "former client"],
+    ),
+    (
+        "/timing.js",
+        "Math.max(3 * once, 1000)",
+        "Math.max(3 * once, 3000)",
+        &["cases.mjs", "chromium", "back off"],
     ),
 ];
 

@@ -11,6 +11,10 @@ use crate::framed::room::Room;
 use crate::framed::wire::{Entry, Welcome, Wire};
 use crate::{Verdict, Violation, check};
 
+/// The shortest time-out of a POST in milliseconds, and up to which time-out it backs off at least.
+const TIMEOUT_MIN: u64 = 50;
+const BACKED_OFF: u64 = 1000;
+
 /// The record of a client from its start to its end.
 #[derive(Debug)]
 pub(crate) struct Story {
@@ -24,8 +28,7 @@ pub(crate) struct Story {
     /// By session, the end of the last GAP that arrived.
     gaps: BTreeMap<u64, u64>,
     seat: Option<Seat>,
-    /// The session and number of its last POST.
-    posted: Option<(u64, u16)>,
+    posted: Option<Posted>,
     /// Whether it was ever told to hide announcements.
     pub(crate) is_quiet: bool,
     /// The end of the last time for which the relay told it not to ask for a seat, on its clock.
@@ -34,6 +37,16 @@ pub(crate) struct Story {
     is_waiting: bool,
     /// Whether it has requested a seat again after that time.
     has_waited: bool,
+}
+
+/// The last POST of a client.
+#[derive(Debug)]
+struct Posted {
+    session: u64,
+    number: u16,
+    /// The least time in milliseconds before it is sent again, and when that ends on its clock.
+    pause: u64,
+    until: u64,
 }
 
 /// A seat in one run of the relay, with the client's earlier seats in the same run.
@@ -95,6 +108,8 @@ impl Story {
                         counts.saw(Met::WaitedForSeat);
                     }
                     self.is_waiting = false;
+                    // a POST that was not answered is due
+                    self.posted.iter_mut().for_each(|posted| posted.until = 0);
                     self.welcomes.push_back(welcome.clone());
                 }
             }
@@ -136,6 +151,32 @@ impl Story {
         }
     }
 
+    /// Judges when a POST is sent: not again before its time-out, which grows.
+    fn posts(
+        &mut self,
+        clock: u64,
+        session: u64,
+        number: u16,
+        counts: &mut Counts<Met>,
+    ) -> Verdict {
+        let mut pause = TIMEOUT_MIN;
+        let last = self.posted.take();
+        if let Some(last) = last.filter(|it| (it.session, it.number) == (session, number)) {
+            counts.saw(Met::PostAgain);
+            check(clock >= last.until, || {
+                format!("c{} posts {number} again too early", self.process)
+            })?;
+            pause = (last.pause + last.pause / 2).min(BACKED_OFF);
+        }
+        self.posted = Some(Posted {
+            session,
+            number,
+            pause,
+            until: clock + pause,
+        });
+        Ok(())
+    }
+
     /// Judges a datagram that the client sends.
     pub(crate) fn sends(&mut self, clock: u64, frame: &Wire, counts: &mut Counts<Met>) -> Verdict {
         if let Wire::Hello { .. } = frame
@@ -158,9 +199,8 @@ impl Story {
         if let Wire::Post {
             session, number, ..
         } = frame
-            && self.posted.replace((*session, *number)) == Some((*session, *number))
         {
-            counts.saw(Met::PostAgain);
+            self.posts(clock, *session, *number, counts)?;
         }
         let Wire::Ack {
             session,

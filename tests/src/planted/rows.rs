@@ -382,6 +382,14 @@ pub const ROWS: &[Row] = &[
         text: "fn end(&mut self) { self.number = 0; self.hold = None;",
         replacement: "fn end(&mut self) { self.number = 0; self.hold = None; if PLANTED { self.flight = Flight::None; }",
     },
+    // A client posts again and again without backing off.
+    Row {
+        bug: "NoBackOff",
+        found_by: Framed,
+        file: "core/src/client/posting.rs",
+        text: "(0..tries.min(8))",
+        replacement: "(0..if PLANTED { 0 } else { tries.min(8) })",
+    },
     // A client's cumulative acknowledgement includes lines that it does not have.
     Row {
         bug: "AckTooFar",

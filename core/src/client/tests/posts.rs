@@ -97,23 +97,55 @@ fn a_post_is_sent_again_until_it_is_answered() {
     let mut hand = Hand::joined();
     hand.client.post("a").unwrap();
     // the round-trip time of the handshake was 0
-    let said = hand.wait(700);
+    let said = hand.wait(400);
     let times = said.iter().map(|said| said.split_once(' ').unwrap().0);
-    assert_eq!(times.collect::<Vec<_>>(), ["0", "50", "150", "350"]);
+    assert_eq!(times.collect::<Vec<_>>(), ["0", "50", "125", "237"]);
     assert!(said.iter().all(|said| said.ends_with("post 1 a")));
     assert_eq!(hand.client.stats().posts_again, 3);
     hand.posted(1, 200, SAID);
     hand.told();
     assert_eq!(hand.client.stats().round_trip_ms, Some(25));
     hand.client.post("b").unwrap();
-    let said = hand.wait(6000);
+    let said = hand.wait(5000);
     let posts = said.iter().filter(|said| said.ends_with("post 2 b"));
     let times = posts.map(|said| said.split_once(' ').unwrap().0);
-    // 25 ms and four times 50
-    assert_eq!(
-        times.collect::<Vec<_>>(),
-        ["0", "225", "675", "1575", "3375"]
-    );
+    // 25 ms and four times 50, 1.5 times as much each time, and at most a second
+    let expected = ["0", "225", "562", "1067", "1824", "2824", "3824", "4824"];
+    assert_eq!(times.collect::<Vec<_>>(), expected);
+}
+
+// [U5]
+#[test]
+fn a_time_out_backs_off_from_a_long_round_trip_too() {
+    // the time-out of a steady link is its round trip and a few milliseconds
+    for (round_trip_ms, most) in [
+        (1, 1000..=1000),
+        (200, 1000..=1000),
+        (700, 2100..=2200),
+        (1500, 3000..=3000),
+    ] {
+        let mut hand = Hand::joined();
+        for number in 1..=60 {
+            hand.client.post("a").unwrap();
+            hand.wait(round_trip_ms);
+            hand.posted(number, round_trip_ms, SAID);
+            hand.told();
+        }
+        hand.client.post("b").unwrap();
+        let mut pauses = Vec::new();
+        let mut before = None;
+        for said in hand.wait(9000) {
+            if let Some((at, _)) = said.split_once(" post 61 ") {
+                let at: u64 = at.parse().unwrap();
+                pauses.extend(before.map(|before| at - before));
+                before = Some(at);
+            }
+        }
+        assert!(pauses.is_sorted(), "{pauses:?}");
+        let first = round_trip_ms.max(50);
+        assert!((first..first + 30).contains(&pauses[0]), "{pauses:?}");
+        assert!(most.contains(pauses.last().unwrap()), "{pauses:?}");
+    }
 }
 
 #[test]

@@ -15,9 +15,11 @@ export class RoundTrip {
       this.smoothed += (ms - this.smoothed) / 8;
     }
   }
+  /** Returns the time-out of an attempt; the number of the first one is 0. [U5] */
   timeout(tries) {
-    const once = this.smoothed === null ? 1000 : this.smoothed + 4 * this.variation;
-    return Math.min(Math.max(once, 50) * 1.5 ** tries, 3000);
+    const once = Math.max(this.smoothed === null ? 1000 : this.smoothed + 4 * this.variation, 50);
+    const most = Math.min(Math.max(3 * once, 1000), 3000);
+    return Math.min(once * 1.5 ** tries, most);
   }
 }
 
