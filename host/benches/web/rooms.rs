@@ -205,9 +205,6 @@ fn answers(table: &mut Table) {
 fn losses(table: &mut Table) {
     let relay = RelayProgram::start(PROGRAM, &BARE);
     let faults = Faults {
-        loss_percent: 20.0,
-        duplicate_percent: 5.0,
-        reorder_percent: 20.0,
         delay: Duration::from_millis(50),
         ..Faults::HARSH
     };

@@ -135,9 +135,9 @@ fn several_pasted_lines_are_text() {
 #[test]
 fn many_pasted_lines_are_shown_and_asked_about_before_they_are_said() {
     let questions = [
-        (80, "[11 lines, 109 bytes; Enter says it, Ctrl-C drops it]"),
-        (24, "[11 lines: Enter, ^C?]"),
-        (20, "[11 lines?]"),
+        (80, "[11 lines, 109 bytes; Enter or y says it, n drops it]"),
+        (20, "[11 lines: y/n?]"),
+        (12, "[11 lines?]"),
     ];
     for (columns, question) in questions {
         let mut relay = ScriptedRelay::bind("127.0.0.1");
@@ -146,20 +146,32 @@ fn many_pasted_lines_are_shown_and_asked_about_before_they_are_said() {
         terminal.wait_for("welcome");
         let lines: Vec<String> = (10..21).map(|number| format!("第{number}行 ")).collect();
         let paste = format!("\x1b[200~{}\x1b[201~", lines.join("\r"));
-        terminal.press(&paste);
-        terminal.wait_for(question);
-        terminal.wait_for("第20行");
+        for no in ["n", "no\r", "N\r", "\x1b", "\x03"] {
+            terminal.press(&paste);
+            terminal.wait_for(question);
+            terminal.wait_for("第20行");
+            terminal.press(no);
+            terminal.expect_last(">");
+        }
         relay.expect_silence(Duration::from_millis(200));
-        terminal.press("\x03");
-        terminal.expect_last(">");
         terminal.press("one\r");
         relay.expect("one");
-        terminal.press(&paste);
-        terminal.wait_for(question);
-        terminal.press("\r");
-        for line in &lines {
-            relay.expect(line);
+        for yes in ["\r", "y", "yes\r"] {
+            terminal.press(&paste);
+            terminal.wait_for(question);
+            terminal.press(yes);
+            for line in &lines {
+                relay.expect(line);
+            }
+            terminal.expect_last(">");
         }
+        // what is pasted never answers
+        terminal.press(&paste);
+        terminal.press("\x1b[200~y\x1b[201~\x1b[200~\r\x1b[201~");
+        terminal.wait_for("第20行 y");
+        relay.expect_silence(Duration::from_millis(200));
+        terminal.press("n");
+        terminal.expect_last(">");
     }
 }
 

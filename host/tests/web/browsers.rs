@@ -110,9 +110,6 @@ impl Faulty {
     fn start() -> Self {
         let relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"]);
         let faults = Faults {
-            loss_percent: 20.0,
-            duplicate_percent: 5.0,
-            reorder_percent: 20.0,
             delay: Duration::from_millis(50),
             ..Faults::HARSH
         };

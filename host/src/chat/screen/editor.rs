@@ -1,5 +1,7 @@
 //! The line editor: a state machine with keys as input.
 
+mod paste;
+
 use core::mem::take;
 use core::ops::Range;
 use std::collections::VecDeque;
@@ -50,6 +52,7 @@ pub(super) struct Editor {
     search: Option<Search>,
     /// The last completion, if the last key was Tab.
     completion: Option<(Completions, usize)>,
+    question: paste::Question,
 }
 
 /// A search in the history.
@@ -90,16 +93,20 @@ impl Editor {
         if matches!(key, Key::FocusIn | Key::FocusOut) {
             return Action::Edited;
         }
+        let handled = self.handle_rest_of_answer(key);
+        let key = match handled.and_then(|key| self.handle_answer(key)) {
+            Ok(key) => key,
+            Err(action) => return action,
+        };
         let was_killing = take(&mut self.is_killing);
         if key != Key::Tab {
             self.completion = None;
         }
         match key {
             Key::Char(character) => return self.insert(character.encode_utf8(&mut [0; 4])),
-            Key::Paste(text, true) => return self.insert(&text),
-            Key::Paste(text, false) => {
-                self.insert(&text);
-                return Action::Invalid;
+            Key::Paste(text, is_valid) => {
+                let full = self.paste(&text);
+                return if is_valid { full } else { Action::Invalid };
             }
             Key::Invalid => {
                 self.insert("\u{FFFD}");
@@ -370,7 +377,7 @@ mod tests {
     use super::*;
     use crate::chat::screen::keys::Parser;
 
-    fn press(editor: &mut Editor, bytes: &str) -> Vec<Action> {
+    pub(super) fn press(editor: &mut Editor, bytes: &str) -> Vec<Action> {
         let mut parser = Parser::default();
         let mut keys = parser.handle_bytes(bytes.as_bytes());
         keys.extend(parser.handle_timeout());

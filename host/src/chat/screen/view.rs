@@ -5,8 +5,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::wrap::grapheme_width;
 
-/// Maximum number of lines in a draft without a summary. A longer paste gets one, before it is
-/// sent.
+/// Maximum number of lines in a draft without a summary.
 const LINES_SHOWN: usize = 4;
 
 /// The rows of the draft.
@@ -19,13 +18,13 @@ pub(super) struct View {
 }
 
 /// Lays out `text` after `prompt` in rows of at most `columns`. Returns all rows, or at most
-/// `rows_max` around the cursor.
+/// `rows_max` around the cursor. With `asks`, the summary asks whether to say the text.
 pub(super) fn view(
     prompt: &str,
     text: &str,
     cursor: usize,
-    columns: usize,
-    rows_max: usize,
+    asks: bool,
+    (columns, rows_max): (usize, usize),
 ) -> View {
     let mut view = lay_out(prompt, text, cursor, columns.max(2));
     let lines = text.trim_end_matches('\n').split('\n').count();
@@ -42,14 +41,15 @@ pub(super) fn view(
     view.rows.truncate(room);
     view.cursor.0 -= first;
     if rows_max > 1 {
-        view.rows.insert(0, summary(lines, text.len(), columns));
+        view.rows
+            .insert(0, summary(lines, text.len(), asks, columns));
         view.cursor.0 += 1;
     }
     view
 }
 
 /// Returns what Enter would say, as a question that fits in a row.
-fn summary(lines: usize, bytes: usize, columns: usize) -> String {
+fn summary(lines: usize, bytes: usize, asks: bool, columns: usize) -> String {
     let what = if lines > 1 {
         format!("{lines} lines")
     } else {
@@ -59,9 +59,14 @@ fn summary(lines: usize, bytes: usize, columns: usize) -> String {
         0 | 1 => what.clone(),
         _ => format!("{what}, {bytes} bytes"),
     };
+    let (keys, short) = if asks {
+        ("Enter or y says it, n drops it", "y/n")
+    } else {
+        ("Enter says it, Ctrl-C drops it", "Enter, ^C")
+    };
     let forms = [
-        format!("[{whole}; Enter says it, Ctrl-C drops it]"),
-        format!("[{what}: Enter, ^C?]"),
+        format!("[{whole}; {keys}]"),
+        format!("[{what}: {short}?]"),
         format!("[{what}?]"),
         what,
     ];
@@ -125,7 +130,7 @@ mod tests {
         columns: usize,
         rows_max: usize,
     ) -> (Vec<String>, (usize, usize)) {
-        let View { rows, cursor } = view("> ", text, cursor, columns, rows_max);
+        let View { rows, cursor } = view("> ", text, cursor, false, (columns, rows_max));
         (rows, cursor)
     }
 
@@ -179,9 +184,16 @@ mod tests {
             (10, "11 lines"),
             (4, "11 l"),
         ] {
-            assert_eq!(summary(11, 300, columns), expected);
+            assert_eq!(summary(11, 300, false, columns), expected);
         }
-        assert_eq!(summary(1, 300, 20), "[300 bytes?]");
+        for (columns, expected) in [
+            (80, "[11 lines, 300 bytes; Enter or y says it, n drops it]"),
+            (20, "[11 lines: y/n?]"),
+            (12, "[11 lines?]"),
+        ] {
+            assert_eq!(summary(11, 300, true, columns), expected);
+        }
+        assert_eq!(summary(1, 300, false, 20), "[300 bytes?]");
     }
 
     #[test]

@@ -172,7 +172,8 @@ impl Screen {
     fn view(&self, columns: usize, rows: usize) -> View {
         let prompt = self.editor.prompt(&self.prompt);
         let (draft, cursor) = (self.editor.text(), self.editor.cursor());
-        view(&prompt, draft, cursor, columns, rows / 2)
+        let asks = self.editor.asks();
+        view(&prompt, draft, cursor, asks, (columns, rows / 2))
     }
 
     /// Removes the draft from the screen.
