@@ -118,10 +118,24 @@ export const people = {
     ensure(JSON.stringify(shown) === JSON.stringify(["Bob Doer waves at Ada Doer", "Ada Doer waves back"]), shown);
     const widths = await ada.page.$$eval(".action .name", (all) => all.map((it) => it.getBoundingClientRect().width));
     ensure(widths.every((width) => width > 20), "the names are hidden", widths);
+    // as with netcat and in a terminal
+    await ada.say("//me nods");
+    await ada.line("nods", "delivered");
+    await bob.line("Ada Doer : /me nods");
+    await ada.say("  /who Bob");
+    await ada.line("1 begins with Bob: Bob Doer");
     await ada.say("/help");
     await ada.line("here also: /me TEXT");
     await ada.checkAccess("actions");
     await ada.screenshot("actions");
+    // a later part of a long text is no command, and no part of a command is text
+    await ada.say(`${"x".repeat(898)}/quit ${"y".repeat(891)}/who`);
+    await bob.line(`Ada Doer : /quit ${"y".repeat(891)}`);
+    await bob.line("Ada Doer : /who");
+    await ada.say(`/who ${"z".repeat(900)}`);
+    await ada.line("not sent: it is too long for one message");
+    ensure(!bob.lines.some((line) => line.includes("zz")), "a part was said");
+    await ada.page.$eval("#text", (field) => (field.value = ""));
     bob.say("/quit");
     await ada.close();
   },

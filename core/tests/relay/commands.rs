@@ -40,6 +40,24 @@ fn commands_are_answered_to_their_sender_alone() {
     assert_eq!(room.say(1, "/Exit"), "* bye");
 }
 
+// [T2] [T8] [T18]
+#[test]
+fn what_a_peer_does_is_a_message_with_a_slash() {
+    let mut room = Room::plain();
+    room.say(1, "Ada");
+    room.say(2, "Bob");
+    room.flush();
+    assert_eq!(
+        room.say(1, "/me waves"),
+        "* no command /me; //me says it as text; /help lists commands"
+    );
+    assert_eq!(room.flush(), []);
+    for (said, line) in [("//me waves", "/me waves"), ("///", "//"), (" //", " //")] {
+        assert_eq!(room.say(1, said), "");
+        assert_eq!(room.flush(), [due(&format!("Ada : {line}"), &[2])]);
+    }
+}
+
 // [T5]
 #[test]
 fn a_quiet_peer_is_spared_announcements_and_nothing_else() {

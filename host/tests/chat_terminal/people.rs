@@ -102,6 +102,12 @@ fn what_somebody_does_is_shown_to_all() {
             bob.wait_for(|heard| heard.ends_with("小明 : /me 在挥手"));
             bob.say("//me waves");
             terminal.wait_for("[Bob waves]");
+            terminal.press("//me 也在\r");
+            terminal.wait_for("[小明 也在]");
+            bob.wait_for(|heard| heard.ends_with("小明 : /me 也在"));
+            terminal.press("//usr/bin\r");
+            terminal.wait_for("小明 : /usr/bin");
+            bob.wait_for(|heard| heard.ends_with("小明 : /usr/bin"));
             terminal.press("/me\r");
             terminal.wait_for("-- /me needs a text");
             terminal.press("/help\r");

@@ -26,6 +26,8 @@ export function split(text, limit = TEXT_MAX) {
   const parts = [];
   const room = new Uint8Array(limit);
   for (let rest = text; rest !== ""; ) {
+    // only the first part may be a command
+    if (parts.length > 0 && rest.startsWith("/")) rest = `/${rest}`;
     const { read } = encoder.encodeInto(rest, room);
     parts.push(rest.slice(0, read));
     rest = rest.slice(read);

@@ -453,10 +453,16 @@ async function sayTyped() {
   text.focus();
 }
 
-/** Prepares a message to one peer: finds out to whom, and warns once. Returns false if it cannot be said. */
+/** Prepares a command, if it is for one peer: finds out to whom, and warns once. Returns false if it cannot be said. */
 function prepare(typed) {
   const [, command, content = ""] = /^\s*\/(msg|reply)(?:\s+(.*))?$/isu.exec(typed[0] ?? "") ?? [];
-  if (command === undefined) return true;
+  if (command === undefined) {
+    const line = asSaid(typed[0] ?? "");
+    const isCut = typed.length === 1 && /^\/(?!\/)/u.test(line) && split(line).length > 1;
+    if (isCut) notice(words.tooLong, "answer");
+    paintSoon();
+    return !isCut;
+  }
   const isReply = command.toLowerCase() === "reply";
   const line = isReply ? `/msg ${writer}: ${content}` : typed[0].trim();
   let problem;

@@ -15,10 +15,10 @@ export function action(content) {
   return content.startsWith("/me ") ? content.slice("/me ".length) : null;
 }
 
-/** Returns a typed line as it is said: /me TEXT is a message for all relays. */
+/** Returns a typed line as it is said: a command without spaces before it; /me TEXT is a message for all relays. */
 export function asSaid(line) {
   const [, done] = /^\s*\/me\s+(\S.*)$/isu.exec(line) ?? [];
-  return done === undefined ? line : `//me ${done.trim()}`;
+  return done === undefined ? line.replace(/^\s+(?=\/(?!\/))/u, "") : `//me ${done.trim()}`;
 }
 
 /** Returns the names in a welcome, or in an answer to /who. */
