@@ -28,7 +28,7 @@ use self::screen::terminal::Terminal;
 use self::screen::wrap::Autowrap;
 pub use self::send::send;
 use crate::args::ChatArguments;
-use crate::{Error, find, operator};
+use crate::{Error, address, find, operator};
 
 /// Joins a relay and chats until the user leaves or the input ends.
 ///
@@ -101,9 +101,12 @@ fn find_relay(
     let found = find::look(PORT, find::LOOK);
     if found.is_empty() {
         let question = "no relay on this network. Enter starts one here, or type an address";
-        let answer = terminal.ask_once(question)?;
-        if answer.as_deref() != Some("") {
-            return Ok(answer);
+        loop {
+            match terminal.ask_once(question)? {
+                Some(answer) if answer.is_empty() => break,
+                Some(answer) if !is_address(terminal, &answer)? => {}
+                answer => return Ok(answer),
+            }
         }
         *own_relay = Some(OwnRelay::start()?);
         terminal.tell("a relay runs here until you leave; others join it with: kilochat chat")?;
@@ -116,12 +119,30 @@ fn find_relay(
     for (number, relay) in (1..).zip(&found) {
         terminal.tell(&format!("{number}. {relay}"))?;
     }
-    let answer = terminal.ask("Number of the relay, or an address", "1")?;
-    Ok(answer.map(|answer| {
-        let number = answer.parse::<usize>().unwrap_or_default();
-        let chosen = number.checked_sub(1).and_then(|index| found.get(index));
-        chosen.map_or(answer, find::Found::host)
-    }))
+    loop {
+        let Some(answer) = terminal.ask("Number of the relay, or an address", "1")? else {
+            return Ok(None);
+        };
+        let Ok(number) = answer.parse::<usize>() else {
+            if is_address(terminal, &answer)? {
+                return Ok(Some(answer));
+            }
+            continue;
+        };
+        match number.checked_sub(1).and_then(|index| found.get(index)) {
+            Some(relay) => return Ok(Some(relay.host())),
+            None => terminal.tell(&format!("there is no number {number}"))?,
+        }
+    }
+}
+
+/// Returns whether a text is the address of a host. If it is not, the user is told.
+fn is_address(terminal: &mut Terminal, text: &str) -> Result<bool, Error> {
+    let found = address::find(text);
+    if let Err(error) = &found {
+        terminal.tell(&error.to_string())?;
+    }
+    Ok(found.is_ok())
 }
 
 /// Resolves the relay's address and prepares to join.

@@ -100,6 +100,9 @@ fn where_there_is_no_relay_none_is_found_and_one_can_be_started() {
     for columns in [80, 20] {
         let mut ada = chat(&first, columns);
         ada.wait_for("no relay on this");
+        // a name is no address; it is asked again
+        ada.press("小 明\r");
+        ada.wait_for("write HOST");
         ada.press("\r");
         ada.wait_for("* welcome 小明");
         let mut bob = chat(&second, columns);
@@ -141,7 +144,13 @@ fn one_relay_is_joined_and_of_several_one_is_chosen() {
     let _second = relay(&second, "教室");
     let there = core::net::SocketAddr::new(second.address().into(), 10888);
     let _bob = first.run(|| PlainPeer::join(there, "Bob"));
-    for (keys, is_second) in [("\r", false), ("2\r", true), ("10.1.0.3\r", true)] {
+    let answers = [
+        ("\r", false),
+        ("2\r", true),
+        ("10.1.0.3\r", true),
+        ("3\rmy boat\r2\r", true),
+    ];
+    for (keys, is_second) in answers {
         let mut ada = chat(&third, 80);
         ada.wait_for("Number of the relay, or an address [1]:");
         assert_eq!(ada.rows()[1], "2. 教室 at 10.1.0.3: 1 here");

@@ -25,7 +25,7 @@ use super::keys::{Key, Parser, Waiting};
 use super::mode::Mode;
 use super::names::Names;
 use super::output::{Days, Format, Shown};
-use super::wrap::Autowrap;
+use super::wrap::{Autowrap, wrap};
 use crate::Error;
 use crate::chat::conversation::{Answers, Conversation, Output, Standing};
 use crate::chat::dialect::is_quit;
@@ -139,7 +139,9 @@ impl Terminal {
         let fail = |error: io::Error| Error::Failure(format!("the terminal: {error}"));
         let screen = self.screen.as_ref();
         screen.map_or(Ok(()), |screen| {
-            screen.write(&format!("{text}\r\n")).map_err(fail)
+            let rows = wrap(text, 0, screen.size.0, Autowrap::On);
+            let rows = rows.replace('\n', "\r\n");
+            screen.write(&format!("{rows}\r\n")).map_err(fail)
         })
     }
 
