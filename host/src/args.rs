@@ -292,8 +292,8 @@ pub struct ChatArguments {
     #[arg(long, env = "KILOCHAT_NO_BELL", value_parser = FalseyValueParser::new())]
     pub no_bell: bool,
 
-    /// Print a JSON object for each line: time, kind (message, own, history, notice, gap, status),
-    /// sequence (the line's number, or null), name, text; for a gap also how many lines
+    /// Print a JSON object for each line: time, kind (message, private, own, history, notice, gap,
+    /// status), sequence (the line's number, or null), name, text; for a gap also how many lines
     #[arg(long, env = "KILOCHAT_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
 
