@@ -245,7 +245,7 @@ fn losses(table: &mut Table) {
     }
     let what = "20 % lost, 100 lines each way: lists that are not whole, in order and once";
     table.accept(what, wrong as f64, "of 4", 0.0);
-    // a text is answered at once with a probability of 0.64, and time-outs double: one time says little
+    // a text is answered at once with a probability of 0.64, and time-outs grow: one time says little
     for round in 1..LAST_LINES {
         let text = format!("the end {round}.");
         pages.iter_mut().for_each(|page| page.say(&text));
