@@ -52,6 +52,7 @@ seen! {
         ManyTexts
         PartlyAccepted
         PostAgain
+        PostedLater
         PostAnsweredAgain
         PostLate
         CommandAnswered

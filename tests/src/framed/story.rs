@@ -8,12 +8,15 @@ use crate::counts::Counts;
 use crate::framed::counts::Met;
 use crate::framed::posts::Tag;
 use crate::framed::room::Room;
-use crate::framed::wire::{Entry, Welcome, Wire};
+use crate::framed::wire::{Entry, Outcome, Welcome, Wire};
 use crate::{Verdict, Violation, check};
 
 /// The shortest time-out of a POST in milliseconds, and up to which time-out it backs off at least.
 const TIMEOUT_MIN: u64 = 50;
 const BACKED_OFF: u64 = 1000;
+
+/// Minimum time after which a text that was refused for now is posted again, in milliseconds.
+const RETRY_MIN: u64 = 50;
 
 /// The record of a client from its start to its end.
 #[derive(Debug)]
@@ -29,6 +32,9 @@ pub(crate) struct Story {
     gaps: BTreeMap<u64, u64>,
     seat: Option<Seat>,
     posted: Option<Posted>,
+    /// The session and number of the last POST that was refused for now, and the time until which its texts
+    /// must not be posted again, on its clock.
+    refused: Option<(u64, u16, u64)>,
     /// Whether it was ever told to hide announcements.
     pub(crate) is_quiet: bool,
     /// The end of the last time for which the relay told it not to ask for a seat, on its clock.
@@ -76,6 +82,7 @@ impl Story {
             gaps: BTreeMap::new(),
             seat: None,
             posted: None,
+            refused: None,
             is_quiet: false,
             waits_until: None,
             has_waited: false,
@@ -143,6 +150,18 @@ impl Story {
                 let lines = entries.into_iter().map(|(at, _)| at);
                 self.arrived.entry(*epoch).or_default().extend(lines);
             }
+            Wire::Posted {
+                session,
+                number,
+                outcome:
+                    Outcome::Refused {
+                        retry_ms: wait @ 1..,
+                        ..
+                    },
+            } if is_taken => {
+                let wait = u64::from(*wait).max(RETRY_MIN);
+                self.refused = Some((*session, *number, clock + wait));
+            }
             Wire::Gap { session, until, .. } => {
                 let gap = self.gaps.entry(*session).or_default();
                 *gap = (*until).max(*gap);
@@ -201,6 +220,7 @@ impl Story {
         } = frame
         {
             self.posts(clock, *session, *number, counts)?;
+            self.posts_later(clock, *session, *number, counts)?;
         }
         let Wire::Ack {
             session,
@@ -240,6 +260,26 @@ impl Story {
                 .extend((*start..*end).filter(|at| *at >= seat.next));
         }
         Ok(())
+    }
+
+    /// Judges when texts that were refused for now are posted again.
+    fn posts_later(
+        &self,
+        clock: u64,
+        session: u64,
+        number: u16,
+        counts: &mut Counts<Met>,
+    ) -> Verdict {
+        let Some((of, refused, until)) = self.refused else {
+            return Ok(());
+        };
+        if (session, number) != (of, refused.wrapping_add(1)) {
+            return Ok(());
+        }
+        counts.saw(Met::PostedLater);
+        check(clock >= until, || {
+            format!("c{} posts {} ms too early", self.process, until - clock)
+        })
     }
 
     /// Judges an event of the client.

@@ -74,7 +74,7 @@ pub(crate) struct Welcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Accepted { first: u64, lines: u8, texts: u8 },
-    Refused { reason: u8 },
+    Refused { reason: u8, retry_ms: u16 },
     Answer,
 }
 
@@ -223,6 +223,7 @@ impl Outcome {
             }),
             1 => Some(Self::Refused {
                 reason: body.small()?,
+                retry_ms: body.number(2)?.try_into().ok()?,
             }),
             2 => Some(Self::Answer),
             _ => None,
