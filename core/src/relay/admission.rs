@@ -40,7 +40,7 @@ const ANSWERS: Limit = Limit {
 const SERVICES: u16 = 1024;
 
 /// Minimum time between two searches for an address that has more than half of the seats.
-const CROWD_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const CROWD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Minimum time between two notices to a peer that its lines exceed the rate limit.
 const TOO_FAST_INTERVAL: Duration = Duration::from_secs(10);
@@ -304,10 +304,29 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         source: IpAddr,
         is_proven: bool,
     ) -> Option<Seat> {
-        if !cfg!(feature = "shares") || now < self.admission.crowd_at {
+        // who forges addresses must not use up the search of those that have proved theirs
+        let is_apart = !is_proven && self.unproven_kib().is_some();
+        let next = if is_apart {
+            self.neighbours.crowd_at()
+        } else {
+            self.admission.crowd_at
+        };
+        if !cfg!(feature = "shares") || now < next {
             return None;
         }
-        self.admission.crowd_at = now.after(CROWD_INTERVAL);
+        let next = now.after(CROWD_INTERVAL);
+        if is_apart {
+            self.neighbours.set_crowd_at(next);
+        } else {
+            self.admission.crowd_at = next;
+        }
+        let crowd = self.crowd(source)?;
+        self.quietest(is_proven, |peer| is_same_host(&peer.address, &crowd))
+            .map(|(seat, _)| seat)
+    }
+
+    /// Returns the address that has more than half of the seats and at least two, if it is not `source`.
+    pub(super) fn crowd(&self, source: IpAddr) -> Option<SocketAddr> {
         // the majority vote of Boyer and Moore finds the only address that it can be
         let (mut crowd, mut votes) = (SocketAddr::new(source, 0), 0);
         let mut left = self.peers.len();
@@ -326,16 +345,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 break;
             }
         }
-        let of_crowd = |peer: &Peer| is_same_host(&peer.address, &crowd);
         if crowd.ip() == source {
             return None;
         }
-        let seats = self.peers.iter().filter(|(_, peer)| of_crowd(peer));
+        let seats = self.peers.iter();
+        let seats = seats.filter(|(_, peer)| is_same_host(&peer.address, &crowd));
         let seats = seats.count();
-        if seats < 2 || 2 * seats <= self.peers.len() {
-            return None;
-        }
-        self.quietest(is_proven, of_crowd).map(|(seat, _)| seat)
+        (seats >= 2 && 2 * seats > self.peers.len()).then_some(crowd)
     }
 
     /// Returns the rate limit of each peer, if there is one.
@@ -404,7 +420,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 const NOISE: &str = "/";
 
 /// Returns whether two addresses have the same IP address, without a copy of either.
-fn is_same_host(one: &SocketAddr, other: &SocketAddr) -> bool {
+pub(super) fn is_same_host(one: &SocketAddr, other: &SocketAddr) -> bool {
     match (one, other) {
         (SocketAddr::V4(one), SocketAddr::V4(other)) => one.ip() == other.ip(),
         (SocketAddr::V6(one), SocketAddr::V6(other)) => one.ip() == other.ip(),

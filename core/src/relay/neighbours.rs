@@ -1,12 +1,14 @@
 //! Limits for plain peers that have not proved their address, and removal of peers that return what they
 //! are sent. Whoever forges an address must not be able to have much sent to its owner.
 
+mod strays;
+
 use core::net::{IpAddr, SocketAddr};
 use core::num::NonZeroU8;
 use core::time::Duration;
 
 use super::Relay;
-use super::admission::{Bucket, wrapped_ms};
+use super::admission::{Bucket, CROWD_INTERVAL, is_same_host, wrapped_ms};
 use super::event::{Departure, Event, Refusal};
 use super::peers::{Peer, Plain};
 use super::plain::PlainReply;
@@ -17,6 +19,7 @@ use super::secret;
 use crate::time::Instant;
 use crate::wire::framed::ENTRY_HEADER;
 use crate::wire::{Code, DATAGRAM_MAX, LINE_MAX, Sentence};
+use strays::Strays;
 
 /// A limit in KiB a second.
 type Kib = u16;
@@ -86,6 +89,11 @@ pub(super) struct Neighbours {
     first: u16,
     /// Time before which no seat can be given away to a newcomer that has not proved its address.
     full_until: Instant,
+    /// Earliest time of the next search for a crowd, for a newcomer that has not proved its address; and for
+    /// a seat that it would get if it had.
+    crowd_at: Instant,
+    seat_at: Instant,
+    strays: Strays,
     recent: [Recent; RECENT],
 }
 
@@ -168,6 +176,9 @@ impl Neighbours {
             resume_at: None,
             first: 0,
             full_until: Instant::from_millis(0),
+            crowd_at: Instant::from_millis(0),
+            seat_at: Instant::from_millis(0),
+            strays: Strays::NEW,
             recent: [Recent::NONE; RECENT],
         }
     }
@@ -183,6 +194,14 @@ impl Neighbours {
 
     pub(super) const fn set_full_until(&mut self, until: Instant) {
         self.full_until = until;
+    }
+
+    pub(super) const fn crowd_at(&self) -> Instant {
+        self.crowd_at
+    }
+
+    pub(super) const fn set_crowd_at(&mut self, next: Instant) {
+        self.crowd_at = next;
     }
 
     /// A line was appended.
@@ -322,6 +341,23 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let budget = &self.neighbours.new;
         let after = || budget.after(now, slot(), (price.each, price.all_new));
         !source.is_loopback() && after().is_none()
+    }
+
+    /// Returns whether a neighbour must prove its address because those that would make room for it have
+    /// proved theirs.
+    pub(super) fn is_seat_for_proven(&mut self, now: Instant, source: IpAddr) -> bool {
+        let is_full = self.peers.len() >= self.seats() && now >= self.neighbours.seat_at;
+        if !is_full || source.is_loopback() || self.unproven_kib().is_none() {
+            return false;
+        }
+        self.neighbours.seat_at = now.after(CROWD_INTERVAL);
+        if self.longest_silent(now, false).is_some() {
+            return false;
+        }
+        let crowd = self.crowd(source);
+        let of_crowd = |peer: &Peer| crowd.is_some_and(|it| is_same_host(&peer.address, &it));
+        let is_crowd_proven = self.quietest(false, of_crowd).is_none();
+        self.longest_silent(now, true).is_some() || crowd.is_some() && is_crowd_proven
     }
 
     /// Returns whether a reply to a plain source may be sent, and takes it from what it may be sent.

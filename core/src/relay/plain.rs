@@ -41,6 +41,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         payload: &[u8],
         reply: &mut Reply,
     ) -> Event {
+        self.note_stray(now, source.ip(), payload);
         let event = self.answer_stranger(now, source, payload, reply);
         let is_limited = match event {
             Event::Helped => true,
@@ -90,7 +91,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
         let (bytes, newline) = without_line_end(payload);
         let mut reply = PlainReply { reply, newline };
-        if served == Served::Proven || self.is_spent(now, source.ip()) {
+        let must_prove = served == Served::Proven || self.is_spent(now, source.ip());
+        if must_prove || self.is_seat_for_proven(now, source.ip()) {
             return self.prove(now, source, payload, reply);
         }
         let text = match checked(payload, bytes) {
@@ -105,7 +107,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if is_blank(text) {
             return refused(Refusal::Blank);
         }
-        let doubt = Self::doubt(source.ip());
+        let mut doubt = Self::doubt(source.ip());
         if self.config.classic {
             return self.join(now, source, text, doubt, reply);
         }
@@ -115,7 +117,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
         let name = match Command::of(visible(text)) {
             // a code that is not needed is not part of the name
-            None => Code::read(text).map_or(text, |(_, name)| name),
+            None => Code::read(text).map_or(text, |(code, name)| {
+                if self.unproven_kib().is_some() && self.is_proof(now, &source, code) {
+                    doubt = Doubt::default();
+                    self.stats.proven += 1;
+                }
+                name
+            }),
             Some(Command::Nick(name)) => name,
             Some(Command::Help) => {
                 reply.answer(Sentence::HelpForStrangers);
@@ -174,6 +182,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if self.is_returned(text) || self.is_own_welcome(seat, text) {
             return self.handle_returned(now, seat);
         }
+        let proved = self.proved_command(now, seat, text);
+        let text = proved.unwrap_or(text);
         let command = Command::of(text).filter(|_| !is_classic);
         if self.is_stopping && command != Some(Command::Quit) {
             return refused(self, Refusal::Stopping, &mut reply);
@@ -188,6 +198,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let text = match command {
             None => text,
             Some(Command::Say(text)) => text,
+            Some(command) if proved.is_none() && self.may_be_forged(now, seat, command) => {
+                return refused(self, Refusal::Unproven, &mut reply);
+            }
             Some(command) => return self.obey(now, seat, command, &mut reply),
         };
         if self.is_muted(seat) {
@@ -226,6 +239,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
         if why == Refusal::Slow {
             self.tell_unsaid(now, seat, reply);
+        }
+        #[cfg(feature = "neighbours")]
+        if why == Refusal::Unproven {
+            self.ask_for_code(now, seat, reply);
         }
     }
 

@@ -142,7 +142,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Returns the peer that has been silent for the longest time, if that is long enough to give
     /// its seat away.
-    fn longest_silent(&mut self, now: Instant, is_proven: bool) -> Option<Seat> {
+    pub(super) fn longest_silent(&mut self, now: Instant, is_proven: bool) -> Option<Seat> {
         if now <= self.full_until || (!is_proven && now <= self.neighbours.full_until()) {
             return None;
         }

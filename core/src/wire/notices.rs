@@ -40,6 +40,10 @@ const PROVE: &str = "to join, send: ";
 /// Start of the notice that a peer gets its lines late, after [`NOTICE`]; a code follows.
 const BUSY: &str = "busy: to get every line send ";
 
+/// Start of the notice that a command may be forged; a code follows.
+#[cfg(feature = "neighbours")]
+const DOUBTED: &str = "* not done: to show that it is you, say it again with this in front: ";
+
 /// Why a plain peer has lost its seat.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Loss {
@@ -152,6 +156,9 @@ pub(crate) enum Sentence<'a> {
     /// The peer gets its lines late until it sends this code.
     #[cfg(feature = "neighbours")]
     Busy(Code),
+    /// A command may be forged if this code is not in front of it.
+    #[cfg(feature = "neighbours")]
+    Doubted(Code),
     #[cfg(feature = "neighbours")]
     Thanks,
 }
@@ -220,6 +227,8 @@ impl Display for Sentence<'_> {
             Self::Bye => to.write_str("* bye"),
             #[cfg(feature = "neighbours")]
             Self::Busy(code) => write!(to, "{NOTICE}{BUSY}{code}"),
+            #[cfg(feature = "neighbours")]
+            Self::Doubted(code) => write!(to, "{DOUBTED}{code}"),
             #[cfg(feature = "neighbours")]
             Self::Thanks => to.write_str("* thank you: you get every line from now on"),
             Self::Lost(1) => to.write_str("* 1 line lost"),

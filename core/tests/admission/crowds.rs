@@ -3,7 +3,7 @@
 use kilochat_core::framed::{Frame, Reason, Refused};
 use kilochat_core::{Config, Departure, Event, Expired, Refusal};
 
-use crate::room::Room;
+use crate::room::{Room, code_in};
 
 fn open() -> Config {
     Config {
@@ -161,4 +161,53 @@ fn a_foreign_plain_peer_leaves_after_an_hour_of_silence() {
     assert!(last.ends_with("* Far left (silent)"), "{last}");
     assert_eq!(silent(&mut room, 600), None);
     assert_eq!(room.relay.peer_count(), 1);
+}
+
+// [G9] [G13]
+#[test]
+fn a_plain_newcomer_gets_a_seat_from_a_crowd_in_frames_by_a_code() {
+    let mut room = Room::new(Config {
+        unproven: 256,
+        ..Config::new([5; 16])
+    });
+    for port in 1..=16 {
+        let welcome = room.join_framed(&format!("10.0.0.66:{port}"), "mob");
+        assert!(matches!(Frame::decode(&welcome), Ok(Frame::Welcome(_))));
+    }
+    for host in 1..=5 {
+        let source = format!("10.0.0.{host}:5000");
+        let asked = room.say(&source, format!("n{host}"));
+        let code = code_in(&asked).unwrap_or_else(|| panic!("{asked}"));
+        // for a second the others are told that the room is full
+        let other = room.say("10.0.0.9:5000", "late");
+        assert_eq!(other, "* full: 16 of 16 seats taken");
+        let welcome = room.say(&source, format!("{code} n{host}"));
+        assert!(welcome.starts_with("* welcome n"), "{welcome}");
+        room.sleep_ms(1000);
+    }
+    // the crowd itself is not asked
+    let own = room.say("10.0.0.66:17", "mob");
+    assert_eq!(own, "* full: 16 of 16 seats taken");
+    // a peer that has proved its address is not displaced by one that has not
+    assert_eq!(room.relay.stats().proven, 5);
+}
+
+// [G13] [L2]
+#[test]
+fn a_plain_newcomer_gets_the_seat_of_a_client_that_is_away_by_a_code() {
+    let mut room = Room::new(Config {
+        seats: 2,
+        unproven: 256,
+        ..Config::new([5; 16])
+    });
+    room.join_framed("10.0.0.1:1", "Ada");
+    room.join_framed("10.0.0.2:1", "Bob");
+    assert!(room.say("10.0.0.3:1", "Eve").starts_with("* full"));
+    room.sleep_ms(60_000);
+    let expired = room.relay.handle_timeout(room.now);
+    assert!(matches!(expired, Some(Expired::Parked(_))), "{expired:?}");
+    let asked = room.say("10.0.0.3:1", "Eve");
+    let code = code_in(&asked).unwrap_or_else(|| panic!("{asked}"));
+    let welcome = room.say("10.0.0.3:1", format!("{code} Eve"));
+    assert!(welcome.starts_with("* welcome Eve"), "{welcome}");
 }

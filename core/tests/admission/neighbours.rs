@@ -408,8 +408,12 @@ fn who_has_proved_its_address_makes_no_room_for_who_has_not() {
     pass(&mut room, 3_600_000);
     pass(&mut room, 1_000);
     assert!(room.relay.peers().any(|peer| peer.parked));
-    for forged in ["10.0.0.1:1", "10.0.0.7:1"] {
-        assert_eq!(room.refused(forged, "Ada").0, Refusal::Full, "{forged}");
+    // the first one may prove its address
+    for (forged, why) in [
+        ("10.0.0.1:1", Refusal::Unproven),
+        ("10.0.0.7:1", Refusal::Full),
+    ] {
+        assert_eq!(room.refused(forged, "Ada").0, why, "{forged}");
     }
     let framed = room.join_framed(FAR, "Far");
     assert!(matches!(Frame::decode(&framed), Ok(Frame::Welcome(_))));
@@ -438,4 +442,58 @@ fn what_was_said_to_one_peer_cannot_be_guessed() {
         let (event, _) = room.event(FAR, guess);
         assert!(matches!(event, Event::Said { .. }), "{guess}: {event:?}");
     }
+}
+
+// [G15]
+#[test]
+fn a_command_from_all_ports_of_an_address_sends_nobody_away() {
+    let mut room = Room::new(config());
+    room.say("10.0.0.2:40000", "Bob");
+    room.say("127.0.0.1:40000", "Near");
+    room.say(ADA, "Ada");
+    let asks = "* not done: to show that it is you, say it again with this in front: ";
+    for (command, answer) in [("/quit", "* bye"), ("/nick Eve", "* you are now Eve")] {
+        for port in 30_000..50_000 {
+            let source = format!("10.0.0.2:{port}");
+            room.say(&source, command);
+            room.say(&format!("127.0.0.1:{port}"), "\u{FEFF}/who");
+        }
+        assert!(
+            room.relay
+                .find(&"10.0.0.2:40000".parse().unwrap())
+                .is_some()
+        );
+        // who is there can show it, and others are not asked
+        let (why, asked) = room.refused("10.0.0.2:40000", command);
+        assert_eq!(why, Refusal::Unproven);
+        let code = asked.strip_prefix(asks).unwrap();
+        let wrong = code.replace('-', "-0").split_at(9).0.to_owned();
+        let (event, _) = room.event("10.0.0.2:40000", format!("{wrong} {command}"));
+        assert!(matches!(event, Event::Said { .. }), "{event:?}");
+        let other = room.say(ADA, command);
+        assert!(other.starts_with(answer), "{other}");
+        let here = room.say("10.0.0.2:40000", format!("{code} {command}"));
+        assert!(here.starts_with(answer), "{here}");
+        room.say("10.0.0.2:40000", "Bob");
+        room.say(ADA, "Ada");
+    }
+    let near = room.say("127.0.0.1:40000", "/quit");
+    assert_eq!(near, "* bye");
+}
+
+// [G15]
+#[test]
+fn a_command_is_obeyed_when_no_more_come_from_other_ports() {
+    let mut room = Room::new(config());
+    room.say(BOB, "Bob");
+    for port in 0..20 {
+        room.say(&format!("10.0.0.2:{}", 6000 + port), "/who");
+    }
+    assert_eq!(room.refused(BOB, "/quit").0, Refusal::Unproven);
+    // other commands change nothing
+    assert!(room.say(BOB, "/who").starts_with("* 1 here"));
+    room.sleep_ms(4999);
+    assert_eq!(room.refused(BOB, "/quit").0, Refusal::Unproven);
+    room.sleep_ms(1);
+    assert_eq!(room.say(BOB, "/quit"), "* bye");
 }

@@ -20,10 +20,10 @@ const fn limit(attack: Attack) -> f64 {
         Attack::Names => 100.0,
         // they have left ([G14])
         Attack::Echoes | Attack::Relays => 1.0,
-        // a newcomer that proves its address gets a seat ([G9])
-        Attack::Seats => 0.0,
-        // what a plain peer sends can be forged, and a frame be read; the table shows it
-        Attack::Quit | Attack::Takeover => 1.0,
+        // a newcomer that proves its address gets a seat ([G9]); the port of a peer is not guessed ([G15])
+        Attack::Seats | Attack::Quit => 0.0,
+        // a frame can be read; the table shows it
+        Attack::Takeover => 1.0,
         // the session ends ([U4]); such a GAP is dropped ([D2])
         Attack::Post | Attack::Acknowledgement | Attack::Gap => 0.0,
         // in a debug build, on a machine that is busy; a walk along the ring takes milliseconds

@@ -10,6 +10,7 @@ use super::plain::PlainReply;
 use super::ring::Cursor;
 use super::seat::Seat;
 use crate::time::Instant;
+use crate::wire::Command;
 
 /// There is no limit.
 pub(super) type Price = Infallible;
@@ -55,6 +56,12 @@ impl Neighbours {
 
     pub(super) const fn set_full_until(&mut self, _until: Instant) {}
 
+    pub(super) const fn crowd_at(&self) -> Instant {
+        Instant::from_millis(0)
+    }
+
+    pub(super) const fn set_crowd_at(&mut self, _next: Instant) {}
+
     pub(super) const fn note_line(&mut self, _sequence: u64, _line: &str) {}
 }
 
@@ -74,6 +81,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 
     pub(super) const fn is_spent(&self, _now: Instant, _source: IpAddr) -> bool {
+        false
+    }
+
+    pub(super) const fn is_seat_for_proven(&mut self, _now: Instant, _source: IpAddr) -> bool {
         false
     }
 
@@ -101,6 +112,26 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         _reply: &mut PlainReply<'_>,
     ) -> bool {
         false
+    }
+
+    pub(super) const fn note_stray(&mut self, _now: Instant, _source: IpAddr, _payload: &[u8]) {}
+
+    pub(super) const fn may_be_forged(
+        &self,
+        _now: Instant,
+        _seat: Seat,
+        _command: Command<'_>,
+    ) -> bool {
+        false
+    }
+
+    pub(super) const fn proved_command<'a>(
+        &mut self,
+        _now: Instant,
+        _seat: Seat,
+        _text: &'a str,
+    ) -> Option<&'a str> {
+        None
     }
 
     pub(super) const fn first_line(&self, _is_proven: bool) -> Cursor {
