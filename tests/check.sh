@@ -264,7 +264,7 @@ step_fuzz() {
         fail "no nightly compiler: rustup toolchain install nightly --profile minimal"
     (cd tests/fuzz && cargo fmt --check)
     local target
-    for target in client frame head relay; do
+    for target in client codes frame head orders relay rules; do
         mkdir -p "target/fuzz/corpus/$target"
         cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none \
             "$target" "target/fuzz/corpus/$target" "tests/fuzz/corpus/$target" -- \

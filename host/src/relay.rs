@@ -34,6 +34,7 @@ use self::announce::Announcement;
 use crate::Error;
 use crate::args::RelayArguments;
 
+pub use rules::read as read_rules;
 pub use server::Server;
 pub use stopper::Stopper;
 

@@ -308,7 +308,8 @@ fn is_local(config: &Config, source: IpAddr) -> bool {
     local.chain(named).any(|network| is_in(network, source))
 }
 
-fn is_in(network: Network, source: IpAddr) -> bool {
+/// Returns whether a source is in a network.
+pub(crate) fn is_in(network: Network, source: IpAddr) -> bool {
     let bits = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => (32, u128::from(u32::from(ip))),
         IpAddr::V6(ip) => (128, u128::from(ip)),

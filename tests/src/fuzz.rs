@@ -5,14 +5,20 @@
 //! version of a library.
 
 mod client;
+mod codes;
 mod frame;
 mod head;
+mod orders;
 mod relay;
+mod rules;
 
 pub use client::client;
+pub use codes::codes;
 pub use frame::frame;
 pub use head::{Answer, head};
+pub use orders::orders;
 pub use relay::relay;
+pub use rules::{ReadRules, rules};
 
 use core::str::from_utf8;
 use std::fs;
@@ -22,7 +28,13 @@ use std::path::{Path, PathBuf};
 pub type Target = fn(&[u8]);
 
 /// All targets that need no other package, with the names of their corpora.
-pub const TARGETS: [(&str, Target); 3] = [("client", client), ("frame", frame), ("relay", relay)];
+pub const TARGETS: [(&str, Target); 5] = [
+    ("client", client),
+    ("codes", codes),
+    ("frame", frame),
+    ("orders", orders),
+    ("relay", relay),
+];
 
 /// Returns the files of a target's corpus, each of which holds one script.
 pub fn corpus(name: &str) -> Vec<PathBuf> {

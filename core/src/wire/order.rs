@@ -96,7 +96,9 @@ pub(crate) fn verify<'a>(
 ) -> Option<Result<&'a str, ()>> {
     let rest = text.strip_prefix(WORD)?;
     let signed = rest.split_at_checked(DIGITS).and_then(|(digits, order)| {
-        let given = u128::from_str_radix(digits, 16).ok()?;
+        // a number may have a sign
+        let is_code = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let given = u128::from_str_radix(digits, 16).ok().filter(|_| is_code)?;
         let order = order.strip_prefix(' ')?;
         (given == code(key, session, number, order)).then_some(order)
     });
@@ -159,6 +161,11 @@ mod tests {
         ] {
             assert_eq!(other, Some(Err(())));
         }
+        let signed = |number| sign(&KEY, Session(7), number, "/unban").unwrap();
+        let number = (0..u16::MAX).find(|number| signed(*number).starts_with("/op 0"));
+        let plus = signed(number.unwrap()).replacen('0', "+", 1);
+        let verified = verify(&KEY, Session(7), number.unwrap(), &plus);
+        assert_eq!(verified, Some(Err(())));
         assert_eq!(verify(&KEY, Session(7), 3, "/kick Bob"), None);
         assert_eq!(sign(&KEY, Session(7), 3, "/who"), None);
         assert_eq!(sign(&KEY, Session(7), 3, "kick Bob"), None);

@@ -64,7 +64,9 @@ pub struct Rate {
 /// Parses `ADDRESS` or `ADDRESS/BITS`.
 pub(crate) fn network(text: &str) -> Result<Network, String> {
     let (address, bits) = match text.split_once('/') {
-        Some((address, bits)) => (address, bits.parse::<u8>().ok()),
+        // a number may have a sign
+        Some((address, bits)) if !bits.starts_with('+') => (address, bits.parse::<u8>().ok()),
+        Some((address, _)) => (address, None),
         None => (text, Some(u8::MAX)),
     };
     let address = address.parse::<IpAddr>().ok();
@@ -103,6 +105,7 @@ mod tests {
             ("10.8.0.0/33", None),
             ("::/129", None),
             ("10.8.0.0/", None),
+            ("10.8.0.0/+24", None),
             ("10.8.0/24", None),
             ("", None),
         ] {

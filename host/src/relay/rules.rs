@@ -61,12 +61,12 @@ impl Source {
     }
 }
 
-/// Parses rules, one a line; `#` begins a comment.
+/// Parses rules, one a line; `#` begins a comment. Public for fuzzing.
 ///
 /// # Errors
 ///
 /// The number of a line with a mistake, and the reason.
-fn read(text: &str) -> Result<Vec<Rule>, (usize, String)> {
+pub fn read(text: &str) -> Result<Vec<Rule>, (usize, String)> {
     let mut rules = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.split('#').next().unwrap_or_default();
@@ -143,6 +143,16 @@ mod tests {
             ("Deny 10.0.0.1", 1, "\"Deny\" is none of allow, deny, local"),
         ] {
             assert_eq!(read(text), Err((line, why.to_owned())), "{text}");
+        }
+    }
+
+    // [G10]
+    #[test]
+    fn every_script_of_the_corpus_is_read_and_obeyed() {
+        let scripts = kilochat_tests::fuzz::corpus("rules");
+        assert!(scripts.len() >= 50, "{}", scripts.len());
+        for script in scripts {
+            kilochat_tests::fuzz::rules(read, &fs::read(script).unwrap());
         }
     }
 
