@@ -1,5 +1,6 @@
 //! Features that people expect of a chat: completion of names, the bell, the history.
 
+use kilochat_tests::proxy::{Faults, Proxy};
 use kilochat_tests::{PlainPeer, RelayProgram, ScriptedRelay};
 use nix::sys::signal::Signal;
 
@@ -199,17 +200,19 @@ fn who_is_ignored_is_not_shown() {
 #[test]
 fn the_prompt_says_that_nobody_answers_until_somebody_does() {
     for columns in SIZES {
-        let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        let host = silent.local_addr().expect("an address").to_string();
+        let relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"]);
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let network = Proxy::start(any, relay.address, Faults::NONE, 7).expect("a free port");
+        network.set_blackout(true);
+        let host = network.address().to_string();
         let command = [PROGRAM, "chat", &host, "--name", "小明"];
         let mut terminal = Terminal::start(columns, &command);
         terminal.press("你好");
         terminal.expect_end("(no answer yet) > 你好");
-        drop(silent);
-        let relay = RelayProgram::start(PROGRAM, &["--bind", &host]);
+        network.set_blackout(false);
         terminal.wait_for("* welcome");
         terminal.expect_last("> 你好");
-        drop(relay);
+        drop(network);
         terminal.expect_end("(no answer) > 你好");
         terminal.signal(Signal::SIGTERM);
         terminal.finish();
