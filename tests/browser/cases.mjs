@@ -188,6 +188,29 @@ const cases = {
     await ada.close();
   },
 
+  async "a pasted line is no command"(browser) {
+    const ada = await Person.join(browser, URL_, "Clipper");
+    const paste = (pasted) =>
+      ada.page.$eval(
+        "#text",
+        (field, pasted) => {
+          const clipboardData = new DataTransfer();
+          clipboardData.setData("text/plain", pasted);
+          field.focus();
+          // what is not handled would be put in by the browser
+          return field.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+        },
+        pasted,
+      );
+    for (const other of ["and/or", "/one\n/two", "\n/one", "/msg Bob 1234"]) ensure(await paste(other), other);
+    ensure(!(await paste("/quit smoking")), "it is put in as it is");
+    await ada.page.keyboard.press("Enter");
+    await ada.line("/quit smoking", "delivered");
+    await ada.type("/me ");
+    ensure(await paste("/home"), "the command was typed");
+    await ada.close();
+  },
+
   async "long Chinese text arrives whole"(browser) {
     const name = "一二三四五六七八九十ab"; // 32 bytes
     const ada = await Person.join(browser, URL_, name, { language: "zh-CN" });

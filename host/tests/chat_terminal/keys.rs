@@ -97,7 +97,7 @@ fn a_byte_that_is_not_utf_8_is_replaced_and_told() {
 }
 
 #[test]
-fn several_pasted_lines_are_text() {
+fn pasted_lines_are_text() {
     let relay = RelayProgram::start(PROGRAM, &["--bind", "127.0.0.1:0"]);
     let mut bob = PlainPeer::join(relay.address, "Bob");
     let host = relay.address.to_string();
@@ -123,11 +123,16 @@ fn several_pasted_lines_are_text() {
             .filter_map(|line| line.strip_prefix("Ada : "))
             .collect();
         assert!(heard.ends_with(&lines), "{heard:#?}");
-        // a pasted single line is treated like a typed one
-        ada.press("\x1b[200~/nick Eve\n\x1b[201~\r");
-        bob.wait_for(|heard| heard == "* Ada is now Eve");
-        ada.press("\x1b[200~/quit\x1b[201~\r");
-        bob.wait_for(|heard| heard == "* Eve left (quit)");
+        // a single one, too
+        ada.press("\x1b[200~/quit smoking\n\x1b[201~\r\x1b[200~/quit\x1b[201~\r");
+        bob.wait_for(|heard| heard == "Ada : /quit");
+        assert!(
+            bob.lines()
+                .iter()
+                .any(|heard| heard == "Ada : /quit smoking")
+        );
+        ada.press("/quit\r");
+        bob.wait_for(|heard| heard == "* Ada left (quit)");
         assert_eq!(ada.finish(), 0);
     }
 }

@@ -40,3 +40,17 @@ export function markElement(mark, meaning) {
   made.title = meaning;
   return made;
 }
+
+/** Doubles the slash of a pasted line that would begin a command, unless that is for one peer. The person sees
+    it, and can delete it. */
+export function pasteAsText(event) {
+  const field = event.target;
+  const [start, end] = [field.selectionStart, field.selectionEnd];
+  const before = field.value.slice(0, start);
+  const pasted = event.clipboardData.getData("text/plain").replaceAll("\r", "");
+  const isAlone = !`${before}${pasted}${field.value.slice(end)}`.trimEnd().includes("\n");
+  if (before.trim() !== "" || !isAlone || !/^\s*\/(?!msg\s|reply\s)/iu.test(pasted)) return;
+  event.preventDefault();
+  field.setRangeText(pasted.replace("/", "//"), start, end, "end");
+  field.dispatchEvent(new Event("input"));
+}

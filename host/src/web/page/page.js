@@ -2,7 +2,7 @@
 
 import { Client } from "/dialect.js";
 import { clean, split } from "/frame.js";
-import { element, colour, markElement, memory } from "/browser.js";
+import { element, colour, markElement, memory, pasteAsText } from "/browser.js";
 import { People, action, asSaid, isMentioned } from "/people.js";
 import { language, words } from "/words.js";
 
@@ -554,6 +554,7 @@ text.onkeydown = (event) => {
   sayTyped();
 };
 text.oninput = fit;
+text.onpaste = pasteAsText;
 log.onscroll = () => {
   isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
   if (isAtEnd) newer = 0;

@@ -1,6 +1,9 @@
-//! A long paste, about which the user is asked before it is said.
+//! Pasted text, which begins no command. If it is long, the user is asked before it is said.
+
+use std::borrow::Cow;
 
 use super::{Action, Editor};
+use crate::chat::private::is_private;
 use crate::chat::screen::keys::Key;
 
 /// Maximum number of lines in a paste about which the user is not asked.
@@ -25,10 +28,23 @@ impl Editor {
     pub(super) fn paste(&mut self, text: &str) -> Action {
         let before = self.question.before.take();
         let before = before.unwrap_or_else(|| (self.text.clone(), self.cursor));
-        let full = self.insert(text);
+        let text = self.without_command(text);
+        let full = self.insert(&text);
         let is_long = self.text.trim_end_matches('\n').split('\n').count() > LINES_UNASKED;
         self.question.before = Some(before).filter(|_| is_long);
         full
+    }
+
+    /// Returns a paste with one more `/` if it would begin a command. The user sees it, and can delete it.
+    /// Several lines are text in any case, and what is for one person must not be said to all.
+    fn without_command<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let (indent, rest) = text.split_at(text.len() - text.trim_start().len());
+        let is_first = self.text[..self.cursor].trim().is_empty();
+        let is_alone = !self.text.contains('\n') && !text.trim_end_matches('\n').contains('\n');
+        if is_first && is_alone && rest.starts_with('/') && !is_private(rest) {
+            return Cow::Owned(format!("{indent}/{rest}"));
+        }
+        Cow::Borrowed(text)
     }
 
     /// Handles the first key after the question about a paste. Returns the key if it is no answer;
@@ -77,6 +93,28 @@ impl Editor {
 mod tests {
     use super::super::tests::press;
     use super::*;
+
+    #[test]
+    fn a_pasted_slash_begins_no_command() {
+        for (keys, draft) in [
+            ("\x1b[200~/quit\x1b[201~", "//quit"),
+            ("\x1b[200~ /quit\n\x1b[201~", " //quit\n"),
+            ("\x1b[200~// a comment\x1b[201~", "/// a comment"),
+            ("\x1b[200~/quit\x1b[201~\x01\x1b[3~", "/quit"),
+            (" \x1b[200~/quit\x1b[201~", " //quit"),
+            // typed slashes, several lines, and a slash that begins nothing
+            ("/\x1b[200~quit\x1b[201~", "/quit"),
+            ("/msg Bob \x1b[200~/home\x1b[201~", "/msg Bob /home"),
+            ("\x1b[200~/msg Bob 1234\x1b[201~", "/msg Bob 1234"),
+            ("\x1b[200~/home\n/root\x1b[201~", "/home\n/root"),
+            ("\x1b[200~\n/home\x1b[201~", "\n/home"),
+            ("\x1b[200~and/or\x1b[201~", "and/or"),
+        ] {
+            let mut editor = Editor::default();
+            press(&mut editor, keys);
+            assert_eq!(editor.text, draft, "{keys:?}");
+        }
+    }
 
     #[test]
     fn a_long_paste_is_said_or_dropped_by_the_first_key_after_it() {
