@@ -46,8 +46,9 @@ const LINES_PER_TURN: usize = 256;
 /// Size of the slot for lines of here, in bytes.
 const SLOT: usize = 64 << 10;
 
-/// Time after which the relay's thread tries again to lock the slot.
-const RETRY: Duration = Duration::from_millis(1);
+/// Time after which the relay's thread fills the slot again, or tries again to lock it. A busy relay would wake
+/// the other thread for every few lines otherwise, which costs more than the lines.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Minimum time between two lists of the people here.
 const LIST_INTERVAL: Duration = Duration::from_secs(1);
@@ -156,8 +157,10 @@ pub(super) struct Link {
     shared: Arc<Shared>,
     incoming: Receiver<Incoming>,
     engine: JoinHandle<()>,
-    /// Number of lines that the ring had been given when all were handed over.
+    /// Number of lines that the ring had been given when all were handed over, and the earliest time at which
+    /// more are.
     handed: u64,
+    next_hand_over: Instant,
     /// The counters of peers that joined, left and were renamed when the engine's thread was last given the
     /// list of people, and the earliest time at which it is given one again.
     listed: Option<(u64, u64, u64)>,
@@ -234,7 +237,11 @@ impl Link {
         now: Instant,
         relay: &mut Relay<PEERS, RING, WINDOW>,
     ) -> Option<Instant> {
-        let again = self.hand_over(now, relay);
+        let again = if now < self.next_hand_over && relay.stats().lines != self.handed {
+            Some(self.next_hand_over)
+        } else {
+            self.hand_over(now, relay)
+        };
         let listed = self.list(now, relay);
         again.into_iter().chain(listed).min()
     }
@@ -251,7 +258,7 @@ impl Link {
         }
         // the other thread holds it for less than a microsecond
         let Ok(mut slot) = self.shared.slot.try_lock() else {
-            return Some(now.after(RETRY));
+            return Some(now.after(PAUSE));
         };
         if slot.batch.is_some() {
             slot.has_more = true;
@@ -262,6 +269,7 @@ impl Link {
             self.handed = lines;
             return None;
         };
+        self.next_hand_over = now.after(PAUSE);
         (slot.now, slot.at) = (now, std::time::Instant::now());
         slot.has_more = batch.lines >= LINK_LINES_MAX || batch.length + LINK_BUFFER_MIN > SLOT;
         if !slot.has_more {
@@ -339,9 +347,9 @@ impl Link {
             std::thread::sleep(Duration::from_millis(1));
             start.elapsed() < CLOSE
         };
-        self.send(now, relay);
+        self.hand_over(now, relay);
         while relay.link_waiting().is_some() && has_time() {
-            self.send(now, relay);
+            self.hand_over(now, relay);
             self.discard();
         }
         self.shared.is_stopping.store(true, Ordering::Release);

@@ -106,6 +106,7 @@ impl Link {
             incoming,
             engine,
             handed: 0,
+            next_hand_over: now,
             listed: None,
             next_list: now,
             lost_told: 0,
