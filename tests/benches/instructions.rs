@@ -295,8 +295,8 @@ fn coalesced_for_authors(mut room: Box<Room>) -> Box<Room> {
 }
 
 #[library_benchmark]
-#[bench::seats_32(args = (32), setup = nearly_full, config = limit(10_150, JOINS))]
-#[bench::seats_4096(args = (4096), setup = nearly_full, config = limit(10_150, JOINS))]
+#[bench::seats_32(args = (32), setup = nearly_full, config = limit(10_240, JOINS))]
+#[bench::seats_4096(args = (4096), setup = nearly_full, config = limit(10_240, JOINS))]
 fn join(mut room: Box<Room>) -> Box<Room> {
     let seats = room.seats;
     room.join(seats - JOINS..seats);
@@ -305,8 +305,8 @@ fn join(mut room: Box<Room>) -> Box<Room> {
 
 // A datagram that is refused because it is not UTF-8.
 #[library_benchmark]
-#[bench::seats_32(args = (32), setup = full, config = limit(386, CALLS))]
-#[bench::seats_4096(args = (4096), setup = full, config = limit(421, CALLS))]
+#[bench::seats_32(args = (32), setup = full, config = limit(387, CALLS))]
+#[bench::seats_4096(args = (4096), setup = full, config = limit(423, CALLS))]
 fn refused(mut room: Box<Room>) -> Box<Room> {
     for _ in 0..CALLS {
         let event = room.relay.handle(1, b"caf\xE9", &mut room.reply);
@@ -317,7 +317,7 @@ fn refused(mut room: Box<Room>) -> Box<Room> {
 
 // A first datagram that is refused because all seats are taken.
 #[library_benchmark]
-#[bench::seats_32(args = (32), setup = full, config = limit(2785, CALLS))]
+#[bench::seats_32(args = (32), setup = full, config = limit(2910, CALLS))]
 #[bench::seats_4096(args = (4096), setup = full, config = limit(5200, CALLS))]
 fn turned_away(mut room: Box<Room>) -> Box<Room> {
     for _ in 0..CALLS {
@@ -354,8 +354,8 @@ fn framed_coalesced(mut room: Box<Room>) -> Box<Room> {
 
 // A client whose session does not exist any more continues at a line in a full ring.
 #[library_benchmark]
-#[bench::seats_32(args = (32), setup = returning, config = limit(10_015, JOINS))]
-#[bench::seats_4096(args = (4096), setup = returning, config = limit(10_015, JOINS))]
+#[bench::seats_32(args = (32), setup = returning, config = limit(10_020, JOINS))]
+#[bench::seats_4096(args = (4096), setup = returning, config = limit(10_020, JOINS))]
 fn go_on(mut room: Box<Room>) -> Box<Room> {
     for peer in 2..2 + JOINS {
         let frame = &room.frames[usize::from(peer - 2)];
