@@ -352,10 +352,11 @@ fn framed_coalesced(mut room: Box<Room>) -> Box<Room> {
     room
 }
 
-// A client whose session does not exist any more continues at a line in a full ring.
+// A client whose session does not exist any more continues at a line in a full ring. The alignment of
+// what is copied on the stack makes a few instructions of difference between machines.
 #[library_benchmark]
-#[bench::seats_32(args = (32), setup = returning, config = limit(10_020, JOINS))]
-#[bench::seats_4096(args = (4096), setup = returning, config = limit(10_020, JOINS))]
+#[bench::seats_32(args = (32), setup = returning, config = limit(10_120, JOINS))]
+#[bench::seats_4096(args = (4096), setup = returning, config = limit(10_120, JOINS))]
 fn go_on(mut room: Box<Room>) -> Box<Room> {
     for peer in 2..2 + JOINS {
         let frame = &room.frames[usize::from(peer - 2)];
