@@ -4,10 +4,12 @@ mod code;
 mod model;
 
 use core::net::SocketAddr;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use kilochat_core::framed::{Frame, Hello, Outcome, Post, Reason, Session, TEXTS_MAX, Texts};
-use kilochat_core::{Config, DATAGRAM_MAX, Event, Expired, Instant, Refusal, Relay, Reply};
+use kilochat_core::{
+    Config, DATAGRAM_MAX, Departure, Event, Expired, Instant, Refusal, Relay, Reply,
+};
 
 use super::Input;
 use crate::dialect::unpadded;
@@ -48,6 +50,8 @@ struct Room<'a> {
     sessions: HashMap<SocketAddr, Session>,
     posts: HashMap<SocketAddr, Last>,
     model: Model,
+    /// The lines that framed peers were sent.
+    sent: HashSet<String>,
 }
 
 /// A client's last POST.
@@ -71,6 +75,7 @@ pub fn orders(script: &[u8]) {
     for peer in 0..PEERS.len() {
         room.join(peer);
     }
+    room.end_turn();
     while !room.input.is_empty() {
         room.step();
         room.check();
@@ -100,6 +105,7 @@ impl<'a> Room<'a> {
             sessions: HashMap::new(),
             posts: HashMap::new(),
             model: Model::default(),
+            sent: HashSet::new(),
         }
     }
 
@@ -389,6 +395,16 @@ impl<'a> Room<'a> {
         }
         let (event, reply) = self.receive(source, text.as_bytes());
         let refused = |why| matches!(&event, Event::Refused { why: it, .. } if *it == why);
+        let is_out = matches!(&event, Event::Left(gone) if gone.why == Departure::Echo);
+        if refused(Refusal::Returned) || is_out {
+            let text = core::str::from_utf8(unpadded(text.as_bytes())).unwrap();
+            let is_returned = self.sent.iter().any(|line| text.ends_with(line.as_str()));
+            assert!(is_returned, "{text:?} was not sent");
+            if is_out {
+                self.model.leave(source);
+            }
+            return;
+        }
         let is_command = text.starts_with('/') && !text.starts_with("//");
         if !self.model.may_say(self.now, source) {
             assert!(refused(Refusal::Slow), "{event:?}");
@@ -426,6 +442,10 @@ impl<'a> Room<'a> {
         }
         let mut buffer = [0; DATAGRAM_MAX];
         while let Some(fanout) = self.relay.poll_fanout(now, &mut buffer) {
+            if let Ok(Frame::Data(data)) = Frame::decode(fanout.payload()) {
+                let lines = data.entries().map(|entry| entry.line.to_owned());
+                self.sent.extend(lines);
+            }
             fanout.for_each(drop);
         }
     }
