@@ -37,9 +37,9 @@ pub(crate) fn run(socket: &UdpSocket) -> io::Result<()> {
                 Ok((length, source)) => {
                     let payload = datagram.get(..length).unwrap_or_default();
                     let event = relay.handle_datagram(now(), source, payload, &mut reply);
-                    // farewell and reply are sent once, and may be lost
+                    // each is sent once, and may be lost
                     let _ = event
-                        .farewell()
+                        .aside()
                         .map(|(_, to, bytes)| socket.send_to(bytes, to));
                     if !reply.is_empty() {
                         let _ = socket.send_to(&reply, source);

@@ -54,7 +54,7 @@
 //!    taken no datagram; some systems report ICMP errors this way. Go on, but not in a tight loop.
 //! 3. **Answer** each datagram, in this order. Each is sent once; if the network does not take it, it is
 //!    lost like any datagram.
-//!    - Send [`Event::farewell`], if any, by the route that its seat had.
+//!    - Send [`Event::aside`], if any, by the route that its seat had.
 //!    - Note for [`Event::seat`] the route by which this datagram came.
 //!    - Send the reply, if it is not empty, to the source.
 //! 4. **Let time pass**: call [`Relay::handle_timeout`] until it returns `None`, and send each
@@ -116,8 +116,8 @@
 //!
 //! if relay.can_receive() && let Some((source, payload)) = receive() {
 //!     let event = relay.handle_datagram(now, source, payload, &mut reply);
-//!     if let Some((_, address, farewell)) = event.farewell() {
-//!         send(address, farewell);
+//!     if let Some((_, address, bytes)) = event.aside() {
+//!         send(address, bytes);
 //!     }
 //!     if !reply.is_empty() {
 //!         send(source, &reply);
@@ -186,8 +186,8 @@ pub use client::{
 };
 pub use relay::{
     Config, Delivery, Departed, Departure, Event, Expired, Fanout, Farewell, MOTD_MAX,
-    NETWORKS_MAX, Network, PeerInfo, RULES_MAX, Reader, Refusal, Relay, Reply, Restored, Rule,
-    Seat, Stats, Unreachable, Verdict,
+    NETWORKS_MAX, Network, PeerInfo, Question, RULES_MAX, Reader, Refusal, Relay, Reply, Restored,
+    Rule, Seat, Stats, Unreachable, Verdict,
 };
 #[cfg(feature = "link")]
 pub use relay::{

@@ -35,7 +35,9 @@ use heapless::{String, Vec};
 
 pub use admission::{RULES_MAX, Rule, Verdict};
 pub use config::{Config, MOTD_MAX, NETWORKS_MAX, Network};
-pub use event::{Departed, Departure, Event, Expired, Farewell, Refusal, Stats, Unreachable};
+pub use event::{
+    Departed, Departure, Event, Expired, Farewell, Question, Refusal, Stats, Unreachable,
+};
 pub use fanout::{Delivery, Fanout};
 pub use keeping::{Reader, Restored};
 #[cfg(feature = "link")]
@@ -78,9 +80,9 @@ const REPORTS_MAX: u8 = 3;
 ///
 /// | `Relay<PEERS, RING, WINDOW>` | bytes on a 64-bit machine | ... with the feature `link` | bytes on Cortex-M3 |
 /// |---|---|---|---|
-/// | `Relay<32, 8192, 8>` | 20408 | 55320 | 20392 |
-/// | `Relay<64, 65536, 32>` | 96824 | 131736 | 96808 |
-/// | `Relay<4096, 1048576, 32>` | 2902328 | 2937240 | 2902312 |
+/// | `Relay<32, 8192, 8>` | 20416 | 55328 | 20400 |
+/// | `Relay<64, 65536, 32>` | 96832 | 131744 | 96816 |
+/// | `Relay<4096, 1048576, 32>` | 2902336 | 2937248 | 2902320 |
 #[derive(Clone, Debug)]
 pub struct Relay<const PEERS: usize, const RING: usize, const WINDOW: usize> {
     peers: Peers<PEERS>,
@@ -199,6 +201,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             }
             Event::Keepalive { .. } => self.stats.keepalives += 1,
             Event::Challenged => self.stats.challenged += 1,
+            Event::Claimed { .. } => self.stats.claimed += 1,
             Event::Resumed { .. } => self.stats.resumed += 1,
             Event::Acknowledged { .. } => self.stats.acknowledged += 1,
             Event::Joined { .. } | Event::Left(_) | Event::Said { .. } => {}

@@ -348,10 +348,10 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
             .relay
             .handle_datagram(now, datagram.source, datagram.payload, &mut reply);
         let (source, route) = (datagram.source, datagram.route);
-        if let Some((seat, address, farewell)) = event.farewell()
+        if let Some((seat, address, payload)) = event.aside()
             && let Some(route) = self.routes.get(seat.index()).copied()
         {
-            self.answer(now, &route, address, farewell);
+            self.answer(now, &route, address, payload);
         }
         if let Some(seat) = event.seat()
             && let Some(known) = self.routes.get_mut(seat.index())
@@ -496,6 +496,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
                 }
                 log!(info, "{=str} resumed at {}", name, source);
             }
+            Event::Claimed { .. } => log!(debug, "{} wants a session of another address", source),
             Event::Challenged => log!(trace, "{} was asked for its cookie", source),
             Event::Acknowledged { .. } => log!(trace, "{=str} acknowledged", name),
             Event::Helped => log!(trace, "{} was helped", source),

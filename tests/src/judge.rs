@@ -113,6 +113,7 @@ impl Oracle {
             | Event::Left(_)
             | Event::Removed { .. }
             | Event::Challenged
+            | Event::Claimed { .. }
             | Event::Resumed { .. }
             | Event::Acknowledged { .. } => {}
         }
@@ -126,7 +127,10 @@ impl Oracle {
             Event::Removed { .. } => return,
             Event::Helped => Seen::StrangerHelped,
             Event::Answered { .. } => Seen::Answered,
-            Event::Challenged | Event::Resumed { .. } | Event::Acknowledged { .. } => return,
+            Event::Challenged
+            | Event::Claimed { .. }
+            | Event::Resumed { .. }
+            | Event::Acknowledged { .. } => return,
             Event::Refused { why, .. } => match why {
                 Refusal::Session | Refusal::Dialect | Refusal::Late => return,
                 Refusal::Frame => Seen::Frame,

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use super::seat::Seat;
 use crate::wire::Name;
-use crate::wire::framed::{BYE_LENGTH, Frame, Goodbye, Session};
+use crate::wire::framed::{BYE_LENGTH, Frame, GAP_LENGTH, Goodbye, Session};
 
 /// The result of handling a datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,14 @@ pub enum Event {
     /// A client requested a framed session; the reply asks it to prove that it receives at its
     /// source address.
     Challenged,
+    /// A client wants to go on with a framed session that is at another address. That one is asked
+    /// first whether anybody uses it there.
+    Claimed {
+        /// The session's seat.
+        seat: Seat,
+        /// The session's address and what to send there; `None` if the last lines sent there ask already.
+        question: Option<(SocketAddr, Question)>,
+    },
     /// A client resumed its framed session, perhaps at another address. The driver records the
     /// route to it.
     Resumed {
@@ -80,31 +88,24 @@ pub enum Event {
 }
 
 impl Event {
-    /// Returns the farewell to an address that is no longer a peer's, with the seat that it had.
-    /// Returns `None` if there is nothing to send. Other departures have theirs in
-    /// [`Expired::farewell`].
-    pub fn farewell(&self) -> Option<(Seat, SocketAddr, &[u8])> {
-        if let Self::Removed { removed, .. } = self {
-            return removed.farewell();
+    /// Returns what to send to an address other than the datagram's source, with the seat to which the
+    /// route leads: a farewell to an address that is no longer a peer's, or a question to one that
+    /// another client claims to have left. Returns `None` if there is nothing to send. Other departures have
+    /// their farewells in [`Expired::farewell`].
+    pub fn aside(&self) -> Option<(Seat, SocketAddr, &[u8])> {
+        match self {
+            Self::Removed { removed, .. } => removed.farewell(),
+            Self::Joined { displaced, .. } => displaced.as_ref()?.farewell(),
+            Self::Resumed { seat, moved, .. } => {
+                let (address, farewell) = moved.as_ref()?;
+                Some((*seat, *address, farewell.as_bytes()))
+            }
+            Self::Claimed { seat, question } => {
+                let (address, question) = question.as_ref()?;
+                Some((*seat, *address, &question.0))
+            }
+            _ => None,
         }
-        let (seat, address, farewell) = if let Self::Joined {
-            displaced: Some(departed),
-            ..
-        } = self
-        {
-            return departed.farewell();
-        } else if let Self::Resumed {
-            seat,
-            moved: Some((address, farewell)),
-            ..
-        } = self
-        {
-            (*seat, *address, farewell)
-        } else {
-            return None;
-        };
-        let payload = farewell.as_bytes();
-        (!payload.is_empty()).then_some((seat, address, payload))
     }
 
     /// Returns the seat of the datagram's sender, if it has one now. The route by which the
@@ -120,8 +121,22 @@ impl Event {
             | Self::Keepalive { seat } => Some(seat),
             Self::Refused { seat, .. } => seat,
             Self::Removed { by, .. } => by,
-            Self::Left(_) | Self::Helped | Self::Challenged => None,
+            Self::Left(_) | Self::Helped | Self::Challenged | Self::Claimed { .. } => None,
         }
+    }
+}
+
+/// The frame GAP, to which a client responds at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Question([u8; GAP_LENGTH]);
+
+impl Question {
+    pub(super) fn new(gap: &Frame<'_>) -> Self {
+        let mut frame = [0; GAP_LENGTH];
+        // the buffer has exactly this length
+        let _ = gap.encode_relays(&mut frame);
+        Self(frame)
     }
 }
 
@@ -413,6 +428,8 @@ pub struct Stats {
     pub gaps: u64,
     /// Frames that acknowledged lines or repeated a request.
     pub acknowledged: u64,
+    /// Times that a HELLO from another address wanted a session, so that the session's address was asked.
+    pub claimed: u64,
     /// Sessions that were resumed by a HELLO.
     pub resumed: u64,
     /// Times that a peer was parked.
@@ -478,6 +495,7 @@ impl Stats {
             resent: 0,
             gaps: 0,
             acknowledged: 0,
+            claimed: 0,
             resumed: 0,
             parked: 0,
             unparked: 0,

@@ -1,6 +1,7 @@
 //! The framed dialect at the relay: sessions, retransmission, and clients that do not respond. See
 //! `PROTOCOL.md`, section "The framed dialect".
 
+mod claim;
 mod deadlines;
 mod joining;
 mod posting;
@@ -20,6 +21,7 @@ use super::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Hello, Session};
 use crate::wire::{Announcement, DATAGRAM_MAX};
+pub(super) use claim::Claim;
 use deadlines::Deadlines;
 use posting::LastPost;
 pub(super) use window::Segment;
@@ -225,6 +227,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.skip_to(seat, ack.next);
         if let Some(framed) = self.sessions.framed_mut(seat) {
             framed.window.handle_ack(now.as_wrapped(), ack);
+        }
+        if let Some(welcomed) = self.welcomed_mut(seat) {
+            welcomed.claim.handle_ack(now.as_wrapped(), ack.echo);
         }
         self.settle_again(list, seat);
         if ack.answer {

@@ -6,6 +6,7 @@ use core::num::NonZeroU32;
 use heapless::Vec;
 
 use super::admission::{Bucket, Slot};
+use super::framed::Claim;
 use super::index::{Index, hash};
 use super::neighbours::Doubt;
 use super::ring::{Cursor, Entry};
@@ -66,8 +67,8 @@ pub(super) struct Plain {
     pub(super) doubt: Doubt,
 }
 
-/// The variable fields of the last WELCOME, so that a repeated HELLO gets the same reply; and
-/// whether the peer is announced.
+/// The variable fields of the last WELCOME, so that a repeated HELLO gets the same reply; whether the peer
+/// is announced, and whether its session is wanted elsewhere.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Welcomed {
     pub(super) first: u64,
@@ -76,6 +77,7 @@ pub(super) struct Welcomed {
     pub(super) is_new: bool,
     /// Whether the peer is not announced when it joins, leaves, is away or is back.
     pub(super) is_unannounced: bool,
+    pub(super) claim: Claim,
 }
 
 impl Dialect {

@@ -54,6 +54,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             | Event::Removed { .. }
             | Event::Answered { .. }
             | Event::Challenged
+            | Event::Claimed { .. }
             | Event::Resumed { .. }
             | Event::Acknowledged { .. }
             | Event::Keepalive { .. } => false,

@@ -32,6 +32,9 @@ pub const COOKIE_MAX: usize = HELLO_MIN;
 /// Length of a BYE, in bytes.
 pub const BYE_LENGTH: usize = 11;
 
+/// Length of a GAP, in bytes.
+pub const GAP_LENGTH: usize = 28;
+
 /// Length of a DATA without its entries, in bytes.
 pub const DATA_HEADER: usize = 16;
 

@@ -87,7 +87,7 @@ fn an_operator_removes_a_peer() {
     let Event::Removed { by: Some(_), .. } = event else {
         panic!("{event:?}")
     };
-    let (_, address, farewell) = event.farewell().unwrap();
+    let (_, address, farewell) = event.aside().unwrap();
     assert_eq!(address.to_string(), BOB);
     assert_eq!(farewell, b"* you were removed from this room");
     assert_eq!(it.order("/kick Bob"), "nobody is called Bob");
@@ -275,7 +275,7 @@ fn an_operator_may_remove_itself() {
     let Event::Removed { by: None, .. } = event else {
         panic!("{event:?}")
     };
-    let (_, _, farewell) = event.farewell().unwrap();
+    let (_, _, farewell) = event.aside().unwrap();
     assert!(matches!(
         Frame::decode(farewell),
         Ok(Frame::Bye(_, Goodbye::Removed))

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod claims;
 mod delivery;
 mod keeping;
 mod numbers;

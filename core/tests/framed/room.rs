@@ -65,8 +65,10 @@ impl Room {
         }
     }
 
+    /// Returns an address with this port: on another host from 1000 on, and loopback below.
     pub(super) fn source(port: u16) -> SocketAddr {
-        ([127, 0, 0, 1], port).into()
+        let host = if port >= 1000 { 10 } else { 127 };
+        ([host, 0, 0, 1], port).into()
     }
 
     pub(super) fn datagram(&mut self, port: u16, payload: &[u8]) -> (Event, Vec<u8>) {

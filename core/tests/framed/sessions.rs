@@ -412,7 +412,7 @@ fn a_seat_of_somebody_who_is_away_is_given_away_first() {
     ));
     assert_eq!(room.sleep(1000), ["ada"]);
     let (event, _) = room.datagram(5, b"eve");
-    let (_, address, farewell) = event.farewell().unwrap();
+    let (_, address, farewell) = event.aside().unwrap();
     assert_eq!((address.port(), bye(farewell)), (1, Goodbye::GivenAway));
     // the former peer gets no seat now, and may try again later
     let cookie = room.cookie(1);

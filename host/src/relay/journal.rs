@@ -341,6 +341,7 @@ fn level(event: &Event) -> Level {
         | Event::Answered { .. }
         | Event::Helped
         | Event::Challenged
+        | Event::Claimed { .. }
         | Event::Acknowledged { .. }
         | Event::Keepalive { .. } => Level::DEBUG,
     }
@@ -461,6 +462,7 @@ fn write_event(source: SocketAddr, name: &Name, event: Event) {
         Event::Said { lines, .. } => debug!(%name, lines, "said"),
         Event::Answered { .. } => debug!(%name, "answered"),
         Event::Challenged => debug!(address = %source, "asked for its cookie"),
+        Event::Claimed { .. } => debug!(address = %source, "wants a session of another address"),
         Event::Acknowledged { .. } => debug!(%name, "acknowledged"),
         Event::Helped => debug!(address = %source, "helped"),
         Event::Keepalive { .. } => debug!(%name, "keepalive"),
@@ -505,6 +507,7 @@ fn write_stats(peers: usize, relay: &Stats, counters: &Counters, kept: Option<Ke
         challenged = relay.challenged,
         coded = relay.coded,
         proven = relay.proven,
+        claimed = relay.claimed,
         resumed = relay.resumed,
         parked = relay.parked,
         unparked = relay.unparked,

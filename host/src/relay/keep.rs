@@ -187,6 +187,7 @@ impl Keeper {
             Event::Said { .. }
             | Event::Helped
             | Event::Challenged
+            | Event::Claimed { .. }
             | Event::Acknowledged { .. }
             | Event::Keepalive { .. }
             | Event::Refused { .. } => {}

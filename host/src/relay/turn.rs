@@ -74,8 +74,8 @@ pub(super) trait Network {
         via: (Self::Path, Option<Seat>),
     );
 
-    /// Sends a farewell to a peer, or to its former address, by the route that it had.
-    fn say_farewell(&mut self, now: Instant, payload: &[u8], to: SocketAddr, seat: Seat);
+    /// Sends a farewell or a question to the address that a peer has, or had, by the route to it.
+    fn send_aside(&mut self, now: Instant, payload: &[u8], to: SocketAddr, seat: Seat);
 
     /// Returns the maximum number of datagrams to one destination in one call.
     fn segments(&self) -> usize;
@@ -168,7 +168,7 @@ impl Turn {
         }
         while let Some(expired) = relay.handle_timeout(now) {
             if let Some((seat, address, farewell)) = expired.farewell() {
-                network.say_farewell(now, farewell, address, seat);
+                network.send_aside(now, farewell, address, seat);
             }
             log.expired(expired, relay);
         }
@@ -203,8 +203,8 @@ impl Turn {
             let mut reply = Reply::new();
             let payload = self.arrived.get(..length).unwrap_or_default();
             let event = relay.handle_datagram(now, source, payload, &mut reply);
-            if let Some((seat, address, farewell)) = event.farewell() {
-                network.say_farewell(now, farewell, address, seat);
+            if let Some((seat, address, payload)) = event.aside() {
+                network.send_aside(now, payload, address, seat);
             }
             let seat = event.seat();
             if let Some(seat) = seat {

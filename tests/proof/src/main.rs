@@ -35,9 +35,9 @@ use kilochat_core::{Fresh, LinkBatch, LinkLine, LinkLines, LinkNotice, LinkSeen,
 // on Cortex-M3, as the docs of `Relay` say
 #[cfg(all(target_arch = "arm", not(feature = "link")))]
 const _: () = {
-    assert!(size_of::<Relay<32, 8192, 8>>() == 20392);
-    assert!(size_of::<Relay<64, 65536, 32>>() == 96808);
-    assert!(size_of::<Relay<4096, 1048576, 32>>() == 2902312);
+    assert!(size_of::<Relay<32, 8192, 8>>() == 20400);
+    assert!(size_of::<Relay<64, 65536, 32>>() == 96816);
+    assert!(size_of::<Relay<4096, 1048576, 32>>() == 2902320);
 };
 
 // SAFETY: nothing calls it in a program that links
@@ -195,7 +195,7 @@ enum Call {
     Clean,
     IsBlank,
     NoticeOf,
-    EventFarewell,
+    EventAside,
     ExpiredFarewell,
     FarewellAsBytes,
     FrameDecode,
@@ -360,8 +360,8 @@ impl<
             Call::Clean => v.character = clean(v.text).max().unwrap_or(' '),
             Call::NoticeOf => v.notice = Notice::of(v.text),
             Call::IsBlank => v.truth = is_blank(v.text),
-            Call::EventFarewell => {
-                if let Some((seat, address, bytes)) = v.event.farewell() {
+            Call::EventAside => {
+                if let Some((seat, address, bytes)) = v.event.aside() {
                     (v.seat, v.address, v.index) = (seat, address, bytes.len());
                 }
             }

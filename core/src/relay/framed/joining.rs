@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 
 use heapless::String;
 
+use super::claim::{Claim, Decision};
 use super::posting::LastPost;
 use super::window::Window;
 use super::{Framed, write as encode};
@@ -82,12 +83,16 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 };
             }
         }
-        match (resumed, resume) {
-            (Some(seat), Some(resume)) => {
-                self.resume(now, source, seat, hello.nonce, resume, reply)
+        if let (Some(seat), Some(resume)) = (resumed, resume) {
+            match self.claim(now, source, seat) {
+                Decision::Granted => {
+                    return self.resume(now, source, seat, hello.nonce, resume, reply);
+                }
+                Decision::Open(event) => return event,
+                Decision::Denied => {}
             }
-            _ => self.join_in_frames(now, source, hello, resume, reply),
         }
+        self.join_in_frames(now, source, hello, resume, reply)
     }
 
     /// Answers a HELLO that does not prove that its sender receives at its source address.
@@ -276,9 +281,16 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 
     fn set_welcomed(&mut self, seat: Seat, first: u64, head: u64, is_new: bool) {
-        let dialect = self.peers.peer_mut(seat).map(|peer| &mut peer.dialect);
-        if let Some(Dialect::Framed(welcomed)) = dialect {
+        if let Some(welcomed) = self.welcomed_mut(seat) {
             (welcomed.first, welcomed.head, welcomed.is_new) = (first, head, is_new);
+            welcomed.claim = Claim::default();
+        }
+    }
+
+    pub(super) fn welcomed_mut(&mut self, seat: Seat) -> Option<&mut Welcomed> {
+        match &mut self.peers.peer_mut(seat)?.dialect {
+            Dialect::Framed(welcomed) => Some(welcomed),
+            Dialect::Plain(_) => None,
         }
     }
 }

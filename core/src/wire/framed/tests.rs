@@ -344,7 +344,11 @@ fn every_frame_has_its_shortest_and_its_longest_form() {
             data(&[&entries[0], &entries[1]]),
             (DATA_HEADER, DATAGRAM_MAX),
         ),
-        (gap(0, 1), gap(u64::MAX - 1, u64::MAX), (28, 28)),
+        (
+            gap(0, 1),
+            gap(u64::MAX - 1, u64::MAX),
+            (GAP_LENGTH, GAP_LENGTH),
+        ),
         (
             ack(0, u64::MAX, &[]),
             ack(3, 0, &[(u16::MAX, u16::MAX); RANGES_MAX]),

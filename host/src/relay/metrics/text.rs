@@ -132,6 +132,11 @@ fn write_received(text: &mut Text, snapshot: &Snapshot) {
         ),
         ("challenges", "Cookies sent.", relay.challenged),
         (
+            "claims",
+            "Sessions that were asked for from another address.",
+            relay.claimed,
+        ),
+        (
             "codes",
             "Codes sent to plain sources that must prove their address.",
             relay.coded,

@@ -51,8 +51,8 @@ impl Room<'_> {
             assert!(reply.is_empty(), "{event:?}: a foreigner is answered");
             assert!(!is_welcome, "{event:?}: a foreigner is welcome");
         }
-        if let Some((_, _, farewell)) = event.farewell() {
-            check_datagram(farewell);
+        if let Some((_, _, payload)) = event.aside() {
+            check_datagram(payload);
         }
         self.read_reply(source, is_frame, &reply);
         if self.is_stopping
