@@ -12,6 +12,7 @@ mod counts;
 mod driver;
 mod fanouts;
 mod gate;
+mod inquiry;
 mod measure;
 mod member;
 mod network;

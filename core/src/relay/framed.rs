@@ -229,7 +229,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             framed.window.handle_ack(now.as_wrapped(), ack);
         }
         if let Some(welcomed) = self.welcomed_mut(seat) {
-            welcomed.claim.handle_ack(now.as_wrapped(), ack.echo);
+            welcomed.claim.handle_ack(now, ack.echo);
         }
         self.settle_again(list, seat);
         if ack.answer {

@@ -162,22 +162,37 @@ fn what_was_sent_before_the_question_is_no_response() {
 
 // [S14]
 #[test]
-fn an_inquiry_ends_with_an_acknowledgement_after_ten_seconds() {
+fn an_inquiry_is_over_after_ten_seconds() {
     for response in [None, Some(100)] {
-        let mut inquiry = Inquiry::new(0);
-        inquiry.asks();
-        if let Some(after) = response {
-            inquiry.room.sleep(after);
-            inquiry.responds(Some(after));
+        let asked = || {
+            let mut inquiry = Inquiry::new(0);
+            inquiry.asks();
+            if let Some(after) = response {
+                inquiry.room.sleep(after);
+                inquiry.responds(Some(after));
+            }
+            let rest = 10_000 - response.unwrap_or(0);
+            inquiry.room.sleep(rest);
+            inquiry
+        };
+        let mut inquiry = asked();
+        match response {
+            None => inquiry.moves(),
+            Some(_) => inquiry.is_denied(),
         }
-        inquiry.room.sleep(10_001 - response.unwrap_or(0));
-        inquiry.responds(None);
+        let mut inquiry = asked();
+        inquiry.room.sleep(1);
         inquiry.asks();
-        // ... and lasts as long as there is none
-        let mut inquiry = Inquiry::new(0);
-        inquiry.asks();
-        inquiry.room.sleep(10_001);
+        inquiry.room.sleep(900);
         inquiry.moves();
+        // the clock of frames begins again after 65.5 s
+        let mut inquiry = asked();
+        for _ in 0..4 {
+            inquiry.room.sleep(14_000);
+            inquiry.responds(None);
+        }
+        inquiry.cookie = inquiry.room.cookie(OTHER);
+        inquiry.asks();
     }
 }
 

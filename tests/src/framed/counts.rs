@@ -14,6 +14,8 @@ seen! {
         Restarted
         History
         TakenOver
+        Claimed
+        ClaimDenied
         GivenAway
         SeatLost
         NoSeat
@@ -108,6 +110,7 @@ seen! {
         Flood
         StolenHello
         StolenSession
+        SessionWanted
         ForgedByRelay
         Meddled
         Contested

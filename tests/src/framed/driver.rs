@@ -162,7 +162,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
         self.unpark(&before, &after);
         if let Event::Acknowledged { seat } = event {
-            self.acknowledges(seat.index(), payload);
+            self.acknowledges(now, seat.index(), payload);
         }
         self.obeys_once(&event, payload)?;
         let moved = match &event {
@@ -172,6 +172,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             } => Some((*to, farewell.as_bytes())),
             _ => None,
         };
+        let question = match &event {
+            Event::Claimed { .. } => Some(event.aside().map(|(_, to, question)| (to, question))),
+            _ => None,
+        };
+        let parked = before.iter().filter(|peer| peer.parked);
+        let parked: Vec<SocketAddr> = parked.map(|peer| peer.address).collect();
         let exchange = Exchange {
             now: now.as_millis(),
             source,
@@ -180,6 +186,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             before: seat_of(&before),
             after: seat_of(&after),
             moved,
+            question,
+            parked: &parked,
         };
         self.admission
             .judge(&self.config, &exchange, &event, &mut self.counts)?;
@@ -235,9 +243,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
     }
 
     /// Records the lines that a client acknowledges.
-    fn acknowledges(&mut self, seat: usize, payload: &[u8]) {
+    fn acknowledges(&mut self, now: Instant, seat: usize, payload: &[u8]) {
         match Wire::read(payload) {
-            Some(Wire::Ack { next, ranges, .. }) => {
+            Some(Wire::Ack {
+                next, ranges, echo, ..
+            }) => {
+                self.gate.hears(seat, now.as_millis(), echo);
                 self.gate.acknowledged(seat, next);
                 for (start, end) in ranges {
                     self.gate.has(seat, start, end);
@@ -329,6 +340,13 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
 
     /// Handles the farewell in an event: it is sent to the address that the peer had.
     fn farewells(&mut self, event: &Event) -> Verdict {
+        if let Event::Claimed { .. } = event
+            && let Some((_, to, question)) = event.aside()
+        {
+            self.note_datagram("relay asks", to, question);
+            self.send(self.address, to, question.to_vec());
+            return Ok(());
+        }
         let (to, farewell) = match event {
             Event::Resumed {
                 moved: Some((to, farewell)),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::counts::Counts;
 use crate::framed::counts::Met;
+use crate::framed::inquiry::Inquiry;
 use crate::framed::wire::{LEFT, Outcome, TAKEN_OVER, UNKNOWN, Welcome, Wire, told};
 use crate::{Verdict, Violation, check};
 
@@ -39,6 +40,7 @@ pub(crate) struct Holder {
     /// The first line of the DATA that were returned to the relay unsent and not offered again. What is
     /// acknowledged of these lines meanwhile does not count: the client has them from another address.
     returned: Option<u64>,
+    inquiry: Inquiry,
 }
 
 /// A datagram that the relay handled, and the reply.
@@ -54,6 +56,11 @@ pub(crate) struct Exchange<'a> {
     pub(crate) after: Option<usize>,
     /// The farewell to the old address of a session that moved.
     pub(crate) moved: Option<(SocketAddr, &'a [u8])>,
+    /// The question to the address of a session that is wanted elsewhere. `None` in it: there is no
+    /// line yet to ask for.
+    pub(crate) question: Option<Option<(SocketAddr, &'a [u8])>>,
+    /// The addresses of the clients that were parked before the call.
+    pub(crate) parked: &'a [SocketAddr],
 }
 
 impl Exchange<'_> {
@@ -187,6 +194,13 @@ impl Gate {
         }
     }
 
+    /// Records an acknowledgement from a session's address.
+    pub(crate) fn hears(&mut self, seat: usize, now: u64, echo: Option<u16>) {
+        if let Some(holder) = self.holders.get_mut(&seat) {
+            holder.inquiry.hears(now, echo);
+        }
+    }
+
     /// Records that the DATA that ends before `end` was returned to the relay unsent.
     pub(crate) fn refused(&mut self, seat: usize, end: u64) {
         if let Some(holder) = self.holders.get_mut(&seat)
@@ -195,6 +209,12 @@ impl Gate {
             let from = holder.returned.map_or(first, |from| from.min(first));
             holder.returned = Some(from);
         }
+    }
+
+    /// Returns the last cookie that was sent to an address.
+    pub(crate) fn cookie_of(&self, address: SocketAddr) -> Option<[u8; 16]> {
+        let (_, digits) = self.cookies.get(&address)?.last()?;
+        Some(u128::from_str_radix(digits, 16).ok()?.to_be_bytes())
     }
 
     /// Returns whether a HELLO has a cookie that was sent to this address.
@@ -227,6 +247,9 @@ impl Gate {
         let Exchange { payload, reply, .. } = *exchange;
         let is_frame = payload.first() == Some(&1);
         let said = Wire::read(payload);
+        if let Some(question) = exchange.question {
+            return self.inquires(exchange, said, question, counts);
+        }
         let Some(first) = reply.first() else {
             let is_owed = match said {
                 Some(Wire::Ack {
@@ -289,6 +312,51 @@ impl Gate {
             }
             _ => Err(Violation(exchange.wrong("no answer to that"))),
         }
+    }
+
+    /// Judges the question to the address of a session that is wanted elsewhere.
+    fn inquires(
+        &mut self,
+        exchange: &Exchange<'_>,
+        said: Option<Wire>,
+        question: Option<(SocketAddr, &[u8])>,
+        counts: &mut Counts<Met>,
+    ) -> Verdict {
+        let Some(
+            hello @ Wire::Hello {
+                nonce,
+                resume: Some((session, ..)),
+                ..
+            },
+        ) = said
+        else {
+            return Err(Violation(exchange.wrong("a question for nothing")));
+        };
+        self.check_cookie(exchange, &hello, nonce)?;
+        let mut holders = self.holders.values_mut();
+        let holder = holders.find(|holder| holder.session == session);
+        let Some(holder) = holder.filter(|holder| holder.address != exchange.source) else {
+            return Err(Violation(exchange.wrong("a question about nobody")));
+        };
+        // the HELLO named the first line that it wants
+        let acked = holder.acked.max(holder.welcomed.0);
+        let is_right = question.map_or(acked == 0, |(to, question)| {
+            let is_gap = matches!(
+                Wire::read(question),
+                Some(Wire::Gap { session: same, from, until })
+                    if same == session && from + 1 == until && until <= acked
+            );
+            is_gap && to == holder.address
+        });
+        let is_needed = !exchange.parked.contains(&holder.address)
+            && !holder.inquiry.may_move(exchange.now)
+            && !holder.inquiry.is_denied(exchange.now);
+        check(is_right && is_needed && exchange.reply.is_empty(), || {
+            exchange.wrong("the wrong question")
+        })?;
+        holder.inquiry.asks(exchange.now);
+        counts.saw(Met::Claimed);
+        Ok(())
     }
 
     /// Judges the reply to a frame of a session.
@@ -435,10 +503,18 @@ impl Gate {
             let mut holders = self.holders.values();
             holders.any(|holder| holder.session == *asked)
         });
-        check(
-            asked.is_none_or(|(session, ..)| session == welcome.session),
-            || exchange.wrong("its session is still there"),
-        )?;
+        if let Some((session, ..)) = asked
+            && session != welcome.session
+            && !is_again
+        {
+            let mut holders = self.holders.values();
+            let holder = holders.find(|holder| holder.session == session);
+            let is_denied = holder.is_some_and(|holder| {
+                holder.address != source && holder.inquiry.is_denied(exchange.now)
+            });
+            check(is_denied, || exchange.wrong("its session is still there"))?;
+            counts.saw(Met::ClaimDenied);
+        }
         let (acked, posted) = known.map_or((0, None), |it| (it.acked, it.posted.clone()));
         let returned = known.and_then(|it| it.returned.filter(|_| is_again));
         let (served, gap, underway) = match known {
@@ -459,6 +535,7 @@ impl Gate {
                 judge_move(exchange, known)?;
             }
         }
+        let inquiry = known.filter(|_| is_again).map(|it| it.inquiry.clone());
         let session = welcome.session;
         self.holders
             .retain(|_, holder| holder.session != session && holder.address != source);
@@ -474,6 +551,7 @@ impl Gate {
             window: welcome.window.into(),
             underway,
             returned,
+            inquiry: inquiry.unwrap_or_default(),
         };
         self.holders.insert(seat, holder);
         Ok(())
@@ -488,5 +566,9 @@ fn judge_move(exchange: &Exchange<'_>, old: &Holder) -> Verdict {
     let (session, reason) = (old.session, TAKEN_OVER);
     check(farewell == Some(Wire::Bye { session, reason }), || {
         exchange.wrong("the old address is not told")
-    })
+    })?;
+    let is_parked = exchange.parked.contains(&old.address);
+    let are_loopback = old.address.ip().is_loopback() && exchange.source.ip().is_loopback();
+    let may = is_parked || are_loopback || old.inquiry.may_move(exchange.now);
+    check(may, || exchange.wrong("the session is in use"))
 }

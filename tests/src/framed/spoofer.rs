@@ -56,6 +56,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
                 Ok(())
             }
             6 => self.steals(victim),
+            7 => self.wants_a_session(),
             9 => self.meddles(),
             10 => self.forges_name(victim),
             _ => self.forges_relay(),
@@ -209,6 +210,48 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             Met::StolenSession
         };
         self.forges(thief, stolen, met)
+    }
+
+    /// Asks for a client's session from an address of its own, as who reads the network can.
+    fn wants_a_session(&mut self) -> Verdict {
+        let holders: Vec<_> = self.gate.holders().cloned().collect();
+        let thief = SocketAddr::from(([10, 0, 0, 7], self.random.u16(1024..)));
+        let is_known = self.relay.find(&thief).is_some();
+        if holders.is_empty() || is_known || chance(&mut self.random, 80) {
+            return Ok(());
+        }
+        let holder = &holders[self.random.usize(..holders.len())];
+        let mut hello = Hello {
+            abilities: 0,
+            nonce: self.random.u64(..),
+            cookie: None,
+            resume: Some(Resume {
+                session: Session(holder.session),
+                epoch: self.rooms.last().unwrap().epoch.unwrap_or_default(),
+                next: holder.acked,
+            }),
+            name: "Eve",
+        };
+        self.is_muted = true;
+        let asked = self.relay_handles(&Datagram {
+            source: thief,
+            destination: self.address,
+            payload: encoded(&Frame::Hello(hello.clone())),
+        });
+        self.is_muted = false;
+        asked?;
+        hello.cookie = self.gate.cookie_of(thief);
+        hello.nonce = hello.nonce.wrapping_add(1);
+        for after in [0, 500, 1000, 1100] {
+            let datagram = Datagram {
+                source: thief,
+                destination: self.address,
+                payload: encoded(&Frame::Hello(hello.clone())),
+            };
+            self.network.put(self.now + after, datagram);
+        }
+        self.saw(Met::SessionWanted);
+        Ok(())
     }
 
     /// Forges a POST in a client's session; answers to it do not reach the client. The forged

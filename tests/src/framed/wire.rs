@@ -44,6 +44,8 @@ pub(crate) enum Wire {
     },
     Ack {
         session: u64,
+        /// The time stamp of the relay that it echoes.
+        echo: Option<u16>,
         next: u64,
         /// The selective acknowledgements: the first line of each range, and the one after its
         /// last.
@@ -173,8 +175,9 @@ impl Wire {
 
     fn ack(body: &mut Bytes<'_>) -> Option<Self> {
         let session = body.number(8)?;
-        body.number(2)?;
+        let echo = body.number(2)?;
         let flags = body.small()?;
+        let echo = u16::try_from(echo).ok().filter(|_| flags & 2 != 0);
         let next = body.number(8)?;
         let mut ranges = Vec::new();
         let mut end = next;
@@ -185,6 +188,7 @@ impl Wire {
         }
         Some(Self::Ack {
             session,
+            echo,
             next,
             ranges,
             answer: flags & 1 != 0,
@@ -315,6 +319,7 @@ impl fmt::Display for Wire {
                 next,
                 ranges,
                 answer,
+                ..
             } => {
                 write!(formatter, "ACK {session:x} {next}")?;
                 for (start, end) in ranges {

@@ -10,19 +10,19 @@ use crate::relay::seat::Seat;
 use crate::time::Instant;
 
 /// Time that the session's own address has to respond. A client sends HELLO after 0, 0.5 and 1 s.
-const PATIENCE_MS: u16 = 900;
+const PATIENCE_MS: u32 = 900;
 
-/// Time after which an acknowledgement ends the inquiry. It is less than the 65.5 s after which the clock of
-/// frames begins again.
-const FORGOTTEN_MS: u16 = 10_000;
+/// Time after which the inquiry is over: the next HELLO begins another one.
+const OVER_MS: u32 = 10_000;
 
-/// The state of the inquiry, with the time of the first question on the clock of frames.
+/// The last inquiry about a session, with the time of its first question in milliseconds modulo 2^32.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::relay) enum Claim {
     #[default]
     None,
-    Asked(u16),
-    Denied(u16),
+    Asked(u32),
+    /// There was a response.
+    Denied(u32),
 }
 
 /// What becomes of a HELLO that resumes a session from another address.
@@ -36,17 +36,14 @@ pub(super) enum Decision {
 }
 
 impl Claim {
-    /// Records an acknowledgement from the session's address.
-    pub(super) const fn handle_ack(&mut self, now: u16, echo: Option<u16>) {
-        let (Self::Asked(asked) | Self::Denied(asked)) = *self else {
+    /// Records an acknowledgement from the session's address, with the time stamp that it echoes.
+    pub(super) fn handle_ack(&mut self, now: Instant, echo: Option<u16>) {
+        let (Self::Asked(asked), Some(echo)) = (*self, echo) else {
             return;
         };
-        let age = now.wrapping_sub(asked);
-        if age > FORGOTTEN_MS {
-            *self = Self::None;
-        } else if let Some(echo) = echo
-            && now.wrapping_sub(echo) <= age
-        {
+        let since_echo: u32 = now.as_wrapped().wrapping_sub(echo).into();
+        let age = wrapped(now).wrapping_sub(asked);
+        if age <= OVER_MS && since_echo <= age {
             *self = Self::Denied(asked);
         }
     }
@@ -67,14 +64,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if own == source || framed.is_parked || are_loopback {
             return Decision::Granted;
         }
-        let clock = now.as_wrapped();
+        let age = |asked| wrapped(now).wrapping_sub(asked);
         match *claim {
-            Claim::Denied(_) => return Decision::Denied,
-            Claim::Asked(asked) if clock.wrapping_sub(asked) >= PATIENCE_MS => {
-                return Decision::Granted;
+            Claim::Denied(asked) if age(asked) <= OVER_MS => return Decision::Denied,
+            Claim::Asked(asked) if age(asked) < PATIENCE_MS => {}
+            Claim::Asked(asked) if age(asked) <= OVER_MS => return Decision::Granted,
+            Claim::None | Claim::Asked(_) | Claim::Denied(_) => {
+                *claim = Claim::Asked(wrapped(now));
             }
-            Claim::Asked(_) => {}
-            Claim::None => *claim = Claim::Asked(clock),
         }
         let acked = framed.window.acked();
         // before the first acknowledgement there is nothing to ask for, but the first lines are on their way
@@ -86,4 +83,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             question: question.map(|question| (own, question)),
         })
     }
+}
+
+fn wrapped(now: Instant) -> u32 {
+    let [.., a, b, c, d] = now.as_millis().to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
