@@ -201,11 +201,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         }
     }
 
-    /// Returns whether a client was waiting for a seat until now, or until a short time ago.
+    /// Returns whether a client was waiting for a seat until now or until a short time ago, or has
+    /// just lost its seat to another.
     pub(crate) fn may_lag(&self, member: &Member<HELD>) -> bool {
         let clock = self.now + member.ahead;
-        let until = self.stories[&member.process].waits_until;
-        until.is_some_and(|until| clock < until + ANSWER_MS)
+        let story = &self.stories[&member.process];
+        let mut times = [story.waits_until, story.given_away_at]
+            .into_iter()
+            .flatten();
+        times.any(|then| clock < then + ANSWER_MS)
     }
 
     /// Returns a complaint if a client has not caught up some time after the last fault, where

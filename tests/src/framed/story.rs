@@ -8,7 +8,7 @@ use crate::counts::Counts;
 use crate::framed::counts::Met;
 use crate::framed::posts::Tag;
 use crate::framed::room::Room;
-use crate::framed::wire::{Entry, Outcome, Welcome, Wire};
+use crate::framed::wire::{Entry, GIVEN_AWAY, Outcome, Welcome, Wire};
 use crate::{Verdict, Violation, check};
 
 /// The shortest time-out of a POST in milliseconds, and up to which time-out it backs off at least.
@@ -39,7 +39,9 @@ pub(crate) struct Story {
     pub(crate) is_quiet: bool,
     /// The end of the last time for which the relay told it not to ask for a seat, on its clock.
     pub(crate) waits_until: Option<u64>,
-    /// Whether it has had no seat since then.
+    /// When its seat was given to another, on its clock.
+    pub(crate) given_away_at: Option<u64>,
+    /// Whether it has had no seat since it was told to wait.
     is_waiting: bool,
     /// Whether it has requested a seat again after that time.
     has_waited: bool,
@@ -85,6 +87,7 @@ impl Story {
             refused: None,
             is_quiet: false,
             waits_until: None,
+            given_away_at: None,
             has_waited: false,
             is_waiting: false,
         }
@@ -120,6 +123,9 @@ impl Story {
                     self.welcomes.push_back(welcome.clone());
                 }
             }
+            Wire::Bye {
+                reason: GIVEN_AWAY, ..
+            } if is_taken => self.given_away_at = Some(clock),
             Wire::Refused { retry_s, .. } if is_taken => {
                 self.waits_until = Some(clock + 1000 * retry_s);
                 self.is_waiting = true;
