@@ -170,7 +170,7 @@
 //! | `rules` | rules of who is served and what counts as local |
 //! | `shares` | shares of the seats and of the joins for each network |
 //! | `operator` | orders of an operator, such as `/kick` |
-//! | `neighbours` | limits for plain peers that have not proved their address, and removal of echo services |
+//! | `neighbours` | limits for plain peers that have not proved their address, removal of echo services, and a question before a session moves to another address |
 //! | `private` | messages to one peer: `/msg` |
 //! | `link` | the relay is one place of a room that has several: `Relay::poll_link`, `Relay::handle_elsewhere` |
 //! | `defmt` | `defmt::Format` for the types that a driver logs |

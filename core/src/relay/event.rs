@@ -104,7 +104,15 @@ impl Event {
                 let (address, question) = question.as_ref()?;
                 Some((*seat, *address, &question.0))
             }
-            _ => None,
+            Self::Said { .. }
+            | Self::Renamed { .. }
+            | Self::Left(_)
+            | Self::Answered { .. }
+            | Self::Helped
+            | Self::Challenged
+            | Self::Acknowledged { .. }
+            | Self::Keepalive { .. }
+            | Self::Refused { .. } => None,
         }
     }
 
@@ -131,6 +139,7 @@ impl Event {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Question([u8; GAP_LENGTH]);
 
+#[cfg(feature = "neighbours")]
 impl Question {
     pub(super) fn new(gap: &Frame<'_>) -> Self {
         let mut frame = [0; GAP_LENGTH];

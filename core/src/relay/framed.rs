@@ -1,6 +1,7 @@
 //! The framed dialect at the relay: sessions, retransmission, and clients that do not respond. See
 //! `PROTOCOL.md`, section "The framed dialect".
 
+#[cfg(feature = "neighbours")]
 mod claim;
 mod deadlines;
 mod joining;
@@ -21,6 +22,7 @@ use super::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Hello, Session};
 use crate::wire::{Announcement, DATAGRAM_MAX};
+#[cfg(feature = "neighbours")]
 pub(super) use claim::Claim;
 use deadlines::Deadlines;
 use posting::LastPost;
@@ -228,6 +230,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if let Some(framed) = self.sessions.framed_mut(seat) {
             framed.window.handle_ack(now.as_wrapped(), ack);
         }
+        #[cfg(feature = "neighbours")]
         if let Some(welcomed) = self.welcomed_mut(seat) {
             welcomed.claim.handle_ack(now, ack.echo);
         }

@@ -6,6 +6,7 @@ use core::num::NonZeroU32;
 use heapless::Vec;
 
 use super::admission::{Bucket, Slot};
+#[cfg(feature = "neighbours")]
 use super::framed::Claim;
 use super::index::{Index, hash};
 use super::neighbours::Doubt;
@@ -77,6 +78,7 @@ pub(super) struct Welcomed {
     pub(super) is_new: bool,
     /// Whether the peer is not announced when it joins, leaves, is away or is back.
     pub(super) is_unannounced: bool,
+    #[cfg(feature = "neighbours")]
     pub(super) claim: Claim,
 }
 

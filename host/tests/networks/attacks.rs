@@ -20,10 +20,9 @@ const fn limit(attack: Attack) -> f64 {
         Attack::Names => 100.0,
         // they have left ([G14])
         Attack::Echoes | Attack::Relays => 1.0,
-        // a newcomer that proves its address gets a seat ([G9]); the port of a peer is not guessed ([G15])
-        Attack::Seats | Attack::Quit => 0.0,
-        // a frame can be read; the table shows it
-        Attack::Takeover => 1.0,
+        // a newcomer that proves its address gets a seat ([G9], [G13]); the port of a peer is not guessed
+        // ([G15]); a session that is in use does not move ([S14])
+        Attack::Seats | Attack::PlainSeats | Attack::Quit | Attack::Takeover => 0.0,
         // the session ends ([U4]); such a GAP is dropped ([D2])
         Attack::Post | Attack::Acknowledgement | Attack::Gap => 0.0,
         // in a debug build, on a machine that is busy; a walk along the ring takes milliseconds

@@ -42,8 +42,10 @@ pub enum Attack {
     Echoes,
     /// Three relays, each of which has joined the next one by a forged name.
     Relays,
-    /// A host that takes all seats.
+    /// A host that takes all seats: are newcomers turned away that speak in frames?
     Seats,
+    /// The same, for plain ones.
+    PlainSeats,
     /// `/quit` from all ports of a plain peer's address.
     Quit,
     /// A session that an attacker has read is resumed at its own address.
@@ -68,6 +70,7 @@ impl fmt::Display for Attack {
             Self::Echoes => "two echo services: datagrams a second, for ever",
             Self::Relays => "three relays in a ring: datagrams a second, for ever",
             Self::Seats => "one host takes all seats: newcomers refused, of 5",
+            Self::PlainSeats => "... plain ones, who retype a code",
             Self::Quit => "forged /quit from all ports: plain peers gone, of 1",
             Self::Takeover => "a reader resumes a session: sessions taken, of 1",
             Self::Post => "a reader forges a POST: own texts lost untold, of 1",
@@ -80,7 +83,7 @@ impl fmt::Display for Attack {
 
 impl Attack {
     /// All attacks.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Name,
         Self::NameAndHistory,
         Self::Help,
@@ -88,6 +91,7 @@ impl Attack {
         Self::Echoes,
         Self::Relays,
         Self::Seats,
+        Self::PlainSeats,
         Self::Quit,
         Self::Takeover,
         Self::Post,
@@ -111,7 +115,8 @@ impl Attack {
             Self::Names => reflection::subscribed(&lab, program),
             Self::Echoes => loops::echoed(&lab, program, time),
             Self::Relays => loops::looped(&lab, program, time),
-            Self::Seats => seats::turned_away(&lab, program),
+            Self::Seats => seats::turned_away(&lab, program, seats::in_frames),
+            Self::PlainSeats => seats::turned_away(&lab, program, seats::with_netcat),
             Self::Quit => seats::sent_away(&lab, program, time),
             Self::Takeover => sessions::taken_over(&lab, program),
             Self::Post => sessions::contested(&lab, program),

@@ -22,7 +22,8 @@ pub(in crate::relay) struct Slot(u8);
 impl Slot {
     /// Returns a slot for a number that depends on the prefix.
     pub(in crate::relay) const fn of(number: u8) -> Self {
-        Self(number % SLOTS)
+        // a power of two
+        Self(number & (SLOTS - 1))
     }
 }
 

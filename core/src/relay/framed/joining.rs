@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 
 use heapless::String;
 
+#[cfg(feature = "neighbours")]
 use super::claim::{Claim, Decision};
 use super::posting::LastPost;
 use super::window::Window;
@@ -84,13 +85,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             }
         }
         if let (Some(seat), Some(resume)) = (resumed, resume) {
+            #[cfg(feature = "neighbours")]
             match self.claim(now, source, seat) {
-                Decision::Granted => {
-                    return self.resume(now, source, seat, hello.nonce, resume, reply);
-                }
+                Decision::Granted => {}
                 Decision::Open(event) => return event,
-                Decision::Denied => {}
+                Decision::Denied => {
+                    return self.join_in_frames(now, source, hello, Some(resume), reply);
+                }
             }
+            return self.resume(now, source, seat, hello.nonce, resume, reply);
         }
         self.join_in_frames(now, source, hello, resume, reply)
     }
@@ -283,7 +286,10 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     fn set_welcomed(&mut self, seat: Seat, first: u64, head: u64, is_new: bool) {
         if let Some(welcomed) = self.welcomed_mut(seat) {
             (welcomed.first, welcomed.head, welcomed.is_new) = (first, head, is_new);
-            welcomed.claim = Claim::default();
+            #[cfg(feature = "neighbours")]
+            {
+                welcomed.claim = Claim::default();
+            }
         }
     }
 

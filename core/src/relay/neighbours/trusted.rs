@@ -16,7 +16,7 @@ use crate::wire::Command;
 pub(super) type Price = Infallible;
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Doubt;
+pub(super) struct Doubt(());
 
 #[derive(Clone, Debug)]
 pub(super) struct Neighbours;
@@ -67,7 +67,7 @@ impl Neighbours {
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     pub(super) const fn doubt(_source: IpAddr) -> Doubt {
-        Doubt
+        Doubt(())
     }
 
     pub(super) const fn find_budget(&mut self, _seat: Seat, _source: IpAddr) {}

@@ -290,4 +290,28 @@ pub(super) const ROWS: &[Row] = &[
         text: "self.hold = Some(now.after(retry.max(RETRY_MIN)));",
         replacement: "self.hold = Some(now.after(if PLANTED { RETRY_MIN } else { retry.max(RETRY_MIN) }));",
     },
+    // A session moves although its client responds.
+    Row {
+        bug: "Stolen",
+        found_by: Framed,
+        file: "core/src/relay/framed/claim.rs",
+        text: "*self = Self::Denied(asked);",
+        replacement: "if !PLANTED { *self = Self::Denied(asked); }",
+    },
+    // Nobody is asked before a session moves.
+    Row {
+        bug: "Unasked",
+        found_by: Framed,
+        file: "core/src/relay/framed/claim.rs",
+        text: "if own == source || framed.is_parked || are_loopback {",
+        replacement: "if own == source || framed.is_parked || are_loopback || PLANTED {",
+    },
+    // An acknowledgement that was under way before the question counts as a response.
+    Row {
+        bug: "StaleResponse",
+        found_by: Framed,
+        file: "core/src/relay/framed/claim.rs",
+        text: "since_echo <= age",
+        replacement: "(since_echo <= age || PLANTED)",
+    },
 ];
