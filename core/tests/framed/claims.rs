@@ -79,7 +79,7 @@ impl Inquiry {
     fn responds(&mut self, echo: Option<u64>) {
         let ack = Ack {
             session: self.ada.session,
-            echo: echo.map(|at| at as u16),
+            echo: echo.map(|at| u16::try_from(at % 65_536).unwrap()),
             answer: false,
             next: 3,
             ranges: Default::default(),

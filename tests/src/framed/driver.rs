@@ -165,19 +165,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
             self.acknowledges(now, seat.index(), payload);
         }
         self.obeys_once(&event, payload)?;
-        let moved = match &event {
-            Event::Resumed {
-                moved: Some((to, farewell)),
-                ..
-            } => Some((*to, farewell.as_bytes())),
-            _ => None,
-        };
-        let question = match &event {
-            Event::Claimed { .. } => Some(event.aside().map(|(_, to, question)| (to, question))),
-            _ => None,
-        };
-        let parked = before.iter().filter(|peer| peer.parked);
-        let parked: Vec<SocketAddr> = parked.map(|peer| peer.address).collect();
+        let (moved, question) = asides(&event);
+        let parked = parked(&before);
         let exchange = Exchange {
             now: now.as_millis(),
             source,
@@ -530,4 +519,24 @@ fn is_unannounced(payload: &[u8]) -> bool {
             ..
         })
     )
+}
+
+/// What is sent to another address than the datagram's source.
+type Aside<'a> = Option<(SocketAddr, &'a [u8])>;
+
+/// Returns the farewell to the old address of a session that moved, and the question to that of one
+/// that is wanted elsewhere.
+fn asides(event: &Event) -> (Aside<'_>, Option<Aside<'_>>) {
+    let aside = event.aside().map(|(_, to, payload)| (to, payload));
+    match event {
+        Event::Resumed { .. } => (aside, None),
+        Event::Claimed { .. } => (None, Some(aside)),
+        _ => (None, None),
+    }
+}
+
+/// Returns the addresses of the clients that are parked.
+fn parked(shown: &[Shown]) -> Vec<SocketAddr> {
+    let parked = shown.iter().filter(|peer| peer.parked);
+    parked.map(|peer| peer.address).collect()
 }

@@ -467,6 +467,17 @@ impl Gate {
         check(is_good, || exchange.wrong("no such cookie"))
     }
 
+    /// Judges that a HELLO with this session got another one.
+    fn judge_denied(&self, exchange: &Exchange<'_>, session: u64) -> Verdict {
+        let mut holders = self.holders.values();
+        let is_denied = holders.any(|holder| {
+            holder.session == session
+                && holder.address != exchange.source
+                && holder.inquiry.is_denied(exchange.now)
+        });
+        check(is_denied, || exchange.wrong("its session is still there"))
+    }
+
     fn welcomes(
         &mut self,
         exchange: &Exchange<'_>,
@@ -507,20 +518,10 @@ impl Gate {
             && session != welcome.session
             && !is_again
         {
-            let mut holders = self.holders.values();
-            let holder = holders.find(|holder| holder.session == session);
-            let is_denied = holder.is_some_and(|holder| {
-                holder.address != source && holder.inquiry.is_denied(exchange.now)
-            });
-            check(is_denied, || exchange.wrong("its session is still there"))?;
+            self.judge_denied(exchange, session)?;
             counts.saw(Met::ClaimDenied);
         }
         let (acked, posted) = known.map_or((0, None), |it| (it.acked, it.posted.clone()));
-        let returned = known.and_then(|it| it.returned.filter(|_| is_again));
-        let (served, gap, underway) = match known {
-            Some(known) if is_again => (known.served, known.gap, known.underway.clone()),
-            Some(_) | None => (welcome.first, 0, BTreeMap::new()),
-        };
         check(is_again || welcome.first >= acked, || {
             exchange.wrong(&format!("{acked} lines were acknowledged"))
         })?;
@@ -535,30 +536,29 @@ impl Gate {
                 judge_move(exchange, known)?;
             }
         }
-        let inquiry = known.filter(|_| is_again).map(|it| it.inquiry.clone());
         let session = welcome.session;
-        self.holders
-            .retain(|_, holder| holder.session != session && holder.address != source);
-        let holder = Holder {
+        let holder = known.filter(|_| is_again).cloned().unwrap_or(Holder {
             address: source,
             session,
             nonce,
             welcomed: said,
             posted,
             acked,
-            served,
-            gap,
+            served: welcome.first,
+            gap: 0,
             window: welcome.window.into(),
-            underway,
-            returned,
-            inquiry: inquiry.unwrap_or_default(),
-        };
+            underway: BTreeMap::new(),
+            returned: None,
+            inquiry: Inquiry::default(),
+        });
+        self.holders
+            .retain(|_, holder| holder.session != session && holder.address != source);
         self.holders.insert(seat, holder);
         Ok(())
     }
 }
 
-/// Judges the farewell to the old address of a session that moved.
+/// Judges the farewell to the old address of a session that moved, and whether it may move.
 fn judge_move(exchange: &Exchange<'_>, old: &Holder) -> Verdict {
     let farewell = exchange
         .moved
