@@ -1,7 +1,9 @@
 //! Many simulations on all processors.
 
+use core::fmt::Debug;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::time::Instant;
 
 use crate::counts::{Case, Counts};
 use crate::sim::Failure;
@@ -17,27 +19,37 @@ pub fn number(name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{name} is {value:?}, and not a number")))
 }
 
-/// Runs the simulation of the seed `SEED` and returns `None`. Without `SEED`, runs the simulations
-/// of all seeds below `SEEDS`, by default `seeds`, and returns their number and coverage.
+/// Runs the simulation of the seed `SEED`. Without `SEED`, runs the simulations of all seeds below
+/// `SEEDS`, by default `seeds`, and prints how often each case occurred.
 ///
 /// # Panics
 ///
-/// If the oracle finds a violation.
-pub fn simulate_as_asked<T: Case + Send>(
+/// If the oracle finds a violation; or if a case occurred less than `least` times in `seeds` simulations,
+/// or never in fewer of them.
+#[expect(clippy::print_stdout, reason = "what the caller wants to see")]
+pub fn simulate_as_asked<T: Case + Debug + Send>(
     seeds: u64,
+    least: u64,
     simulate: fn(u64) -> Simulated<T>,
-) -> Option<(u64, Counts<T>)> {
-    let (seeds, simulated) = match number("SEED") {
-        Some(seed) => (None, simulate(seed)),
-        None => {
-            let seeds = number("SEEDS").unwrap_or(seeds);
-            (Some(seeds), simulate_many(seeds, simulate))
-        }
-    };
-    match simulated {
-        Ok(counts) => Some((seeds?, counts)),
-        Err(failure) => panic!("the oracle says no\n{failure}"),
+) {
+    let said_no = |failure| panic!("the oracle says no\n{failure}");
+    if let Some(seed) = number("SEED") {
+        simulate(seed).unwrap_or_else(said_no);
+        return;
     }
+    let (asked, begun) = (number("SEEDS").unwrap_or(seeds), Instant::now());
+    let counts = simulate_many(asked, simulate).unwrap_or_else(said_no);
+    println!(
+        "{asked} simulations, {} events, 0 violations, {:.1} s",
+        counts.events,
+        begun.elapsed().as_secs_f64()
+    );
+    for (what, count) in counts.iter() {
+        println!("{count:>10} {what:?}");
+    }
+    let least = if asked < seeds { 1 } else { least };
+    let rare: Vec<_> = counts.iter().filter(|(_, count)| *count < least).collect();
+    assert!(rare.is_empty(), "these cases occurred too seldom: {rare:?}");
 }
 
 /// The coverage of one simulation, or its failure.

@@ -164,7 +164,7 @@ fn acknowledgements_that_seem_to_get_lost_are_said_twice() {
     assert_eq!(hand.client.stats().acks_again, 32 - 1); // one repetition was replaced
 }
 
-// [D2]
+// [D2] [D3]
 #[test]
 fn a_gap_is_lost_where_nothing_is_held() {
     let mut hand = Hand::joined();
