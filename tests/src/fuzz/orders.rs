@@ -12,7 +12,7 @@ use kilochat_core::{
 };
 
 use super::Input;
-use crate::dialect::unpadded;
+use crate::dialect::{text_of, unpadded};
 use model::Model;
 
 /// Sources of datagrams, and the names of their peers. The first [`FRAMED`] speak in frames.
@@ -412,7 +412,7 @@ impl<'a> Room<'a> {
         let refused = |why| matches!(&event, Event::Refused { why: it, .. } if *it == why);
         let is_out = matches!(&event, Event::Left(gone) if gone.why == Departure::Echo);
         if refused(Refusal::Returned) || is_out {
-            let text = core::str::from_utf8(unpadded(text.as_bytes())).unwrap();
+            let text = text_of(text.as_bytes()).expect("it is UTF-8");
             let is_returned = self.sent.iter().any(|line| text.ends_with(line.as_str()));
             let is_unheard = self.model.name(listener()).is_none();
             assert!(is_returned || is_unheard, "{text:?} was not sent");
