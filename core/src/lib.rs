@@ -54,7 +54,7 @@
 //!    taken no datagram; some systems report ICMP errors this way. Go on, but not in a tight loop.
 //! 3. **Answer** each datagram, in this order. Each is sent once; if the network does not take it, it is
 //!    lost like any datagram.
-//!    - Send [`Event::aside`], if any, by the route that its seat had.
+//!    - Send [`Event::aside`], if any, by the route that its seat had before this datagram.
 //!    - Note for [`Event::seat`] the route by which this datagram came.
 //!    - Send the reply, if it is not empty, to the source.
 //! 4. **Let time pass**: call [`Relay::handle_timeout`] until it returns `None`, and send each

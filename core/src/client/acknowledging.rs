@@ -89,6 +89,13 @@ impl Acknowledging {
         }
     }
 
+    /// Records that the relay asks whether the client is there. The acknowledgement echoes the question, so that
+    /// it cannot be taken for one of something earlier.
+    pub(super) fn asked(&mut self, now: Instant, sent_at: u16) {
+        self.echo = Some(sent_at);
+        self.received(now, sent_at, true);
+    }
+
     /// Records that a duplicate arrived, perhaps because an acknowledgement was lost.
     pub(super) fn repeated(&mut self, now: Instant, sent_at: u16) {
         self.repeats_left = REPEATS;

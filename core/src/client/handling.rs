@@ -294,8 +294,10 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
             return Err(Dropped::Beyond);
         }
         let result = self.receiving.skip(gap);
-        if result != Err(Dropped::Unexpected) {
-            self.acknowledging.received(now, gap.sent_at, true);
+        match result {
+            Ok(()) => self.acknowledging.received(now, gap.sent_at, true),
+            Err(Dropped::Duplicate) => self.acknowledging.asked(now, gap.sent_at),
+            Err(_) => {}
         }
         result
     }

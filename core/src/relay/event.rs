@@ -55,8 +55,10 @@ pub enum Event {
     Claimed {
         /// The session's seat.
         seat: Seat,
-        /// The session's address and what to send there; `None` if the last lines sent there ask already.
-        question: Option<(SocketAddr, Question)>,
+        /// The session's address.
+        address: SocketAddr,
+        /// What to send there.
+        question: Question,
     },
     /// A client resumed its framed session, perhaps at another address. The driver records the
     /// route to it.
@@ -100,10 +102,11 @@ impl Event {
                 let (address, farewell) = moved.as_ref()?;
                 Some((*seat, *address, farewell.as_bytes()))
             }
-            Self::Claimed { seat, question } => {
-                let (address, question) = question.as_ref()?;
-                Some((*seat, *address, &question.0))
-            }
+            Self::Claimed {
+                seat,
+                address,
+                question,
+            } => Some((*seat, *address, &question.0)),
             Self::Said { .. }
             | Self::Renamed { .. }
             | Self::Left(_)
@@ -437,7 +440,7 @@ pub struct Stats {
     pub gaps: u64,
     /// Frames that acknowledged lines or repeated a request.
     pub acknowledged: u64,
-    /// Times that a HELLO from another address wanted a session, so that the session's address was asked.
+    /// HELLOs from another address than their session's, which was then asked.
     pub claimed: u64,
     /// Sessions that were resumed by a HELLO.
     pub resumed: u64,

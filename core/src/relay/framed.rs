@@ -1,9 +1,9 @@
 //! The framed dialect at the relay: sessions, retransmission, and clients that do not respond. See
 //! `PROTOCOL.md`, section "The framed dialect".
 
-#[cfg(feature = "neighbours")]
-mod claim;
 mod deadlines;
+#[cfg(feature = "neighbours")]
+mod inquiry;
 mod joining;
 mod posting;
 mod window;
@@ -22,9 +22,9 @@ use super::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Hello, Session};
 use crate::wire::{Announcement, DATAGRAM_MAX};
-#[cfg(feature = "neighbours")]
-pub(super) use claim::Claim;
 use deadlines::Deadlines;
+#[cfg(feature = "neighbours")]
+pub(super) use inquiry::Inquiry;
 use posting::LastPost;
 pub(super) use window::Segment;
 use window::Window;
@@ -232,7 +232,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
         #[cfg(feature = "neighbours")]
         if let Some(welcomed) = self.welcomed_mut(seat) {
-            welcomed.claim.handle_ack(now, ack.echo);
+            welcomed.inquiry.handle_ack(now, ack.echo);
         }
         self.settle_again(list, seat);
         if ack.answer {

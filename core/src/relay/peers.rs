@@ -7,7 +7,7 @@ use heapless::Vec;
 
 use super::admission::{Bucket, Slot};
 #[cfg(feature = "neighbours")]
-use super::framed::Claim;
+use super::framed::Inquiry;
 use super::index::{Index, hash};
 use super::neighbours::Doubt;
 use super::ring::{Cursor, Entry};
@@ -79,7 +79,17 @@ pub(super) struct Welcomed {
     /// Whether the peer is not announced when it joins, leaves, is away or is back.
     pub(super) is_unannounced: bool,
     #[cfg(feature = "neighbours")]
-    pub(super) claim: Claim,
+    pub(super) inquiry: Inquiry,
+}
+
+impl Welcomed {
+    /// Records that the client is at its address: an inquiry about that ends.
+    pub(super) fn handle_present(&mut self) {
+        #[cfg(feature = "neighbours")]
+        {
+            self.inquiry = Inquiry::default();
+        }
+    }
 }
 
 impl Dialect {

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod claims;
 mod delivery;
+mod inquiries;
 mod keeping;
 mod numbers;
 mod once;

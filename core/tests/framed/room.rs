@@ -65,17 +65,21 @@ impl Room {
         }
     }
 
-    /// Returns an address with this port: on another host from 1000 on, and loopback below.
+    /// Returns an address with this port: on another host from 1000 on, and of a visitor of a gateway below.
     pub(super) fn source(port: u16) -> SocketAddr {
         let host = if port >= 1000 { 10 } else { 127 };
-        ([host, 0, 0, 1], port).into()
+        ([host, 0, 0, 2], port).into()
     }
 
     pub(super) fn datagram(&mut self, port: u16, payload: &[u8]) -> (Event, Vec<u8>) {
+        self.datagram_from(Self::source(port), payload)
+    }
+
+    pub(super) fn datagram_from(&mut self, source: SocketAddr, payload: &[u8]) -> (Event, Vec<u8>) {
         let mut reply = Reply::new();
         let event = self
             .relay
-            .handle_datagram(self.now, Self::source(port), payload, &mut reply);
+            .handle_datagram(self.now, source, payload, &mut reply);
         (event, reply.to_vec())
     }
 

@@ -440,7 +440,13 @@ impl Network for Sockets {
         self.counters.replies_lost += u64::from(sent == Sent::WouldBlock);
     }
 
-    fn send_aside(&mut self, _now: Instant, payload: &[u8], to: SocketAddr, seat: Seat) {
+    fn ask(&mut self, now: Instant, payload: &[u8], to: SocketAddr, seat: Seat) {
+        let path = self.paths.path(seat);
+        let sent = self.send_to_peer(now, payload, (to, path), seat);
+        self.counters.replies_lost += u64::from(sent == Sent::WouldBlock);
+    }
+
+    fn say_farewell(&mut self, _now: Instant, payload: &[u8], to: SocketAddr, seat: Seat) {
         let path = self.paths.path(seat);
         let sent = self.send_to_stranger(payload, to, path);
         self.counters.replies_lost += u64::from(sent == Sent::WouldBlock);

@@ -291,7 +291,7 @@ impl Server {
                 Some(order) => {
                     if let Some(removed) = self.relay.order(self.now, order, &mut answer) {
                         if let Some((seat, address, farewell)) = removed.farewell() {
-                            self.network.send_aside(self.now, farewell, address, seat);
+                            self.network.say_farewell(self.now, farewell, address, seat);
                         }
                         if let Some(keeper) = &mut self.keeper {
                             keeper.note_seat(removed.seat);

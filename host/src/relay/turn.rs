@@ -74,8 +74,11 @@ pub(super) trait Network {
         via: (Self::Path, Option<Seat>),
     );
 
-    /// Sends a farewell or a question to the address that a peer has, or had, by the route to it.
-    fn send_aside(&mut self, now: Instant, payload: &[u8], to: SocketAddr, seat: Seat);
+    /// Sends a question to the address that a peer has. A flood of strangers must not keep it back.
+    fn ask(&mut self, now: Instant, payload: &[u8], to: SocketAddr, seat: Seat);
+
+    /// Sends a farewell to the address that a peer has, or had, by the route to it.
+    fn say_farewell(&mut self, now: Instant, payload: &[u8], to: SocketAddr, seat: Seat);
 
     /// Returns the maximum number of datagrams to one destination in one call.
     fn segments(&self) -> usize;
@@ -168,7 +171,7 @@ impl Turn {
         }
         while let Some(expired) = relay.handle_timeout(now) {
             if let Some((seat, address, farewell)) = expired.farewell() {
-                network.send_aside(now, farewell, address, seat);
+                network.say_farewell(now, farewell, address, seat);
             }
             log.expired(expired, relay);
         }
@@ -204,7 +207,11 @@ impl Turn {
             let payload = self.arrived.get(..length).unwrap_or_default();
             let event = relay.handle_datagram(now, source, payload, &mut reply);
             if let Some((seat, address, payload)) = event.aside() {
-                network.send_aside(now, payload, address, seat);
+                if matches!(event, Event::Claimed { .. }) {
+                    network.ask(now, payload, address, seat);
+                } else {
+                    network.say_farewell(now, payload, address, seat);
+                }
             }
             let seat = event.seat();
             if let Some(seat) = seat {

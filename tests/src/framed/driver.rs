@@ -526,11 +526,11 @@ type Aside<'a> = Option<(SocketAddr, &'a [u8])>;
 
 /// Returns the farewell to the old address of a session that moved, and the question to that of one
 /// that is wanted elsewhere.
-fn asides(event: &Event) -> (Aside<'_>, Option<Aside<'_>>) {
+fn asides(event: &Event) -> (Aside<'_>, Aside<'_>) {
     let aside = event.aside().map(|(_, to, payload)| (to, payload));
     match event {
         Event::Resumed { .. } => (aside, None),
-        Event::Claimed { .. } => (None, Some(aside)),
+        Event::Claimed { .. } => (None, aside),
         _ => (None, None),
     }
 }

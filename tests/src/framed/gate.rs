@@ -56,9 +56,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) after: Option<usize>,
     /// The farewell to the old address of a session that moved.
     pub(crate) moved: Option<(SocketAddr, &'a [u8])>,
-    /// The question to the address of a session that is wanted elsewhere. `None` in it: there is no
-    /// line yet to ask for.
-    pub(crate) question: Option<Option<(SocketAddr, &'a [u8])>>,
+    /// The question to the address of a session that is wanted elsewhere.
+    pub(crate) question: Option<(SocketAddr, &'a [u8])>,
     /// The addresses of the clients that were parked before the call.
     pub(crate) parked: &'a [SocketAddr],
 }
@@ -319,7 +318,7 @@ impl Gate {
         &mut self,
         exchange: &Exchange<'_>,
         said: Option<Wire>,
-        question: Option<(SocketAddr, &[u8])>,
+        (to, question): (SocketAddr, &[u8]),
         counts: &mut Counts<Met>,
     ) -> Verdict {
         let Some(
@@ -340,21 +339,21 @@ impl Gate {
         };
         // the HELLO named the first line that it wants
         let acked = holder.acked.max(holder.welcomed.0);
-        let is_right = question.map_or(acked == 0, |(to, question)| {
-            let is_gap = matches!(
-                Wire::read(question),
-                Some(Wire::Gap { session: same, from, until })
-                    if same == session && from + 1 == until && until <= acked
-            );
-            is_gap && to == holder.address
-        });
+        let is_gap = matches!(
+            Wire::read(question),
+            Some(Wire::Gap { session: same, from, until })
+                if same == session && from + 1 == until && until <= acked
+        );
+        let Exchange {
+            now, source, reply, ..
+        } = *exchange;
         let is_needed = !exchange.parked.contains(&holder.address)
-            && !holder.inquiry.may_move(exchange.now)
-            && !holder.inquiry.is_denied(exchange.now);
-        check(is_right && is_needed && exchange.reply.is_empty(), || {
-            exchange.wrong("the wrong question")
-        })?;
-        holder.inquiry.asks(exchange.now);
+            && !is_visitor(holder.address, source)
+            && !holder.inquiry.may_move(now)
+            && !holder.inquiry.is_denied(now, source);
+        let is_right = is_gap && to == holder.address && is_needed && reply.is_empty();
+        check(is_right, || exchange.wrong("the wrong question"))?;
+        holder.inquiry.asks(now, source);
         counts.saw(Met::Claimed);
         Ok(())
     }
@@ -468,12 +467,19 @@ impl Gate {
     }
 
     /// Judges that a HELLO with this session got another one.
-    fn judge_denied(&self, exchange: &Exchange<'_>, session: u64) -> Verdict {
+    fn judge_denied(
+        &self,
+        exchange: &Exchange<'_>,
+        session: u64,
+        counts: &mut Counts<Met>,
+    ) -> Verdict {
+        counts.saw(Met::ClaimDenied);
         let mut holders = self.holders.values();
         let is_denied = holders.any(|holder| {
             holder.session == session
                 && holder.address != exchange.source
-                && holder.inquiry.is_denied(exchange.now)
+                && (holder.inquiry.is_denied(exchange.now, exchange.source)
+                    || holder.acked.max(holder.welcomed.0) == 0)
         });
         check(is_denied, || exchange.wrong("its session is still there"))
     }
@@ -518,8 +524,7 @@ impl Gate {
             && session != welcome.session
             && !is_again
         {
-            self.judge_denied(exchange, session)?;
-            counts.saw(Met::ClaimDenied);
+            self.judge_denied(exchange, session, counts)?;
         }
         let (acked, posted) = known.map_or((0, None), |it| (it.acked, it.posted.clone()));
         check(is_again || welcome.first >= acked, || {
@@ -537,7 +542,7 @@ impl Gate {
             }
         }
         let session = welcome.session;
-        let holder = known.filter(|_| is_again).cloned().unwrap_or(Holder {
+        let mut holder = known.filter(|_| is_again).cloned().unwrap_or(Holder {
             address: source,
             session,
             nonce,
@@ -551,6 +556,7 @@ impl Gate {
             returned: None,
             inquiry: Inquiry::default(),
         });
+        holder.inquiry = Inquiry::default();
         self.holders
             .retain(|_, holder| holder.session != session && holder.address != source);
         self.holders.insert(seat, holder);
@@ -568,7 +574,13 @@ fn judge_move(exchange: &Exchange<'_>, old: &Holder) -> Verdict {
         exchange.wrong("the old address is not told")
     })?;
     let is_parked = exchange.parked.contains(&old.address);
-    let are_loopback = old.address.ip().is_loopback() && exchange.source.ip().is_loopback();
-    let may = is_parked || are_loopback || old.inquiry.may_move(exchange.now);
+    let may =
+        is_parked || is_visitor(old.address, exchange.source) || old.inquiry.may_move(exchange.now);
     check(may, || exchange.wrong("the session is in use"))
+}
+
+/// Returns whether both addresses are of one visitor of a gateway on the relay's machine.
+fn is_visitor(one: SocketAddr, other: SocketAddr) -> bool {
+    let is_shared = ["127.0.0.1", "::1"].contains(&&*one.ip().to_string());
+    one.ip() == other.ip() && one.ip().is_loopback() && !is_shared
 }

@@ -1,33 +1,46 @@
 //! The oracle's record of inquiries: whether a session is in use at its address while a client wants
 //! it at another one.
 
-/// The time that the address has to respond, and the duration of an inquiry, in milliseconds.
-const PATIENCE: u64 = 900;
+use core::net::SocketAddr;
+
+/// Minimum time between two questions, and between the second one and the move; and the duration of an
+/// inquiry. In milliseconds.
+const PATIENCE: u64 = 400;
 const DURATION: u64 = 10_000;
 
-/// The last inquiry about a session.
+/// The last inquiry about a session. Times are on the relay's clock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inquiry {
-    /// When the first question was sent, on the relay's clock.
-    asked: Option<u64>,
+    /// When the first question was sent, and whose HELLO caused it.
+    first: Option<(u64, SocketAddr)>,
+    second: Option<u64>,
     has_responded: bool,
 }
 
 impl Inquiry {
     /// Returns the time since the first question, unless the inquiry is over.
     fn age(&self, now: u64) -> Option<u64> {
-        let age = now.checked_sub(self.asked?)?;
+        let (first, _) = self.first?;
+        let age = now.checked_sub(first)?;
         (age <= DURATION).then_some(age)
     }
 
-    /// Records a question.
-    pub(crate) fn asks(&mut self, now: u64) {
-        if self.age(now).is_none() {
-            *self = Self {
-                asked: Some(now),
-                has_responded: false,
-            };
+    /// Records a question because of a HELLO from `source`.
+    pub(crate) fn asks(&mut self, now: u64, source: SocketAddr) {
+        match self.age(now) {
+            Some(_) if self.has_responded => {}
+            Some(age) => {
+                if self.second.is_none() && age >= PATIENCE {
+                    self.second = Some(now);
+                }
+                return;
+            }
+            None => {}
         }
+        *self = Self {
+            first: Some((now, source)),
+            ..Self::default()
+        };
     }
 
     /// Records an acknowledgement from the session's address.
@@ -42,11 +55,14 @@ impl Inquiry {
 
     /// Returns whether the session may move.
     pub(crate) fn may_move(&self, now: u64) -> bool {
-        self.age(now).is_some_and(|age| age >= PATIENCE) && !self.has_responded
+        let is_open = self.age(now).is_some() && !self.has_responded;
+        let since_second = self.second.and_then(|second| now.checked_sub(second));
+        is_open && since_second.is_some_and(|since| since >= PATIENCE)
     }
 
-    /// Returns whether who wants the session gets another seat.
-    pub(crate) fn is_denied(&self, now: u64) -> bool {
-        self.age(now).is_some() && self.has_responded
+    /// Returns whether the client at `source`, which wants the session, gets another seat.
+    pub(crate) fn is_denied(&self, now: u64, source: SocketAddr) -> bool {
+        let is_claimant = self.first.is_some_and(|(_, claimant)| claimant == source);
+        self.age(now).is_some() && self.has_responded && is_claimant
     }
 }

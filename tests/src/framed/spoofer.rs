@@ -242,7 +242,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize, const HELD: usi
         asked?;
         hello.cookie = self.gate.cookie_of(thief);
         hello.nonce = hello.nonce.wrapping_add(1);
-        for after in [0, 500, 1000, 1100] {
+        let pauses = [[0, 500, 1000, 1100], [0, 400, 800, 900], [0, 0, 900, 5000]];
+        for after in pick(&mut self.random, &pauses) {
             let datagram = Datagram {
                 source: thief,
                 destination: self.address,

@@ -185,8 +185,13 @@ fn a_gap_is_lost_where_nothing_is_held() {
     // a duplicate, because the acknowledgement was lost
     assert_eq!(hand.gap(10, 17), Received::Dropped(Dropped::Duplicate));
     assert_eq!(hand.said(), ["ack 18 echo 4"]);
+    // it is asked whether it is there, while an acknowledgement waits
+    hand.data(18, 19);
+    assert_eq!(hand.gap(17, 18), Received::Dropped(Dropped::Duplicate));
+    assert_eq!(hand.said(), ["ack 19 echo 6"]);
+    assert_eq!(hand.told(), ["18 Bob: 18"]);
     // lines that the relay has not sent
-    assert_eq!(hand.gap(19, 20), Received::Dropped(Dropped::Unexpected));
+    assert_eq!(hand.gap(20, 21), Received::Dropped(Dropped::Unexpected));
     assert_eq!((hand.said(), hand.told()), (Vec::new(), Vec::new()));
 }
 

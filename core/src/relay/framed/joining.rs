@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use heapless::String;
 
 #[cfg(feature = "neighbours")]
-use super::claim::{Claim, Decision};
+use super::inquiry::Decision;
 use super::posting::LastPost;
 use super::window::Window;
 use super::{Framed, write as encode};
@@ -74,6 +74,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             let behind = framed.nonce.wrapping_sub(hello.nonce);
             if behind == 0 && seat == Some(known) {
                 self.hear(now, known);
+                if let Some(welcomed) = self.welcomed_mut(known) {
+                    welcomed.handle_present();
+                }
                 self.welcome_in_frame(now, known, reply);
                 return Event::Acknowledged { seat: known };
             }
@@ -86,9 +89,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
         if let (Some(seat), Some(resume)) = (resumed, resume) {
             #[cfg(feature = "neighbours")]
-            match self.claim(now, source, seat) {
+            match self.handle_claim(now, source, hello.cookie, seat) {
                 Decision::Granted => {}
-                Decision::Open(event) => return event,
+                Decision::Asked(event) => return event,
                 Decision::Denied => {
                     return self.join_in_frames(now, source, hello, Some(resume), reply);
                 }
@@ -286,10 +289,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     fn set_welcomed(&mut self, seat: Seat, first: u64, head: u64, is_new: bool) {
         if let Some(welcomed) = self.welcomed_mut(seat) {
             (welcomed.first, welcomed.head, welcomed.is_new) = (first, head, is_new);
-            #[cfg(feature = "neighbours")]
-            {
-                welcomed.claim = Claim::default();
-            }
+            welcomed.handle_present();
         }
     }
 

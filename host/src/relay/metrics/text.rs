@@ -133,7 +133,7 @@ fn write_received(text: &mut Text, snapshot: &Snapshot) {
         ("challenges", "Cookies sent.", relay.challenged),
         (
             "claims",
-            "Sessions that were asked for from another address.",
+            "Requests for sessions of other addresses.",
             relay.claimed,
         ),
         (

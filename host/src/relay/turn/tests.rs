@@ -114,7 +114,11 @@ impl Network for SimNetwork {
         self.give(now, to, payload);
     }
 
-    fn send_aside(&mut self, now: Instant, payload: &[u8], to: SocketAddr, _: Seat) {
+    fn ask(&mut self, now: Instant, payload: &[u8], to: SocketAddr, _: Seat) {
+        self.give(now, to, payload);
+    }
+
+    fn say_farewell(&mut self, now: Instant, payload: &[u8], to: SocketAddr, _: Seat) {
         self.give(now, to, payload);
     }
 

@@ -459,6 +459,10 @@ export class Client {
     if (!this.isMine(session)) return;
     this.hear();
     if (until > this.head + UNNAMED_MAX || from > this.next) return;
+    if (until <= this.next) {
+      this.acknowledging.asked(now, sentAt);
+      return;
+    }
     this.skipTo(until);
     this.acknowledging.received(now, sentAt, true);
   }

@@ -110,6 +110,11 @@ export class Acknowledging {
     if (atOnce || this.unacked >= most || this.repeats > 0) this.due = now;
     else this.due = Math.min(this.due, now + 100);
   }
+  /** Records a question whether the client is there, which the ACK echoes. */
+  asked(now, sentAt) {
+    this.echo = sentAt;
+    this.received(now, sentAt, true);
+  }
   repeated(now, sentAt) {
     this.repeats = 32;
     this.received(now, sentAt, true);

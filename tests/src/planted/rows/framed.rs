@@ -294,24 +294,32 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         bug: "Stolen",
         found_by: Framed,
-        file: "core/src/relay/framed/claim.rs",
-        text: "*self = Self::Denied(asked);",
-        replacement: "if !PLANTED { *self = Self::Denied(asked); }",
+        file: "core/src/relay/framed/inquiry.rs",
+        text: "self.state = State::Denied;",
+        replacement: "if !PLANTED { self.state = State::Denied; }",
     },
     // Nobody is asked before a session moves.
     Row {
         bug: "Unasked",
         found_by: Framed,
-        file: "core/src/relay/framed/claim.rs",
-        text: "if own == source || framed.is_parked || are_loopback {",
-        replacement: "if own == source || framed.is_parked || are_loopback || PLANTED {",
+        file: "core/src/relay/framed/inquiry.rs",
+        text: "if own == source || framed.is_parked || is_visitor(&own, &source) {",
+        replacement: "if own == source || framed.is_parked || is_visitor(&own, &source) || PLANTED {",
     },
     // An acknowledgement that was under way before the question counts as a response.
     Row {
         bug: "StaleResponse",
         found_by: Framed,
-        file: "core/src/relay/framed/claim.rs",
-        text: "since_echo <= age",
-        replacement: "(since_echo <= age || PLANTED)",
+        file: "core/src/relay/framed/inquiry.rs",
+        text: "since_echo <= age)",
+        replacement: "since_echo <= age || PLANTED)",
+    },
+    // One question is enough.
+    Row {
+        bug: "AskedOnce",
+        found_by: Framed,
+        file: "core/src/relay/framed/inquiry.rs",
+        text: "State::Asked if age >= PATIENCE_MS => self.state = State::AskedAgain(age),",
+        replacement: "State::Asked if age >= PATIENCE_MS && PLANTED => return Some(true), State::Asked if age >= PATIENCE_MS => self.state = State::AskedAgain(age),",
     },
 ];
