@@ -299,13 +299,21 @@ fn a_visitor_of_a_gateway_moves_at_once() {
     }
 }
 
+/// Datagrams in flight, each with its arrival.
+type Queue = VecDeque<(u64, Vec<u8>)>;
+
+fn pop_due(queue: &mut Queue, at: u64) -> Option<Vec<u8>> {
+    queue.front().filter(|(due, _)| *due <= at)?;
+    Some(queue.pop_front()?.1)
+}
+
 /// A client at [`OWN`] behind a network with a delay, and a relay.
 struct Link {
     room: Room,
     client: Client<8, 1024>,
     delay: u64,
-    to_relay: VecDeque<(u64, Vec<u8>)>,
-    to_client: VecDeque<(u64, Vec<u8>)>,
+    to_relay: Queue,
+    to_client: Queue,
     /// What its WELCOME said.
     ada: Option<Welcomed>,
 }
@@ -330,7 +338,7 @@ impl Link {
         self.room.sleep(1);
         let now = self.room.now;
         let (at, mut buffer) = (now.as_millis(), [0; DATAGRAM_MAX]);
-        while let Some((_, payload)) = self.to_relay.pop_front_if(|(due, _)| *due <= at) {
+        while let Some(payload) = pop_due(&mut self.to_relay, at) {
             let (_, reply) = self.room.datagram(OWN, &payload);
             self.to_client.push_back((at + self.delay, reply));
         }
@@ -341,7 +349,7 @@ impl Link {
                     .push_back((at + self.delay, payload.to_vec()));
             }
         }
-        while let Some((_, payload)) = self.to_client.pop_front_if(|(due, _)| *due <= at) {
+        while let Some(payload) = pop_due(&mut self.to_client, at) {
             if matches!(Frame::decode(&payload), Ok(Frame::Welcome(_))) {
                 self.ada.get_or_insert(welcomed(&payload));
             }
