@@ -93,6 +93,8 @@ struct Talk<'a> {
     is_quitting: bool,
     /// Whether announcements may be hidden.
     is_quiet: bool,
+    /// Lines for other peers, which are not shown.
+    private: BTreeSet<u64>,
     is_told_end: bool,
 }
 
@@ -117,6 +119,7 @@ pub fn client(script: &[u8]) {
         waiting: BTreeSet::new(),
         is_quitting: false,
         is_quiet: false,
+        private: BTreeSet::new(),
         is_told_end: false,
     };
     while !talk.input.is_empty() {
@@ -251,6 +254,7 @@ impl Talk<'_> {
             if self.epoch != welcome.epoch {
                 // all lines of the relay's previous run were shown
                 self.next = None;
+                self.private.clear();
                 self.said.acked = None;
             }
             self.session = welcome.session;
@@ -269,17 +273,24 @@ impl Talk<'_> {
         payload.extend(epoch.to_be_bytes());
         payload.extend([self.input.byte(), self.input.byte()]);
         payload.extend(first.to_be_bytes());
-        for _ in 0..self.input.below(4) {
+        let mut private = Vec::new();
+        for place in 0..self.input.below(4) {
             let (name, line) = self.input.pick(&LINES);
             let author = self.input.byte() % 3;
             let length = u16::try_from(10 + line.len()).unwrap();
+            let kind = self.input.byte() % 4;
             payload.extend(length.to_be_bytes());
-            payload.extend([0, 0, 0, author, 0, 0, 0, 9, self.input.byte() % 4, name]);
+            payload.extend([0, 0, 0, author, 0, 0, 0, 9, kind, name]);
             payload.extend(line.as_bytes());
+            if kind == 3 && line.is_empty() {
+                private.push(first.saturating_add(place as u64));
+            }
         }
         let padding = self.input.below(4);
         payload.extend([0, 0, 0][..padding].iter());
-        self.receive(self.said.path, &payload);
+        if self.receive(self.said.path, &payload) == Received::Frame {
+            self.private.extend(private);
+        }
     }
 
     fn hear_gap(&mut self) {
@@ -485,12 +496,12 @@ impl Talk<'_> {
                 ..
             } => {
                 shown.extend([name, text]);
-                check_order(self.next, sequence, self.is_quiet);
+                check_order(self.next, sequence, self.is_quiet, &self.private);
                 self.next = Some(sequence + 1);
             }
             ClientEvent::Lost { from, lines } => {
                 assert!(lines > 0, "nothing is lost");
-                check_order(self.next, from, self.is_quiet);
+                check_order(self.next, from, self.is_quiet, &self.private);
                 self.next = Some(from.checked_add(lines).expect("a sequence number"));
             }
             ClientEvent::Answered { post, text } => {
@@ -534,11 +545,11 @@ impl Talk<'_> {
     }
 }
 
-/// Checks that the next line to show is `sequence`; announcements before it may be hidden.
-fn check_order(next: Option<u64>, sequence: u64, is_quiet: bool) {
+/// Checks that the next line to show is `sequence`. Announcements before it, and lines for other peers,
+/// may be hidden.
+fn check_order(next: Option<u64>, sequence: u64, is_quiet: bool, private: &BTreeSet<u64>) {
     let next = next.unwrap_or(sequence);
-    assert!(
-        next == sequence || is_quiet && next < sequence,
-        "line {sequence} instead of {next}"
-    );
+    let is_next =
+        next <= sequence && (is_quiet || (next..sequence).all(|hidden| private.contains(&hidden)));
+    assert!(is_next, "line {sequence} instead of {next}");
 }
