@@ -35,9 +35,8 @@ const PATHS: u8 = 6;
 /// a text that begins with `/`.
 const PIECE_MAX: usize = TEXT_MAX - 1;
 
-/// Time after which a line that is not delivered is reported. A session moves to another address in one
-/// second.
-const LATE_AFTER: Duration = Duration::from_millis(1500);
+/// Time after which a line that is not delivered is reported.
+const LATE_AFTER: Duration = Duration::from_secs(1);
 
 /// A session with one relay.
 pub(super) struct Framed {
