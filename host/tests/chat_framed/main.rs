@@ -11,7 +11,7 @@ use core::time::Duration;
 use std::net::UdpSocket;
 use std::time::Instant;
 
-use kilochat_core::framed::{Frame, Hello, Resume};
+use kilochat_core::framed::{Frame, Hello, Resume, Session};
 use kilochat_tests::proxy::{Faults, OldPort, Proxy};
 use kilochat_tests::{ChatEnd, ChatProgram, PATIENCE, PlainPeer, RelayProgram, Wiretap};
 use nix::sys::signal::Signal;
@@ -287,7 +287,8 @@ impl Other {
         }
     }
 
-    fn resume(&self, resume: Resume) {
+    /// Says HELLO until there is a WELCOME, and returns its session.
+    fn resume(&self, resume: Resume) -> Session {
         let hello = |cookie| {
             Frame::Hello(Hello {
                 abilities: 0,
@@ -304,15 +305,35 @@ impl Other {
             };
             Some(cookie.cookie)
         });
-        self.send(&hello(Some(cookie)));
-        let session = self.receive(|frame| {
+        for _ in 0..3 {
+            self.send(&hello(Some(cookie)));
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        self.receive(|frame| {
             let Frame::Welcome(welcome) = frame else {
                 return None;
             };
             Some(welcome.session)
-        });
-        assert_eq!(session, resume.session, "it goes on");
+        })
     }
+}
+
+#[test]
+fn a_session_in_use_is_not_taken_from_its_client() {
+    let relay = relay();
+    let tap = Wiretap::start(relay.address);
+    let mut ada = join(tap.address, "Ada", &["--json"]);
+    let mut bob = join(relay.address, "Bob", &[]);
+    ada.wait_for(|line| line.contains("Bob joined"));
+    let resume = tap.resume().expect("there was a WELCOME");
+    let given = Other::new(relay.address).resume(resume);
+    assert_ne!(given, resume.session);
+    bob.write("who is there?\n");
+    ada.wait_for(|line| line.contains(r#""text":"who is there?""#));
+    let end = finish(ada);
+    assert_eq!((end.code, end.errors.as_str()), (Some(0), ""));
+    assert!(!end.lines.iter().any(|line| line.contains("joining again")));
+    finish(bob);
 }
 
 #[test]
@@ -324,7 +345,9 @@ fn of_two_clients_with_one_session_the_first_says_so_and_takes_another_seat() {
     ada.wait_for(|line| line.contains("Bob joined"));
     let resume = tap.resume().expect("there was a WELCOME");
     let other = Other::new(relay.address);
-    other.resume(resume);
+    ada.signal(Signal::SIGSTOP);
+    assert_eq!(other.resume(resume), resume.session, "nobody responds");
+    ada.signal(Signal::SIGCONT);
     let told = "taken over: another client goes on with this session; joining again";
     ada.wait_for(|line| line.contains(told));
     ada.wait_for(|line| line.contains("joined again as Ada~2"));
