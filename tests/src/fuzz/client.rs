@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use kilochat_core::framed::{
-    Cookie, Frame, Gap, Goodbye, Outcome, Posted, Reason, Refused, Session, TEXT_MAX, Welcome,
+    Cookie, Frame, Gap, Goodbye, LineKind, Outcome, Posted, Reason, Refused, Session, TEXT_MAX,
+    Welcome,
 };
 use kilochat_core::{
     Client, ClientEvent, DATAGRAM_MAX, Dropped, Instant, Joined, Path, PostError, PostId, Received,
@@ -181,7 +182,16 @@ impl Talk<'_> {
         let stats = self.client.stats();
         assert_eq!(stats.received, before.received + 1);
         match received {
-            Received::Frame => assert_eq!(payload.first(), Some(&1)),
+            Received::Frame => {
+                assert_eq!(payload.first(), Some(&1));
+                if let Ok(Frame::Data(data)) = Frame::decode(payload) {
+                    let entries = (data.first..).zip(data.entries());
+                    let private = entries.filter(|(_, entry)| {
+                        entry.kind == LineKind::Private && entry.line.is_empty()
+                    });
+                    self.private.extend(private.map(|(sequence, _)| sequence));
+                }
+            }
             Received::Foreign => assert_eq!(stats.foreign, before.foreign + 1),
             Received::Dropped(why) => {
                 assert_eq!(stats.dropped(why), before.dropped(why) + 1);
@@ -254,7 +264,6 @@ impl Talk<'_> {
             if self.epoch != welcome.epoch {
                 // all lines of the relay's previous run were shown
                 self.next = None;
-                self.private.clear();
                 self.said.acked = None;
             }
             self.session = welcome.session;
@@ -273,24 +282,17 @@ impl Talk<'_> {
         payload.extend(epoch.to_be_bytes());
         payload.extend([self.input.byte(), self.input.byte()]);
         payload.extend(first.to_be_bytes());
-        let mut private = Vec::new();
-        for place in 0..self.input.below(4) {
+        for _ in 0..self.input.below(4) {
             let (name, line) = self.input.pick(&LINES);
             let author = self.input.byte() % 3;
             let length = u16::try_from(10 + line.len()).unwrap();
-            let kind = self.input.byte() % 4;
             payload.extend(length.to_be_bytes());
-            payload.extend([0, 0, 0, author, 0, 0, 0, 9, kind, name]);
+            payload.extend([0, 0, 0, author, 0, 0, 0, 9, self.input.byte() % 4, name]);
             payload.extend(line.as_bytes());
-            if kind == 3 && line.is_empty() {
-                private.push(first.saturating_add(place as u64));
-            }
         }
         let padding = self.input.below(4);
         payload.extend([0, 0, 0][..padding].iter());
-        if self.receive(self.said.path, &payload) == Received::Frame {
-            self.private.extend(private);
-        }
+        self.receive(self.said.path, &payload);
     }
 
     fn hear_gap(&mut self) {
