@@ -185,7 +185,8 @@ impl Talk<'_> {
             Received::Frame => {
                 assert_eq!(payload.first(), Some(&1));
                 if let Ok(Frame::Data(data)) = Frame::decode(payload) {
-                    let entries = (data.first..).zip(data.entries());
+                    let places = (0..).map(|place| data.first.saturating_add(place));
+                    let entries = places.zip(data.entries());
                     let private = entries.filter(|(_, entry)| {
                         entry.kind == LineKind::Private && entry.line.is_empty()
                     });

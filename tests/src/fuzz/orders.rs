@@ -158,6 +158,7 @@ impl<'a> Room<'a> {
         let (event, _) = self.receive(listener(), name.as_bytes());
         assert!(matches!(event, Event::Joined { .. }), "{event:?}");
         self.model.join(listener(), name);
+        self.sent.insert(format!("* {name} joined"));
     }
 
     /// Asks for a seat, which only an order may deny.
