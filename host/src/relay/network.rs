@@ -442,8 +442,7 @@ impl Network for Sockets {
 
     fn ask(&mut self, now: Instant, payload: &[u8], to: SocketAddr, seat: Seat) {
         let path = self.paths.path(seat);
-        let sent = self.send_to_peer(now, payload, (to, path), seat);
-        self.counters.replies_lost += u64::from(sent == Sent::WouldBlock);
+        self.answer(now, payload, to, (path, Some(seat)));
     }
 
     fn say_farewell(&mut self, _now: Instant, payload: &[u8], to: SocketAddr, seat: Seat) {
