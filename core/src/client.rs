@@ -260,7 +260,6 @@ impl<const HELD: usize, const OUT: usize> Client<HELD, OUT> {
 
     /// Sets the key of the relay's operators. From now on orders are signed with it: `/kick NAME`,
     /// and the others in `PROTOCOL.md`, section "The operator".
-    #[cfg(feature = "operator")]
     pub const fn set_operator(&mut self, key: [u8; 16]) {
         self.posting.operator = Some(key);
     }

@@ -162,16 +162,9 @@
 //!
 //! # Features
 //!
-//! All but `link` and `defmt` are on by default. A relay on a small board may turn them off.
-//!
 //! | feature | what it adds |
 //! |---|---|
-//! | `codes` | strangers prove their address by a code that people retype |
-//! | `rules` | rules of who is served and what counts as local |
-//! | `shares` | shares of the seats and of the joins for each network |
-//! | `operator` | orders of an operator, such as `/kick` |
-//! | `neighbours` | limits for plain peers that have not proved their address, removal of echo services, and a question before a session moves to another address |
-//! | `private` | messages to one peer: `/msg` |
+//! | `private`, on by default | messages to one peer: `/msg` |
 //! | `link` | the relay is one place of a room that has several: `Relay::poll_link`, `Relay::handle_elsewhere` |
 //! | `defmt` | `defmt::Format` for the types that a driver logs |
 

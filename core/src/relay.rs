@@ -10,9 +10,7 @@ mod index;
 mod keeping;
 #[cfg(feature = "link")]
 mod link;
-#[cfg_attr(not(feature = "neighbours"), path = "relay/neighbours/trusted.rs")]
 mod neighbours;
-#[cfg(feature = "operator")]
 mod operator;
 mod peers;
 mod plain;
@@ -342,9 +340,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             owed: self.ring.head().sequence - peer.cursor.sequence,
             newline: peer.plain().is_some_and(|plain| plain.newline),
             quiet: peer.plain().is_some_and(|plain| plain.quiet),
-            #[cfg(feature = "neighbours")]
             proven: peer.dialect.is_proven(),
-            #[cfg(feature = "neighbours")]
             session: self.sessions.session(seat),
         }
     }
@@ -385,11 +381,9 @@ pub struct PeerInfo<'a> {
     pub quiet: bool,
     /// Whether it is known to receive at its address: by a cookie, by a code, or because that is one of
     /// this machine.
-    #[cfg(feature = "neighbours")]
     pub proven: bool,
     /// The session of a framed peer, by which a driver recognises its frames. Keep it secret: whoever knows
     /// it can speak for the peer.
-    #[cfg(feature = "neighbours")]
     pub session: Option<u64>,
 }
 

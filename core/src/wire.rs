@@ -5,7 +5,6 @@ mod code;
 mod command;
 pub mod framed;
 mod notices;
-#[cfg(feature = "operator")]
 pub(crate) mod order;
 mod round_trip;
 mod text;
@@ -15,6 +14,8 @@ pub use notices::LinkNotice;
 pub use notices::{NOTICE, Notice};
 pub use text::{DATAGRAM_MAX, LINE_MAX, NAME_MAX, Name, SEPARATOR, clean, is_blank};
 
+#[cfg(feature = "private")]
+pub(crate) use notices::TO_YOU;
 pub(crate) use {
     code::Code,
     command::Command,

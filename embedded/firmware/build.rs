@@ -9,6 +9,10 @@
 //! | `KILOCHAT_NAME` | the name in `NAME.local`, by default `kilochat-` and the end of the hardware address; `-` for none |
 //! | `KILOCHAT_MOTD` | a greeting for newcomers |
 //! | `KILOCHAT_OPEN` | 1: also serve sources outside the local networks, once they have proved their address |
+//! | `KILOCHAT_PROVE` | 1: sources in the local networks must prove their address, too |
+//! | `KILOCHAT_UNPROVEN` | KiB a second for each local address whose plain clients have not proved it, by default 256; 0 is no limit |
+//! | `KILOCHAT_RULES` | at most 16 networks, each allowed, denied or called local: `deny 10.0.0.7; local 10.8.0.0/24` |
+//! | `KILOCHAT_OPERATOR_KEY` | the key of the operators, 32 hexadecimal digits, for `kilochat chat --operator-key` |
 //! | `KILOCHAT_RATE` | lines a second that a peer may say after 64 at once, at most 1000, by default 20; 0 is no limit |
 //! | `KILOCHAT_MAC` | the hardware address, in place of the one in the chip's user registers |
 //! | `KILOCHAT_KEY` | a secret number of up to 32 hexadecimal digits, different for each board |
@@ -21,6 +25,9 @@ use core::num::NonZeroU16;
 use core::str::FromStr;
 use std::path::Path;
 use std::process::exit;
+
+/// What a key looks like.
+const EXAMPLE_KEY: &str = "0123456789abcdef0123456789abcdef";
 
 fn main() {
     println!("cargo::rerun-if-changed=memory.x");
@@ -47,6 +54,15 @@ fn main() {
         Ok(rate) if rate <= 1000 => rate,
         _ => fail("KILOCHAT_RATE", &text, "20"),
     });
+    let unproven = value("KILOCHAT_UNPROVEN").map_or(256, |text| {
+        text.parse::<u16>()
+            .unwrap_or_else(|_| fail("KILOCHAT_UNPROVEN", &text, "256"))
+    });
+    let operator = value("KILOCHAT_OPERATOR_KEY").map(|text| {
+        let is_key = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let key = u128::from_str_radix(&text, 16).ok().filter(|_| is_key);
+        key.unwrap_or_else(|| fail("KILOCHAT_OPERATOR_KEY", "(secret)", EXAMPLE_KEY))
+    });
     let is_named = value("KILOCHAT_NAME").is_some();
     let name = value("KILOCHAT_NAME").unwrap_or_else(|| "kilochat-".into());
     let name = if name == "-" { String::new() } else { name };
@@ -62,15 +78,19 @@ fn main() {
         fail("KILOCHAT_MOTD", &motd, "a text of at most 160 bytes");
     }
     let key = value("KILOCHAT_KEY").map_or(0, |text| {
-        let example = "0123456789abcdef0123456789abcdef";
-        u128::from_str_radix(&text, 16).unwrap_or_else(|_| fail("KILOCHAT_KEY", &text, example))
+        u128::from_str_radix(&text, 16)
+            .unwrap_or_else(|_| fail("KILOCHAT_KEY", "(secret)", EXAMPLE_KEY))
     });
     let settings = format!(
         "pub(crate) const ADDRESSES: [Option<(core::net::IpAddr, u8)>; 2] = [{}, {}];
          pub(crate) const DHCP: bool = {};
          pub(crate) const SLAAC: bool = {};
          pub(crate) const OPEN: bool = {};
+         pub(crate) const PROVE: bool = {};
          pub(crate) const RATE: u16 = {rate};
+         pub(crate) const UNPROVEN: u16 = {unproven};
+         pub(crate) const OPERATOR: Option<u128> = {operator:?};
+         pub(crate) const RULES: &[kilochat_core::Rule] = &[{}];
          pub(crate) const PORT: u16 = {port};
          pub(crate) const NAME: &str = {name:?};
          pub(crate) const NAME_ENDS_AS_HARDWARE: bool = {};
@@ -82,6 +102,8 @@ fn main() {
         switch("KILOCHAT_DHCP", false),
         switch("KILOCHAT_SLAAC", true),
         switch("KILOCHAT_OPEN", false),
+        switch("KILOCHAT_PROVE", false),
+        rules(),
         !is_named,
     );
     let folder = std::env::var_os("OUT_DIR").unwrap_or_default();
@@ -131,20 +153,60 @@ fn network<Address: FromStr + Into<IpAddr>>(variable: &str, bits: u8) -> String 
         is_host.then_some((address, prefix))
     });
     match parsed {
-        Some((IpAddr::V4(ip), prefix)) => {
-            let bits = ip.to_bits();
-            format!(
-                "Some((core::net::IpAddr::V4(core::net::Ipv4Addr::from_bits({bits})), {prefix}))"
-            )
-        }
-        Some((IpAddr::V6(ip), prefix)) => {
-            let bits = ip.to_bits();
-            format!(
-                "Some((core::net::IpAddr::V6(core::net::Ipv6Addr::from_bits({bits})), {prefix}))"
-            )
-        }
+        Some((address, prefix)) => format!("Some(({}, {prefix}))", source(address)),
         None => fail(variable, &text, example),
     }
+}
+
+/// Returns the rules as Rust source.
+fn rules() -> String {
+    const RULES_MAX: usize = 16;
+    let text = value("KILOCHAT_RULES").unwrap_or_default();
+    let rules: Vec<&str> = text
+        .split(';')
+        .map(str::trim)
+        .filter(|rule| !rule.is_empty())
+        .collect();
+    if rules.len() > RULES_MAX {
+        fail("KILOCHAT_RULES", &text, "at most 16 rules");
+    }
+    let rule = |rule: &str| {
+        let (verdict, network) = rule.split_once(' ')?;
+        let verdict = match verdict {
+            "allow" => "Allow",
+            "deny" => "Deny",
+            "local" => "Local",
+            _ => return None,
+        };
+        let (address, prefix) = network.split_once('/').unwrap_or((network, ""));
+        let address: IpAddr = address.trim().parse().ok()?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            "" if !network.contains('/') => bits,
+            prefix => prefix.parse::<u8>().ok().filter(|it| *it <= bits)?,
+        };
+        let address = source(address);
+        Some(format!(
+            "kilochat_core::Rule {{
+                 verdict: kilochat_core::Verdict::{verdict},
+                 network: Network {{ address: {address}, prefix: {prefix} }},
+             }},"
+        ))
+    };
+    let example = "deny 10.0.0.7; local 10.8.0.0/24";
+    rules
+        .into_iter()
+        .map(|text| rule(text).unwrap_or_else(|| fail("KILOCHAT_RULES", text, example)))
+        .collect()
+}
+
+/// Returns an address as Rust source.
+fn source(address: IpAddr) -> String {
+    let (version, bits) = match address {
+        IpAddr::V4(ip) => (4, ip.to_bits().into()),
+        IpAddr::V6(ip) => (6, ip.to_bits()),
+    };
+    format!("core::net::IpAddr::V{version}(core::net::Ipv{version}Addr::from_bits({bits}))")
 }
 
 /// Parses a unicast hardware address.

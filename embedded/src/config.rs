@@ -77,8 +77,7 @@ impl Config {
     }
 
     /// Returns the static IPv4 address.
-    #[cfg(feature = "ipv4")]
-    #[inline(never)] // it is called twice
+    #[cfg(feature = "dhcp")]
     pub(crate) fn static_ipv4(&self) -> Option<Network> {
         let mut addresses = self.addresses.iter().copied();
         addresses.find(|network| network.address.is_ipv4())
@@ -90,10 +89,13 @@ impl Config {
         !self.name.is_empty() && self.port != crate::mdns::PORT
     }
 
-    /// Returns whether an IPv4 address is requested from the network.
-    #[cfg(feature = "ipv4")]
-    pub(crate) fn asks_for_lease(&self) -> bool {
-        cfg!(feature = "dhcp") && self.dhcp
+    /// Returns the static addresses that are used from the start: all, except an IPv4 address while one is
+    /// requested from the network.
+    pub(crate) fn first_addresses(&self) -> Vec<Network, ADDRESSES_MAX> {
+        let asks_for_lease = cfg!(feature = "dhcp") && self.dhcp;
+        let addresses = self.addresses.iter().copied();
+        let first = addresses.filter(|network| network.address.is_ipv6() || !asks_for_lease);
+        first.collect()
     }
 }
 

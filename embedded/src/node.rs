@@ -5,11 +5,11 @@ use core::time::Duration;
 
 use heapless::Vec;
 use kilochat_core::{
-    DATAGRAM_MAX, Departed, Event, Expired, Instant, NETWORKS_MAX, Network, Relay, Reply,
+    DATAGRAM_MAX, Departed, Event, Expired, Instant, NETWORKS_MAX, Network, Relay, Reply, Rule,
 };
 
 use crate::addresses::is_on_wire;
-use crate::config::{Config, Error};
+use crate::config::{ADDRESSES_MAX, Config, Error};
 #[cfg(feature = "dhcp")]
 use crate::lease::Lease;
 use crate::log::log;
@@ -77,6 +77,9 @@ pub struct Node<D: phy::Device, const PEERS: usize, const RING: usize, const WIN
     /// Earliest time of the next log record about a refused datagram, and the number that were not
     /// logged.
     refusals: (Instant, u32),
+    /// The static addresses, until the first [`poll`](Self::poll) sets them. In [`new`](Self::new) that
+    /// would need the space of a second node on the stack.
+    unset: Option<Vec<Network, ADDRESSES_MAX>>,
     /// The addresses as last passed to the relay and the log.
     networks: Vec<Network, NETWORKS_MAX>,
     #[cfg(feature = "dhcp")]
@@ -101,9 +104,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
     ) -> Result<Self, Error> {
         config.check()?;
         Stack::check(&device)?;
-        let mut node = Self::made(device, storage, &config, now);
-        node.set_up(&config);
-        Ok(node)
+        Ok(Self::made(device, storage, &config, now))
     }
 
     /// Creates a node without addresses. Its configuration and its device have been checked.
@@ -128,6 +129,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
             maintain_at: now,
             full_batches: 0,
             refusals: (now, 0),
+            unset: Some(config.first_addresses()),
             networks: Vec::new(),
             #[cfg(feature = "dhcp")]
             lease: Lease::new(config, now),
@@ -138,16 +140,20 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         }
     }
 
-    /// Sets the link-local and static addresses, except an IPv4 address while DHCP is on, and
-    /// passes them to the relay and the log.
-    fn set_up(&mut self, config: &Config) {
-        self.stack.set_static(config);
+    /// Sets the link-local address and the static ones, unless it has, and passes them to the relay and
+    /// the log.
+    #[inline(never)] // as for `maintain`
+    fn set_up(&mut self) {
+        let Some(addresses) = self.unset.take() else {
+            return;
+        };
+        self.stack.set_static(&addresses);
         log!(
             info,
             "up: {=usize} seats, UDP port {=u16}, hardware address {=[u8]:02x}",
             PEERS,
-            config.port,
-            config.hardware
+            self.port,
+            self.stack.hardware()
         );
         self.note_addresses();
     }
@@ -157,6 +163,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
     /// Returns when to call it again if no frame arrives before; a time that is not in the future
     /// means that there is more to do now. The work of a call is bounded.
     pub fn poll(&mut self, now: Instant) -> Option<Instant> {
+        self.set_up();
         let (mut frames, mut is_due) = (0, now >= self.maintain_at);
         while frames < BATCH
             && (self.relay.can_receive() || self.send(now))
@@ -186,6 +193,11 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         }
         let timers = [Some(self.maintain_at), self.relay.poll_timeout()];
         timers.into_iter().flatten().min()
+    }
+
+    /// Replaces the rules about networks: see [`Relay::set_rules`].
+    pub fn set_rules(&mut self, rules: &[Rule]) {
+        self.relay.set_rules(rules.iter().copied());
     }
 
     /// Announces to all peers that the relay is stopping; see [`Relay::stop`]. Then continue to
@@ -224,6 +236,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         self.stack.device_mut()
     }
 
+    #[inline(never)] // as for `maintain`
     fn handle_timeout(&mut self, now: Instant) {
         while let Some(expired) = self.relay.handle_timeout(now) {
             if let Some((seat, address, farewell)) = expired.farewell()
@@ -305,6 +318,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
 
     /// Sends to another hardware address from now on. A forged announcement has effect until the
     /// peer's next datagram. A peer behind a router keeps the router's address.
+    #[inline(never)] // as for `maintain`
     fn handle_moved(&mut self, moved: Moved) {
         let Self {
             relay,
@@ -365,6 +379,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         true
     }
 
+    #[inline(never)] // as for `maintain`
     fn handle_unreachable(&mut self, now: Instant, report: &stack::Report) {
         if report.local.port() != self.port {
             return;
@@ -459,6 +474,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         self.stats.replies_lost += u64::from(!is_sent);
     }
 
+    #[inline(never)] // as for `maintain`
     fn log_event(&mut self, now: Instant, source: SocketAddr, event: &Event) {
         let peer = event.seat().and_then(|seat| self.relay.peer(seat));
         let name = peer.map(|peer| peer.name).unwrap_or_default();

@@ -200,6 +200,10 @@ impl<D: Device> Stack<D> {
         }
     }
 
+    pub(crate) fn hardware(&self) -> [u8; 6] {
+        self.hardware
+    }
+
     pub(crate) fn device(&self) -> &D {
         &self.device.device
     }
@@ -216,15 +220,15 @@ impl<D: Device> Stack<D> {
         })
     }
 
-    /// Adds the link-local address and the static ones, except an IPv4 address while DHCP is on.
-    pub(crate) fn set_static(&mut self, config: &Config) {
+    /// Adds the link-local address and the static ones.
+    pub(crate) fn set_static(&mut self, first: &[Network]) {
         #[cfg(feature = "ipv6")]
         {
             let local = Network {
                 address: link_local(self.hardware).into(),
                 prefix: 64,
             };
-            let fixed = config.addresses.iter().filter(|n| n.address.is_ipv6());
+            let fixed = first.iter().filter(|n| n.address.is_ipv6());
             self.interface.update_ip_addrs(|addresses| {
                 // there is space for them
                 addresses.extend(cidr(&local));
@@ -237,8 +241,8 @@ impl<D: Device> Stack<D> {
             }
         }
         #[cfg(feature = "ipv4")]
-        if !config.asks_for_lease() {
-            self.set_ipv4(config.static_ipv4(), None);
+        if let Some(network) = first.iter().find(|n| n.address.is_ipv4()) {
+            self.set_ipv4(Some(*network), None);
         }
     }
 
@@ -308,6 +312,7 @@ impl<D: Device> Stack<D> {
     }
 
     /// Handles one frame from the device. Returns `false` if there was none.
+    #[inline(never)] // what it needs of the stack is not added to what a datagram needs
     pub(crate) fn receive(&mut self, now: Instant) -> bool {
         self.device.notes.unreachable = None;
         self.device.notes.moved = None;
@@ -320,6 +325,7 @@ impl<D: Device> Stack<D> {
     }
 
     /// Returns the datagram for the relay that the last frame contained.
+    #[inline(never)]
     pub(crate) fn datagram(&mut self) -> Option<Result<Datagram<'_>, Misdirected>> {
         let (payload, metadata) = self
             .sockets

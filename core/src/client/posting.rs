@@ -8,7 +8,6 @@ use crate::Instant;
 use crate::wire::framed::{
     Frame, Outcome, Post, Posted, Reason, Session, TEXT_MAX, TEXTS_MAX, Texts,
 };
-#[cfg(feature = "operator")]
 use crate::wire::order;
 use crate::wire::{Command, RoundTrip, clean, is_blank};
 
@@ -43,7 +42,6 @@ pub(super) struct Posting<const OUT: usize> {
     /// Whether texts wait because of the relay's rate limit.
     is_slowed: bool,
     /// The key by which orders are signed.
-    #[cfg(feature = "operator")]
     pub(super) operator: Option<[u8; 16]>,
     pub(super) round_trip: RoundTrip,
 }
@@ -86,7 +84,6 @@ impl<const OUT: usize> Posting<OUT> {
             flight: Flight::None,
             hold: None,
             is_slowed: false,
-            #[cfg(feature = "operator")]
             operator: None,
             round_trip: RoundTrip::default(),
         }
@@ -177,15 +174,11 @@ impl<const OUT: usize> Posting<OUT> {
             self.number = self.number.wrapping_add(1);
         }
         let mut room = [0; TEXTS_MAX];
-        #[cfg(feature = "operator")]
         let signed = self.signed(session);
-        #[cfg(feature = "operator")]
         let (texts, count) = match &signed {
             Some(order) => Texts::collect([order.as_str()], &mut room),
             None => Texts::collect(self.batch().take(most.into()), &mut room),
         };
-        #[cfg(not(feature = "operator"))]
-        let (texts, count) = Texts::collect(self.batch().take(most.into()), &mut room);
         self.flight = Flight::Sent {
             texts: u8::try_from(count).unwrap_or(MOST),
             since,
@@ -204,7 +197,6 @@ impl<const OUT: usize> Posting<OUT> {
     }
 
     /// Returns the next text with its signature, if it is an order and there is a key.
-    #[cfg(feature = "operator")]
     fn signed(&self, session: Session) -> Option<heapless::String<TEXT_MAX>> {
         order::sign(&self.operator?, session, self.number, self.first()?)
     }

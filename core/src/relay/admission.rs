@@ -95,14 +95,12 @@ impl Admission {
 
     /// Adds a ban before all rules. If there is no room, it replaces the ban that ends first.
     /// Returns `false` if there is none.
-    #[cfg(feature = "operator")]
     pub(super) fn ban(&mut self, rule: Rule, until_s: u32) -> bool {
         self.unjudged = Some(0);
         self.rules.ban(rule, until_s)
     }
 
     /// Ends all bans.
-    #[cfg(feature = "operator")]
     pub(super) fn unban(&mut self) {
         self.rules.unban();
     }
@@ -150,14 +148,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Returns the verdict of the rules about a source, if one fits.
     fn verdict(&self, now: Instant, source: IpAddr) -> Option<Verdict> {
-        let has_rules = cfg!(feature = "rules");
-        has_rules.then(|| self.admission.rules.verdict(now, source))?
+        self.admission.rules.verdict(now, source)
     }
 
     /// Replaces the rules by the first [`RULES_MAX`] of `rules`. The first rule that fits a source
     /// counts. Peers that are not served any more leave in
     /// [`handle_timeout`](Self::handle_timeout).
-    #[cfg(feature = "rules")]
     pub fn set_rules(&mut self, rules: impl IntoIterator<Item = Rule>) {
         self.admission.rules.set(rules);
         self.admission.unjudged = Some(0);
@@ -165,14 +161,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Returns whether there are peers to check against new rules.
     pub(super) const fn has_unjudged(&self) -> bool {
-        cfg!(feature = "rules") && self.admission.unjudged.is_some()
+        self.admission.unjudged.is_some()
     }
 
     /// Removes the next peer that is not served any more.
     pub(super) fn shut_out(&mut self, now: Instant) -> Option<Departed> {
-        while cfg!(feature = "rules")
-            && let Some(index) = self.admission.unjudged
-        {
+        while let Some(index) = self.admission.unjudged {
             let seat = Seat::from_index(index.into()).filter(|seat| seat.index() < PEERS);
             self.admission.unjudged = seat.map(|_| index + 1);
             if let Some(peer) = self.peers.peer(seat?)
@@ -194,7 +188,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         mut reply: PlainReply<'_>,
     ) -> Event {
         let refused = |why| Event::Refused { seat: None, why };
-        if self.config.classic || !cfg!(feature = "codes") {
+        if self.config.classic {
             return refused(Refusal::Unproven);
         }
         let text = text_of(payload).unwrap_or(NOISE);
@@ -241,16 +235,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         source: IpAddr,
         predecessor: Option<Seat>,
     ) -> Result<Option<Slot>, Refusal> {
-        let is_locked = cfg!(feature = "operator") && self.admission.is_locked;
-        if is_locked && predecessor.is_none() {
+        if self.admission.is_locked && predecessor.is_none() {
             return Err(Refusal::Locked);
         }
         let Some(slot) = self.slot(now, source) else {
             return Ok(None);
         };
-        if !cfg!(feature = "shares") {
-            return Ok(Some(slot));
-        }
         let freed = predecessor.and_then(|seat| self.peers.peer(seat)?.slot);
         let (seats, now_ms) = (self.seats(), wrapped_ms(now));
         let prefixes = &mut self.admission.prefixes;
@@ -261,13 +251,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     /// Returns the slot of a foreign source's prefix.
     pub(super) fn slot(&self, now: Instant, source: IpAddr) -> Option<Slot> {
         let is_foreign = !self.is_local(now, source);
-        is_foreign.then(|| {
-            Slot::of(if cfg!(feature = "shares") {
-                secret::prefix(&self.config.key, source)
-            } else {
-                0
-            })
-        })
+        is_foreign.then(|| Slot::of(secret::prefix(&self.config.key, source)))
     }
 
     /// Counts a peer of this slot that has taken a seat.
@@ -311,7 +295,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         } else {
             self.admission.crowd_at
         };
-        if !cfg!(feature = "shares") || now < next {
+        if now < next {
             return None;
         }
         let next = now.after(CROWD_INTERVAL);
@@ -357,7 +341,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     /// Returns the rate limit of each peer, if there is one.
     fn lines(&self) -> Option<Limit> {
         match self.admission.slow_s {
-            seconds @ 1.. if cfg!(feature = "operator") => Some(Limit {
+            seconds @ 1.. => Some(Limit {
                 burst: 1,
                 interval_ms: 1000 * u32::from(seconds),
             }),
@@ -367,7 +351,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Returns whether the operator has muted a peer.
     pub(super) fn is_muted(&self, seat: Seat) -> bool {
-        cfg!(feature = "operator") && self.peers.peer(seat).is_some_and(|peer| peer.is_muted)
+        self.peers.peer(seat).is_some_and(|peer| peer.is_muted)
     }
 
     /// Counts a line against a peer's rate limit.

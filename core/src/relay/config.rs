@@ -56,7 +56,6 @@ pub struct Config {
     /// Limit of what is sent to each address of plain peers that have not proved it, in KiB a second; 16
     /// times as much to all that have spoken, 4 times as much to all others together. 0, the default, is
     /// no limit.
-    #[cfg(feature = "neighbours")]
     pub unproven: u16,
     /// The key for cookies and sessions: random, and a new one for each run where there is a random
     /// generator. Keep it secret: with the key and a spoofed source address an attacker can speak
@@ -64,10 +63,8 @@ pub struct Config {
     pub key: [u8; 16],
     /// The key of the operators, if there are any. A client that has it can give orders in the
     /// room: see `PROTOCOL.md`, section "The operator".
-    #[cfg(feature = "operator")]
     pub operator: Option<[u8; 16]>,
     /// Whether a person at the relay itself speaks as `host`. Then no peer has this name.
-    #[cfg(feature = "operator")]
     pub host: bool,
     /// The name of this place, if the relay is linked with others; otherwise empty. See
     /// [`is_place`](crate::is_place). A relay in classic mode is never linked.
@@ -115,12 +112,9 @@ impl Config {
             port: 0,
             rate: 0,
             burst: 0,
-            #[cfg(feature = "neighbours")]
             unproven: 0,
             key: [0; 16],
-            #[cfg(feature = "operator")]
             operator: None,
-            #[cfg(feature = "operator")]
             host: false,
             #[cfg(feature = "link")]
             place: PlaceName::new(),

@@ -142,7 +142,6 @@ impl Event {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Question([u8; GAP_LENGTH]);
 
-#[cfg(feature = "neighbours")]
 impl Question {
     pub(super) fn new(gap: &Frame<'_>) -> Self {
         let mut frame = [0; GAP_LENGTH];
@@ -194,7 +193,6 @@ pub enum Refusal {
     /// Too many join from its network at once.
     Hasty,
     /// It is what the relay has sent a moment ago, from an echo service or another relay.
-    #[cfg(feature = "neighbours")]
     Returned,
     /// A peer says more than it may: see [`Config::rate`](crate::Config::rate).
     Slow,
@@ -204,7 +202,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; if cfg!(feature = "neighbours") { 20 } else { 19 }] = [
+    pub const ALL: [Self; 20] = [
         Self::Frame,
         Self::Session,
         Self::Dialect,
@@ -222,7 +220,6 @@ impl Refusal {
         Self::Muted,
         Self::Crowded,
         Self::Hasty,
-        #[cfg(feature = "neighbours")]
         Self::Returned,
         Self::Slow,
         Self::Stopping,
@@ -248,7 +245,6 @@ impl Refusal {
             Self::Muted => "muted",
             Self::Crowded => "its network has its share of the seats",
             Self::Hasty => "its network joins too fast",
-            #[cfg(feature = "neighbours")]
             Self::Returned => "what was just sent",
             Self::Slow => "too fast",
             Self::Stopping => "relay is stopping",
@@ -355,7 +351,6 @@ pub enum Departure {
     /// Two clients posted different texts under the same number in its session.
     Contested,
     /// It returned what it was sent, again and again.
-    #[cfg(feature = "neighbours")]
     Echo,
 }
 
@@ -370,7 +365,6 @@ impl Departure {
             Self::Restarted => "restarted",
             Self::Replaced => "replaced",
             Self::Contested => "contested",
-            #[cfg(feature = "neighbours")]
             Self::Echo => "echo",
         }
     }
@@ -415,14 +409,11 @@ pub struct Stats {
     /// Peers that left because two clients used their session.
     pub contested: u64,
     /// Peers that left because they returned what they were sent.
-    #[cfg(feature = "neighbours")]
     pub echoes: u64,
     /// Times that a peer which has not proved its address was not sent a datagram, because it had been sent
     /// as much as it may: its lines wait.
-    #[cfg(feature = "neighbours")]
     pub held: u64,
     /// Replies that were not sent to an address that is not proved, for the same reason.
-    #[cfg(feature = "neighbours")]
     pub unanswered: u64,
     /// Changes of a name.
     pub renamed: u64,
@@ -493,11 +484,8 @@ impl Stats {
             restarted: 0,
             replaced: 0,
             contested: 0,
-            #[cfg(feature = "neighbours")]
             echoes: 0,
-            #[cfg(feature = "neighbours")]
             held: 0,
-            #[cfg(feature = "neighbours")]
             unanswered: 0,
             renamed: 0,
             answered: 0,
@@ -536,7 +524,6 @@ impl Stats {
     }
 
     /// A datagram waits because enough was sent to its address.
-    #[cfg(feature = "neighbours")]
     pub(super) const fn note_held(&mut self) {
         self.held += 1;
     }

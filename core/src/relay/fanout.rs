@@ -157,7 +157,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             is_limited: self.unproven_kib().is_some(),
         };
         let mut length = 0;
-        #[cfg(feature = "neighbours")]
         if plain.is_to_be_told(now) {
             length = self.write_busy(now, peer, buffer)?;
             range.alone |= length > 0;
@@ -205,17 +204,14 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 
     /// Writes that `peer` gets its lines late. Returns the length.
-    #[cfg(feature = "neighbours")]
     #[cold]
     fn write_busy(&self, now: Instant, peer: &Peer, buffer: &mut [u8]) -> Option<usize> {
         let plain = peer.plain()?;
         let mut told = String::<64>::new();
-        if let Some(code) = self.busy_code(now, peer) {
-            // a code and some words fit
-            let _ = write!(told, "{}", Sentence::Busy(code));
-            if plain.missed > 0 {
-                let _ = told.push('\n');
-            }
+        // a code and some words fit
+        let _ = write!(told, "{}", Sentence::Busy(self.busy_code(now, peer)));
+        if plain.missed > 0 {
+            let _ = told.push('\n');
         }
         buffer
             .get_mut(..told.len())?

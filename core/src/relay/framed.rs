@@ -2,7 +2,6 @@
 //! `PROTOCOL.md`, section "The framed dialect".
 
 mod deadlines;
-#[cfg(feature = "neighbours")]
 mod inquiry;
 mod joining;
 mod posting;
@@ -23,7 +22,6 @@ use crate::time::Instant;
 use crate::wire::framed::{self, DATA_HEADER, Frame, Gap, Goodbye, Hello, Session};
 use crate::wire::{Announcement, DATAGRAM_MAX};
 use deadlines::Deadlines;
-#[cfg(feature = "neighbours")]
 pub(super) use inquiry::Inquiry;
 use posting::LastPost;
 pub(super) use window::Segment;
@@ -99,7 +97,6 @@ impl<const SEATS: usize, const WINDOW: usize> Sessions<SEATS, WINDOW> {
     }
 
     /// Returns the session of a seat.
-    #[cfg(feature = "neighbours")]
     pub(super) fn session(&self, seat: Seat) -> Option<u64> {
         self.framed(seat).map(|framed| framed.session.0)
     }
@@ -146,9 +143,11 @@ impl<const SEATS: usize, const WINDOW: usize> Sessions<SEATS, WINDOW> {
     /// Ends the session of a seat, if it has one.
     pub(super) fn remove(&mut self, seat: Seat) -> Option<Session> {
         self.deadlines.set(seat, None);
-        let framed = self.by_seat.get_mut(seat.index())?.take()?;
-        self.by_session.remove(session_hash(framed.session), seat);
-        Some(framed.session)
+        let slot = self.by_seat.get_mut(seat.index())?;
+        let session = slot.as_ref()?.session;
+        *slot = None;
+        self.by_session.remove(session_hash(session), seat);
+        Some(session)
     }
 }
 
@@ -158,6 +157,7 @@ fn session_hash(session: Session) -> u32 {
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     /// Handles a frame; `seat` is the seat of its source.
+    #[cfg_attr(target_os = "none", inline(never))]
     pub(super) fn handle_frame(
         &mut self,
         now: Instant,
@@ -173,8 +173,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         {
             return refused(why);
         }
-        let frame = match Frame::decode_clients(payload) {
-            Ok(Frame::Hello(hello)) => return self.handle_hello(now, source, seat, &hello, reply),
+        let decoded = Frame::decode_clients(payload);
+        let frame = match &decoded {
+            Ok(Frame::Hello(hello)) => return self.handle_hello(now, source, seat, hello, reply),
             Ok(frame) => frame,
             Err(framed::Malformed) => match Hello::foreign_nonce(payload) {
                 Some(nonce) if !self.is_stopping => {
@@ -183,7 +184,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 _ => return refused(Refusal::Frame),
             },
         };
-        let session = match &frame {
+        let session = match frame {
             Frame::Post(post) => post.session,
             Frame::Ack(ack) => ack.session,
             Frame::Leave(session) => *session,
@@ -209,15 +210,16 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             return refused(Refusal::Session);
         };
         self.hear(now, seat);
-        if let Frame::Ack(ack) = &frame {
+        if let Frame::Ack(ack) = frame {
             return self.handle_ack(now, seat, ack, reply);
         }
-        if let Frame::Post(post) = &frame {
+        if let Frame::Post(post) = frame {
             return self.handle_post(now, seat, post, reply);
         }
         self.leave_in_frames(now, seat, reply)
     }
 
+    #[cfg_attr(target_os = "none", inline(never))]
     fn handle_ack(
         &mut self,
         now: Instant,
@@ -230,7 +232,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if let Some(framed) = self.sessions.framed_mut(seat) {
             framed.window.handle_ack(now.as_wrapped(), ack);
         }
-        #[cfg(feature = "neighbours")]
         if let Some(welcomed) = self.welcomed_mut(seat) {
             welcomed.inquiry.handle_ack(now, ack.echo);
         }

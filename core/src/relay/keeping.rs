@@ -178,7 +178,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             LineKind::Announcement | LineKind::Notice | LineKind::Private => 0,
         };
         self.make_room(line.len());
-        self.ring.append(Entry {
+        let line = self.ring.append(Entry {
             author,
             at: at.as_secs(),
             kind,
@@ -186,8 +186,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             line: &line,
         });
         self.stats.lines += 1;
-        self.neighbours
-            .note_line(self.ring.head().sequence.wrapping_sub(1), &line);
+        let end = self.ring.end(&line);
+        self.neighbours.note_line(&line, end);
         self.extend_history(kind);
         #[cfg(feature = "link")]
         self.begin_link();

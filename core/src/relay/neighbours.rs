@@ -13,7 +13,7 @@ use super::event::{Departure, Event, Refusal};
 use super::peers::{Peer, Plain};
 use super::plain::PlainReply;
 use super::queue::List;
-use super::ring::Cursor;
+use super::ring::{Cursor, Text};
 use super::seat::Seat;
 use super::secret;
 use crate::time::Instant;
@@ -205,9 +205,10 @@ impl Neighbours {
     }
 
     /// A line was appended.
-    pub(super) fn note_line(&mut self, sequence: u64, line: &str) {
-        if let (Some(recent), Some(slot)) = (Recent::of(line), self.recent_mut(sequence)) {
-            *slot = recent;
+    pub(super) fn note_line(&mut self, line: &Text, end: [u8; END]) {
+        let length = u16::try_from(line.length());
+        if let (Ok(length), Some(recent)) = (length, self.recent_mut(line.line().sequence)) {
+            *recent = Recent { length, end };
         }
     }
 
@@ -438,9 +439,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
     }
 
-    /// Returns the code that a peer is told whose lines come late, if the relay has codes.
-    pub(super) fn busy_code(&self, now: Instant, peer: &Peer) -> Option<Code> {
-        cfg!(feature = "codes").then(|| secret::code(&self.config.key, now, &peer.address))
+    /// Returns the code that a peer is told whose lines come late.
+    pub(super) fn busy_code(&self, now: Instant, peer: &Peer) -> Code {
+        secret::code(&self.config.key, now, &peer.address)
     }
 
     /// Handles the code by which a peer that gets its lines late proves its address.

@@ -6,7 +6,6 @@ use core::num::NonZeroU32;
 use heapless::Vec;
 
 use super::admission::{Bucket, Slot};
-#[cfg(feature = "neighbours")]
 use super::framed::Inquiry;
 use super::index::{Index, hash};
 use super::neighbours::Doubt;
@@ -78,17 +77,13 @@ pub(super) struct Welcomed {
     pub(super) is_new: bool,
     /// Whether the peer is not announced when it joins, leaves, is away or is back.
     pub(super) is_unannounced: bool,
-    #[cfg(feature = "neighbours")]
     pub(super) inquiry: Inquiry,
 }
 
 impl Welcomed {
     /// Records that the client is at its address: an inquiry about that ends.
     pub(super) fn handle_present(&mut self) {
-        #[cfg(feature = "neighbours")]
-        {
-            self.inquiry = Inquiry::default();
-        }
+        self.inquiry = Inquiry::default();
     }
 }
 
@@ -140,7 +135,7 @@ impl Peer {
 
     /// Returns whether it may make room for a newcomer that has proved its address, or has not.
     pub(super) fn may_go_for(&self, is_proven: bool) -> bool {
-        is_proven || !self.dialect.is_proven() || cfg!(not(feature = "neighbours"))
+        is_proven || !self.dialect.is_proven()
     }
 
     /// Returns whether nothing is sent to it now, because that would block or would be too much.
@@ -249,12 +244,13 @@ impl<const SEATS: usize> Peers<SEATS> {
     }
 
     pub(super) fn remove(&mut self, seat: Seat) -> Option<Peer> {
-        let peer = self.slots.get_mut(seat.index())?.take()?;
+        let slot = self.slots.get_mut(seat.index())?;
+        let peer = slot.as_ref()?;
         self.by_address.remove(address_hash(&peer.address), seat);
         self.by_name.remove(name_hash(&peer.name), seat);
         // there is space for every seat
         let _ = self.free.push(seat);
-        Some(peer)
+        slot.take()
     }
 
     /// Moves a peer to another address, which no other peer has. Returns its old one.

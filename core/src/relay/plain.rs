@@ -4,36 +4,30 @@ use core::fmt::{self, Display, Write};
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use heapless::String;
-
 use super::admission::Served;
 use super::event::{Event, Refusal};
 use super::neighbours::Doubt;
 use super::peers::{Dialect, Peer, Plain, Suspicion};
 use super::seat::Seat;
 use super::text::{is_plain_ascii, without_padding};
-use super::{Line, Relay, Reply};
+use super::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::framed::FRAME;
 use crate::wire::framed::LineKind;
 use crate::wire::{
-    Code, Command, DATAGRAM_MAX, NOTICE, Name, SEPARATOR, Sentence, clean, is_blank, is_invisible,
+    Code, Command, DATAGRAM_MAX, LINE_MAX, NOTICE, Name, SEPARATOR, Sentence, clean, is_blank,
+    is_invisible,
 };
 
 /// Minimum time between two "not UTF-8" notices to a peer.
 const NOT_UTF8_INTERVAL: Duration = Duration::from_secs(60);
-
-#[cfg(feature = "link")]
-use super::link::SHOWN_NAME_MAX;
-/// Maximum length of the name before a line, in bytes.
-#[cfg(not(feature = "link"))]
-const SHOWN_NAME_MAX: usize = crate::wire::NAME_MAX;
 
 /// Maximum number of names in a welcome.
 const WELCOME_NAMES: usize = 16;
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     /// Handles text from a source without a seat. Answers to all such sources together are limited.
+    #[cfg_attr(target_os = "none", inline(never))]
     pub(super) fn handle_stranger(
         &mut self,
         now: Instant,
@@ -112,7 +106,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if self.config.classic {
             return self.join(now, source, text, doubt, reply);
         }
-        #[cfg(feature = "neighbours")]
         if self.is_returned(text) {
             return refused(Refusal::Returned);
         }
@@ -139,6 +132,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.join(now, source, name, doubt, reply)
     }
 
+    #[cfg_attr(target_os = "none", inline(never))]
     pub(super) fn handle_peer(
         &mut self,
         now: Instant,
@@ -234,14 +228,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         if why == Refusal::Stopping {
             reply.answer(Sentence::Stopping);
         }
-        #[cfg(feature = "operator")]
         if why == Refusal::Muted {
             reply.answer(Sentence::Muted);
         }
         if why == Refusal::Slow {
             self.tell_unsaid(now, seat, reply);
         }
-        #[cfg(feature = "neighbours")]
         if why == Refusal::Unproven {
             self.ask_for_code(now, seat, reply);
         }
@@ -278,28 +270,56 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         name: &str,
         text: &str,
     ) -> u8 {
-        let mut line = Line::new();
-        // a name and a separator fit
-        let _ = line.push_str(name).and_then(|()| line.push_str(SEPARATOR));
-        let start = line.len();
-        let name = name.len();
-        let mut lines = 1;
+        let kind = (LineKind::Message, name.len());
+        self.append_text(now, author, kind, &[name, SEPARATOR], text)
+    }
+
+    /// Appends text after `start`: one line, or more that start alike if it is too long for one. Returns
+    /// their number. `kind` and the length of the name are as for [`append`](Self::append).
+    pub(super) fn append_text(
+        &mut self,
+        now: Instant,
+        author: Option<Seat>,
+        kind: (LineKind, usize),
+        start: &[&str],
+        text: &str,
+    ) -> u8 {
+        let indent = start.iter().map(|part| part.len()).sum::<usize>();
         // the common case without a loop over characters
-        let is_whole = is_plain_ascii(text) && line.push_str(text).is_ok();
-        for character in clean(if is_whole { "" } else { text }) {
-            if line.push(character).is_ok() {
-                continue;
+        if is_plain_ascii(text) && indent + text.len() <= LINE_MAX {
+            let mut line = self.begin_line(now, author, kind, indent + text.len());
+            for part in start {
+                self.ring.write_text(&mut line, part);
             }
-            self.append(now, author, LineKind::Message, name, &line);
-            lines += 1;
-            let mut begun = String::<{ SHOWN_NAME_MAX + SEPARATOR.len() }>::new();
-            let _ = begun.push_str(line.get(..start).unwrap_or_default());
-            line.clear();
-            // what does not fit after a text fits after the name
-            let _ = line.push_str(&begun).and_then(|()| line.push(character));
+            self.ring.write_text(&mut line, text);
+            self.end_line(author, kind.0, &line);
+            return 1;
         }
-        self.append(now, author, LineKind::Message, name, &line);
-        lines
+        let mut rest = clean(text);
+        let mut lines = 0;
+        loop {
+            let (mut length, mut count) = (indent, 0);
+            for character in rest.clone() {
+                let end = length + character.len_utf8();
+                if end > LINE_MAX {
+                    break;
+                }
+                (length, count) = (end, count + 1);
+            }
+            if count == 0 && lines > 0 {
+                return lines;
+            }
+            let mut line = self.begin_line(now, author, kind, length);
+            for part in start {
+                self.ring.write_text(&mut line, part);
+            }
+            for character in rest.by_ref().take(count) {
+                self.ring
+                    .write_text(&mut line, character.encode_utf8(&mut [0; 4]));
+            }
+            self.end_line(author, kind.0, &line);
+            lines += 1;
+        }
     }
 
     /// Gives a newcomer a seat under the first line of `raw`, and says what follows it.
@@ -324,12 +344,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let newcomer = match self.take_seat(now, source, raw, dialect) {
             Ok(newcomer) => newcomer,
             Err(why) => {
+                #[expect(
+                    clippy::wildcard_enum_match_arm,
+                    reason = "nothing else concerns people"
+                )]
                 let told = match why {
                     Refusal::Full => Some(Sentence::Full {
                         seats: self.seats(),
                     }),
                     Refusal::Crowded => Some(Sentence::Crowded),
-                    #[cfg(feature = "operator")]
                     Refusal::Locked => Some(Sentence::Locked),
                     Refusal::Hasty => Some(Sentence::Hasty),
                     _ => None,

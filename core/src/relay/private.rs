@@ -3,14 +3,14 @@
 
 use core::fmt::Write;
 
+use super::Relay;
 use super::plain::PlainReply;
 use super::ring::Cursor;
 use super::seat::Seat;
-use super::{Line, Relay};
 use crate::time::Instant;
 use crate::wire::framed::LineKind;
 use crate::wire::{
-    DATAGRAM_MAX, NAME_MAX, NOTICE, Name, Sentence, clean, is_blank, whole_characters,
+    DATAGRAM_MAX, NAME_MAX, NOTICE, Name, Sentence, TO_YOU, clean, is_blank, whole_characters,
 };
 
 /// To whom a private message is.
@@ -31,7 +31,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         message: &str,
         reply: &mut PlainReply<'_>,
     ) -> u8 {
-        #[cfg(feature = "operator")]
         if self.is_muted(seat) {
             reply.answer(Sentence::Muted);
             return 0;
@@ -113,20 +112,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
 
     /// Appends a message to one peer: a line, or two if it is too long for one.
     fn append_private(&mut self, now: Instant, from: Seat, to: Seat, text: &str) {
-        let mut line = Line::new();
+        let mut name = Name::new();
         if let Some(peer) = self.peers.peer(from) {
-            // it fits
-            let _ = write!(line, "{}", Sentence::ToYou(&peer.name));
+            name.clone_from(&peer.name);
         }
-        let start = line.clone();
-        for character in clean(text) {
-            if line.push(character).is_err() {
-                self.append(now, Some(to), LineKind::Private, 0, &line);
-                line.clone_from(&start);
-                let _ = line.push(character);
-            }
-        }
-        self.append(now, Some(to), LineKind::Private, 0, &line);
+        let start = [NOTICE, &name, TO_YOU];
+        self.append_text(now, Some(to), (LineKind::Private, 0), &start, text);
         self.stats.messages += 1;
     }
 }

@@ -45,6 +45,25 @@ pub(super) struct Entry {
     offset: u64,
 }
 
+/// The last line while its text is written.
+pub(super) struct Text {
+    line: Cursor,
+    /// The offset of what is written next.
+    offset: u64,
+}
+
+impl Text {
+    /// Returns the position of the line.
+    pub(super) const fn line(&self) -> Cursor {
+        self.line
+    }
+
+    /// Returns the number of bytes that are written.
+    pub(super) const fn length(&self) -> u64 {
+        self.offset - self.line.offset - ENTRY_HEADER as u64
+    }
+}
+
 /// The last lines, in `BYTES` bytes, a power of two. `MARKS` of them are found without a search.
 #[derive(Clone)]
 pub(super) struct Ring<const BYTES: usize, const MARKS: usize> {
@@ -117,21 +136,39 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
     }
 
     /// Appends a line, overwriting the oldest ones. The line is cut after [`LINE_MAX`] bytes.
-    pub(super) fn append(&mut self, entry: framed::Entry<'_>) {
+    pub(super) fn append(&mut self, entry: framed::Entry<'_>) -> Text {
         let line = whole_characters(entry.line, LINE_MAX);
         while self.evict_for(line.len()).is_some() {}
-        let start = self.head.offset;
-        self.write(start, &framed::Entry { line, ..entry }.header());
-        self.write(start + ENTRY_HEADER as u64, line.as_bytes());
+        let mut text = self.begin(&entry, line.len());
+        self.write_text(&mut text, line);
+        text
+    }
+
+    /// Appends a line of `length` bytes, at most [`LINE_MAX`], for which there must be
+    /// [room](Self::evict_for). Its text is to be [written](Self::write_text) next; that of `entry` is not.
+    pub(super) fn begin(&mut self, entry: &framed::Entry<'_>, length: usize) -> Text {
+        let line = self.head;
+        let start = line.offset;
+        self.write(start, &entry.header_of(length));
         self.head = Cursor {
             sequence: self.head.sequence + 1,
-            offset: start + (ENTRY_HEADER + line.len()) as u64,
+            offset: start + (ENTRY_HEADER + length) as u64,
         };
         for block in start / Self::BLOCK..self.head.offset / Self::BLOCK {
             let skipped = self.head.offset - (block + 1) * Self::BLOCK;
             let low = low_half(self.head.sequence);
             self.marks.set(block + 1, low, skipped);
         }
+        Text {
+            line,
+            offset: start + ENTRY_HEADER as u64,
+        }
+    }
+
+    /// Writes the next part of the text of a line.
+    pub(super) fn write_text(&mut self, text: &mut Text, part: &str) {
+        self.write(text.offset, part.as_bytes());
+        text.offset += part.len() as u64;
     }
 
     /// Returns the sequence number with this lower half that is the head's, or less than it by less
@@ -228,6 +265,14 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
         }
     }
 
+    /// Returns the last two bytes of what is written.
+    pub(super) fn end(&self, text: &Text) -> [u8; 2] {
+        [2, 1].map(|back| {
+            let at = Self::index(text.offset.wrapping_sub(back));
+            self.bytes.get(at).copied().unwrap_or_default()
+        })
+    }
+
     /// Copies the text of `entry` to the start of `line`, as far as it fits.
     pub(super) fn read_line(&self, entry: &Entry, line: &mut [u8]) {
         if let Some(line) = line.get_mut(..entry.length) {
@@ -250,6 +295,15 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) {
+        let (_, rest) = self.bytes.split_at_mut(Self::index(offset));
+        match rest.get_mut(..data.len()) {
+            Some(whole) => whole.copy_from_slice(data),
+            None => self.write_wrapped(offset, data),
+        }
+    }
+
+    #[cold]
+    fn write_wrapped(&mut self, offset: u64, data: &[u8]) {
         let at = Self::index(offset);
         let (start, end) = data.split_at(data.len().min(BYTES - at));
         copy(self.bytes.get_mut(at..).unwrap_or_default(), start);

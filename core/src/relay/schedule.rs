@@ -1,21 +1,14 @@
 //! Scheduling: appending lines to the ring, and moving peers between the lists of idle and due
 //! peers.
 
-use core::fmt::Write;
-
-use heapless::String;
-
 use super::Relay;
 use super::peers::{Dialect, Peer};
 use super::queue::List;
-use super::ring::Cursor;
+use super::ring::{Cursor, Text};
 use super::seat::Seat;
 use crate::time::Instant;
+use crate::wire::Announcement;
 use crate::wire::framed::{Entry, LineKind};
-use crate::wire::{Announcement, NAME_MAX};
-
-/// Maximum length of an announcement in bytes: two names and a few words.
-const ANNOUNCEMENT_MAX: usize = 2 * NAME_MAX + 32;
 
 /// Maximum number of lines of history for each message of [`Config::history`]. The others are
 /// announcements.
@@ -55,10 +48,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     ) {
         let is_told = !self.config.classic && !self.is_stopping;
         if peers <= usize::from(self.config.announce_up_to) && is_told {
-            let mut line = String::<ANNOUNCEMENT_MAX>::new();
-            // two names and a few words fit
-            let _ = write!(line, "{announcement}");
-            self.append(now, author, LineKind::Announcement, 0, &line);
+            let kind = (LineKind::Announcement, 0);
+            self.append_text(now, author, kind, &announcement.parts(), "");
         }
     }
 
@@ -74,24 +65,43 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         name: usize,
         line: &str,
     ) {
-        self.make_room(line.len());
-        let before = self.ring.head();
+        let mut text = self.begin_line(now, author, (kind, name), line.len());
+        self.ring.write_text(&mut text, line);
+        self.end_line(author, kind, &text);
+    }
+
+    /// Begins a line of `length` bytes, which [`append`](Self::append) appends as a whole. Its text is
+    /// to be written next, and then [`end_line`](Self::end_line) called.
+    pub(super) fn begin_line(
+        &mut self,
+        now: Instant,
+        author: Option<Seat>,
+        (kind, name): (LineKind, usize),
+        length: usize,
+    ) -> Text {
+        self.make_room(length);
         if self.queue.front(List::Idle).is_some() {
-            self.note_owed(before.offset);
+            self.note_owed(self.ring.head().offset);
         }
         let id = author
             .and_then(|seat| self.peers.peer(seat))
             .map_or(0, |peer| peer.id.get());
         #[cfg(feature = "link")]
         let id = super::link::author(author, id);
-        self.ring.append(Entry {
+        let entry = Entry {
             author: id,
             at: now.as_secs(),
             kind,
             name: u8::try_from(name).unwrap_or(u8::MAX),
-            line,
-        });
-        self.neighbours.note_line(before.sequence, line);
+            line: "",
+        };
+        self.ring.begin(&entry, length)
+    }
+
+    /// Makes all peers due that do not skip the line, whose text is written.
+    pub(super) fn end_line(&mut self, author: Option<Seat>, kind: LineKind, text: &Text) {
+        let before = text.line();
+        self.neighbours.note_line(text, self.ring.end(text));
         self.stats.lines += 1;
         let echo = self.config.echo;
         let mut spared = None;

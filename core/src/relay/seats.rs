@@ -7,13 +7,12 @@ use core::num::NonZeroU32;
 use heapless::String;
 
 use super::Relay;
-use super::admission::Bucket;
+use super::admission::{Bucket, Slot};
 use super::event::{Departed, Departure, Farewell, Refusal};
-#[cfg(feature = "operator")]
 use super::operator::HOST;
 use super::peers::{Dialect, Peer, Plain, Suspicion};
+use super::ring::Cursor;
 use super::seat::Seat;
-#[cfg(feature = "operator")]
 use super::text::folded;
 use crate::time::Instant;
 use crate::wire::framed::Goodbye;
@@ -79,21 +78,9 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         let history = before.sequence.saturating_sub(first.sequence);
         #[cfg(feature = "private")]
         let history = history.saturating_sub(self.private_from(first));
-        let peer = Peer {
-            id,
-            address: source,
-            name,
-            dialect,
-            is_blocked: false,
-            is_muted: false,
-            cursor: if history > 0 { first } else { self.ring.head() },
-            heard: now,
-            suspicion: Suspicion::default(),
-            pace: Bucket::NEW,
-            slot,
-            reported: Instant::default(),
-        };
-        let seat = self.peers.insert(peer).ok_or(Refusal::Full)?;
+        let cursor = if history > 0 { first } else { self.ring.head() };
+        let seat = self.insert(now, source, (id, &name), dialect, slot, cursor);
+        let seat = seat.ok_or(Refusal::Full)?;
         self.count_in(slot);
         self.stats.joined += 1;
         Ok(Newcomer {
@@ -102,6 +89,32 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             history,
             head: before.sequence,
             displaced,
+        })
+    }
+
+    #[cfg_attr(target_os = "none", inline(never))]
+    fn insert(
+        &mut self,
+        now: Instant,
+        address: SocketAddr,
+        (id, name): (NonZeroU32, &Name),
+        dialect: Dialect,
+        slot: Option<Slot>,
+        cursor: Cursor,
+    ) -> Option<Seat> {
+        self.peers.insert(Peer {
+            id,
+            address,
+            name: name.clone(),
+            dialect,
+            is_blocked: false,
+            is_muted: false,
+            cursor,
+            heard: now,
+            suspicion: Suspicion::default(),
+            pace: Bucket::NEW,
+            slot,
+            reported: Instant::default(),
         })
     }
 
@@ -147,7 +160,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             return None;
         }
         let oldest = self.quietest(is_proven, |_| true);
-        if cfg!(feature = "neighbours") && oldest.is_none() {
+        if oldest.is_none() {
             self.neighbours.set_full_until(now.after(self.config.idle));
         }
         let (seat, heard) = oldest?;
@@ -172,7 +185,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         may_go: impl Fn(&Peer) -> bool,
     ) -> Option<(Seat, Instant)> {
         let peers = self.peers.iter().filter(|(_, peer)| may_go(peer));
-        let quietest = if is_proven || cfg!(not(feature = "neighbours")) {
+        let quietest = if is_proven {
             peers.min_by_key(|(seat, peer)| (!self.sessions.is_parked(*seat), peer.heard))
         } else {
             // a peer that is parked has proved its address
@@ -194,7 +207,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         changed: &mut bool,
     ) -> Name {
         let is_taken = |name: &str| {
-            #[cfg(feature = "operator")]
             if self.config.host && folded(name).eq(HOST.chars()) {
                 return true;
             }
@@ -253,7 +265,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Departure::Restarted => self.stats.restarted += 1,
             Departure::Replaced => self.stats.replaced += 1,
             Departure::Contested => self.stats.contested += 1,
-            #[cfg(feature = "neighbours")]
             Departure::Echo => self.stats.echoes += 1,
             Departure::Quit | Departure::Unreachable => {}
         }

@@ -19,7 +19,6 @@ enum Use {
     Epoch,
     Code,
     Prefix,
-    #[cfg(feature = "neighbours")]
     Host,
 }
 
@@ -73,7 +72,6 @@ pub(super) fn prefix(key: &[u8; 16], source: IpAddr) -> u8 {
 }
 
 /// Returns a number for the address of a host.
-#[cfg(feature = "neighbours")]
 pub(super) fn host(key: &[u8; 16], source: IpAddr) -> u8 {
     let [number, ..] = hashed(key, Use::Host, &(source, 0).into(), 0);
     number

@@ -15,7 +15,7 @@ pub use linked::LinkNotice;
 pub const NOTICE: &str = "* ";
 
 /// What stands between the author and the text of a message to one peer.
-const TO_YOU: &str = " to you: ";
+pub(crate) const TO_YOU: &str = " to you: ";
 
 /// Notice to all peers when the relay shuts down.
 pub(crate) const STOPPING: &str = "* relay is stopping";
@@ -27,7 +27,6 @@ const HASTY: &str = "too many join from your network; try again in 10 s";
 const LOCKED: &str = "the room is locked";
 
 /// The notice that lists the orders of an operator.
-#[cfg(feature = "operator")]
 const ORDERS: &str = "* orders: /kick NAME, /ban NAME [MINUTES], /unban, /mute NAME, \
                       /unmute NAME, /lock, /unlock, /slow SECONDS";
 
@@ -41,7 +40,6 @@ const PROVE: &str = "to join, send: ";
 const BUSY: &str = "busy: to get every line send ";
 
 /// Start of the notice that a command may be forged; a code follows.
-#[cfg(feature = "neighbours")]
 const DOUBTED: &str = "* not done: to show that it is you, say it again with this in front: ";
 
 /// Why a plain peer has lost its seat.
@@ -103,34 +101,21 @@ pub(crate) enum Sentence<'a> {
     },
     Crowded,
     Hasty,
-    #[cfg(feature = "operator")]
     Locked,
-    #[cfg(feature = "operator")]
     Muted,
-    #[cfg(feature = "operator")]
     Done,
-    #[cfg(feature = "operator")]
     NotDone,
-    #[cfg(feature = "operator")]
     NoOperator,
-    #[cfg(feature = "operator")]
     NoOrder,
-    #[cfg(feature = "operator")]
     NoRoom,
-    #[cfg(any(feature = "operator", feature = "private"))]
     Nobody(&'a str),
     #[cfg(feature = "private")]
     NoMsg,
     /// Two names with which a private message may begin.
     #[cfg(feature = "private")]
     Ambiguous(&'a str, &'a str),
-    /// The author of a private message; its text follows.
-    #[cfg(feature = "private")]
-    ToYou(&'a str),
-    #[cfg(feature = "operator")]
     Out(&'a str),
     /// The name, and the duration in minutes.
-    #[cfg(feature = "operator")]
     Banned(&'a str, u32),
     TooLong,
     NotUtf8,
@@ -154,21 +139,15 @@ pub(crate) enum Sentence<'a> {
     Bye,
     Lost(u64),
     /// The peer gets its lines late until it sends this code.
-    #[cfg(feature = "neighbours")]
     Busy(Code),
     /// A command may be forged if this code is not in front of it.
-    #[cfg(feature = "neighbours")]
     Doubted(Code),
-    #[cfg(feature = "neighbours")]
     Thanks,
 }
 
 impl Display for Sentence<'_> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            // without the feature the text takes no space in flash
-            Self::Prove(..) if !cfg!(feature = "codes") => Ok(()),
-            Self::Crowded | Self::Hasty if !cfg!(feature = "shares") => Ok(()),
             Self::Welcome { name, here } => write!(to, "* welcome {name}: {here} here ("),
             Self::History(0) => Ok(()),
             Self::History(1) => to.write_str("; the last line:"),
@@ -178,7 +157,6 @@ impl Display for Sentence<'_> {
             Self::Full { seats } => write!(to, "* full: {seats} of {seats} seats taken"),
             Self::Crowded => write!(to, "{NOTICE}{CROWDED}"),
             Self::Hasty => write!(to, "{NOTICE}{HASTY}"),
-            #[cfg(feature = "operator")]
             Self::Locked
             | Self::Muted
             | Self::Done
@@ -188,15 +166,12 @@ impl Display for Sentence<'_> {
             | Self::NoRoom
             | Self::Out(_)
             | Self::Banned(..) => self.write_of_operator(to),
-            #[cfg(any(feature = "operator", feature = "private"))]
             Self::Nobody(name) => {
                 to.write_str("* nobody is called ")?;
                 write_clean(to, name)
             }
             #[cfg(feature = "private")]
             Self::NoMsg => to.write_str("* /msg NAME TEXT needs a name and a text"),
-            #[cfg(feature = "private")]
-            Self::ToYou(author) => write!(to, "{NOTICE}{author}{TO_YOU}"),
             #[cfg(feature = "private")]
             Self::Ambiguous(one, other) => write_ambiguous(to, one, other),
             Self::TooFast {
@@ -225,11 +200,8 @@ impl Display for Sentence<'_> {
             Self::Quiet(is_quiet) => to.write_str(QUIET[usize::from(is_quiet)]),
             Self::QuietInFrames => to.write_str("* your program decides what it shows"),
             Self::Bye => to.write_str("* bye"),
-            #[cfg(feature = "neighbours")]
             Self::Busy(code) => write!(to, "{NOTICE}{BUSY}{code}"),
-            #[cfg(feature = "neighbours")]
             Self::Doubted(code) => write!(to, "{DOUBTED}{code}"),
-            #[cfg(feature = "neighbours")]
             Self::Thanks => to.write_str("* thank you: you get every line from now on"),
             Self::Lost(1) => to.write_str("* 1 line lost"),
             Self::Lost(lines) => write!(to, "* {lines} lines lost"),
@@ -237,7 +209,6 @@ impl Display for Sentence<'_> {
     }
 }
 
-#[cfg(feature = "operator")]
 impl Sentence<'_> {
     /// Writes the notices about operators and their orders.
     #[expect(
@@ -330,17 +301,16 @@ pub(crate) enum Announcement<'a> {
     Back(&'a str),
 }
 
-impl Display for Announcement<'_> {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = match *self {
-            Self::Joined(name) => [name, " joined", "", ""],
-            Self::Left(name, why) => [name, " left (", why, ")"],
-            Self::Renamed(from, to) => [from, " is now ", to, ""],
-            Self::Away(name) => [name, " is away", "", ""],
-            Self::Back(name) => [name, " is back", "", ""],
-        };
-        to.write_str(NOTICE)?;
-        words.into_iter().try_for_each(|word| to.write_str(word))
+impl<'a> Announcement<'a> {
+    /// Returns the parts of the notice.
+    pub(crate) const fn parts(self) -> [&'a str; 5] {
+        match self {
+            Self::Joined(name) => [NOTICE, name, " joined", "", ""],
+            Self::Left(name, why) => [NOTICE, name, " left (", why, ")"],
+            Self::Renamed(from, to) => [NOTICE, from, " is now ", to, ""],
+            Self::Away(name) => [NOTICE, name, " is away", "", ""],
+            Self::Back(name) => [NOTICE, name, " is back", "", ""],
+        }
     }
 }
 

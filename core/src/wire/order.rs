@@ -3,10 +3,9 @@
 use core::fmt::Write;
 use core::hash::Hasher;
 
+use super::framed::{Session, TEXT_MAX};
 use heapless::String;
 use siphasher::sip128::{Hasher128, SipHasher24};
-
-use super::framed::{Session, TEXT_MAX};
 
 /// Start of a signed order: this word, 32 hexadecimal digits, a space, and the order.
 const WORD: &str = "/op ";
@@ -81,8 +80,11 @@ pub(crate) fn sign(
     let order = text.strip_prefix('/')?;
     Order::try_from(order).ok()?;
     let mut signed = String::new();
-    let code = code(key, session, number, order);
-    write!(signed, "{WORD}{code:032x} {order}").ok()?;
+    signed.push_str(WORD).ok()?;
+    for digit in digits(key, session, number, order) {
+        signed.push(char::from_digit(digit, 16)?).ok()?;
+    }
+    write!(signed, " {order}").ok()?;
     Some(signed)
 }
 
@@ -95,24 +97,35 @@ pub(crate) fn verify<'a>(
     text: &'a str,
 ) -> Option<Result<&'a str, ()>> {
     let rest = text.strip_prefix(WORD)?;
-    let signed = rest.split_at_checked(DIGITS).and_then(|(digits, order)| {
-        // a number may have a sign
-        let is_code = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        let given = u128::from_str_radix(digits, 16).ok().filter(|_| is_code)?;
+    let signed = rest.split_at_checked(DIGITS).and_then(|(given, order)| {
         let order = order.strip_prefix(' ')?;
-        (given == code(key, session, number, order)).then_some(order)
+        let expected = digits(key, session, number, order);
+        let given = given.chars().map(|digit| digit.to_digit(16));
+        // all are compared, so that the time does not tell how many are right
+        let is_signed = given.zip(expected).fold(true, |is_signed, (given, digit)| {
+            is_signed & (given == Some(digit))
+        });
+        is_signed.then_some(order)
     });
     Some(signed.ok_or(()))
 }
 
-/// Returns the code of an order.
-fn code(key: &[u8; 16], session: Session, number: u16, order: &str) -> u128 {
+/// Returns the digits of the code of an order.
+fn digits(
+    key: &[u8; 16],
+    session: Session,
+    number: u16,
+    order: &str,
+) -> impl Iterator<Item = u32> + use<> {
     let mut hasher = SipHasher24::new_with_key(key);
     hasher.write(&[PURPOSE]);
     hasher.write(&session.0.to_be_bytes());
     hasher.write(&number.to_be_bytes());
     hasher.write(order.as_bytes());
-    u128::from_be_bytes(hasher.finish128().as_bytes())
+    let code = hasher.finish128().as_bytes();
+    code.into_iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(u32::from)
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ pub(crate) fn repaired_name(raw: &str, is_linked: bool) -> Option<(Name, bool)> 
         run = if is_combining(character) { run + 1 } else { 0 };
         let shown = if run > COMBINING_RUN_MAX
             || replaced(character) != character
-            || is_invisible(character)
+            || (!character.is_ascii() && is_invisible(character))
             || is_colon(character)
             || (is_linked && matches!(character, '@' | '＠' | '﹫'))
             || (name.is_empty() && matches!(character, '*' | '['))

@@ -28,6 +28,10 @@ const RCGC: [Register; 3] = [
 ];
 const USER: [Register; 2] = [Register(0x400f_e1e0), Register(0x400f_e1e4)];
 
+/// Maximum number of calls that are logged after a panic.
+#[cfg(feature = "defmt")]
+const CALLS: usize = 8;
+
 const WDTLOAD: Register = Register(0x4000_0000);
 const WDTCTL: Register = Register(0x4000_0008);
 const WDTICR: Register = Register(0x4000_000c);
@@ -162,19 +166,46 @@ fn SysTick() {
     });
 }
 
-/// Panics, because the processor could not execute the instruction at `address`, or not access its
-/// operands.
+/// The processor could not execute the instruction at `address`, or not access its operands.
 fn hard_fault(address: u32) -> ! {
-    panic!("hard fault at {address:#010x}")
+    end(&|| {
+        #[cfg(feature = "defmt")]
+        defmt::error!("hard fault at {=u32:#010x}", address);
+        #[cfg(not(feature = "defmt"))]
+        let _ = address;
+    })
 }
 
-/// Logs the reason and resets the board.
+/// Logs why the program cannot start, and resets the board.
+pub(crate) fn give_up(why: &str) -> ! {
+    end(&|| {
+        #[cfg(feature = "defmt")]
+        defmt::error!("cannot start: {=str}", why);
+        #[cfg(not(feature = "defmt"))]
+        let _ = why;
+    })
+}
+
+/// Logs the calls that led to a panic, and resets the board.
+///
+/// The message is not read: so neither the messages nor the code that formats their values are in
+/// flash, where they took 14 KB.
 #[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
+fn panic(_: &PanicInfo<'_>) -> ! {
+    #[cfg(feature = "defmt")]
+    let frame = chip::frame();
+    end(&|| {
+        #[cfg(feature = "defmt")]
+        defmt::error!("panic at {=[?]:#010x}", chip::calls(frame, &mut [0; CALLS]));
+    })
+}
+
+/// Resets the board after the log has got its last words.
+fn end(last_words: &dyn Fn()) -> ! {
     interrupt::disable();
     #[cfg(feature = "defmt")]
-    uart::last_words(info);
+    uart::end(last_words);
     #[cfg(not(feature = "defmt"))]
-    let _ = info;
+    let _ = last_words;
     SCB::sys_reset()
 }

@@ -5,7 +5,7 @@ use core::mem::take;
 use defmt::Encoder;
 
 /// Capacity in bytes.
-const CAPACITY: usize = 1024;
+const CAPACITY: usize = 768;
 
 /// A queue of encoded lines. A line that does not fit is dropped as a whole, and counted.
 pub(crate) struct Log {

@@ -32,8 +32,9 @@ fn main() -> ! {
     let mut started = start(&board);
     // the sentences for each cause would take 200 bytes, and build.rs has checked the settings
     let Ok(node) = &mut started else {
-        panic!("cannot start: the hardware address or a setting is not valid");
+        board::give_up("the hardware address or a setting is not valid");
     };
+    node.set_rules(settings::RULES);
     loop {
         let now = Instant::from_millis(board.now_ms());
         let wake_up = node.poll(now);

@@ -35,6 +35,9 @@ pub(crate) fn config(board: &Board) -> Config {
     let _ = config.relay.motd.push_str(MOTD);
     let _ = config.relay.name.push_str(&config.name);
     config.relay.open = OPEN;
+    config.relay.prove = PROVE;
+    config.relay.unproven = UNPROVEN;
+    config.relay.operator = OPERATOR.map(u128::to_be_bytes);
     config.relay.rate = RATE;
     config
 }

@@ -84,6 +84,20 @@ pub(crate) struct Arguments {
     #[arg(long, env = "KILOCHAT_OPEN", value_parser = FalseyValueParser::new())]
     pub(crate) open: bool,
 
+    /// Also ask neighbours to prove their address before they are served
+    #[arg(long, env = "KILOCHAT_PROVE", value_parser = FalseyValueParser::new())]
+    pub(crate) prove: bool,
+
+    /// KiB a second for each address on the local networks whose plain clients have not proved it, and 16
+    /// times as many for all of them; 0 is no limit
+    #[arg(
+        long,
+        value_name = "KIB",
+        default_value_t = 256,
+        env = "KILOCHAT_UNPROVEN"
+    )]
+    pub(crate) unproven: u16,
+
     /// Write the logs as defmt's bytes, for `defmt-print -e PROGRAM`
     #[arg(long, env = "KILOCHAT_RAW", value_parser = FalseyValueParser::new())]
     pub(crate) raw: bool,

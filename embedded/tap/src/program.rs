@@ -219,6 +219,8 @@ fn config(arguments: &Arguments) -> Result<Config, String> {
     config.relay.seats = arguments.seats;
     config.relay.history = arguments.history;
     config.relay.open = arguments.open;
+    config.relay.prove = arguments.prove;
+    config.relay.unproven = arguments.unproven;
     config.relay.rate = arguments.rate;
     config.relay.port = arguments.port;
     config.addresses = [arguments.ip, arguments.ip6]

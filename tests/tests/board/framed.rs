@@ -10,6 +10,7 @@ use kilochat_core::{End, Joined};
 use kilochat_tests::{FramedPeer, PATIENCE};
 
 use crate::hosts::{LEASED_IP, Lan};
+use crate::machine::{DENIED_IP, OPERATOR_KEY};
 use crate::{add_hosts, check_log, lan};
 
 /// Percentage of frames that are lost, in each direction.
@@ -154,6 +155,60 @@ fn what_gets_lost_on_the_way_to_a_framed_peer_comes_again() {
         assert_eq!(lines, others);
     }
     go_elsewhere(&mut lan, &mut hosts);
+    check_log(&mut lan);
+}
+
+#[test]
+#[ignore = "needs qemu-system-arm and the thumbv7m target: apt-get install qemu-system-arm; rustup target add thumbv7m-none-eabi"]
+fn an_operator_is_obeyed_and_rules_hold() {
+    let mut lan = lan();
+    add_hosts(&mut lan, 4);
+    lan.join(0, "p0");
+    let mut hosts = [FramedHost::new(2), FramedHost::new(3)];
+    let key = u128::from_str_radix(OPERATOR_KEY, 16).unwrap();
+    hosts[0].peer.set_operator(key.to_be_bytes());
+    let all_joined = |_: &Lan, hosts: &[FramedHost]| hosts.iter().all(|host| host.peer.is_joined());
+    work(&mut lan, &mut hosts, all_joined);
+
+    hosts[0].peer.post("/mute p0");
+    let is_told = |what: &'static str| {
+        move |_: &Lan, hosts: &[FramedHost]| {
+            hosts
+                .iter()
+                .any(|host| host.peer.told.iter().any(|told| told == what))
+        }
+    };
+    work(&mut lan, &mut hosts, is_told("done"));
+    lan.say(0, "is this heard?");
+    lan.wait_for(0, |line| line == "* not sent: you are muted");
+
+    hosts[1].peer.post("/kick p0");
+    work(&mut lan, &mut hosts, |_, hosts| {
+        let told = &hosts[1].peer.told;
+        told.iter().any(|told| told.starts_with("no command /kick"))
+    });
+    hosts[0].peer.post("/ban p0");
+    work(
+        &mut lan,
+        &mut hosts,
+        is_told("done: p0 is out and may not come back for 60 minutes"),
+    );
+    lan.wait_for(0, |line| line == "* you were removed from this room");
+
+    let denied = lan.add(DENIED_IP.into(), LEASED_IP.into());
+    let received = lan.hosts[0].received.len();
+    lan.say(0, "p0");
+    lan.say(denied, "stranger");
+    lan.join(1, "p1"); // who comes after them is answered
+    assert_eq!(
+        lan.hosts[0].received.len(),
+        received,
+        "the banned one is answered"
+    );
+    assert_eq!(lan.hosts[denied].received, Vec::<Vec<u8>>::new());
+    for host in &hosts {
+        assert_eq!(host.messages(), Vec::<&str>::new());
+    }
     check_log(&mut lan);
 }
 

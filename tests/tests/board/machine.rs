@@ -2,6 +2,7 @@
 //! of its network cable.
 
 use core::net::Ipv4Addr;
+use core::ops::Range;
 use core::time::Duration;
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -17,6 +18,10 @@ use kilochat_tests::PATIENCE;
 /// What these tests need beyond Rust, and how to get it.
 const NEEDS: &str = "needs qemu-system-arm and the thumbv7m target: \
     apt-get install qemu-system-arm; rustup target add thumbv7m-none-eabi";
+
+/// The key of the operators of the firmware under test, and an address that its rules deny.
+pub(crate) const OPERATOR_KEY: &str = "000102030405060708090a0b0c0d0e0f";
+pub(crate) const DENIED_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 66);
 
 /// The address of the firmware under test while it has no DHCP lease.
 pub(crate) const STATIC_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
@@ -70,15 +75,16 @@ impl Firmware {
         (fits(flash), fits(ram))
     }
 
-    /// Returns the address of the function whose mangled name contains `part`.
-    pub(crate) fn function(&self, part: &str) -> u32 {
+    /// Returns the addresses of the function whose mangled name contains `part`.
+    pub(crate) fn function(&self, part: &str) -> Range<u32> {
         use object::{Object, ObjectSymbol};
         let file = object::File::parse(self.elf.as_slice()).expect("an ELF file");
         let symbol = file
             .symbols()
             .find(|symbol| symbol.name().is_ok_and(|name| name.contains(part)))
             .unwrap_or_else(|| panic!("no {part} in the firmware"));
-        u32::try_from(symbol.address()).expect("a 32-bit machine")
+        let address = |at: u64| u32::try_from(at).expect("a 32-bit machine");
+        address(symbol.address())..address(symbol.address() + symbol.size())
     }
 }
 
@@ -96,6 +102,8 @@ pub(crate) fn cargo_build(arguments: &[&str]) -> Command {
         }
     }
     cargo.env("KILOCHAT_DHCP", "1").env("KILOCHAT_RATE", "0");
+    cargo.env("KILOCHAT_OPERATOR_KEY", OPERATOR_KEY);
+    cargo.env("KILOCHAT_RULES", format!("deny {DENIED_IP}"));
     cargo
 }
 

@@ -25,7 +25,7 @@ fn booted() -> Lan {
 fn changed(debugger: &mut Debugger, name: &str, arguments: [u32; 3], area: &[u8]) -> Vec<u8> {
     let [first, second, third] = arguments;
     debugger.write(AREA, area);
-    let function = Firmware::build().function(name);
+    let function = Firmware::build().function(name).start;
     debugger.call(function, [first, second, third, 0], BACK);
     debugger.read(AREA, area.len())
 }
@@ -73,7 +73,7 @@ fn memory_is_moved_and_filled() {
 fn long_numbers_are_divided() {
     let lan = booted();
     let mut debugger = lan.machine.debug();
-    let function = Firmware::build().function("__aeabi_uldivmod");
+    let function = Firmware::build().function("__aeabi_uldivmod").start;
     let mut random = Rng::with_seed(7);
     let mut pairs = vec![
         (u64::MAX, 1),

@@ -4,7 +4,7 @@ use super::bucket::{Bucket, Limit};
 use crate::relay::event::Refusal;
 
 /// Number of slots. Prefixes whose hashes collide share a slot and its limits.
-const SLOTS: u8 = if cfg!(feature = "shares") { 32 } else { 1 };
+const SLOTS: u8 = 32;
 
 /// Limit of the joins of a prefix.
 const JOINS: Limit = Limit {

@@ -8,7 +8,7 @@ use crate::relay::config::Network;
 use crate::time::Instant;
 
 /// Maximum number of rules.
-pub const RULES_MAX: usize = if cfg!(feature = "rules") { 16 } else { 0 };
+pub const RULES_MAX: usize = 16;
 
 /// What a rule says about a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,6 @@ impl Rules {
     }
 
     /// Replaces the rules. Those beyond the capacity are left out.
-    #[cfg(feature = "rules")]
     pub(super) fn set(&mut self, rules: impl IntoIterator<Item = Rule>) {
         self.0.retain(|entry| entry.until_s > 0);
         for rule in rules.into_iter().take(RULES_MAX) {
@@ -73,7 +72,6 @@ impl Rules {
 
     /// Adds a ban before all rules. If there is no room, it replaces the ban that ends first.
     /// Returns `false` if there is none.
-    #[cfg(feature = "operator")]
     pub(super) fn ban(&mut self, rule: Rule, until_s: u32) -> bool {
         self.0
             .retain(|entry| entry.until_s == 0 || entry.rule != rule);
@@ -84,13 +82,11 @@ impl Rules {
     }
 
     /// Ends all bans.
-    #[cfg(feature = "operator")]
     pub(super) fn unban(&mut self) {
         self.0.retain(|entry| entry.until_s == 0);
     }
 
     /// Drops the ban that ends first. Returns whether there was one.
-    #[cfg(feature = "rules")]
     fn drop_ban(&mut self) -> bool {
         let bans = self.0.iter().map(|entry| entry.until_s);
         let Some(first) = bans.filter(|until_s| *until_s > 0).min() else {

@@ -5,7 +5,6 @@ use core::net::SocketAddr;
 
 use heapless::String;
 
-#[cfg(feature = "neighbours")]
 use super::inquiry::Decision;
 use super::posting::LastPost;
 use super::window::Window;
@@ -88,7 +87,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             }
         }
         if let (Some(seat), Some(resume)) = (resumed, resume) {
-            #[cfg(feature = "neighbours")]
             match self.handle_claim(now, source, hello.cookie, seat) {
                 Decision::Granted => {}
                 Decision::Asked(event) => return event,
@@ -219,8 +217,26 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
                 return Event::Refused { seat: None, why };
             }
         };
-        let seat = newcomer.seat;
-        let (key, nonce) = (&self.config.key, hello.nonce);
+        let (seat, head) = (newcomer.seat, newcomer.head);
+        self.open_session(now, source, (seat, head), hello.nonce, resume);
+        self.welcome_in_frame(now, seat, reply);
+        Event::Joined {
+            seat,
+            displaced: newcomer.displaced,
+        }
+    }
+
+    /// Opens the session of a newcomer at `seat`, before whose announcement the ring had this `head`.
+    #[cfg_attr(target_os = "none", inline(never))]
+    fn open_session(
+        &mut self,
+        now: Instant,
+        source: SocketAddr,
+        (seat, head): (Seat, u64),
+        nonce: u64,
+        resume: Option<Resume>,
+    ) {
+        let key = &self.config.key;
         let id = self.peers.peer(seat).map_or(0, |peer| peer.id.get());
         let session = Session(secret::session(key, &source, nonce, id));
         self.sessions
@@ -248,12 +264,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         );
         self.settle(seat);
         self.arm(now, seat);
-        self.set_welcomed(seat, acked, newcomer.head.max(acked), true);
-        self.welcome_in_frame(now, seat, reply);
-        Event::Joined {
-            seat,
-            displaced: newcomer.displaced,
-        }
+        self.set_welcomed(seat, acked, head.max(acked), true);
     }
 
     /// Writes a WELCOME. It is the same each time, except for the uptime, the name and the names of
@@ -323,7 +334,6 @@ const fn refused(why: Refusal) -> (Reason, u16) {
         | Refusal::Muted
         | Refusal::Slow
         | Refusal::Stopping => (Reason::Nameless, 0),
-        #[cfg(feature = "neighbours")]
         Refusal::Returned => (Reason::Nameless, 0),
     }
 }

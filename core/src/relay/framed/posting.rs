@@ -12,7 +12,6 @@ use crate::relay::text::{is_plain_ascii, without_padding};
 use crate::relay::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::framed::{ENTRY_HEADER, Frame, Goodbye, Outcome, Post, Posted, Reason};
-#[cfg(feature = "operator")]
 use crate::wire::order;
 use crate::wire::{Command, LINE_MAX, SEPARATOR, Sentence, clean, is_blank};
 
@@ -50,7 +49,6 @@ enum Last {
     },
     Refused(Reason),
     /// The POST was an order. `true`: it was executed.
-    #[cfg(feature = "operator")]
     Ordered(bool),
     /// The POST was a message to one peer, whose name has this length in bytes; 0 if it was not said.
     #[cfg(feature = "private")]
@@ -68,6 +66,7 @@ impl LastPost {
 }
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
+    #[cfg_attr(target_os = "none", inline(never))]
     pub(super) fn handle_post(
         &mut self,
         now: Instant,
@@ -86,7 +85,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         }
         let texts = secret::texts(&self.config.key, post.texts.as_bytes());
         if ahead == 1 {
-            let (outcome, event) = self.take_post(now, seat, post, reply);
+            let mut outcome = Last::Answered;
+            let event = self.take_post(now, seat, post, &mut outcome, reply);
             if let Some(framed) = self.sessions.framed_mut(seat) {
                 framed.last_post = LastPost {
                     number: post.number,
@@ -105,70 +105,57 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         Event::Acknowledged { seat }
     }
 
-    /// Handles a new POST.
+    /// Handles a new POST. `outcome` is its result, if that is not [`Last::Answered`].
     fn take_post(
         &mut self,
         now: Instant,
         seat: Seat,
         post: &Post<'_>,
+        outcome: &mut Last,
         reply: &mut Reply,
-    ) -> (Last, Event) {
+    ) -> Event {
         let command = command_of(post).filter(|it| !self.is_stopping || *it == Command::Quit);
         if let Some(command) = command {
             if command != Command::Quit
                 && let Err(wait_ms) = self.pace(now, seat)
             {
-                return self.slowed(seat, post, wait_ms, reply);
+                *outcome = Last::slow(wait_ms);
+                self.report(post, *outcome, reply);
+                return said(seat, *outcome);
             }
-            #[cfg(feature = "operator")]
             if let Some(order) = self.signed_order(post) {
                 self.report(post, Last::Answered, reply);
                 let (is_done, event) = self.handle_order(now, seat, order, &mut in_frame(reply));
-                return (Last::Ordered(is_done), event);
+                *outcome = Last::Ordered(is_done);
+                return event;
             }
             self.report(post, Last::Answered, reply);
             #[cfg(feature = "private")]
             if let Command::Msg(message) = command {
                 let length = self.tell(now, seat, message, &mut in_frame(reply));
-                return (Last::Told(length), Event::Answered { seat });
+                *outcome = Last::Told(length);
+                return Event::Answered { seat };
             }
             let event = self.obey_in_frames(now, seat, command, reply);
-            let is_renamed = matches!(event, Event::Renamed { .. });
-            let outcome = if is_renamed {
-                Last::Renamed
-            } else {
-                Last::Answered
-            };
-            return (outcome, event);
+            if matches!(event, Event::Renamed { .. }) {
+                *outcome = Last::Renamed;
+            }
+            return event;
         }
-        let outcome = if self.is_stopping {
+        *outcome = if self.is_stopping {
             Last::Refused(Reason::Stopping)
         } else {
             self.say_texts(now, seat, post)
         };
-        self.report(post, outcome, reply);
-        (outcome, said(seat, outcome))
+        self.report(post, *outcome, reply);
+        said(seat, *outcome)
     }
 
     /// Returns the order in a POST, or an error if its code is wrong. Returns `None` if the POST is
     /// not an order, or the relay has no operators' key.
-    #[cfg(feature = "operator")]
     fn signed_order<'a>(&self, post: &Post<'a>) -> Option<Result<&'a str, ()>> {
         let text = text_of(post.texts.iter().next()?)?;
         order::verify(&self.config.operator?, post.session, post.number, text)
-    }
-
-    /// Refuses a POST that exceeded the rate limit.
-    fn slowed(
-        &self,
-        seat: Seat,
-        post: &Post<'_>,
-        wait_ms: u32,
-        reply: &mut Reply,
-    ) -> (Last, Event) {
-        let outcome = Last::slow(wait_ms);
-        self.report(post, outcome, reply);
-        (outcome, said(seat, outcome))
     }
 
     /// Answers a repetition of the last POST, which has no effect.
@@ -182,7 +169,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     ) {
         self.report(post, outcome, reply);
         let is_renamed = matches!(outcome, Last::Renamed);
-        #[cfg(feature = "operator")]
         if let Last::Ordered(is_done) = outcome {
             in_frame(reply).answer(if is_done {
                 Sentence::Done
@@ -235,7 +221,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     fn report(&self, post: &Post<'_>, outcome: Last, reply: &mut Reply) {
         let outcome = match outcome {
             Last::None | Last::Answered | Last::Renamed => Outcome::Answer(""),
-            #[cfg(feature = "operator")]
             Last::Ordered(_) => Outcome::Answer(""),
             #[cfg(feature = "private")]
             Last::Told(_) => Outcome::Answer(""),
@@ -379,7 +364,6 @@ fn said(seat: Seat, last: Last) -> Event {
             seat: Some(seat),
             why: Refusal::Muted,
         },
-        #[cfg(feature = "operator")]
         Last::Ordered(_) => Event::Answered { seat },
         #[cfg(feature = "private")]
         Last::Told(_) => Event::Answered { seat },

@@ -78,7 +78,7 @@ fn what_is_written_is_read() {
         Announcement::Left("Ada", "quit"),
         Announcement::Renamed("Ada", "Bob"),
     ] {
-        let line = announcement.to_string();
+        let line = announcement.parts().concat();
         assert_eq!(read(&line), Notice::Announcement, "{line}");
     }
 }

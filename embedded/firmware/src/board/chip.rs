@@ -102,6 +102,42 @@ pub(super) fn stack_used() -> usize {
     start as usize - lowest as usize
 }
 
+/// Returns the address of the caller's frame: see [`calls`].
+#[cfg(feature = "defmt")]
+#[inline(always)]
+pub(super) fn frame() -> usize {
+    let frame;
+    // SAFETY: it copies a register
+    unsafe { core::arch::asm!("mov {}, r7", out(reg) frame, options(nomem, nostack)) };
+    frame
+}
+
+/// Fills `calls` with the addresses of the calls that led to the function that has this frame, the last
+/// one first, and returns those that there are.
+///
+/// Each function that calls others stores its caller's r7 and its own return address, and points r7 at
+/// them: its frame.
+#[cfg(feature = "defmt")]
+pub(super) fn calls(mut frame: usize, calls: &mut [u32]) -> &[u32] {
+    let (end, start) = (&raw const _stack_end, &raw const _stack_start);
+    let mut stack = end as usize..start as usize - 4;
+    let mut count = 0;
+    for call in &mut *calls {
+        if !stack.contains(&frame) || !frame.is_multiple_of(4) {
+            break;
+        }
+        let words = frame as *const u32;
+        // SAFETY: two aligned words of the stack
+        let (outer, back) = unsafe { (words.read_volatile(), words.add(1).read_volatile()) };
+        // a call has four bytes, and bit 0 is the instruction set
+        *call = (back & !1).wrapping_sub(4);
+        count += 1;
+        stack.start = frame + 4;
+        frame = outer as usize;
+    }
+    calls.get(..count).unwrap_or_default()
+}
+
 #[cfg(feature = "defmt")]
 #[defmt::global_logger]
 struct Logger;

@@ -1,7 +1,6 @@
 //! UART0, which sends the log.
 
 use core::cell::RefCell;
-use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use cortex_m::interrupt::{self, CriticalSection, Mutex};
@@ -28,8 +27,8 @@ const BAUD: u32 = 115_200;
 
 static LOG: Mutex<RefCell<Log>> = Mutex::new(RefCell::new(Log::new()));
 
-/// Whether a panic is being logged.
-static PANICKING: AtomicBool = AtomicBool::new(false);
+/// Whether the last words are being logged.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Starts UART0 on PA0 and PA1: 8 bits, no parity, one stop bit.
 pub(super) fn start(clock_hz: u32) {
@@ -84,19 +83,19 @@ pub(super) fn drain(section: &CriticalSection) {
     is_soon(|| UARTFR.read() & BUSY == 0);
 }
 
-/// Logs a panic, even in the middle of a log line, unless logging has panicked.
-pub(super) fn last_words(info: &PanicInfo<'_>) {
-    if PANICKING.load(Ordering::Relaxed) {
+/// Logs why the program ends, even in the middle of a log line, unless logging is the reason.
+pub(super) fn end(last_words: &dyn Fn()) {
+    if ENDING.load(Ordering::Relaxed) {
         return;
     }
-    PANICKING.store(true, Ordering::Relaxed);
+    ENDING.store(true, Ordering::Relaxed);
     interrupt::free(|section| {
         // a panic in the middle of a log line: the line would still be borrowed
         if let Ok(mut log) = LOG.borrow(section).try_borrow_mut() {
             log.give_up_line();
         }
     });
-    defmt::error!("{}", defmt::Display2Format(info));
+    last_words();
     interrupt::free(drain);
 }
 
