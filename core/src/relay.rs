@@ -146,6 +146,15 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.begin_link();
     }
 
+    /// Mixes a number that is hard to predict into [`Config::key`], until the first datagram has arrived.
+    /// Where there is no random generator, call it with the phase of a fast clock whenever a frame has
+    /// arrived: then what was sent to a former run is worth nothing in this one.
+    pub fn stir(&mut self, random: u64) {
+        if self.stats.datagrams == 0 {
+            self.config.key = secret::stirred(&self.config.key, random);
+        }
+    }
+
     /// Replaces [`Config::networks`] by the first [`NETWORKS_MAX`] of `networks`. Call it at any
     /// time when the machine is attached to other networks. Peers keep their seats.
     pub fn set_networks(&mut self, networks: impl IntoIterator<Item = Network>) {

@@ -81,6 +81,15 @@ fn main() {
         u128::from_str_radix(&text, 16)
             .unwrap_or_else(|_| fail("KILOCHAT_KEY", "(secret)", EXAMPLE_KEY))
     });
+    let needs_key = ["KILOCHAT_OPERATOR_KEY", "KILOCHAT_OPEN", "KILOCHAT_PROVE"];
+    let mut needs_key = needs_key.into_iter().filter(|it| value(it).is_some());
+    if key == 0
+        && let Some(variable) = needs_key.next()
+    {
+        println!(
+            "cargo::warning={variable} without KILOCHAT_KEY: others can compute sessions, cookies and codes"
+        );
+    }
     let settings = format!(
         "pub(crate) const ADDRESSES: [Option<(core::net::IpAddr, u8)>; 2] = [{}, {}];
          pub(crate) const DHCP: bool = {};
@@ -183,6 +192,8 @@ fn rules() -> String {
         let bits = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             "" if !network.contains('/') => bits,
+            // a number may have a sign
+            prefix if prefix.starts_with('+') => return None,
             prefix => prefix.parse::<u8>().ok().filter(|it| *it <= bits)?,
         };
         let address = source(address);

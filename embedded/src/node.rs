@@ -195,6 +195,11 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         timers.into_iter().flatten().min()
     }
 
+    /// Mixes a number that is hard to predict into the relay's key: see [`Relay::stir`].
+    pub fn stir(&mut self, random: u64) {
+        self.relay.stir(random);
+    }
+
     /// Replaces the rules about networks: see [`Relay::set_rules`].
     pub fn set_rules(&mut self, rules: &[Rule]) {
         self.relay.set_rules(rules.iter().copied());
@@ -221,7 +226,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
         }
     }
 
-    /// Returns the current addresses of the node.
+    /// Returns the current addresses of the node. It has none before the first [`poll`](Self::poll).
     pub fn addresses(&self) -> impl Iterator<Item = Network> + '_ {
         self.stack.addresses()
     }

@@ -107,6 +107,11 @@ pub(super) fn texts(key: &[u8; 16], texts: &[u8]) -> u16 {
     u16::from_be_bytes([a, b])
 }
 
+/// Returns a key that is made of another one and of a number.
+pub(super) fn stirred(key: &[u8; 16], random: u64) -> [u8; 16] {
+    hash(key, &random.to_be_bytes())
+}
+
 fn half(whole: [u8; 16]) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = whole;
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
@@ -169,6 +174,21 @@ mod tests {
             assert!(!is_code(&KEY, at(0), &other.parse().unwrap(), given));
         }
         assert!(!is_code(&[8; 16], at(0), &source, given));
+    }
+
+    #[test]
+    fn a_key_that_was_stirred_gives_other_numbers() {
+        let source = "192.0.2.1:1000".parse().unwrap();
+        let keys = [
+            KEY,
+            stirred(&KEY, 1),
+            stirred(&KEY, 2),
+            stirred(&stirred(&KEY, 1), 2),
+        ];
+        let sessions = keys.map(|key| session(&key, &source, 1, 1));
+        for (index, session) in sessions.iter().enumerate() {
+            assert!(!sessions[..index].contains(session), "{sessions:?}");
+        }
     }
 
     #[test]

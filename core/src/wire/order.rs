@@ -164,6 +164,9 @@ mod tests {
     fn a_code_is_good_for_one_key_session_number_and_order() {
         let signed = sign(&KEY, Session(7), 3, "/kick Bob").unwrap();
         assert_eq!(verify(&KEY, Session(7), 3, &signed), Some(Ok("kick Bob")));
+        let (word, code, order) = (&signed[..4], &signed[4..36], &signed[36..]);
+        let upper = [word, &code.to_uppercase(), order].concat();
+        assert_eq!(verify(&KEY, Session(7), 3, &upper), Some(Ok("kick Bob")));
         for other in [
             verify(&[4; 16], Session(7), 3, &signed),
             verify(&KEY, Session(8), 3, &signed),
@@ -171,6 +174,19 @@ mod tests {
             verify(&KEY, Session(7), 3, &signed.replace("Bob", "Ada")),
             verify(&KEY, Session(7), 3, "/op 1234 kick Bob"),
             verify(&KEY, Session(7), 3, "/op "),
+            // as many bytes, and digits of another script
+            verify(
+                &KEY,
+                Session(7),
+                3,
+                &["/op ", &"é".repeat(16), " kick Bob"].concat(),
+            ),
+            verify(
+                &KEY,
+                Session(7),
+                3,
+                &["/op ", &"１".repeat(10), "aa kick Bob"].concat(),
+            ),
         ] {
             assert_eq!(other, Some(Err(())));
         }

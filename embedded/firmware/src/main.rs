@@ -37,6 +37,7 @@ fn main() -> ! {
     node.set_rules(settings::RULES);
     loop {
         let now = Instant::from_millis(board.now_ms());
+        node.stir(board.jitter().into());
         let wake_up = node.poll(now);
         #[cfg(feature = "defmt")]
         report.update(&mut board, now);

@@ -45,7 +45,7 @@ pub(crate) fn config(board: &Board) -> Config {
 /// Returns a number that differs in most starts, to keep two boards from using the same transaction
 /// numbers for DHCP. It is made of the hardware address and the position of the clock within its
 /// millisecond, because the chip has no random number generator. It is no secret; the device key
-/// is.
+/// is, which is stirred when the first frames arrive.
 fn seed(board: &Board, [a, b, c, d, e, f]: [u8; 6]) -> u64 {
     let hardware = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
     let mixed = hardware.wrapping_mul(0x9e37_79b9_7f4a_7c15);

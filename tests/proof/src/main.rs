@@ -153,6 +153,7 @@ enum Call {
     RelayNew,
     RelayDefault,
     RelayConfigure,
+    RelayStir,
     RelaySetNetworks,
     RelaySetRelayName,
     RelaySetRules,
@@ -297,6 +298,7 @@ impl<
             Call::RelayNew => *relay = Relay::new(),
             Call::RelayDefault => *relay = Relay::default(),
             Call::RelayConfigure => relay.configure(v.config.clone()),
+            Call::RelayStir => relay.stir(v.number),
             Call::RelayHandleDatagram => {
                 v.event = relay.handle_datagram(v.now, v.address, v.bytes, &mut v.reply);
             }

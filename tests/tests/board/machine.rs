@@ -103,7 +103,9 @@ pub(crate) fn cargo_build(arguments: &[&str]) -> Command {
     }
     cargo.env("KILOCHAT_DHCP", "1").env("KILOCHAT_RATE", "0");
     cargo.env("KILOCHAT_OPERATOR_KEY", OPERATOR_KEY);
-    cargo.env("KILOCHAT_RULES", format!("deny {DENIED_IP}"));
+    cargo.env("KILOCHAT_KEY", "1");
+    let rules = format!("deny {DENIED_IP}; allow 10.8.0.0/16;local fd00::/8");
+    cargo.env("KILOCHAT_RULES", rules);
     cargo
 }
 

@@ -10,6 +10,7 @@ mod runner;
 mod runtime;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
+use core::ops::Range;
 use core::time::Duration;
 use std::time::Instant;
 
@@ -299,7 +300,8 @@ fn it_goes_on_relaying_under_10_000_bad_frames() {
 fn it_starts_again_after_a_panic_a_fault_and_a_hang() {
     /// An address in RAM outside of static memory and stack.
     const FREE: u32 = 0x2000_c000;
-    /// The numbers of the link register and of the program counter.
+    /// The numbers of the frame pointer, of the link register and of the program counter.
+    const FP: u8 = 7;
     const LR: u8 = 14;
     const PC: u8 = 15;
 
@@ -316,25 +318,32 @@ fn it_starts_again_after_a_panic_a_fault_and_a_hang() {
     add_peers(&mut lan, 3);
     lan.settle();
 
-    // as if the start of `main` called it
+    // as if the start of `main` called it; then with frame pointers that lead nowhere
     let panic = Firmware::build().function("panic_bounds_check");
     let main = Firmware::build().function("__cortex_m_rt_main");
-    let mut debugger = lan.machine.debug();
-    debugger.set_register(LR, main.start + 4);
-    debugger.set_register(PC, panic.start & !1);
-    drop(debugger);
-    let said = lan.wait_for_log("error ").text;
-    let (_, calls) = said.split_once("panic at ").expect("a panic");
-    let calls = calls.trim_matches(['[', ']']).split(", ");
-    let calls: Vec<u32> = calls
-        .map(|call| u32::from_str_radix(call.trim_start_matches("0x"), 16).unwrap())
-        .collect();
     let reset = Firmware::build().function("Reset");
-    for function in [panic, main, reset] {
-        let is_named = calls.iter().any(|call| function.contains(&(call | 1)));
-        assert!(is_named, "{said}: {function:#x?}");
+    for frame in [None, Some(FREE + 1), Some(0x0fff_fff0)] {
+        let mut debugger = lan.machine.debug();
+        if let Some(frame) = frame {
+            debugger.set_register(FP, frame);
+        }
+        debugger.set_register(LR, main.start + 4);
+        debugger.set_register(PC, panic.start & !1);
+        drop(debugger);
+        let said = lan.wait_for_log("error ").text;
+        let (_, calls) = said.split_once("panic at ").expect("a panic");
+        let calls = calls.trim_matches(['[', ']']).split(", ");
+        let calls: Vec<u32> = calls
+            .map(|call| u32::from_str_radix(call.trim_start_matches("0x"), 16).unwrap())
+            .collect();
+        let names = |function: &Range<u32>| calls.iter().any(|it| function.contains(&(it | 1)));
+        assert!(
+            names(&panic) && names(&main),
+            "{said}: {panic:#x?} {main:#x?}"
+        );
+        assert_eq!(names(&reset), frame.is_none(), "{said}: {reset:#x?}");
+        start_again(&mut lan);
     }
-    start_again(&mut lan);
 
     let mut debugger = lan.machine.debug();
     debugger.write(FREE, &[0x00, 0xde]); // udf

@@ -129,8 +129,8 @@ pub(super) fn calls(mut frame: usize, calls: &mut [u32]) -> &[u32] {
         let words = frame as *const u32;
         // SAFETY: two aligned words of the stack
         let (outer, back) = unsafe { (words.read_volatile(), words.add(1).read_volatile()) };
-        // a call has four bytes, and bit 0 is the instruction set
-        *call = (back & !1).wrapping_sub(4);
+        // bit 0 is the instruction set; the call ends here, and has two bytes or four
+        *call = (back & !1).wrapping_sub(2);
         count += 1;
         stack.start = frame + 4;
         frame = outer as usize;

@@ -93,6 +93,8 @@ pub(super) fn end(last_words: &dyn Fn()) {
         // a panic in the middle of a log line: the line would still be borrowed
         if let Ok(mut log) = LOG.borrow(section).try_borrow_mut() {
             log.give_up_line();
+            drop(log);
+            drain(section); // so that there is space
         }
     });
     last_words();

@@ -76,7 +76,14 @@ fn rate(cpu: Duration) -> f64 {
 }
 
 fn measure_relay(dead: usize, window: usize) -> f64 {
-    let relay = TapProgram::start(&["--history", "0", "--mac", "02:00:00:00:00:01"]);
+    let relay = TapProgram::start(&[
+        "--history",
+        "0",
+        "--mac",
+        "02:00:00:00:00:01",
+        "--unproven", // all readers are one host
+        "0",
+    ]);
     let host = Host::new(11);
     let speaker = socket(&host);
     let readers: Vec<_> = (0..READERS).map(|_| socket(&host)).collect();

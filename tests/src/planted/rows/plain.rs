@@ -97,8 +97,8 @@ pub(super) const ROWS: &[Row] = &[
         bug: "OldLinesHidden",
         found_by: Plain,
         file: "core/src/relay/seats.rs",
-        text: "let seat = self.peers.insert(peer).ok_or(Refusal::Full)?;",
-        replacement: "let seat = self.peers.insert(peer).ok_or(Refusal::Full)?; if PLANTED && let Some(peer) = self.peers.peer_mut(seat) { let number = u32::try_from(seat.index()).unwrap_or(0); peer.id = core::num::NonZeroU32::MIN.saturating_add(number); }",
+        text: "let seat = seat.ok_or(Refusal::Full)?;",
+        replacement: "let seat = seat.ok_or(Refusal::Full)?; if PLANTED && let Some(peer) = self.peers.peer_mut(seat) { let number = u32::try_from(seat.index()).unwrap_or(0); peer.id = core::num::NonZeroU32::MIN.saturating_add(number); }",
     },
     // The history of a newcomer has one message too many.
     Row {
@@ -129,8 +129,8 @@ pub(super) const ROWS: &[Row] = &[
         bug: "RestLost",
         found_by: Plain,
         file: "core/src/relay/plain.rs",
-        text: "self.append(now, author, LineKind::Message, name, &line); lines }",
-        replacement: "if lines == 1 || !PLANTED { self.append(now, author, LineKind::Message, name, &line); } lines }",
+        text: "self.end_line(author, kind.0, &line); lines += 1;",
+        replacement: "self.end_line(author, kind.0, &line); lines += 1; if PLANTED { return lines; }",
     },
     // The ring overwrites its oldest line twelve bytes too early.
     Row {
