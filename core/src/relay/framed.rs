@@ -157,7 +157,7 @@ fn session_hash(session: Session) -> u32 {
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     /// Handles a frame; `seat` is the seat of its source.
-    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(target_os = "none", inline(never))] // what it needs of the stack is not added to others
     pub(super) fn handle_frame(
         &mut self,
         now: Instant,
@@ -219,7 +219,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.leave_in_frames(now, seat, reply)
     }
 
-    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(target_os = "none", inline(never))] // what it needs of the stack is not added to others
     fn handle_ack(
         &mut self,
         now: Instant,

@@ -27,7 +27,7 @@ const WELCOME_NAMES: usize = 16;
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
     /// Handles text from a source without a seat. Answers to all such sources together are limited.
-    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(target_os = "none", inline(never))] // what it needs of the stack is not added to others
     pub(super) fn handle_stranger(
         &mut self,
         now: Instant,
@@ -132,7 +132,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         self.join(now, source, name, doubt, reply)
     }
 
-    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(target_os = "none", inline(never))] // what it needs of the stack is not added to others
     pub(super) fn handle_peer(
         &mut self,
         now: Instant,

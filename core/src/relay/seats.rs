@@ -92,7 +92,8 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         })
     }
 
-    #[cfg_attr(target_os = "none", inline(never))]
+    /// Gives a newcomer a free seat.
+    #[cfg_attr(target_os = "none", inline(never))] // what it needs of the stack is not added to others
     fn insert(
         &mut self,
         now: Instant,

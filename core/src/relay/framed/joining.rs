@@ -227,7 +227,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     }
 
     /// Opens the session of a newcomer at `seat`, before whose announcement the ring had this `head`.
-    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(target_os = "none", inline(never))] // what it needs of the stack is not added to others
     fn open_session(
         &mut self,
         now: Instant,

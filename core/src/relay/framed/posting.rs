@@ -66,7 +66,7 @@ impl LastPost {
 }
 
 impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RING, WINDOW> {
-    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(target_os = "none", inline(never))] // what it needs of the stack is not added to others
     pub(super) fn handle_post(
         &mut self,
         now: Instant,
