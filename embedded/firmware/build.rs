@@ -82,9 +82,9 @@ fn main() {
             .unwrap_or_else(|_| fail("KILOCHAT_KEY", "(secret)", EXAMPLE_KEY))
     });
     let needs_key = ["KILOCHAT_OPERATOR_KEY", "KILOCHAT_OPEN", "KILOCHAT_PROVE"];
-    let mut needs_key = needs_key.into_iter().filter(|it| value(it).is_some());
+    let is_on = |variable: &&str| value(variable).is_some_and(|value| value != "0");
     if key == 0
-        && let Some(variable) = needs_key.next()
+        && let Some(variable) = needs_key.into_iter().find(is_on)
     {
         println!(
             "cargo::warning={variable} without KILOCHAT_KEY: others can compute sessions, cookies and codes"

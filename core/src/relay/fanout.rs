@@ -305,7 +305,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             start,
             &self.sessions.data_header(range.now, range.to.sequence),
         );
-        copy(header, &shown.header());
+        copy(header, &shown.header(bytes.len()));
         copy(rest.get_mut(..bytes.len())?, bytes);
         range.alone |= is_addressee;
         range.except = NonZeroU32::new(message.author);

@@ -149,7 +149,7 @@ impl<const BYTES: usize, const MARKS: usize> Ring<BYTES, MARKS> {
     pub(super) fn begin(&mut self, entry: &framed::Entry<'_>, length: usize) -> Text {
         let line = self.head;
         let start = line.offset;
-        self.write(start, &entry.header_of(length));
+        self.write(start, &entry.header(length));
         self.head = Cursor {
             sequence: self.head.sequence + 1,
             offset: start + (ENTRY_HEADER + length) as u64,

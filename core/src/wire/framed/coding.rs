@@ -454,15 +454,9 @@ impl<'a> Data<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// Encodes what precedes the line: the length of the rest, author, time, kind, and the length
-    /// of the name.
-    #[cfg(feature = "private")]
-    pub(crate) fn header(&self) -> [u8; ENTRY_HEADER] {
-        self.header_of(self.line.len())
-    }
-
-    /// Encodes the header of an entry with a line of this length, whatever [`Self::line`] is.
-    pub(crate) fn header_of(&self, length: usize) -> [u8; ENTRY_HEADER] {
+    /// Encodes what precedes a line of `length` bytes: the length of the rest, author, time, kind, and the
+    /// length of the name.
+    pub(crate) fn header(&self, length: usize) -> [u8; ENTRY_HEADER] {
         let length = u16::try_from(length).unwrap_or(u16::MAX);
         let [high, low] = length.saturating_add(COUNTED).to_be_bytes();
         let [a, b, c, d] = self.author.to_be_bytes();
