@@ -137,6 +137,8 @@ fn a_person_with_the_key_removes_a_peer_and_one_without_does_not() {
     let arguments = [&arguments[..], &[key.to_str().expect("a name")]].concat();
     let (mut ada, mut terminal) = on_terminal(&arguments);
     terminal.wait_for("welcome Ada");
+    terminal.types("/ban Bob\r");
+    terminal.wait_for("Bob has your own address; /kick removes it");
     terminal.types("/kick Bob\r");
     terminal.wait_for("Bob is out");
     bob.wait_for(|line| line == "* you were removed from this room");

@@ -10,7 +10,7 @@ use super::seat::Seat;
 use super::{Relay, Reply};
 use crate::time::Instant;
 use crate::wire::Sentence;
-use crate::wire::order::Order;
+use crate::wire::order::{Action, Order};
 
 /// Maximum pause that [`Order::Slow`] can set, in seconds: the maximum in a POSTED.
 const SLOW_MAX: u16 = 60;
@@ -25,7 +25,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             reply: answer,
             newline: false,
         };
-        self.execute(now, text, &mut answer).1
+        self.execute(now, None, text, &mut answer).1
     }
 
     /// Says a text that is typed at the relay itself, as `host`, which is nobody else's name if
@@ -46,7 +46,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             reply.answer(Sentence::NoOperator);
             return (false, Event::Answered { seat });
         };
-        let (is_done, removed) = self.execute(now, order, reply);
+        let (is_done, removed) = self.execute(now, Some(seat), order, reply);
         let event = match removed {
             Some(removed) => Event::Removed {
                 by: Some(seat).filter(|seat| *seat != removed.seat),
@@ -57,10 +57,12 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         (is_done, event)
     }
 
-    /// Executes an order and answers it. Returns whether it was done, and the peer that it removed.
+    /// Executes an order of the peer at `by`, or of the relay itself, and answers it. Returns
+    /// whether it was done, and the peer that it removed.
     fn execute(
         &mut self,
         now: Instant,
+        by: Option<Seat>,
         text: &str,
         answer: &mut PlainReply<'_>,
     ) -> (bool, Option<Departed>) {
@@ -68,53 +70,63 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             answer.answer(Sentence::NoOrder);
             return (false, None);
         };
-        let mut removed = None;
-        let sentence = match order {
-            Order::Kick(name) => match self.peers.find_name(name) {
-                Some(seat) => {
-                    removed = self.leave(now, seat, Departure::Removed);
-                    Sentence::Out(name)
-                }
-                None => Sentence::Nobody(name),
+        let (sentence, removed) = match order {
+            Order::Peer(name, action) => match self.peers.find_name(name) {
+                Some(seat) => self.treat(now, by, seat, name, action),
+                None => (Sentence::Nobody(name), None),
             },
-            Order::Ban(name, minutes) => {
-                let seat = self.peers.find_name(name);
-                let peer = seat.and_then(|seat| Some((seat, self.peers.peer(seat)?.address.ip())));
-                match peer {
-                    None => Sentence::Nobody(name),
-                    Some((_, address)) if !self.ban(now, address, minutes) => Sentence::NoRoom,
-                    Some((seat, _)) => {
-                        removed = self.leave(now, seat, Departure::Removed);
-                        Sentence::Banned(name, minutes)
-                    }
-                }
-            }
             Order::Unban => {
                 self.admission.unban();
-                Sentence::Done
-            }
-            Order::Mute(name, is_muted) => {
-                let seat = self.peers.find_name(name);
-                match seat.and_then(|seat| self.peers.peer_mut(seat)) {
-                    Some(peer) => {
-                        peer.is_muted = is_muted;
-                        Sentence::Done
-                    }
-                    None => Sentence::Nobody(name),
-                }
+                (Sentence::Done, None)
             }
             Order::Lock(is_locked) => {
                 self.admission.is_locked = is_locked;
-                Sentence::Done
+                (Sentence::Done, None)
             }
             Order::Slow(seconds) => {
                 self.admission.slow_s = seconds.min(SLOW_MAX);
-                Sentence::Done
+                (Sentence::Done, None)
             }
         };
         answer.answer(sentence);
-        let is_done = !matches!(sentence, Sentence::Nobody(_) | Sentence::NoRoom);
+        let is_done = !matches!(
+            sentence,
+            Sentence::Nobody(_) | Sentence::OwnAddress(_) | Sentence::NoRoom
+        );
         (is_done, removed)
+    }
+
+    /// Does to a peer what an order of the peer at `by`, or of the relay itself, says.
+    fn treat<'a>(
+        &mut self,
+        now: Instant,
+        by: Option<Seat>,
+        seat: Seat,
+        name: &'a str,
+        action: Action,
+    ) -> (Sentence<'a>, Option<Departed>) {
+        let own = by.and_then(|by| Some(self.peers.peer(by)?.address.ip()));
+        let Some(peer) = self.peers.peer_mut(seat) else {
+            return (Sentence::Nobody(name), None);
+        };
+        let sentence = match action {
+            Action::Mute(is_muted) => {
+                peer.is_muted = is_muted;
+                return (Sentence::Done, None);
+            }
+            Action::Kick => Sentence::Out(name, None),
+            Action::Ban(minutes) => {
+                let address = peer.address.ip();
+                if own == Some(address) {
+                    return (Sentence::OwnAddress(name), None);
+                }
+                if !self.ban(now, address, minutes) {
+                    return (Sentence::NoRoom, None);
+                }
+                Sentence::Out(name, Some(minutes))
+            }
+        };
+        (sentence, self.leave(now, seat, Departure::Removed))
     }
 
     /// Bans an address. Returns whether there was room for it.

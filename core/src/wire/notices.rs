@@ -109,14 +109,15 @@ pub(crate) enum Sentence<'a> {
     NoOrder,
     NoRoom,
     Nobody(&'a str),
+    /// A ban of this peer would be a ban of the operator, too.
+    OwnAddress(&'a str),
     #[cfg(feature = "private")]
     NoMsg,
     /// Two names with which a private message may begin.
     #[cfg(feature = "private")]
     Ambiguous(&'a str, &'a str),
-    Out(&'a str),
-    /// The name, and the duration in minutes.
-    Banned(&'a str, u32),
+    /// The name, and the duration of a ban in minutes.
+    Out(&'a str, Option<u32>),
     TooLong,
     NotUtf8,
     /// The number of lines that were not said, and the limit.
@@ -155,8 +156,8 @@ impl Display for Sentence<'_> {
             Self::Nameless => to.write_str("* say your name first"),
             Self::Prove(code, wanted) => write_prove(to, code, wanted),
             Self::Full { seats } => write!(to, "* full: {seats} of {seats} seats taken"),
-            Self::Crowded => write!(to, "{NOTICE}{CROWDED}"),
-            Self::Hasty => write!(to, "{NOTICE}{HASTY}"),
+            Self::Crowded => write_notice(to, CROWDED),
+            Self::Hasty => write_notice(to, HASTY),
             Self::Locked
             | Self::Muted
             | Self::Done
@@ -164,8 +165,8 @@ impl Display for Sentence<'_> {
             | Self::NoOperator
             | Self::NoOrder
             | Self::NoRoom
-            | Self::Out(_)
-            | Self::Banned(..) => self.write_of_operator(to),
+            | Self::OwnAddress(_)
+            | Self::Out(..) => self.write_of_operator(to),
             Self::Nobody(name) => {
                 to.write_str("* nobody is called ")?;
                 write_clean(to, name)
@@ -200,8 +201,14 @@ impl Display for Sentence<'_> {
             Self::Quiet(is_quiet) => to.write_str(QUIET[usize::from(is_quiet)]),
             Self::QuietInFrames => to.write_str("* your program decides what it shows"),
             Self::Bye => to.write_str("* bye"),
-            Self::Busy(code) => write!(to, "{NOTICE}{BUSY}{code}"),
-            Self::Doubted(code) => write!(to, "{DOUBTED}{code}"),
+            Self::Busy(code) => {
+                write_notice(to, BUSY)?;
+                code.fmt(to)
+            }
+            Self::Doubted(code) => {
+                to.write_str(DOUBTED)?;
+                code.fmt(to)
+            }
             Self::Thanks => to.write_str("* thank you: you get every line from now on"),
             Self::Lost(1) => to.write_str("* 1 line lost"),
             Self::Lost(lines) => write!(to, "* {lines} lines lost"),
@@ -217,31 +224,42 @@ impl Sentence<'_> {
     )]
     fn write_of_operator(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::Locked => write!(to, "{NOTICE}{LOCKED}"),
+            Self::Locked => write_notice(to, LOCKED),
             Self::Muted => to.write_str("* not sent: you are muted"),
             Self::Done => to.write_str("* done"),
             Self::NotDone => to.write_str("* not done"),
             Self::NoOperator => to.write_str("* not an operator"),
             Self::NoOrder => to.write_str(ORDERS),
             Self::NoRoom => to.write_str("* no room for another ban"),
-            Self::Out(name) => {
-                to.write_str("* done: ")?;
+            Self::OwnAddress(name) => {
+                to.write_str("* not done: ")?;
                 write_clean(to, name)?;
-                to.write_str(" is out")
+                to.write_str(" has your own address; /kick removes it")
             }
-            Self::Banned(name, minutes) => {
+            Self::Out(name, banned) => {
                 to.write_str("* done: ")?;
                 write_clean(to, name)?;
-                write!(to, " is out and may not come back for {minutes} minutes")
+                to.write_str(" is out")?;
+                let Some(minutes) = banned else {
+                    return Ok(());
+                };
+                write!(to, " and may not come back for {minutes} min")
             }
             _ => Ok(()),
         }
     }
 }
 
+#[inline(never)] // called in several places, and rarely in each
+fn write_notice(to: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    to.write_str(NOTICE)?;
+    to.write_str(text)
+}
+
 /// Writes the request to prove an address: the code, and the name that is wanted.
 fn write_prove(to: &mut fmt::Formatter<'_>, code: Code, wanted: &str) -> fmt::Result {
-    write!(to, "{NOTICE}{PROVE}{code} ")?;
+    write_notice(to, PROVE)?;
+    write!(to, "{code} ")?;
     match repaired_name(wanted, false) {
         Some((name, _)) => to.write_str(&name),
         None => to.write_str("NAME"),
@@ -254,7 +272,8 @@ fn write_too_fast(
     burst: u32,
     interval_ms: u32,
 ) -> fmt::Result {
-    write!(to, "{NOTICE}{TOO_FAST}{lines} of your lines ")?;
+    write_notice(to, TOO_FAST)?;
+    write!(to, "{lines} of your lines ")?;
     to.write_str(if lines == 1 { "was" } else { "were" })?;
     write!(to, " not said; {burst} at once, then ")?;
     match interval_ms / 1000 {

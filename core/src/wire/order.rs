@@ -22,17 +22,24 @@ const BAN_MINUTES: u32 = 60;
 /// An order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order<'a> {
-    Kick(&'a str),
-    /// The name, and the duration of the ban in minutes.
-    Ban(&'a str, u32),
+    /// What is done to the peer of this name.
+    Peer(&'a str, Action),
     /// Ends all bans.
     Unban,
-    /// Whether the peer is muted from now on.
-    Mute(&'a str, bool),
     /// Whether the room is locked from now on.
     Lock(bool),
     /// Minimum seconds between two lines of a peer; 0 restores the configured limit.
     Slow(u16),
+}
+
+/// What an order does to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Kick,
+    /// The duration of the ban in minutes.
+    Ban(u32),
+    /// Whether the peer is muted from now on.
+    Mute(bool),
 }
 
 impl<'a> TryFrom<&'a str> for Order<'a> {
@@ -43,22 +50,26 @@ impl<'a> TryFrom<&'a str> for Order<'a> {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         let rest = rest.trim();
         let is = |name: &str| word.eq_ignore_ascii_case(name);
-        let name = Some(rest).filter(|name| !name.is_empty()).ok_or(());
+        let to = |action| {
+            if rest.is_empty() {
+                return Err(());
+            }
+            Ok(Self::Peer(rest, action))
+        };
         if is("kick") {
-            name.map(Self::Kick)
+            to(Action::Kick)
         } else if is("ban") {
             let last_space = rest.bytes().rposition(|byte| byte == b' ');
-            let minutes = last_space.and_then(|at| {
+            let timed = last_space.and_then(|at| {
                 let (name, minutes) = rest.split_at_checked(at)?;
                 let minutes = minutes.trim().parse::<u16>().ok()?;
-                Some((name.trim(), minutes.into()))
+                Some(Self::Peer(name.trim(), Action::Ban(minutes.into())))
             });
-            let (name, minutes) = minutes.unwrap_or((name?, BAN_MINUTES));
-            Ok(Self::Ban(name, minutes))
+            timed.map_or_else(|| to(Action::Ban(BAN_MINUTES)), Ok)
         } else if is("unban") {
             Ok(Self::Unban)
         } else if is("mute") || is("unmute") {
-            name.map(|name| Self::Mute(name, is("mute")))
+            to(Action::Mute(is("mute")))
         } else if is("lock") || is("unlock") {
             Ok(Self::Lock(is("lock")))
         } else if is("slow") {
@@ -137,15 +148,21 @@ mod tests {
     #[test]
     fn orders_are_read() {
         for (text, expected) in [
-            ("kick Bob", Some(Order::Kick("Bob"))),
-            ("KICK two words ", Some(Order::Kick("two words"))),
-            ("ban Bob", Some(Order::Ban("Bob", 60))),
-            ("ban Bob 30", Some(Order::Ban("Bob", 30))),
-            ("ban two words 5", Some(Order::Ban("two words", 5))),
-            ("ban 30", Some(Order::Ban("30", 60))),
+            ("kick Bob", Some(Order::Peer("Bob", Action::Kick))),
+            (
+                "KICK two words ",
+                Some(Order::Peer("two words", Action::Kick)),
+            ),
+            ("ban Bob", Some(Order::Peer("Bob", Action::Ban(60)))),
+            ("ban Bob 30", Some(Order::Peer("Bob", Action::Ban(30)))),
+            (
+                "ban two words 5",
+                Some(Order::Peer("two words", Action::Ban(5))),
+            ),
+            ("ban 30", Some(Order::Peer("30", Action::Ban(60)))),
             ("unban", Some(Order::Unban)),
-            ("mute Bob", Some(Order::Mute("Bob", true))),
-            ("unmute Bob", Some(Order::Mute("Bob", false))),
+            ("mute Bob", Some(Order::Peer("Bob", Action::Mute(true)))),
+            ("unmute Bob", Some(Order::Peer("Bob", Action::Mute(false)))),
             ("lock", Some(Order::Lock(true))),
             ("unlock", Some(Order::Lock(false))),
             ("slow 5", Some(Order::Slow(5))),

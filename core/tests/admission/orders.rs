@@ -161,7 +161,7 @@ fn a_ban_denies_an_address_for_its_time() {
     let mut it = Operated::new(Some(KEY));
     it.room.join(BOB, "Bob");
     it.room.join("10.0.0.7:2", "Rob");
-    let answer = "done: Bob is out and may not come back for 30 minutes";
+    let answer = "done: Bob is out and may not come back for 30 min";
     assert_eq!(it.order("/ban Bob 30"), answer);
     assert_eq!(it.removed(), ["10.0.0.7:2"], "all peers of the address");
     assert_eq!(it.room.refused(BOB, "Bob").0, Refusal::Denied);
@@ -174,6 +174,33 @@ fn a_ban_denies_an_address_for_its_time() {
     assert_eq!(it.room.refused(BOB, "Bob").0, Refusal::Denied);
     assert_eq!(it.order("/unban"), "done");
     assert!(it.room.join(BOB, "Bob").starts_with("* welcome"));
+}
+
+// [O4]
+#[test]
+fn an_operator_cannot_ban_its_own_address() {
+    let mut it = Operated::new(Some(KEY));
+    let neighbour = format!("{}:9", ADA.rsplit_once(':').unwrap().0);
+    it.room.join(&neighbour, "Bob");
+    let answer = "not done: Bob has your own address; /kick removes it";
+    assert_eq!(it.order("/ban Bob"), answer);
+    assert_eq!(
+        it.order("/ban bob 5"),
+        "not done: bob has your own address; /kick removes it"
+    );
+    assert_eq!(it.room.relay.peer_count(), 2);
+    // the relay's own terminal has no address
+    let mut banned = Reply::new();
+    assert!(
+        it.room
+            .relay
+            .order(it.room.now, "ban Bob", &mut banned)
+            .is_some()
+    );
+    assert_eq!(
+        &banned[..],
+        b"* done: Bob is out and may not come back for 60 min"
+    );
 }
 
 // [O5]

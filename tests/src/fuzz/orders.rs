@@ -360,7 +360,7 @@ impl<'a> Room<'a> {
             last.order = Some(false);
             return;
         };
-        let (expected, removed, is_done) = self.model.obey(self.now, order);
+        let (expected, removed, is_done) = self.model.obey(self.now, Some(source.ip()), order);
         let is_cut = answer.len() > 900 && expected.starts_with(answer);
         assert!(answer == expected || is_cut, "{answer:?} for {text:?}");
         last.order = Some(is_done);
@@ -449,7 +449,7 @@ impl<'a> Room<'a> {
         let mut answer = Reply::new();
         let now = self.instant();
         let out = self.relay.order(now, &order, &mut answer);
-        let (expected, removed, _) = self.model.obey(self.now, &order);
+        let (expected, removed, _) = self.model.obey(self.now, None, &order);
         let answer = core::str::from_utf8(&answer).expect("UTF-8");
         assert_eq!(answer, expected, "{order:?}");
         assert_eq!(out.map(|out| out.address), removed, "{order:?}");

@@ -192,7 +192,7 @@ fn an_operator_is_obeyed_and_rules_hold() {
     work(
         &mut lan,
         &mut hosts,
-        is_told("done: p0 is out and may not come back for 60 minutes"),
+        is_told("done: p0 is out and may not come back for 60 min"),
     );
     lan.wait_for(0, |line| line == "* you were removed from this room");
 

@@ -81,8 +81,8 @@ impl Model {
         may
     }
 
-    /// Executes an order.
-    pub(super) fn obey(&mut self, now: u64, order: &str) -> Answer {
+    /// Executes an order from an address, or of the relay itself.
+    pub(super) fn obey(&mut self, now: u64, from: Option<IpAddr>, order: &str) -> Answer {
         let (verb, rest) = order.split_once(' ').unwrap_or((order, ""));
         let rest = rest.trim();
         let done = ("* done".to_owned(), None, true);
@@ -107,7 +107,7 @@ impl Model {
                 }
                 None => nobody(rest),
             },
-            "ban" if !rest.is_empty() => self.ban(now, rest),
+            "ban" if !rest.is_empty() => self.ban(now, from, rest),
             verb @ ("mute" | "unmute") if !rest.is_empty() => {
                 let found = self.find(rest).and_then(|at| self.peers.get_mut(&at));
                 let Some(peer) = found else {
@@ -120,18 +120,23 @@ impl Model {
         }
     }
 
-    fn ban(&mut self, now: u64, rest: &str) -> Answer {
+    fn ban(&mut self, now: u64, from: Option<IpAddr>, rest: &str) -> Answer {
         let words = rest.rsplit_once(' ');
         let timed = words.and_then(|(name, last)| Some((name.trim(), last.parse::<u16>().ok()?)));
         let (name, minutes) = timed.unwrap_or((rest, BAN_MINUTES));
         let Some(address) = self.find(name) else {
             return nobody(name);
         };
+        if from == Some(address.ip()) {
+            let name = cleaned(name);
+            let answer = format!("* not done: {name} has your own address; /kick removes it");
+            return (answer, None, false);
+        }
         let until = now / 1000 + 60 * u64::from(minutes);
         self.bans.insert(address.ip(), until);
         self.leave(address);
         let name = cleaned(name);
-        let answer = format!("* done: {name} is out and may not come back for {minutes} minutes");
+        let answer = format!("* done: {name} is out and may not come back for {minutes} min");
         (answer, Some(address), true)
     }
 
