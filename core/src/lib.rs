@@ -35,8 +35,8 @@
 //! # Writing a driver
 //!
 //! First it configures the relay: a random key, the port of its socket, and the networks of this machine
-//! if it knows them ([`Config`]). Then it repeats these steps. `examples/udp.rs` is a whole driver
-//! on one socket, but for the end.
+//! if it knows them ([`Config`]). Then it repeats these steps. `examples/udp.rs` is a complete
+//! driver for one socket, without step 6.
 //!
 //! 1. **Wait** for a datagram, at most until [`Relay::poll_timeout`]. A socket may reject a time-out
 //!    of 0 or take it as infinite: wait for at least a millisecond. If the relay cannot receive, which is
@@ -61,7 +61,8 @@
 //!    [`Expired::farewell`] like that of an event. A call before [`Relay::poll_timeout`] is harmless. Do
 //!    it in every turn, after receiving: a datagram that waits in the socket may end the silence of a
 //!    peer. After the machine was suspended, read until the socket is empty first. If the wait took a
-//!    second longer than it should have, it was: skip this step until a receive would block.
+//!    second longer than it should have, the machine was suspended: skip this step until a receive
+//!    would block.
 //! 5. **Fan out**: call [`Relay::poll_fanout`] until it returns `None`, and send each delivery. After
 //!    that the relay can receive. There are four outcomes of a send:
 //!    - It was taken: nothing needs to be done.

@@ -131,7 +131,7 @@ fn value(variable: &str) -> Option<String> {
 }
 
 fn fail(variable: &str, value: &str, example: &str) -> ! {
-    println!("cargo::error={variable}={value} is not like {example}");
+    println!("cargo::error={variable}={value} is not valid; expected: {example}");
     exit(1)
 }
 

@@ -518,7 +518,7 @@ impl<D: phy::Device, const PEERS: usize, const RING: usize, const WINDOW: usize>
                 log!(info, "{=str} resumed at {}", name, source);
             }
             Event::Claimed { .. } => log!(debug, "{} wants a session of another address", source),
-            Event::Challenged => log!(trace, "{} was asked for its cookie", source),
+            Event::Challenged => log!(trace, "{} was sent a cookie", source),
             Event::Acknowledged { .. } => log!(trace, "{=str} acknowledged", name),
             Event::Helped => log!(trace, "{} was helped", source),
             Event::Keepalive { .. } => log!(trace, "{=str} sent a keepalive", name),

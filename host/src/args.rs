@@ -107,7 +107,7 @@ pub struct RelayArguments {
           value_parser = clap::value_parser!(u16).range(1..=i64::from(SEATS_MAX)))]
     pub seats: u16,
 
-    /// Number of recent lines that a new peer is shown, at most 1000
+    /// Number of recent messages that a new peer is shown, at most 1000
     #[arg(long, value_name = "N", default_value_t = 10, env = "KILOCHAT_HISTORY",
           value_parser = clap::value_parser!(u16).range(..=1000))]
     pub history: u16,
@@ -125,8 +125,8 @@ pub struct RelayArguments {
     #[arg(long, env = "KILOCHAT_OPEN", value_parser = FalseyValueParser::new(), conflicts_with = "classic")]
     pub open: bool,
 
-    /// Let everybody prove their address, neighbours too: whoever types must repeat a code of 8 digits; the
-    /// commands of this program do that by themselves
+    /// Require everybody to prove their address, neighbours too: people retype a code of 8 digits; the
+    /// commands of this program send it by themselves
     #[arg(long, env = "KILOCHAT_PROVE", value_parser = FalseyValueParser::new(), conflicts_with = "classic")]
     pub prove: bool,
 
@@ -362,9 +362,10 @@ Examples:
   kilochat history ~/chat --grep ferry --json  one JSON object a line, as chat --json prints them
   kilochat history nats://hub --place harbour  what was said at one of several linked relays
 
-DIR is the folder of relay --keep, which need not run. nats:// or tls:// is the address of the servers that \
-link relays, of which none need run; that needs a program with the feature \"link\". Times are local, and UTC with --json. Lines that \
-cannot be read, and files of a newer version, are left out and counted on standard error.
+DIR is the folder of relay --keep; the relay need not run. nats:// or tls:// is the address of the servers \
+that link relays; no relay need run, but the program must have the feature \"link\". Times are local, and UTC \
+with --json. Lines that cannot be read, and files of a newer version, are left out and counted on standard \
+error.
 
 Exit codes: 0 done, 1 nothing can be read there, 2 wrong usage.")]
 pub struct HistoryArguments {
@@ -392,7 +393,7 @@ pub struct HistoryArguments {
     pub last: Option<usize>,
 
     /// Only what this person said
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
 
     /// Only lines that contain this text, in upper or lower case

@@ -111,7 +111,9 @@ pub fn run(arguments: &FindArguments) -> Result<(), Error> {
     let _ = io::stdout().write_all(text.as_bytes());
     if found.is_empty() {
         return Err(Error::Failure(
-            "no relay answers on this network; a firewall may block it, or name the relay".into(),
+            "no relay answers on this network; a firewall may drop the answers. If you know its \
+             address: kilochat ping HOST"
+                .into(),
         ));
     }
     Ok(())

@@ -20,8 +20,7 @@ struct Seed {
 
 impl Seed {
     fn start(ip: &str) -> Self {
-        const NEEDED: &str =
-            "needs Python 3 and the seed's programs: set KILOCHAT_SEED to their folder";
+        const NEEDED: &str = "needs Python 3 and the Python programs that the protocol comes from: set KILOCHAT_SEED to their folder";
         let folder = std::env::var("KILOCHAT_SEED").expect(NEEDED);
         let script = Path::new(&folder).join("server_final.py");
         assert!(script.exists(), "{NEEDED}");
@@ -70,7 +69,7 @@ fn own_address(last: u8) -> String {
 }
 
 #[test]
-#[ignore = "needs Python 3 and the seed's programs: set KILOCHAT_SEED to their folder"]
+#[ignore = "needs Python 3 and the Python programs that the protocol comes from: set KILOCHAT_SEED to their folder"]
 fn both_ends_of_the_python_server() {
     let server = Seed::start(&own_address(1));
     let mut ada = server.join("Ada", &[]);
@@ -108,7 +107,7 @@ fn both_ends_of_the_python_server() {
 }
 
 #[test]
-#[ignore = "needs Python 3 and the seed's programs: set KILOCHAT_SEED to their folder"]
+#[ignore = "needs Python 3 and the Python programs that the protocol comes from: set KILOCHAT_SEED to their folder"]
 fn a_restart_of_the_python_server_loses_no_line() {
     let ip = own_address(2);
     let server = Seed::start(&ip);
@@ -129,7 +128,7 @@ fn a_restart_of_the_python_server_loses_no_line() {
 }
 
 #[test]
-#[ignore = "needs Python 3 and the seed's programs: set KILOCHAT_SEED to their folder"]
+#[ignore = "needs Python 3 and the Python programs that the protocol comes from: set KILOCHAT_SEED to their folder"]
 fn a_client_that_tries_frames_at_the_python_server_is_not_heard() {
     let server = Seed::start(&own_address(3));
     let mut ada = server.join("Ada", &[]);

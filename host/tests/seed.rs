@@ -13,7 +13,7 @@ use kilochat_tests::{PATIENCE, PlainPeer, RelayProgram};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 
-const NEEDS: &str = "needs Python 3 and the seed's programs: apt-get install python3, and set \
+const NEEDS: &str = "needs Python 3 and the Python programs that the protocol comes from: apt-get install python3, and set \
                      KILOCHAT_SEED to the folder that holds server_final.py";
 
 /// A program that the test controls by lines of input. It is killed on drop.
@@ -43,7 +43,7 @@ impl Interactive {
         }
     }
 
-    /// Starts one of the seed's programs.
+    /// Starts one of the Python programs.
     fn seed(program: &str) -> Self {
         let folder = std::env::var_os("KILOCHAT_SEED").expect(NEEDS);
         let path = std::path::Path::new(&folder).join(program);
@@ -74,7 +74,7 @@ impl Drop for Interactive {
     }
 }
 
-/// Returns an address of this machine at which the seed's port is free: its programs use no other
+/// Returns an address of this machine at which port 10888 is free: the Python programs use no other
 /// port.
 fn address() -> SocketAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
@@ -84,7 +84,7 @@ fn address() -> SocketAddr {
 }
 
 #[test]
-#[ignore = "needs Python 3 and the seed's programs: apt-get install python3, set KILOCHAT_SEED to their folder"]
+#[ignore = "needs Python 3 and the Python programs that the protocol comes from: apt-get install python3, set KILOCHAT_SEED to their folder"]
 fn two_unmodified_python_clients_chat_with_each_other_and_with_ours() {
     let at = address();
     let _relay = RelayProgram::start(PROGRAM, &["--bind", &at.to_string()]);
@@ -177,7 +177,7 @@ fn perform(at: SocketAddr, script: &[(usize, String)], clients: usize) -> Vec<Ve
 }
 
 #[test]
-#[ignore = "needs Python 3 and the seed's programs: apt-get install python3, set KILOCHAT_SEED to their folder"]
+#[ignore = "needs Python 3 and the Python programs that the protocol comes from: apt-get install python3, set KILOCHAT_SEED to their folder"]
 fn a_classic_relay_sends_the_very_datagrams_of_the_python_server() {
     let seed = address();
     let mut server = Interactive::seed("server_final.py");

@@ -1,6 +1,6 @@
 //! A simulator of linked relays: 2 to 5 places, each with the real core, and between them a model of an
 //! engine that stores what they say. It loses requests and acknowledgements, stores and delivers twice, is
-//! out of reach, forgets, and is made anew; relays are killed and started.
+//! out of reach, forgets, and is recreated; relays are killed and started.
 //!
 //! The oracle keeps its own record of what was said, of what its author had read, and of what the engine
 //! was given, and judges what a reader at each place receives.

@@ -288,7 +288,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         source: IpAddr,
         is_proven: bool,
     ) -> Option<Seat> {
-        // who forges addresses must not use up the search of those that have proved theirs
+        // clients that forge addresses must not use up the searches for those that have proved theirs
         let is_apart = !is_proven && self.unproven_kib().is_some();
         let next = if is_apart {
             self.neighbours.crowd_at()

@@ -1,5 +1,5 @@
 //! Limits for plain peers that have not proved their address, and removal of peers that return what they
-//! are sent. Whoever forges an address must not be able to have much sent to its owner.
+//! are sent. A sender that forges an address must not be able to cause much traffic to its owner.
 
 mod strays;
 

@@ -35,6 +35,7 @@ impl Report {
             arguments.join(" ")
         ));
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let kernel: Vec<&str> = kernel.trim().split('.').take(2).collect();
         let cores = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let mut models = cores
             .lines()
@@ -42,7 +43,7 @@ impl Report {
         self.line(format!(
             "{:.0}, Linux {}, {}; one core for the server, one for all peers; medians",
             jiff::Timestamp::now(),
-            kernel.trim(),
+            kernel.join("."),
             models.next().unwrap_or("unknown processor")
         ));
     }

@@ -121,7 +121,7 @@ impl Measuring<'_> {
             (Limit::Least(0.85), 0.95),
         );
         self.row(
-            "... p50 against the seed's",
+            "... p50 against the Python server's",
             turns.ratio((Kind::Relay, Kind::Seed), |outcome| outcome.p50_ms()),
             (Limit::Most(0.8), 0.7),
         );

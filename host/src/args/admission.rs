@@ -22,7 +22,7 @@ pub struct AdmissionArguments {
     #[arg(long, value_name = "PREFIX", value_parser = network, env = "KILOCHAT_DENY", value_delimiter = ',')]
     pub deny: Vec<Network>,
 
-    /// Take a network for local, like that of a VPN; repeat it for several
+    /// Treat a network as local, for example that of a VPN; repeat it for several
     #[arg(long, value_name = "PREFIX", value_parser = network, env = "KILOCHAT_LOCAL", value_delimiter = ',')]
     pub local: Vec<Network>,
 

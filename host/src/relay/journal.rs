@@ -395,7 +395,7 @@ fn write(record: Record) {
         Record::Rules(rules) => info!(rules, "the rules were read again"),
         Record::ShutOut(address) => warn!(
             %address,
-            "sends far too much; the kernel drops it for 10 s, except in sessions that are there"
+            "sends far too much; the kernel drops its datagrams for 10 s, except those of its sessions"
         ),
         Record::Loudest { sources, .. } => {
             for (address, datagrams) in sources {
@@ -461,7 +461,7 @@ fn write_event(source: SocketAddr, name: &Name, event: Event) {
         }
         Event::Said { lines, .. } => debug!(%name, lines, "said"),
         Event::Answered { .. } => debug!(%name, "answered"),
-        Event::Challenged => debug!(address = %source, "asked for its cookie"),
+        Event::Challenged => debug!(address = %source, "was sent a cookie"),
         Event::Claimed { .. } => debug!(address = %source, "wants a session of another address"),
         Event::Acknowledged { .. } => debug!(%name, "acknowledged"),
         Event::Helped => debug!(address = %source, "helped"),

@@ -34,7 +34,7 @@ fn a_bad_setting_is_told_when_it_is_built() {
         let mut build = cargo_build(&[]);
         let built = build.env(variable, value).output().unwrap();
         let said = String::from_utf8_lossy(&built.stderr);
-        let wanted = format!("{variable}={value} is not like {example}");
+        let wanted = format!("{variable}={value} is not valid; expected: {example}");
         assert!(!built.status.success() && said.contains(&wanted), "{said}");
     }
 }

@@ -65,7 +65,7 @@ impl Ethernet {
     /// Starts the controller with the hardware address `address`.
     pub(crate) fn start(buffers: &'static mut EthernetBuffers, address: [u8; 6]) -> Self {
         let [a, b, c, d, e, f] = address;
-        GPIOF_AFSEL.set(0b11 << 2); // the two lamps of the socket
+        GPIOF_AFSEL.set(0b11 << 2); // the two LEDs of the socket
         GPIOF_DEN.set(0b11 << 2);
         MACIM.write(0);
         MACRCTL.write(0);

@@ -34,11 +34,12 @@ Examples:
   sudo ip address add 192.168.77.2/24 dev tap0
   sudo ip link set tap0 up
   kilochat relay                                     in another terminal: the relay on this PC
-  sensor --ip 192.168.77.50/24 192.168.77.2          then, without root: a sensor before it
+  sensor --ip 192.168.77.50/24 192.168.77.2          then, without root: a sensor on that interface
   kilochat chat 127.0.0.1                            read what it says
 
-Until it is answered that something was said, the sensor says it again. When the relay is gone it
-keeps what there is room for, and goes on when the relay is back. Ctrl-C leaves the room and ends."
+The sensor retransmits a reading until the relay acknowledges it. While the relay is gone, it keeps
+the readings that fit into its memory, and sends them when the relay is back. Ctrl-C leaves the
+room and ends."
 )]
 struct Arguments {
     /// The relay: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT

@@ -15,7 +15,7 @@ const WORDS = {
     scan: "Scan it to join", left: "you have left", nameless: "this name has no visible character",
     refused: "the relay refuses", version: "the relay has another version: reload this page",
     noSeats: "all seats are taken",
-    toYou: "to you", readable: "/msg is sent to one person alone, but not encrypted: who can read the network can read it",
+    toYou: "to you", readable: "/msg is sent to one person alone, but not encrypted: anyone who can read the network can read it",
     nobody: "nobody has written to you alone; /msg NAME TEXT writes to NAME", noReply: "/reply needs a text",
     oneLine: "not sent: several lines are said to all, and /msg and /reply take one line",
     tooLong: "not sent: it is too long for one message",
