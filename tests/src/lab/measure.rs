@@ -9,6 +9,9 @@ use super::{Dialect, Heard, Host, Lab, Link, Reader, Speaker, Trouble};
 /// Time to wait for missing lines after the last one was said, or any datagram arrived.
 const LATE: Duration = Duration::from_secs(5);
 
+/// Time to wait for missing lines at most: a link may need minutes for what waits for it.
+const LATE_MAX: Duration = Duration::from_secs(30);
+
 /// Factor by which fewer lines are said in a room of thousands.
 const FEWER: u32 = 10;
 
@@ -120,8 +123,10 @@ pub fn measure(program: &str, trouble: Trouble, load: &Load) -> Measured {
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     let cpu = relay.cpu() - before;
-    let (mut arrived, mut progress) = (0, Instant::now());
+    let said = Instant::now();
+    let (mut arrived, mut progress) = (0, said);
     while progress.elapsed() < LATE
+        && said.elapsed() < LATE_MAX
         && readers
             .iter()
             .any(|reader| reader.count() < speaker.said.len())
