@@ -20,7 +20,8 @@ struct Seed {
 
 impl Seed {
     fn start(ip: &str) -> Self {
-        const NEEDED: &str = "needs Python 3 and the Python programs that the protocol comes from: set KILOCHAT_SEED to their folder";
+        const NEEDED: &str = "needs Python 3 and the Python programs that the protocol comes from: \
+                              set KILOCHAT_SEED to their folder";
         let folder = std::env::var("KILOCHAT_SEED").expect(NEEDED);
         let script = Path::new(&folder).join("server_final.py");
         assert!(script.exists(), "{NEEDED}");

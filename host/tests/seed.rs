@@ -13,8 +13,8 @@ use kilochat_tests::{PATIENCE, PlainPeer, RelayProgram};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kilochat");
 
-const NEEDS: &str = "needs Python 3 and the Python programs that the protocol comes from: apt-get install python3, and set \
-                     KILOCHAT_SEED to the folder that holds server_final.py";
+const NEEDS: &str = "needs Python 3 and the Python programs that the protocol comes from: \
+                     apt-get install python3, and set KILOCHAT_SEED to the folder that holds server_final.py";
 
 /// A program that the test controls by lines of input. It is killed on drop.
 struct Interactive {

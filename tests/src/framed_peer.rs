@@ -29,11 +29,6 @@ pub struct FramedPeer {
 }
 
 impl FramedPeer {
-    /// Gives it the key of the relay's operators.
-    pub fn set_operator(&mut self, key: [u8; 16]) {
-        self.client.set_operator(key);
-    }
-
     /// Creates a peer that joins as `name`.
     pub fn new(name: &str, seed: u64) -> Self {
         Self {

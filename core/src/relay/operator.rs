@@ -105,7 +105,6 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
         name: &'a str,
         action: Action,
     ) -> (Sentence<'a>, Option<Departed>) {
-        let own = by.and_then(|by| Some(self.peers.peer(by)?.address.ip()));
         let Some(peer) = self.peers.peer_mut(seat) else {
             return (Sentence::Nobody(name), None);
         };
@@ -117,6 +116,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
             Action::Kick => Sentence::Out(name, None),
             Action::Ban(minutes) => {
                 let address = peer.address.ip();
+                let own = by.and_then(|by| Some(self.peers.peer(by)?.address.ip()));
                 if own == Some(address) {
                     return (Sentence::OwnAddress(name), None);
                 }

@@ -3,9 +3,10 @@
 use core::fmt::Write;
 use core::hash::Hasher;
 
-use super::framed::{Session, TEXT_MAX};
 use heapless::String;
 use siphasher::sip128::{Hasher128, SipHasher24};
+
+use super::framed::{Session, TEXT_MAX};
 
 /// Start of a signed order: this word, 32 hexadecimal digits, a space, and the order.
 const WORD: &str = "/op ";

@@ -3,7 +3,8 @@
 use super::screen::output::{Kind, Shown, TO_YOU};
 
 /// What is said once, before the first message to one peer.
-const WARNING: &str = "/msg is sent to one peer alone, but not encrypted: anyone who can read the network can read it";
+const WARNING: &str = "/msg is sent to one peer alone, but not encrypted: anyone who can read the \
+                       network can read it";
 
 /// What is said in place of several pasted lines that begin with `/msg` or `/reply`.
 pub(super) const SEVERAL: &str =

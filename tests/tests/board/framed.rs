@@ -166,8 +166,8 @@ fn an_operator_is_obeyed_and_rules_hold() {
     lan.join(0, "p0");
     let mut hosts = [FramedHost::new(2), FramedHost::new(3)];
     let key = u128::from_str_radix(OPERATOR_KEY, 16).unwrap();
-    hosts[0].peer.set_operator(key.to_be_bytes());
-    hosts[1].peer.set_operator([1; 16]);
+    hosts[0].peer.client().set_operator(key.to_be_bytes());
+    hosts[1].peer.client().set_operator([1; 16]);
     let all_joined = |_: &Lan, hosts: &[FramedHost]| hosts.iter().all(|host| host.peer.is_joined());
     work(&mut lan, &mut hosts, all_joined);
 

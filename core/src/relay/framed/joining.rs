@@ -332,8 +332,8 @@ const fn refused(why: Refusal) -> (Reason, u16) {
         | Refusal::Unproven
         | Refusal::Denied
         | Refusal::Muted
+        | Refusal::Returned
         | Refusal::Slow
         | Refusal::Stopping => (Reason::Nameless, 0),
-        Refusal::Returned => (Reason::Nameless, 0),
     }
 }

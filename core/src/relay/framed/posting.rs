@@ -220,8 +220,7 @@ impl<const PEERS: usize, const RING: usize, const WINDOW: usize> Relay<PEERS, RI
     /// frame with a BYE.
     fn report(&self, post: &Post<'_>, outcome: Last, reply: &mut Reply) {
         let outcome = match outcome {
-            Last::None | Last::Answered | Last::Renamed => Outcome::Answer(""),
-            Last::Ordered(_) => Outcome::Answer(""),
+            Last::None | Last::Answered | Last::Renamed | Last::Ordered(_) => Outcome::Answer(""),
             #[cfg(feature = "private")]
             Last::Told(_) => Outcome::Answer(""),
             Last::Accepted {
