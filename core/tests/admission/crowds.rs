@@ -1,9 +1,11 @@
 //! The share of a room that the peers of one network, or of one address, may take.
 
+use core::net::{Ipv4Addr, SocketAddr};
+
 use kilochat_core::framed::{Frame, Reason, Refused};
 use kilochat_core::{Config, Departure, Event, Expired, Refusal};
 
-use crate::room::{Room, code_in};
+use crate::room::{HEADERS, Room, code_in};
 
 fn open() -> Config {
     Config {
@@ -210,4 +212,33 @@ fn a_plain_newcomer_gets_the_seat_of_a_client_that_is_away_by_a_code() {
     let code = code_in(&asked).unwrap_or_else(|| panic!("{asked}"));
     let welcome = room.say("10.0.0.3:1", format!("{code} Eve"));
     assert!(welcome.starts_with("* welcome Eve"), "{welcome}");
+}
+
+// [G2] [G4]
+#[test]
+fn a_million_forged_names_take_no_seat_and_are_sent_less_than_they_cost() {
+    let mut room = Room::new(Config {
+        prove: true,
+        ..open()
+    });
+    assert!(room.join("10.0.0.2:1", "Ada").starts_with("* welcome"));
+    let (mut said, mut sent) = (0, 0);
+    for number in 0..1_000_000_u32 {
+        // half of them are neighbours
+        let network = [0x0a00_0000, 0xc800_0000][number as usize % 2];
+        let source: SocketAddr = (Ipv4Addr::from_bits(network + number), 5000).into();
+        let (_, reply) = room.bytes(&source.to_string(), b"Eve");
+        said += 3 + HEADERS;
+        sent += reply.len() + HEADERS * usize::from(!reply.is_empty());
+        if number % 20 == 0 {
+            room.sleep_ms(1);
+        }
+    }
+    assert!(0 < sent && sent < said, "{sent} for {said}");
+    assert_eq!(room.relay.peer_count(), 1);
+    // a client in frames needs none of the codes that are used up
+    let welcome = room.join_framed("10.0.0.3:1", "Bob");
+    assert!(matches!(Frame::decode(&welcome), Ok(Frame::Welcome(_))));
+    room.sleep_ms(1000);
+    assert!(room.join("10.0.0.4:1", "Cyd").starts_with("* welcome"));
 }
